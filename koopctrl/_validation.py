@@ -1,0 +1,176 @@
+"""Checks of what callers pass in: the only place where such messages are worded.
+
+Every function returns a float64 array (a fresh, C-contiguous one only if a conversion was needed), and
+never writes to its argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, TimeBaseError
+
+FloatArray = NDArray[np.float64]
+
+
+def as_float_array(value: ArrayLike, name: str) -> FloatArray:
+    """Convert to a real float64 array; objects, strings and complex values are refused."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"{name} is ragged ({error}); expected a rectangular array. Pass a list of arrays, one per episode"
+        ) from error
+    if array.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in array.ravel()):
+        array = array.astype(np.float64)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} has dtype {array.dtype}; expected real numbers. Convert it before passing it in")
+    return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def check_finite(array: FloatArray, name: str) -> FloatArray:
+    """Refuse NaN and inf, saying where the first one stands."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name} has {int(bad.sum())} NaN or infinite values, the first at index {where}; expected finite "
+            "numbers. Drop or interpolate those samples, or cut the record into episodes there"
+        )
+    return array
+
+
+def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> FloatArray:
+    """Convert to a finite `(time, n)` array; a 1-D array is one column."""
+    array = as_float_array(value, name)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ShapeError(f"{name} has shape {array.shape}; expected (time, n) or (time,)")
+    if n_columns is not None and array.shape[1] != n_columns:
+        raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}")
+    return check_finite(array, name)
+
+
+def as_vector(value: ArrayLike, name: str, size: int) -> FloatArray:
+    """Convert to a finite vector of `size`; a scalar is accepted when `size` is 1."""
+    array = as_float_array(value, name)
+    if array.ndim == 0 and size == 1:
+        array = array[None]
+    if array.shape != (size,):
+        raise ShapeError(f"{name} has shape {array.shape}; expected ({size},)")
+    return check_finite(array, name)
+
+
+def broadcast_vector(value: ArrayLike, name: str, size: int, *, finite: bool = True) -> FloatArray:
+    """Like `as_vector`, but a scalar stands for all entries; `finite=False` lets bounds be infinite."""
+    array = as_float_array(value, name)
+    if array.ndim == 0:
+        array = np.full(size, float(array))
+    if array.shape != (size,):
+        raise ShapeError(f"{name} has shape {array.shape}; expected a scalar or ({size},)")
+    if not finite and np.isnan(array).any():
+        raise DataError(f"{name} has NaN entries; expected numbers, or inf for no bound")
+    return check_finite(array, name) if finite else array
+
+
+def as_matrix(value: ArrayLike, name: str, shape: tuple[int, int] | None = None) -> FloatArray:
+    """Convert to a finite 2-D array of the given shape."""
+    array = as_float_array(value, name)
+    if array.ndim == 0:
+        array = array[None, None]
+    if array.ndim != 2 or (shape is not None and array.shape != shape):
+        raise ShapeError(f"{name} has shape {array.shape}; expected {shape or 'two dimensions'}")
+    return check_finite(array, name)
+
+
+def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False) -> FloatArray:
+    """Convert a scalar, a diagonal or a matrix to a symmetric positive (semi-)definite weight."""
+    array = as_float_array(value, name)
+    if array.ndim == 0:
+        array = float(array) * np.eye(size)
+    elif array.ndim == 1:
+        array = np.diag(as_vector(array, name, size))
+    array = as_matrix(array, name, (size, size))
+    scale = max(float(np.abs(array).max(initial=0.0)), np.finfo(float).tiny)
+    if np.abs(array - array.T).max(initial=0.0) > 1e-10 * scale:
+        raise OptionError(f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2")
+    array = 0.5 * (array + array.T)
+    smallest = float(np.linalg.eigvalsh(array).min(initial=math.inf))
+    if smallest < (0.0 if definite else -1e-12 * scale) or (definite and smallest <= 1e-14 * scale):
+        kind = "positive definite" if definite else "positive semidefinite"
+        raise OptionError(f"{name} has smallest eigenvalue {smallest:.3g}; expected a {kind} weight")
+    return array
+
+
+def check_dt(dt: Any, name: str = "dt", *, allow_zero: bool = False) -> float:
+    """Check a sample time in seconds; 0 (continuous time) only where allowed."""
+    if dt is None or isinstance(dt, bool):
+        raise TimeBaseError(f"{name} is {dt}; expected the sample time in seconds. Pass {name}=...")
+    try:
+        value = float(dt)
+    except (TypeError, ValueError) as error:
+        raise TimeBaseError(f"{name} is {dt!r}; expected a number of seconds") from error
+    if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
+        raise TimeBaseError(f"{name} is {value}; expected a {'non-negative' if allow_zero else 'positive'} number of seconds")
+    return value
+
+
+def check_same_dt(dt: float, other: float, what: str) -> None:
+    """Refuse two things with different sample times; they may differ by rounding only."""
+    if not math.isclose(dt, other, rel_tol=1e-6, abs_tol=0.0):
+        raise TimeBaseError(
+            f"{what} have sample times {dt:g} s and {other:g} s; expected the same. Resample one of them"
+        )
+
+
+def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
+    """Check that an option is one of the names it may take."""
+    if value not in choices:
+        raise OptionError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def check_number(
+    value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
+) -> float:
+    """Check a real number in `[low, high]` (`(low, high]` if strict)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{name} is {value!r}; expected a number") from error
+    if not (low <= number <= high) or (strict and number == low):
+        raise OptionError(f"{name} is {number:g}; expected a number in {'(' if strict else '['}{low:g}, {high:g}]")
+    return number
+
+
+def check_integer(value: Any, name: str, *, low: int = 0) -> int:
+    """Check an integer not below `low`; booleans and fractions are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < low:
+        raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}")
+    return int(value)
+
+
+def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str) -> tuple[str, ...]:
+    """Check signal names, or make `prefix0, prefix1, ...`."""
+    if names is None:
+        return tuple(f"{prefix}{i}" for i in range(count))
+    if isinstance(names, str):
+        names = [names]
+    result = tuple(str(n) for n in names)
+    if len(result) != count:
+        raise ShapeError(f"{name} has {len(result)} names; expected {count}, one per column")
+    if len(set(result)) != count:
+        raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
+    return result
+
+
+def check_fitted(estimator: Any, attribute: str) -> None:
+    """Refuse an estimator whose `fit` has not been called."""
+    if not hasattr(estimator, attribute):
+        raise NotFittedError(f"this {type(estimator).__name__} is not fitted; call fit(train) first")
