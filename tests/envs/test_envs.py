@@ -165,6 +165,17 @@ def test_the_box_is_not_much_wider_than_what_is_reached():
     assert (env.observation_space.high < 1.3 * reached).all()
 
 
+def test_the_box_holds_rest_points_that_are_only_crept_up_to():
+    env = make("koopctrl/VanDerPol-v0", u_min=-10.0, u_max=10.0)
+    rest = np.array([10.0, 0.0])
+    np.testing.assert_allclose(env.plant.rhs(rest, [10.0]), 0.0, atol=1e-12)
+    assert env.observation_space.contains(rest)
+    swing = rest
+    for _ in range(30):
+        swing = env.plant.step(swing, [-10.0])
+        assert env.observation_space.contains(swing)
+
+
 def test_a_plant_without_bounds_is_refused():
     with pytest.raises(ValueError, match="raise n_substeps"):
         make("koopctrl/VanDerPol-v0", mu=100.0, n_substeps=1)
