@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import gymnasium
-import koopctrl_envs
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
+import koopctrl_envs
 from koopctrl_envs import Duffing, Pendulum, Plant, PlantEnv, VanDerPol
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("koopctrl/"))

@@ -6,8 +6,9 @@ import casadi
 import control
 import numpy as np
 import pytest
-from koopctrl_envs import Duffing, Pendulum, Plant, VanDerPol
 from scipy.integrate import solve_ivp
+
+from koopctrl_envs import Duffing, Pendulum, Plant, VanDerPol
 
 PLANTS = [VanDerPol(), Duffing(), Pendulum(), VanDerPol(mu=2.0, n_substeps=40), Pendulum(m=0.5, l=2.0, b=0.3)]
 each_plant = pytest.mark.parametrize("plant", PLANTS, ids=lambda p: type(p).__name__)
