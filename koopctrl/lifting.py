@@ -176,6 +176,9 @@ def _reduce(
     """Make the observables; see the module's steps 1 and 2."""
     n, n_x = x.shape
     s = (x - x_op) / x_scale
+    state_sigma = linalg.svdvals(s / np.linalg.norm(s, axis=0).clip(min=np.finfo(float).tiny))
+    if not layer.n_features:
+        return Observables(layer, x_op, x_scale, np.empty((0, 0)), np.empty((n_x, 0))), state_sigma
     features = layer(x) - layer(x_op)
     scale = np.linalg.norm(features, axis=0)
     alive = scale > 0
@@ -186,7 +189,6 @@ def _reduce(
     # The SVD of the rest's triangle has its singular values and right vectors.
     (triangle,) = linalg.qr(rest, mode="r", check_finite=False)
     sigma, vt = linalg.svd(triangle[: min(triangle.shape)], full_matrices=False)[1:]
-    state_sigma = linalg.svdvals(s / np.linalg.norm(s, axis=0).clip(min=np.finfo(float).tiny))
     top = max(float(sigma.max(initial=0.0)), float(state_sigma.max(initial=0.0)))
     rank = int(np.count_nonzero(sigma > rank_tol * top))
     # Unit variance over the data: divide by sigma, multiply by sqrt(n).
