@@ -125,3 +125,20 @@ def trajectories_from_timeresponse(
         )
         for i in range(traces.shape[1])
     )
+
+
+def step_response(system: control.StateSpace) -> tuple[FloatArray, FloatArray]:
+    """Step responses, time first: times `(n,)` and outputs `(n, n_y, n_u)`."""
+    response = control.step_response(system, squeeze=False)
+    return np.asarray(response.time), np.asarray(response.outputs).transpose(2, 0, 1)
+
+
+def frequency_response(
+    system: control.StateSpace, n_points: int = 400
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Frequencies `(n,)` in rad/s up to Nyquist, gain and unwrapped phase in rad, each `(n_y, n_u, n)`."""
+    nyquist = np.pi / float(system.dt)
+    omega = nyquist * np.logspace(-3.0, -1e-4, n_points)
+    response = control.frequency_response(system, omega, squeeze=False)
+    values = np.asarray(response.complex)
+    return omega, np.abs(values), np.unwrap(np.angle(values), axis=-1)
