@@ -23,10 +23,12 @@ _HOME = {
     "load": "koopctrl.storage",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*sorted(_HOME), "__version__", "datasets"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "datasets":
+        return import_module("koopctrl.datasets")
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value

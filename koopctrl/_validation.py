@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, TimeBaseError
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.intp]
 
 
 def as_float_array(value: ArrayLike, name: str) -> FloatArray:

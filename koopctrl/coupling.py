@@ -40,7 +40,7 @@ class Coupling:
         return self.kind == "network" and self.n_u > 0
 
     @property
-    def _products(self) -> list[tuple[int, ...]]:
+    def products(self) -> list[tuple[int, ...]]:
         """Input indices of each monomial that multiplies the whole dictionary."""
         products: list[tuple[int, ...]] = [()]
         if self.kind in ("bilinear", "quadratic"):
@@ -52,7 +52,7 @@ class Coupling:
     @property
     def n_products(self) -> int:
         """Number of monomials that multiply the whole dictionary."""
-        return len(self._products)
+        return len(self.products)
 
     @property
     def adds_input(self) -> bool:
@@ -66,7 +66,7 @@ class Coupling:
     def monomials(self, u: FloatArray) -> FloatArray:
         """`q(u)` of `(..., n_u)` inputs, shape `(..., n_products)`."""
         q = np.ones((*u.shape[:-1], self.n_products))
-        for j, indices in enumerate(self._products):
+        for j, indices in enumerate(self.products):
             for i in indices:
                 q[..., j] *= u[..., i]
         return q
@@ -74,7 +74,7 @@ class Coupling:
     def monomial_gradients(self, u: FloatArray) -> FloatArray:
         """Derivatives `dq_j / du_i` at one input, shape `(n_products, n_u)`."""
         gradient = np.zeros((self.n_products, self.n_u))
-        for j, indices in enumerate(self._products):
+        for j, indices in enumerate(self.products):
             for position, i in enumerate(indices):
                 others = indices[:position] + indices[position + 1 :]
                 gradient[j, i] += np.prod(u[list(others)])

@@ -63,9 +63,8 @@ class Identification:
         self._scaling = Scaling.from_data(outputs, inputs)
         self.y_min, self.y_max = outputs.min(axis=0), outputs.max(axis=0)
         _check_excitation(first, outputs, inputs)
-        empty = RecurrentNetwork(
-            window, _no_layer(window.n_x), coupling, np.empty((0, window.n_y)), self._scaling
-        )
+        layer = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
+        empty = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
         x, u, y_next = first.snapshots(window.output_lags, window.input_lags, window.feedthrough)
         if not len(x):
             raise DataError(
@@ -76,11 +75,9 @@ class Identification:
         xs, us = empty.standardise(x, u)
         joint = np.concatenate([xs, us], axis=1)
         targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
-        points = joint if coupling.layer_sees_input else xs
-        layer = _no_layer(points.shape[1])
         if settings.n_features:
             layer = SAMPLERS[settings.sampler](
-                points,
+                joint if coupling.layer_sees_input else xs,
                 joint,
                 targets,
                 settings.n_features,

@@ -160,7 +160,7 @@ class KoopmanRNN(BaseEstimator):
         return self
 
     def partial_fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
-        """Add episodes to what has been seen and solve again; the first call fixes scaling and hidden layer."""
+        """Add episodes and solve again; the first call fixes scaling and hidden layer."""
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
             self._add(data)
@@ -322,7 +322,8 @@ class KoopmanRNN(BaseEstimator):
         if array.ndim == 2 and window.n_x == window.output_lags * window.n_y:
             if array.shape != (window.output_lags, window.n_y):
                 raise ShapeError(
-                    f"x0 has shape {array.shape}; expected ({window.n_x},) or ({window.output_lags}, {window.n_y})"
+                    f"x0 has shape {array.shape}; expected ({window.n_x},) or "
+                    f"({window.output_lags}, {window.n_y})"
                 )
             return check_finite(array, "x0")[::-1].ravel()
         return as_vector(array, "x0", window.n_x)
@@ -346,7 +347,8 @@ class KoopmanRNN(BaseEstimator):
         held = [d for d in diverged if d is not None]
         if held:
             warnings.warn(
-                f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were held there. "
+                f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were "
+                "held there. "
                 "Try other lags, input_coupling='network', a larger rcond or more data",
                 RolloutWarning,
                 stacklevel=3,

@@ -220,7 +220,7 @@ class LiftedModel:
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
-        """Roll out linearly from `x0` (lifted once): outputs `(n_steps + 1, n_y)` for `(n_steps, n_u)` inputs.
+        """Roll out linearly from `x0`, lifted once: `(n_steps + 1, n_y)` outputs for `(n_steps, n_u)` inputs.
 
         The last output is taken with the last input held (it matters only where `D` is not zero).
         """
@@ -243,11 +243,11 @@ class LiftedModel:
         if not self.c.any():
             return np.zeros(self.n_z), self.y_op
         matrix = np.eye(self.n_z) - self.A
-        z_e, _, rank, _ = linalg.lstsq(matrix, self.c)
+        z_e, _, rank, _ = np.linalg.lstsq(matrix, self.c, rcond=None)
         if np.linalg.norm(matrix @ z_e - self.c) > 1e-8 * np.linalg.norm(self.c):
             raise SolverError(
-                f"the lifted model drifts at its operating point and has no fixed point (rank of I - A is {rank} of "
-                f"{self.n_z}); choose x_op, u_op at an equilibrium"
+                f"the lifted model drifts at its operating point and has no fixed point (rank of I - A is "
+                f"{rank} of {self.n_z}); choose x_op, u_op at an equilibrium"
             )
         return z_e, self.output(z_e, self.u_op)
 

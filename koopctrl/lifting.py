@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg, optimize
+from scipy import optimize
 
 from koopctrl._validation import FloatArray, as_vector, check_number
 from koopctrl.errors import NumericalWarning, OptionError
@@ -174,21 +174,18 @@ def _reduce(
     layer: Layer, x: FloatArray, x_op: FloatArray, x_scale: FloatArray, rank_tol: float
 ) -> tuple[Observables, FloatArray]:
     """Make the observables; see the module's steps 1 and 2."""
-    n, n_x = x.shape
+    n = len(x)
     s = (x - x_op) / x_scale
-    state_sigma = linalg.svdvals(s / np.linalg.norm(s, axis=0).clip(min=np.finfo(float).tiny))
-    if not layer.n_features:
-        return Observables(layer, x_op, x_scale, np.empty((0, 0)), np.empty((n_x, 0))), state_sigma
     features = layer(x) - layer(x_op)
     scale = np.linalg.norm(features, axis=0)
     alive = scale > 0
     scale = np.where(alive, scale, 1.0)
     scaled = features / scale
-    projection = linalg.lstsq(s, scaled, lapack_driver="gelsd")[0]
+    projection = np.linalg.lstsq(s, scaled, rcond=None)[0]
     rest = scaled - s @ projection
     # The SVD of the rest's triangle has its singular values and right vectors.
-    (triangle,) = linalg.qr(rest, mode="r", check_finite=False)
-    sigma, vt = linalg.svd(triangle[: min(triangle.shape)], full_matrices=False)[1:]
+    _, sigma, vt = np.linalg.svd(np.linalg.qr(rest, mode="r"), full_matrices=False)
+    state_sigma = np.linalg.svd(s / np.linalg.norm(s, axis=0).clip(min=1e-300), compute_uv=False)
     top = max(float(sigma.max(initial=0.0)), float(state_sigma.max(initial=0.0)))
     rank = int(np.count_nonzero(sigma > rank_tol * top))
     # Unit variance over the data: divide by sigma, multiply by sqrt(n).

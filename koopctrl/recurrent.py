@@ -124,7 +124,7 @@ class RecurrentNetwork:
         for k in range(n_steps):
             with np.errstate(over="ignore", invalid="ignore"):  # reported as diverged below
                 y_next = self.next_output(x, u[:, k])
-            outside = ~((y_next >= low) & (y_next <= high)).all(axis=1)
+            outside = np.any(~((y_next >= low) & (y_next <= high)), axis=1)
             if outside.any():
                 diverged_at[outside] = np.minimum(diverged_at[outside], k + 1)
                 y_next = np.where(outside[:, None], y[:, k], y_next)

@@ -88,19 +88,18 @@ class QRAccumulator:
 
     def __init__(self, n_features: int, n_targets: int) -> None:
         self._n = n_features
-        self._factor = np.empty((0, n_features + n_targets))
+        self._factor: FloatArray = np.empty((0, n_features + n_targets))
         self.n_rows = 0
 
     def update(self, regressors: FloatArray, targets: FloatArray) -> None:
         """Add rows: `R <- qr([R; Phi Y])`."""
         # Invariant: factor' factor equals the sum of block' block over all blocks seen.
         k = len(self._factor)
-        stacked = np.empty((k + len(regressors), self._factor.shape[1]), order="F")
+        stacked = np.empty((k + len(regressors), self._factor.shape[1]))
         stacked[:k] = self._factor
         stacked[k:, : self._n] = regressors
         stacked[k:, self._n :] = targets
-        (r,) = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
-        self._factor = r[: min(r.shape)]
+        self._factor = np.linalg.qr(stacked, mode="r")
         self.n_rows += len(regressors)
 
     def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
@@ -144,7 +143,7 @@ class GramAccumulator:
         """Solve by the eigendecomposition of the scaled Gram matrix."""
         _check_rows(self.n_rows)
         scale = _column_scale(np.sqrt(np.diag(self._gram)))
-        eigenvalues, vectors = linalg.eigh(self._gram / np.outer(scale, scale))
+        eigenvalues, vectors = np.linalg.eigh(self._gram / np.outer(scale, scale))
         s = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
         v = vectors[:, ::-1]
         # Rounding of the Gram matrix is eps |S|^2: singular values under sqrt(n eps) are noise.
@@ -161,9 +160,10 @@ class GramAccumulator:
 
 def _svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     try:
-        return linalg.svd(matrix, full_matrices=False, check_finite=False)
-    except linalg.LinAlgError:  # divide and conquer can fail to converge where plain QR iteration does not
-        return linalg.svd(matrix, full_matrices=False, check_finite=False, lapack_driver="gesvd")
+        return np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:  # divide and conquer can fail where plain QR iteration converges
+        u, s, vt = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
+        return u, s, vt
 
 
 def _filtered(

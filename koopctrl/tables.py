@@ -161,7 +161,7 @@ def _sample_time(t: FloatArray, dt: float | None, name: str) -> float:
     worst = int(np.argmax(np.abs(steps - expected)))
     if abs(steps[worst] - expected) > 10 * _TIME_TOLERANCE * expected:
         raise TimeBaseError(
-            f"column {name!r} steps by {steps[worst]:g} s at row {worst} of its episode; expected {expected:g} s "
-            "throughout. Resample the record, or cut it into episodes at the gap"
+            f"column {name!r} steps by {steps[worst]:g} s at row {worst} of its episode; expected "
+            f"{expected:g} s throughout. Resample the record, or cut it into episodes at the gap"
         )
     return expected

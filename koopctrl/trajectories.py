@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from koopctrl._validation import (
     FloatArray,
@@ -79,7 +79,8 @@ class Trajectory:
             raise DataError(f"{_signal} has shape {y.shape}; expected at least one sample of one signal")
         if len(u) not in (len(y) - 1, len(y)):
             raise ShapeError(
-                f"inputs has {len(u)} rows; expected {len(y) - 1} or {len(y)} to match {_signal} with {len(y)} rows"
+                f"inputs has {len(u)} rows; expected {len(y) - 1} or {len(y)} to match {_signal} with "
+                f"{len(y)} rows"
             )
         values = {
             "outputs": _frozen_copy(y, outputs),
@@ -110,7 +111,7 @@ class Trajectory:
     @property
     def time(self) -> FloatArray:
         """Sample times in seconds, from 0."""
-        return self.dt * np.arange(len(self.outputs))
+        return np.arange(len(self.outputs), dtype=np.float64) * self.dt
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -189,7 +190,8 @@ class Trajectories(Sequence[Trajectory]):
         ShapeError, DataError, TimeBaseError
             As `Trajectory`; also if `x` and `u` have different numbers of episodes.
         """
-        x_list = _episode_list(x)
+        x_list: list[Any] | None = _episode_list(x)
+        u_list: list[Any]
         if x_list is None:
             x_list, u_list = [x], [u]
         elif u is None:
@@ -319,7 +321,7 @@ class Trajectories(Sequence[Trajectory]):
     @overload
     def __getitem__(self, index: int) -> Trajectory: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[int]) -> Trajectories: ...
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Trajectories: ...
     def __getitem__(self, index: Any) -> Trajectory | Trajectories:
         """Return one episode by an integer, several by a slice, an index array or a mask."""
         if isinstance(index, (int, np.integer)):
@@ -408,7 +410,7 @@ class Trajectories(Sequence[Trajectory]):
         return x, u, y_next
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a DataFrame with columns `episode`, `time`, outputs and inputs; a missing last input is NaN."""
+        """Return a DataFrame: `episode`, `time`, outputs, inputs; a missing last input is NaN."""
         from koopctrl.tables import to_dataframe
 
         return to_dataframe(self.episodes)
@@ -454,6 +456,7 @@ def _check_same_signals(first: Trajectory, other: Trajectory) -> None:
     for name in ("output_names", "input_names"):
         if getattr(first, name) != getattr(other, name):
             raise OptionError(
-                f"episodes have different {name}: {list(getattr(first, name))} and {list(getattr(other, name))}; "
+                f"episodes have different {name}: {list(getattr(first, name))} and "
+                f"{list(getattr(other, name))}; "
                 "expected the same signals in the same order"
             )

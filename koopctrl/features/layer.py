@@ -57,9 +57,9 @@ class Layer:
     def derivative(self, points: FloatArray) -> FloatArray:
         """Derivative of the activation at `W p + b`; the layer's Jacobian is `derivative[:, None] * W`."""
         pre = points @ self.weights.T + self.biases
-        return (
-            1.0 / np.cosh(np.clip(pre, -350.0, 350.0)) ** 2 if self.activation == "tanh" else (pre > 0) * 1.0
-        )
+        if self.activation == "tanh":
+            return 1.0 - np.tanh(pre) ** 2
+        return (pre > 0).astype(np.float64)
 
     def split(self, n_first: int) -> tuple[FloatArray, FloatArray]:
         """Weights on the first `n_first` entries of the points, and on the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
+from koopctrl._validation import FloatArray, IntArray
 from koopctrl.errors import DataError
 
 # Pairs closer than this fraction of the data's diameter (root mean square over random pairs) are not
@@ -13,9 +13,7 @@ MIN_DISTANCE = 1e-2
 _ROUNDS = 20
 
 
-def candidate_pairs(
-    points: FloatArray, n_pairs: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
+def candidate_pairs(points: FloatArray, n_pairs: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Draw `n_pairs` index pairs whose points are not (nearly) equal.
 
     Raises
