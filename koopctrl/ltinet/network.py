@@ -40,12 +40,16 @@ class Defects:
         Rows of `C_net - C T`.
     left_out : array (n_y,)
         Bound on the peak gain of modes that are not in the network.
+    exact : tuple of arrays (F, G, H), or None
+        `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
+        error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.
     """
 
     A: float
     B: float
     C: FloatArray
     left_out: FloatArray
+    exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
 
 @dataclass(frozen=True, eq=False)

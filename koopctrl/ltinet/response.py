@@ -104,3 +104,19 @@ def read_start(x0: ArrayLike | None, n: int, batch: int) -> FloatArray:
             f"x0 has shape {array.shape}; expected ({n},)" + (f" or ({batch}, {n})" if batch > 1 else "")
         )
     return np.broadcast_to(array, (batch, n))
+
+
+@dataclass(frozen=True)
+class NeuronResponse(LTIResponse):
+    """A response integrated neuron by neuron.
+
+    Attributes
+    ----------
+    steps : array (n_layers,)
+        Step of each layer in seconds.
+    defects : array (n_layers,)
+        Largest defect `|w' - A_i w - B_i u|` of each layer, checked between collocation points.
+    """
+
+    steps: FloatArray
+    defects: FloatArray
