@@ -11,7 +11,7 @@ from scipy.linalg import LinAlgError, eigh, lapack, schur
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from koopctrl._validation import FloatArray, as_matrix, check_choice, check_number
-from koopctrl.errors import ShapeError, SolverError
+from koopctrl.errors import DataError, ShapeError, SolverError
 from koopctrl.ltinet.progress import Progress
 from koopctrl.ltinet.splitting import (
     Merge,
@@ -101,6 +101,8 @@ def block_form(
     ------
     ShapeError
         `A` is not square, or "symmetric" was asked for and it is not.
+    DataError
+        NaN, inf, or entries at the very bottom of the range of float64.
     OptionError
         `cond_max` below 1 or an unknown method.
     SolverError
@@ -114,7 +116,13 @@ def block_form(
     if A.shape[0] == 0:
         return BlockForm(A.copy(), A.copy(), (), 1.0, 0.0, "symmetric")
     # a power of two brings entries near 1 without rounding, so that nothing over- or underflows on the way
-    exponent = int(np.frexp(np.abs(A).max())[1])
+    largest = float(np.abs(A).max())
+    if 0.0 < largest < np.finfo(float).tiny / EPS:
+        raise DataError(
+            f"A has the largest entry {largest:.3g}, so near the smallest float that results could not be rounded "
+            "relatively; expected larger entries. Express time in another unit"
+        )
+    exponent = int(np.frexp(largest)[1])
     scaled = np.ldexp(A, -exponent)
     asymmetry = float(np.abs(scaled - scaled.T).max())
     if method == "symmetric" and asymmetry > 100 * EPS:

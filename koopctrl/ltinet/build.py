@@ -67,7 +67,9 @@ def build(
     A = data.A.toarray() if sparse.issparse(data.A) else data.A
     form = block_form(A, cond_max=cond_max, method=method, balance=balance, progress=progress)
     B, C = form.T_inv @ data.B, data.C @ form.T
-    scale_A = float(np.linalg.norm(A)) / math.sqrt(max(n, 1))
+    largest = float(np.abs(A).max(initial=0.0)) or 1.0
+    # divided first: squares of huge entries would overflow
+    scale_A = largest * float(np.linalg.norm(A / largest)) / math.sqrt(max(n, 1))
     defect_A = (form.residual + EPS) * scale_A * float(np.linalg.norm(form.T))
     # rounding of a product of length n, as a random walk; EPS is two units in the last place
     walk = EPS * math.sqrt(max(n, 1))

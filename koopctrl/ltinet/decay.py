@@ -41,7 +41,9 @@ def responses(
     powers = [expm(stack * h) for stack in grouped.others]
     lefts = [left[:, where].reshape(len(left), *stack.shape[:2]).transpose(1, 0, 2)
              for where, stack in zip(rest, grouped.others, strict=True)]  # fmt: skip
-    rights = [right[where].reshape(*stack.shape[:2], -1) for where, stack in zip(rest, grouped.others, strict=True)]
+    rights = [
+        right[where].reshape(*stack.shape[:2], -1) for where, stack in zip(rest, grouped.others, strict=True)
+    ]
     step, t = 0, 0.0
     for _ in range(nodes * (2 + _OCTAVES)):
         rows, columns = np.empty_like(left), np.empty_like(right)

@@ -52,7 +52,12 @@ def radau(stages: int = _STAGES) -> tuple[FloatArray, FloatArray, FloatArray, Fl
         return 0.5 * legendre.legval(at, antiderivatives.T).T @ basis
 
     interpolation = legendre.legvander(checks, stages - 1) @ basis
-    return 0.5 * (roots + 1.0), integral(roots), 0.5 * (checks + 1.0), np.stack([interpolation, integral(checks)])
+    return (
+        0.5 * (roots + 1.0),
+        integral(roots),
+        0.5 * (checks + 1.0),
+        np.stack([interpolation, integral(checks)]),
+    )
 
 
 def simulate_neurons(
@@ -158,7 +163,9 @@ def _layer(
     for neuron in reversed(layer.neurons):
         rows = [state - layer.start for state in neuron.states]
         v = drive[:, :, rows] + X @ W[rows].T if W[rows].any() else drive[:, :, rows]
-        v_checks = drive_checks[:, :, rows] + X_checks @ W[rows].T if W[rows].any() else drive_checks[:, :, rows]
+        v_checks = (
+            drive_checks[:, :, rows] + X_checks @ W[rows].T if W[rows].any() else drive_checks[:, :, rows]
+        )
         M, p = neuron.matrix, neuron.order
         # (I - step A x M) X = x_start + step A v, over stages and states together
         system = np.eye(_STAGES * p) - step * np.kron(integration, M)
@@ -175,7 +182,7 @@ def _layer(
         gap = np.einsum("ij,cjp->cip", to_checks, slope) - between @ M.T - v_checks
         defect = max(defect, float(np.abs(gap).max(initial=0.0)))
         rate = max(rate, float(np.abs(slope).max(initial=0.0)))
-    return ends[:: pieces][: N + 1], defect, rate
+    return ends[::pieces][: N + 1], defect, rate
 
 
 def _recursion(P: FloatArray, forced: FloatArray, start: FloatArray) -> FloatArray:
@@ -189,7 +196,8 @@ def _recursion(P: FloatArray, forced: FloatArray, start: FloatArray) -> FloatArr
     modes = np.linalg.inv(V)
     q, z0 = forced @ modes.T, modes @ start
     z = np.stack(
-        [lfilter([1.0], [1.0, -values[i]], q[:, i], zi=np.array([values[i] * z0[i]]))[0] for i in (0, 1)], axis=1
+        [lfilter([1.0], [1.0, -values[i]], q[:, i], zi=np.array([values[i] * z0[i]]))[0] for i in (0, 1)],
+        axis=1,
     )
     out[1:] = np.real(z @ V.T)
     return out

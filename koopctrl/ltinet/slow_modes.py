@@ -56,7 +56,9 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     left_out = np.where(rest_B > 0.0, gain, 0.0)
     defect = float(np.linalg.norm(T.T @ T - np.eye(n_modes)))
     residual = float(np.linalg.norm(A @ T - T * values))
-    defects = Defects(residual, EPS * float(np.linalg.norm(B)), EPS * np.sqrt(n) * np.linalg.norm(C, axis=1), left_out)
+    defects = Defects(
+        residual, EPS * float(np.linalg.norm(B)), EPS * np.sqrt(n) * np.linalg.norm(C, axis=1), left_out
+    )
     return {
         "blocks": tuple(values.reshape(-1, 1, 1)), "T": T, "T_inv": np.ascontiguousarray(T.T), "B": B, "C": C,
         "cond": (1 + defect) / (1 - defect), "residual": residual / max(size * np.sqrt(n_modes), 1e-300),

@@ -122,7 +122,9 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
     # a layer without decay but without input or output either contributes nothing
     silent = ~np.array([(B_i.any() and C_i.any()) for B_i, C_i in _per_layer(net)], dtype=bool)
     per_output[silent], joint[silent] = 0.0, 0.0
-    return np.nan_to_num(per_output, nan=np.inf, posinf=np.inf), np.nan_to_num(joint, nan=np.inf, posinf=np.inf)
+    return np.nan_to_num(per_output, nan=np.inf, posinf=np.inf), np.nan_to_num(
+        joint, nan=np.inf, posinf=np.inf
+    )
 
 
 def _per_layer(net: LTINetwork) -> list[tuple[FloatArray, FloatArray]]:

@@ -42,7 +42,9 @@ def test_transfer_function_and_markov_parameters(name: str, method: str) -> None
         G, H = oracles.transfer(model, s), oracles.transfer(in_blocks(net), s)
         assert np.linalg.norm(H - G, 2) <= limit * oracles.transfer_scale(model, s)
         if method == "schur":
-            assert oracles.relative(H, G) <= 1e-12 or np.abs(G).max() < 1e-3 * oracles.transfer_scale(model, s)
+            assert oracles.relative(H, G) <= 1e-12 or np.abs(G).max() < 1e-3 * oracles.transfer_scale(
+                model, s
+            )
     assert oracles.markov_difference(model, in_blocks(net), 10) <= limit
 
 
