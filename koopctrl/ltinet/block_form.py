@@ -18,11 +18,12 @@ from koopctrl.ltinet.splitting import (
     Split,
     quasi_eigenvalues,
     quasi_starts,
+    separate,
     split_bounded,
-    split_fully,
 )
 
 EPS = float(np.finfo(float).eps)
+_REFINE = 1e4  # condition number from which the inverse is worth a step of refinement
 METHODS = ("auto", "symmetric", "schur")
 
 
@@ -137,7 +138,15 @@ def block_form(
             form = _general(scaled, cond_max, method, bar)
     if balance:
         form = _balanced(form, scaled)
-    return replace(form, blocks=tuple(np.ldexp(block, exponent) for block in form.blocks))
+    merges = tuple(
+        replace(m, eigenvalue=_scaled(m.eigenvalue, exponent), joined=_scaled(m.joined, exponent))
+        for m in form.merges
+    )
+    return replace(form, blocks=tuple(np.ldexp(block, exponent) for block in form.blocks), merges=merges)
+
+
+def _scaled(value: complex, exponent: int) -> complex:
+    return complex(np.ldexp(value.real, exponent), np.ldexp(value.imag, exponent))
 
 
 def _symmetric(A: FloatArray) -> BlockForm:
@@ -162,23 +171,28 @@ def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> Bloc
     except LinAlgError as error:
         raise SolverError(f"the QR algorithm did not converge ({error}); check the scaling of A") from error
     n = len(A)
-    identity = np.eye(n)
     if method == "schur":
         merges = (Merge(0, 0j, 0j, math.inf, 1.0, 'method="schur" keeps one layer'),) if n > 1 else ()
-        return _assemble(A, Split(S, Q, identity, (0,), merges), "schur")
+        return _assemble(A, Split(S, Q, (0,), merges), np.eye(n), "schur")
     starts = quasi_starts(S)
     sizes = np.diff([*starts, n])
     group = np.repeat(np.arange(len(starts)), sizes)
     coupling = np.where(group[:, None] == group[None, :], 0.0, S)
     # dropping couplings of this size is a rounding-level change of A, and keeps cond(T) = 1
     if np.linalg.norm(coupling) <= 4 * EPS * np.linalg.norm(S) * math.sqrt(n):
-        return _assemble(A, Split(S - coupling, Q, identity, tuple(starts), ()), "normal")
-    W = split_fully(S, limit=cond_max * n)
-    if W is not None:
-        form = _assemble(A, Split(S, Q, W, tuple(starts), ()), "full")
-        if form.cond <= cond_max:
-            return form
-    return _search(A, S, Q, cond_max, bar)
+        return _assemble(A, Split(S - coupling, Q, tuple(starts), ()), np.eye(n), "normal")
+    form = _separated(A, Split(S, Q, tuple(starts), ()), "full", cond_max)
+    return form if form is not None else _search(A, S, Q, cond_max, bar)
+
+
+def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> BlockForm | None:
+    """Block form of a splitting, or None where it breaks `cond_max` or its residual is not rounding."""
+    V = separate(split.S, split.starts)
+    if V is None:
+        return None
+    form = _assemble(A, split, V, method)
+    # the residual rules out what cond(T) cannot see: columns so nearly parallel that one came out wrong
+    return form if form.cond <= cond_max and form.residual <= 10 * EPS * len(A) else None
 
 
 def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress) -> BlockForm:
@@ -189,8 +203,8 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
     trial = math.log10(cond_max)
     for _ in range(8):
         split = split_bounded(S, Q, 10.0**trial, bar.step)
-        form = _assemble(A, split, "bavely-stewart")
-        if form.cond <= cond_max:
+        form = _separated(A, split, "bavely-stewart", cond_max)
+        if form is not None:
             low = trial
             if best is None or len(form.blocks) > len(best.blocks):
                 best = form
@@ -203,27 +217,30 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
     if best is None or len(best.blocks) == 1:
         reason = f"no splitting into two or more layers keeps cond(T) below {cond_max:.2g}"
         merges = best.merges if best is not None else (Merge(0, 0j, 0j, math.inf, cond_max, reason),)
-        return _assemble(A, Split(S, Q, np.eye(n), (0,), merges), "schur")
+        return _assemble(A, Split(S, Q, (0,), merges), np.eye(n), "schur")
     return best
 
 
-def _assemble(A: FloatArray, split: Split, method: str) -> BlockForm:
+def _assemble(A: FloatArray, split: Split, V: FloatArray, method: str) -> BlockForm:
     """Transformation with orthonormal columns per block: within sqrt(L) of the best block scaling."""
     n = len(A)
     starts = np.array(split.starts)
     sizes = np.diff([*starts, n])
     plain = method in ("schur", "normal")
     if plain:
-        V, W = np.eye(n), np.eye(n)
+        W = np.eye(n)
         blocks = [split.S[i : i + k, i : i + k].copy() for i, k in zip(starts, sizes, strict=True)]
     else:
-        V, info = lapack.dtrtri(split.W, lower=0, unitdiag=1)
+        W, info = lapack.dtrtri(V, lower=0, unitdiag=0)
         if info != 0:
             raise SolverError(f"LAPACK dtrtri failed with info {info}; this is a defect of koopctrl")
-        V, W = np.triu(V), split.W.copy()
         blocks = _orthonormalise(V, W, split.S, starts, sizes)
-    T, T_inv = split.Q @ V, W @ split.Q.T
     cond = 1.0 if plain else float(norm2(V) * norm2(W))
+    if cond > _REFINE:
+        # dtrtri leaves V W = I to cond^2 eps; one Newton step brings it to cond eps
+        W += W @ (np.eye(n) - V @ W)
+        cond = float(norm2(V) * norm2(W))
+    T, T_inv = split.Q @ V, W @ split.Q.T
     AT = A @ T
     for i, k, block in zip(starts, sizes, blocks, strict=True):
         if k > 2:

@@ -10,7 +10,6 @@ from scipy import sparse
 from scipy.linalg import block_diag
 
 from koopctrl._validation import FloatArray
-
 from koopctrl.errors import OptionError
 from koopctrl.ltinet.block_form import EPS, BlockForm, block_form, norm2
 from koopctrl.ltinet.convert import blocks_to_continuous, read_statespace

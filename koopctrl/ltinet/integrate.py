@@ -157,7 +157,7 @@ def _layer(
     drive = inputs(starts[:, None] + step * points, interval) @ B.T
     drive_checks = inputs(starts[:, None] + step * checks, interval) @ B.T
     W = layer.weights
-    X, X_checks = np.empty((count, _STAGES, k)), np.empty((count, _STAGES, k))
+    X, X_checks = np.zeros((count, _STAGES, k)), np.zeros((count, _STAGES, k))
     ends = np.empty((count + 1, k))
     defect, rate = 0.0, 0.0
     for neuron in reversed(layer.neurons):

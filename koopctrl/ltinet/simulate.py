@@ -157,10 +157,11 @@ def outputs(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str)
     with np.errstate(over="ignore", invalid="ignore"):
         for at in range(0, chunks, stride):
             part = blocks[at : at + stride]
-            states = (part.reshape(-1, K * n_u) @ tables.R).reshape(len(part), batch, n)
+            states = (part.reshape(len(part) * batch, K * n_u) @ tables.R).reshape(len(part), batch, n)
             w = _scan(grouped, tables, states, w)
             Y[at : at + stride] = (
-                states.reshape(-1, n) @ tables.O + part.reshape(-1, K * n_u) @ tables.H
+                states.reshape(len(part) * batch, n) @ tables.O
+                + part.reshape(len(part) * batch, K * n_u) @ tables.H
             ).reshape(len(part), batch, -1)
     result = Y.transpose(1, 0, 2).reshape(batch, chunks * K, n_y)[:, :n_times]
     if not np.isfinite(result).all():

@@ -1,7 +1,8 @@
 """Splitting a real Schur form into independent diagonal blocks (Bavely and Stewart).
 
-Every array here is quasi upper triangular and real. A splitting is stored as `W`, the block unit upper
-triangular matrix with `W S W^-1 = blkdiag(S)`; its inverse is the transformation.
+Every array here is quasi upper triangular and real. Where to split is decided on the entries of `P` in
+`S11 P - P S22 = -S12`; the transformation `V` with `S V = V blkdiag(S)` is then solved for column block by
+column block, each scaled to unit size, so that its residual stays at rounding however large `P` was.
 
 Sources: C. A. Bavely and G. W. Stewart, *An algorithm for computing reducing subspaces by block
 diagonalization*, SIAM J. Numer. Anal. 16 (1979); LAPACK `dtrsyl`, `dtrexc`.
@@ -9,8 +10,10 @@ diagonalization*, SIAM J. Numer. Anal. 16 (1979); LAPACK `dtrsyl`, `dtrexc`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import lapack
@@ -34,8 +37,8 @@ class Merge:
         A member of the block, and the eigenvalue that was pulled in next to it.
     needed, bound : float
         Largest entry of the transformation that would have separated them, and the largest allowed.
-    reason : str
-        The same in words.
+    note : str
+        What else happened.
     """
 
     layer: int
@@ -43,16 +46,25 @@ class Merge:
     joined: complex
     needed: float
     bound: float
-    reason: str
+    note: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The same in words."""
+        if not math.isfinite(self.needed):
+            return self.note
+        return (
+            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs entries of {self.needed:.2g}, "
+            f"above {self.bound:.2g}{self.note}"
+        )
 
 
 @dataclass(frozen=True)
 class Split:
-    """A reordered Schur form `A = Q S Q^T` and the splitting `W` of `S` at `starts`."""
+    """A reordered Schur form `A = Q S Q^T`, to be separated at `starts`."""
 
     S: FloatArray
     Q: FloatArray
-    W: FloatArray
     starts: tuple[int, ...]
     merges: tuple[Merge, ...]
 
@@ -112,25 +124,37 @@ def _cut(S: FloatArray) -> int:
     return cut + 1 if S[cut, cut - 1] != 0.0 else cut
 
 
-def split_fully(S: FloatArray, limit: float) -> FloatArray | None:
-    """`W` that separates every 1x1 and 2x2 block, or None where an entry would exceed `limit`."""
-    n = S.shape[0]
-    W = np.eye(n, order="F")
+def separate(S: FloatArray, starts: Sequence[int]) -> FloatArray | None:
+    """Upper triangular `V` with `S V = V blkdiag(S)` for the diagonal blocks at `starts`.
 
-    def recurse(low: int, high: int) -> bool:
-        if high - low <= 1 or (high - low == 2 and S[high - 1, low] != 0.0):
+    Each block's columns are a multiple of the identity in its own rows and have unit Frobenius norm. None
+    where a column is not finite: blocks with common eigenvalues.
+    """
+    n = S.shape[0]
+    edges = [*starts, n]
+    V, Lambda = np.eye(n, order="F"), np.zeros((n, n), order="F")
+    for low, high in pairwise(edges):
+        Lambda[low:high, low:high] = S[low:high, low:high]
+
+    def recurse(first: int, last: int) -> bool:
+        if last - first <= 1:
             return True
-        cut = low + _cut(S[low:high, low:high])
-        if not (recurse(low, cut) and recurse(cut, high)):
+        cut = (first + last) // 2
+        if not (recurse(first, cut) and recurse(cut, last)):
             return False
-        P = sylvester(S[low:cut, low:cut], S[cut:high, cut:high], S[low:cut, cut:high])
-        if not np.abs(P).max() <= limit:
-            return False
-        W[low:cut, cut:high] = -(W[low:cut, low:cut] @ P)
-        return True
+        low, middle, high = edges[first], edges[cut], edges[last]
+        right = V[middle:high, middle:high]
+        X = sylvester(
+            S[low:middle, low:middle], Lambda[middle:high, middle:high], S[low:middle, middle:high] @ right
+        )
+        V[low:middle, middle:high] = X
+        offsets = np.array(edges[cut:last]) - middle
+        squares = np.add.reduceat((X * X).sum(axis=0) + (right * right).sum(axis=0), offsets)
+        V[low:high, middle:high] /= np.repeat(np.sqrt(squares), np.diff(edges[cut : last + 1]))
+        return bool(np.isfinite(squares).all())
 
     with np.errstate(over="ignore", invalid="ignore"):
-        return W if recurse(0, n) else None
+        return V if recurse(0, len(starts)) else None
 
 
 def split_bounded(
@@ -139,8 +163,7 @@ def split_bounded(
     """Split off one block after another with `max|P| <= bound`.
 
     While a block cannot be separated from what follows it, the eigenvalue nearest to the block is moved up
-    next to it (`dtrexc`) and joins it. Accepted `P` are kept, negated, where `S12` stood: that part of the
-    array then is `W`, and later reorderings turn its columns as they should.
+    next to it (`dtrexc`) and joins it.
     """
     S, Q = np.array(S, order="F"), np.array(Q, order="F")
     n = S.shape[0]
@@ -155,7 +178,6 @@ def split_bounded(
                 P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
             needed = float(np.abs(P).max())
             if needed <= bound:
-                S[low:high, high:] = -P
                 break
             failures += 1
             for _ in range(1 if failures <= _PATIENCE else failures - _PATIENCE):
@@ -166,11 +188,7 @@ def split_bounded(
         low = high
         if on_step is not None:
             on_step(low)
-    W = np.eye(n, order="F")
-    for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        W[start:stop, stop:] = S[start:stop, stop:]
-        S[start:stop, stop:] = 0.0
-    return Split(S, Q, W, tuple(starts), tuple(merges))
+    return Split(S, Q, tuple(starts), tuple(merges))
 
 
 def _size(S: FloatArray, row: int) -> int:
@@ -189,7 +207,6 @@ def _pull_nearest(
     source -= int(S[source, source - 1] != 0.0)
     size = _size(S, source)
     eigenvalue, joined = complex(mine[i]), complex(others[j])
-    why = f"separating {joined:.4g} from {eigenvalue:.4g} needs entries of {needed:.2g}, above {bound:.2g}"
     if source != high:
         # results are the same arrays: both are Fortran-ordered and overwriting is allowed
         _, _, info = lapack.dtrexc(S, Q, source + 1, high + 1, overwrite_a=1, overwrite_q=1)
@@ -197,7 +214,5 @@ def _pull_nearest(
             raise SolverError(f"LAPACK dtrexc refused argument {-info}; this is a defect of koopctrl")
         if info == 1:
             # too close to swap: everything up to it joins instead
-            return source + size, Merge(
-                layer, eigenvalue, joined, needed, bound, why + "; could not be reordered"
-            )
-    return high + _size(S, high), Merge(layer, eigenvalue, joined, needed, bound, why)
+            return source + size, Merge(layer, eigenvalue, joined, needed, bound, "; could not be reordered")
+    return high + _size(S, high), Merge(layer, eigenvalue, joined, needed, bound)

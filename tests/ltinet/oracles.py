@@ -78,7 +78,7 @@ def markov_difference(model: Matrices, other: Matrices, count: int) -> float:
 def expm_long(M: np.ndarray) -> np.ndarray:
     """Exponential by scaling, a Taylor series and squaring, in extended precision."""
     M = M.astype(np.longdouble)
-    squarings = max(0, int(np.ceil(np.log2(max(float(np.abs(M).sum(axis=1).max()), 1e-300)))) + 2)
+    squarings = max(0, int(np.ceil(np.log2(max(float(np.abs(M).sum(axis=1).max(initial=0.0)), 1e-300)))) + 2)
     M = M / np.longdouble(2.0) ** squarings
     term = np.eye(len(M), dtype=np.longdouble)
     total = term.copy()
@@ -95,10 +95,14 @@ def step_exactly(model: Matrices, t: np.ndarray, u: np.ndarray, x0: np.ndarray, 
     A, B, C, D = model
     n, m = B.shape
     h = t[1] - t[0]
+    # inputs are scaled to the size of A, or their size would cost needless squarings
+    size = np.longdouble(
+        max(np.abs(B * h).max(initial=0.0), 1e-300) / max(np.abs(A * h).max(initial=0.0), 1e-3)
+    )
     M = np.zeros((n + 2 * m, n + 2 * m), dtype=np.longdouble)
-    M[:n, :n], M[:n, n : n + m], M[n : n + m, n + m :] = A * np.longdouble(h), B * np.longdouble(h), np.eye(m)
+    M[:n, :n], M[:n, n : n + m], M[n : n + m, n + m :] = A * np.longdouble(h), B * (h / size), np.eye(m)
     E = expm_long(M)
-    Phi, held, ramp = E[:n, :n], E[:n, n : n + m], E[:n, n + m :]
+    Phi, held, ramp = E[:n, :n], size * E[:n, n : n + m], size * E[:n, n + m :]
     x, out = x0.astype(np.longdouble), []
     for k in range(len(t)):
         out.append(C @ x + D @ u[k])
