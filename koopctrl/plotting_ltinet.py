@@ -67,8 +67,8 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
     )
 
     for y in ys:
-        ax.plot([_FIRST - 0.04, _LAST + 0.04], [y, y], color="0.93", lw=max(1.0, 240.0 / max(rows, 12)), zorder=0,
-                solid_capstyle="round")  # fmt: skip
+        ax.plot([_FIRST - 0.04, _LAST + 0.04], [y, y], color="0.93", lw=max(1.0, 240.0 / max(rows, 12)),
+                zorder=0, solid_capstyle="round")  # fmt: skip
     states = np.flatnonzero(~np.isnan(place[:, 0]))
     sources = [((_LEFT, ins[j]), place[i], net.B[i, j]) for i in states for j in range(net.B.shape[1])]
     _edges(ax, sources, max_edges)
@@ -119,10 +119,11 @@ def _draw_lanes(
         for kind, marker, color in ((1, "o", _FIRST_ORDER), (2, "D", _SECOND_ORDER)):
             firsts = [neuron.states[0] for neuron in neurons if neuron.order == kind]
             scale = 1.0 if kind == 1 else 0.8
-            ax.scatter(place[firsts, 0], place[firsts, 1], marker=marker, s=size * scale, color=color, zorder=3,
-                       edgecolors="white", linewidths=0.4)  # fmt: skip
+            ax.scatter(place[firsts, 0], place[firsts, 1], marker=marker, s=size * scale, color=color,
+                       zorder=3, edgecolors="white", linewidths=0.4)  # fmt: skip
         ax.text(_LAST + 0.06, ys[lane], _caption(neurons), fontsize=6.5, color="0.35", va="center",
-                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}, zorder=5)  # fmt: skip
+                zorder=5,
+                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})  # fmt: skip
     _edges(ax, links, most, arc=0.3 if len(shown) > 1 else 0.75)
 
 
@@ -164,7 +165,7 @@ def _edges(ax: Any, edges: list[Any], most: int, arc: float = 0.0, linestyle: st
             alpha=0.45,
             zorder=1,
             linestyles=linestyle,
-        )  # fmt: skip
+        )
     )
 
 

@@ -57,7 +57,7 @@ def convection_diffusion_2d(N: int, peclet: float) -> Matrices:
 
 
 def chain(m: int, alpha: float = 0.02, beta: float = 0.01) -> Matrices:
-    """M unit masses between two walls, damping `alpha M + beta K`; a force on the first, position of the last."""
+    """Unit masses between two walls, damping `alpha M + beta K`; force on the first, position of the last."""
     K = 2.0 * np.eye(m) - np.diag(np.ones(m - 1), 1) - np.diag(np.ones(m - 1), -1)
     A = np.block([[np.zeros((m, m)), np.eye(m)], [-K, -alpha * np.eye(m) - beta * K]])
     B, C = np.zeros((2 * m, 1)), np.zeros((2, 2 * m))
@@ -83,6 +83,36 @@ def random_mimo(n: int, n_u: int, n_y: int, seed: int, stable: bool = True) -> M
     rng = np.random.default_rng(seed)
     A = rng.standard_normal((n, n)) / np.sqrt(n) - (1.2 if stable else 0.5) * np.eye(n)
     return A, rng.standard_normal((n, n_u)), rng.standard_normal((n_y, n)), rng.standard_normal((n_y, n_u))
+
+
+def lifted_duffing(
+    dt: float = 0.1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Discrete model identified from the Duffing plant, lifted by monomials up to degree three (EDMD).
+
+    `x'' = -0.4 x' - x - 0.3 x^3 + u`, 4,000 held-input steps from random states; the constant is left out, so
+    that the lifted origin is the plant's equilibrium.
+    """
+    rng = np.random.default_rng(seed)
+    x, u = rng.uniform(-1.2, 1.2, (2, 4000)), rng.uniform(-1.0, 1.0, 4000)
+
+    def rate(x: np.ndarray) -> np.ndarray:
+        return np.array([x[1], -0.4 * x[1] - x[0] - 0.3 * x[0] ** 3 + u])
+
+    after, h = x, dt / 10
+    for _ in range(10):
+        k1 = rate(after)
+        k2 = rate(after + 0.5 * h * k1)
+        k3 = rate(after + 0.5 * h * k2)
+        k4 = rate(after + h * k3)
+        after = after + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+    def lift(x: np.ndarray) -> np.ndarray:
+        q, p = x
+        return np.array([q, p, q**3, q * q * p, q * p * p, p**3])
+
+    AB = np.linalg.lstsq(np.vstack([lift(x), u]).T, lift(after).T, rcond=None)[0].T
+    return AB[:, :-1], AB[:, -1:], np.eye(6)[:2], np.zeros((2, 1)), dt
 
 
 SUITE: dict[str, Callable[[], Matrices]] = {

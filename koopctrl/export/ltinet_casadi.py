@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
-    """`(x, u) -> (dx, y)` in neuron states, with sparse matrices, so that its C code is as sparse as the network.
+    """`(x, u) -> (dx, y)` in neuron states; its C code is as sparse as the network.
 
     Parameters
     ----------

@@ -27,13 +27,13 @@ def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
     if coordinates == "original":
         if net.T.shape[0] != net.T.shape[1]:
             raise OptionError(
-                f'coordinates is "original", but {net.T.shape[0] - net.T.shape[1]} of {net.T.shape[0]} modes are not '
-                'in the network; expected a complete one. Use coordinates="block"'
+                f'coordinates is "original", but {net.T.shape[0] - net.T.shape[1]} modes are '
+                'not in the network; expected a complete one. Use coordinates="block"'
             )
         A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, net.state_names
     return control.StateSpace(
-        A, B, C, net.D.copy(), 0, inputs=list(net.input_names), outputs=list(net.output_names), states=list(names),
-        remove_useless_states=False,
+        A, B, C, net.D.copy(), 0, inputs=list(net.input_names), outputs=list(net.output_names),
+        states=list(names), remove_useless_states=False,
     )  # fmt: skip
 
 
@@ -52,5 +52,5 @@ def response_to_pycontrol(response: LTIResponse) -> Any:
         state_labels=None if response.states is None else list(response.state_names),
         title="LTINetwork response", plot_inputs=True,
         multi_trace=batched, squeeze=False,
-        **({"trace_labels": [f"batch {i}" for i in range(len(response.outputs))]} if batched else {}),
+        trace_labels=[f"batch {i}" for i in range(len(response.outputs))] if batched else None,
     )  # fmt: skip

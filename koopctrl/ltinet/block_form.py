@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, eigh, lapack, schur
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from koopctrl._validation import FloatArray, as_matrix, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
@@ -120,8 +121,8 @@ def block_form(
     largest = float(np.abs(A).max())
     if 0.0 < largest < np.finfo(float).tiny / EPS:
         raise DataError(
-            f"A has the largest entry {largest:.3g}, so near the smallest float that results could not be rounded "
-            "relatively; expected larger entries. Express time in another unit"
+            f"A has the largest entry {largest:.3g}, so near the smallest float that results could not be "
+            "rounded relatively; expected larger entries. Express time in another unit"
         )
     exponent = int(np.frexp(largest)[1])
     scaled = np.ldexp(A, -exponent)
@@ -167,10 +168,10 @@ def _symmetric(A: FloatArray) -> BlockForm:
 
 def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> BlockForm:
     try:
-        S, Q = schur(A, output="real")
+        decomposition: Any = schur(A, output="real")
     except LinAlgError as error:
         raise SolverError(f"the QR algorithm did not converge ({error}); check the scaling of A") from error
-    n = len(A)
+    (S, Q), n = decomposition, len(A)
     if method == "schur":
         merges = (Merge(0, 0j, 0j, math.inf, 1.0, 'method="schur" keeps one layer'),) if n > 1 else ()
         return _assemble(A, Split(S, Q, (0,), merges), np.eye(n), "schur")
@@ -196,7 +197,7 @@ def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> Blo
 
 
 def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress) -> BlockForm:
-    """Bisect on the bound of Bavely and Stewart's entries for the finest splitting with `cond <= cond_max`."""
+    """Bisect on Bavely and Stewart's bound for the finest splitting with `cond <= cond_max`."""
     n = len(A)
     low, high = 0.0, math.log10(cond_max) + 1.0
     best: BlockForm | None = None
@@ -281,7 +282,7 @@ def _orthonormalise(
 
 
 def _orthonormalise_pairs(V: FloatArray, W: FloatArray, M: FloatArray, twos: np.ndarray) -> FloatArray:
-    """Gram and Schmidt for all 2x2 blocks at once (twice, so that it holds to rounding); V, W change in place."""
+    """Gram and Schmidt, twice, for all 2x2 blocks at once; V and W change in place."""
     first, second = V[:, twos], V[:, twos + 1]
     r11 = np.linalg.norm(first, axis=0)
     first /= r11
@@ -341,7 +342,8 @@ def norm2(M: FloatArray) -> float:
     """Spectral norm; by Lanczos to about four digits where a full SVD would be the costliest step."""
     if min(M.shape) <= 200:
         return float(np.linalg.norm(M, 2)) if M.size else 0.0
-    gram = LinearOperator((M.shape[1], M.shape[1]), matvec=lambda v: M.T @ (M @ v), dtype=float)
+    gram = aslinearoperator(M.T) @ aslinearoperator(M)
     start = np.random.default_rng(0).standard_normal(M.shape[1])
-    value = eigsh(gram, k=1, tol=1e-5, v0=start, ncv=20, return_eigenvectors=False)[0]
+    options: dict[str, Any] = {"tol": 1e-5, "ncv": 20}
+    value = eigsh(gram, k=1, v0=start, return_eigenvectors=False, **options)[0]
     return math.sqrt(float(value))

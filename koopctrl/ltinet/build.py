@@ -26,7 +26,7 @@ def exact_defects(
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """`T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)`, `C_net - C T`; None where products may overflow."""
     n = len(A)
-    Lambda = block_diag(*form.blocks) if n else np.zeros((0, 0))
+    Lambda = np.asarray(block_diag(*form.blocks)) if n else np.zeros((0, 0))
     sizes = [np.abs(M[M != 0.0]) for M in (A, B, C, form.T, Lambda, B_net, C_net)]
     if any(s.size and (s.max() > 1e120 or s.max() < 1e-120) for s in sizes):
         return None
@@ -84,7 +84,7 @@ def build(
     elif n <= _EXACT_LIMIT:
         exact = exact_defects(A, data.B, data.C, form, B, C)
     return {
-        **common, "blocks": tuple(blocks), "T": form.T, "T_inv": form.T_inv, "B": B, "C": C, "cond": form.cond,
-        "residual": form.residual, "method": form.method, "merges": form.merges,
+        **common, "blocks": tuple(blocks), "T": form.T, "T_inv": form.T_inv, "B": B, "C": C,
+        "cond": form.cond, "residual": form.residual, "method": form.method, "merges": form.merges,
         "defects": Defects(defect_A, defect_B, defect_C, np.zeros(len(C)), exact),
     }  # fmt: skip

@@ -125,9 +125,9 @@ def blocks_to_continuous(
     bad = np.concatenate([bad, *(_not_positive(stack) for stack in grouped.others)])
     if bad.size:
         raise SolverError(
-            f"the discrete model has {bad.size} real eigenvalues that are zero or negative (e.g. {bad[0]:.4g}), so "
-            "it has no real matrix logarithm and is no sampled continuous system. Remove those modes (delays, or "
-            "modes faster than the sampling), e.g. with control.balred, or sample faster"
+            f"the discrete model has {bad.size} zero or negative real eigenvalues, e.g. {bad[0]:.4g}, "
+            "so it has no real matrix logarithm and is no sampled continuous system. Remove those modes "
+            "(delays, or modes faster than the sampling), e.g. with control.balred, or sample faster"
         )
     real = np.log(grouped.real) / dt
     pairs = apply_pairs(grouped, np.log, 1.0) / dt
@@ -139,8 +139,9 @@ def blocks_to_continuous(
         others.append(logs)
     if not wrong <= 1e-6:
         raise SolverError(
-            f"the matrix logarithm of a layer is inaccurate: its exponential differs by {wrong:.1g} (relative). "
-            "The model has eigenvalues near zero in a block that cannot be split; remove them (control.balred)"
+            f"the matrix logarithm of a layer is inaccurate: its exponential is off by {wrong:.1g}. "
+            "The model has eigenvalues near zero in a block that cannot be split; remove them, e.g. with "
+            "control.balred"
         )
     continuous = Grouped(grouped.order, real, pairs, tuple(others))
     Bg = B[grouped.order]
@@ -180,9 +181,11 @@ def _invert_hold(
         back[where] = (dt * one @ Y).reshape(-1, B.shape[1])
         defects.append(np.linalg.norm(Phi - before, axis=(1, 2)))
     if not np.isfinite(Bc).all():
-        raise SolverError("the inputs of the continuous model are not finite: a mode is an exact multiple of the "
-                          "sampling frequency. Sample at another rate")  # fmt: skip
-    return Bc, np.concatenate(defects), back - B
+        raise SolverError(
+            "the inputs of the continuous model are not finite: a mode is an exact multiple of the sampling "
+            "frequency. Sample at another rate"
+        )
+    return Bc, np.asarray(np.concatenate(defects), dtype=np.float64), back - B
 
 
 def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:

@@ -145,7 +145,7 @@ def _sharp(
     pair = np.block([[Lambda, F], [np.zeros((n, n)), Lambda]])
     left, right = np.hstack([net.C, -H]), np.vstack([G, net.B])
     whole = Grouped(np.arange(2 * n), np.zeros(0), np.zeros((0, 2, 2)), (pair[None],))
-    # growing systems: weighting by exp(-growth t) keeps the product of two integrals from counting growth twice
+    # growing systems: weighted by exp(-growth t), the product of two integrals counts growth once
     growth = max(float(values.real.max()), 0.0)
     times, error, seen, driven = [], [], [], []
     for t, rows, columns in responses(whole, left, right, values, end, nodes=16):
@@ -200,7 +200,7 @@ def _chain(net: LTINetwork, tols: FloatArray, horizon: float | None) -> FloatArr
 
 
 def _peak_gain(M: FloatArray, horizon: float | None) -> FloatArray:
-    """Entrywise bound on `int |exp(M t)| dt` of a neuron: its amplitude times the integral of its envelope."""
+    """Entrywise bound on `int |exp(M t)| dt` of a neuron: amplitudes times the integral of the envelope."""
     a = float(np.trace(M)) / len(M)
     if a < 0.0:
         envelope = (1.0 - math.exp(a * horizon)) / -a if horizon is not None else 1.0 / -a

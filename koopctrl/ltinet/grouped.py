@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import expm
@@ -138,13 +139,13 @@ def multiply(
 
 
 def exponential_maps(stack: FloatArray, h: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`exp(A h)`, `phi1(A h)`, `phi2(A h)` for stacked blocks, from one exponential of an augmented matrix."""
+    """`exp(A h)`, `phi1(A h)`, `phi2(A h)` for stacked blocks, from one augmented exponential."""
     L, k, _ = stack.shape
     big = np.zeros((L, 3 * k, 3 * k))
     big[:, :k, :k] = stack * h
     big[:, :k, k : 2 * k] = np.eye(k)
     big[:, k : 2 * k, 2 * k :] = np.eye(k)
-    result = expm(big)
+    result: Any = expm(big)
     return result[:, :k, :k], result[:, :k, k : 2 * k], result[:, :k, 2 * k :]
 
 
@@ -162,5 +163,5 @@ def held_maps(stack: FloatArray, X: FloatArray, h: float) -> tuple[FloatArray, F
     big[:, :k, :k] = stack * h
     big[:, :k, k : k + p] = X / size
     big[:, k : k + p, k + p :] = np.eye(p)
-    result = expm(big)
+    result: Any = expm(big)
     return result[:, :k, :k], size * result[:, :k, k : k + p], size * result[:, :k, k + p :]

@@ -36,7 +36,7 @@ def radau(stages: int = _STAGES) -> tuple[FloatArray, FloatArray, FloatArray, Fl
 
     Returns
     -------
-    points, integration (s, s), check points (s + 1,), and (interpolation, integration) at those, (2, s + 1, s)
+    points (s,), integration (s, s), check points (s,), interpolation and integration at those (2, s, s)
     """
     # right Radau points: roots of P_s - P_(s-1) on [-1, 1]
     roots = legendre.legroots(np.eye(stages + 1)[stages] - np.pad(np.eye(stages)[stages - 1], (0, 1)))
@@ -127,8 +127,8 @@ def simulate_neurons(
         steps[i] = h / pieces
     if late:
         warnings.warn(
-            f"layers {late[:5]} kept a defect above tol={tol:g} at the smallest step; use simulate, which is exact, "
-            "or a looser tol",
+            f"layers {late[:5]} kept a defect above tol={tol:g} at the smallest step; use simulate, which is "
+            "exact, or a looser tol",
             NumericalWarning,
             stacklevel=3,
         )

@@ -129,7 +129,7 @@ class LTINetwork:
         balance : bool
             Scale second-order neurons so that their two states weigh alike; this changes `cond`.
         n_modes : int, optional
-            Keep the slowest modes only, of a symmetric `A` without unstable modes, which may be large and sparse.
+            Keep the slowest modes only, of a symmetric `A`, which may be large and sparse.
         dt : float, optional
             Sample time in seconds where `sys` does not carry one.
         progress : bool

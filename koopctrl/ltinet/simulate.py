@@ -29,7 +29,7 @@ _LONGEST = 128
 
 @dataclass(frozen=True)
 class StepMaps:
-    """One step `w+ = Phi w + Gamma u`, `y = C w + D u` in grouped order; `w` is shifted by `lead u` under FOH."""
+    """One step `w+ = Phi w + Gamma u`, `y = C w + D u`; `w` is shifted by `lead u` under FOH."""
 
     real: FloatArray
     pairs: FloatArray
@@ -167,14 +167,14 @@ def outputs(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str)
     if not np.isfinite(result).all():
         k = int(np.argwhere(~np.isfinite(result).all(axis=(0, 2)))[0, 0])
         raise SolverError(
-            f"the response leaves the range of float64 at t[{k}] ({k * h:.4g} s after the start): the system is "
-            "unstable. Shorten the horizon or stabilise the system first"
+            f"the response leaves the range of float64 at t[{k}] ({k * h:.4g} s after the start): the system "
+            "is unstable. Shorten the horizon or stabilise the system first"
         )
     return result
 
 
 def _scan(grouped: Grouped, tables: ChunkTables, states: FloatArray, w: FloatArray) -> FloatArray:
-    """Turn the chunks' input contributions into the states at the chunks' starts, in place; return the last."""
+    """Turn the chunks' input contributions into states at their starts, in place; return the last."""
     ones, first, second, rest = grouped.shape()
     p11, p12, p21, p22 = (tables.pairs[:, i, j] for i in (0, 1) for j in (0, 1))
     for s in range(len(states)):

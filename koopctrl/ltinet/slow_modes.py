@@ -18,9 +18,9 @@ from koopctrl.ltinet.convert import StateSpaceData
 def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     """Fields of a network of the `n_modes` rightmost modes.
 
-    Sparse matrices go through `eigsh` with a shift just right of the spectrum (one sparse factorisation; memory
-    `n n_modes` beside it). What is left out lies left of the last eigenvalue kept, so that its peak gain is at
-    most `|c_rest| |b_rest| / |lambda_last|`.
+    Sparse matrices go through `eigsh` with a shift just right of the spectrum (one sparse factorisation;
+    memory `n n_modes` beside it). What is left out lies left of the last eigenvalue kept, so that its peak
+    gain is at most `|c_rest| |b_rest| / |lambda_last|`.
 
     Raises
     ------
@@ -42,8 +42,10 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     size = float(abs(A).max())
     asymmetry = float(abs(A - A.T).max())
     if asymmetry > 100 * EPS * size:
-        raise ShapeError(f"A differs from its transpose by {asymmetry / size:.2g} of its largest entry; expected a "
-                         "symmetric matrix with n_modes. Omit n_modes, or symmetrise the model")  # fmt: skip
+        raise ShapeError(
+            f"A differs from its transpose by {asymmetry / size:.2g} of its largest entry; expected a "
+            "symmetric matrix with n_modes. Omit n_modes, or symmetrise the model"
+        )
     values, T = _rightmost(A, n_modes)
     order = np.argsort(-values, kind="stable")
     values, T = values[order], np.ascontiguousarray(T[:, order])
@@ -70,15 +72,17 @@ def _rightmost(A: Any, count: int) -> tuple[FloatArray, FloatArray]:
     n = A.shape[0]
     if not sparse.issparse(A) or count > n // 2:
         dense = A.toarray() if sparse.issparse(A) else A
-        return eigh(0.5 * (dense + dense.T), subset_by_index=(n - count, n - 1))
+        found: Any = eigh(0.5 * (dense + dense.T), subset_by_index=(n - count, n - 1))
+        return found
     diagonal = A.diagonal()
     radius = np.asarray(abs(A).sum(axis=1)).ravel() - np.abs(diagonal)
     # right of every Gershgorin disc, so that the eigenvalues nearest to the shift are the rightmost ones
     shift = float((diagonal + radius).max()) + 1e-6 * float((np.abs(diagonal) + radius).max())
     start = np.random.default_rng(0).standard_normal(n)
     try:
-        return eigsh(sparse.csc_array(A), k=count, sigma=shift, which="LM", v0=start)
+        found = eigsh(sparse.csc_array(A), k=count, sigma=shift, which="LM", v0=start)
     except (ArpackNoConvergence, ArpackError, RuntimeError) as error:
         raise SolverError(
             f"eigsh did not find {count} modes of {n} states ({error}); ask for more or fewer modes"
         ) from error
+    return found

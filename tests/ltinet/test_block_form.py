@@ -94,7 +94,7 @@ def test_separate_jordan_blocks_become_separate_layers() -> None:
 
 
 def test_convection_diffusion_keeps_what_cannot_be_split() -> None:
-    """At cell Peclet number 0.5 the eigenvectors are useless although all eigenvalues are real and distinct."""
+    """At cell Peclet number 0.5 eigenvectors are useless, though all eigenvalues are real and distinct."""
     model = convection_diffusion_1d(60, 0.5)
     points = oracles.random_points(model[0], 20)
     reference = np.array([oracles.transfer(model, s) for s in points])

@@ -13,7 +13,7 @@ from tests.plants_lti import SUITE, Matrices, chain, convection_diffusion_1d, di
 
 
 def trying_inputs(model: Matrices, t: np.ndarray) -> list[np.ndarray]:
-    """Inputs within [-1, 1] that bring out errors: a step, random jumps, a square wave at the slowest pole."""
+    """Inputs within [-1, 1] that bring out errors: a step, jumps, a square wave at the slowest pole."""
     n_u = model[1].shape[1]
     rng = np.random.default_rng(0)
     values = np.linalg.eigvals(model[0])

@@ -22,6 +22,7 @@ from tests.plants_lti import (
     diffusion_2d,
     jordan,
     laplacian_2d,
+    lifted_duffing,
     random_mimo,
 )
 
@@ -90,6 +91,25 @@ def test_a_discrete_model_is_given_back_when_sampled(model: tuple[np.ndarray, ..
     np.testing.assert_allclose(values, np.sort_complex(np.linalg.eigvals(model[0])), rtol=1e-2, atol=1e-3)
     with pytest.raises(OptionError, match="foh"):
         net.simulate(t, u, hold="foh")
+
+
+def test_a_lifted_model_identified_from_data_becomes_a_network() -> None:
+    lifted = lifted_duffing()
+    net = LTINetwork.from_statespace(control.StateSpace(*lifted))
+    assert net.summary().second_order >= 2
+    A, B, C, D, dt = lifted
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1, 1, (400, 1)), rng.standard_normal(6)
+    y = net.simulate(dt * np.arange(400), u, x).outputs
+    expected = []
+    for k in range(400):
+        expected.append(C @ x + D @ u[k])
+        x = A @ x + B @ u[k]
+    np.testing.assert_allclose(y, expected, atol=1e-12 * net.cond)
+    # between the samples the network is a continuous system: halving the step changes nothing at the samples
+    fine = net.simulate(dt / 2 * np.arange(799), np.repeat(u, 2, axis=0)[:799]).outputs[::2]
+    np.testing.assert_allclose(fine, net.simulate(dt * np.arange(400), u).outputs, atol=1e-12 * net.cond)
+    assert (net.error_bound().total < 1e-9).all()
 
 
 def test_discrete_integrator_and_slow_pole_need_no_division_by_zero() -> None:
