@@ -1,13 +1,14 @@
 """Silverbox: free run of an electronic Duffing oscillator beside the published figures.
 
-The record has 131,072 samples of input voltage `V1` and output voltage `V2` at 610.35 Hz. Positions are 0-based
-with an open end, as in Python: multisine `[40650, 127400)`, its first 75 % for training and the rest for
-testing; arrow `[100, 40575)`, which goes beyond the training data's amplitude; arrow without extrapolation
-`[100, 32100)`, which does not. The first 50 samples of each test part initialise and are not scored; after them
-the model sees the input alone.
+The record has 131,072 samples of input voltage `V1` and output voltage `V2` at 610.35 Hz. Positions are
+0-based with an open end, as in Python: multisine `[40650, 127400)`, its first 75 % for training and the rest
+for testing; arrow `[100, 40575)`, which goes beyond the training data's amplitude; arrow without
+extrapolation `[100, 32100)`, which does not. The first 50 samples of each test part initialise and are not
+scored; after them the model sees the input alone.
 
-Settings are chosen on the training part alone: candidates are fitted to its first 80 % and compared in free run
-on its last 20 %, cut into pieces of 1,000 samples; the winner is fitted to the whole training part for each seed.
+Settings are chosen on the training part alone: candidates are fitted to its first 80 % and compared in free
+run on its last 20 %, cut into pieces of 1,000 samples; the winner is fitted to the whole training part for
+each seed.
 
 Data: SNLS80mV.mat, "Silverbox" at https://www.nonlinearbenchmark.org (Wigren and Schoukens).
 """
