@@ -63,9 +63,8 @@ class Identification:
         self._scaling = Scaling.from_data(outputs, inputs)
         self.y_min, self.y_max = outputs.min(axis=0), outputs.max(axis=0)
         _check_excitation(first, outputs, inputs)
-        empty = RecurrentNetwork(
-            window, _no_layer(window), coupling, np.empty((0, window.n_y)), self._scaling
-        )
+        layer = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
+        empty = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
         x, u, y_next = first.snapshots(window.output_lags, window.input_lags, window.feedthrough)
         if not len(x):
             raise DataError(
@@ -76,7 +75,6 @@ class Identification:
         xs, us = empty.standardise(x, u)
         joint = np.concatenate([xs, us], axis=1)
         targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
-        layer = _no_layer(window)
         if settings.n_features:
             layer = SAMPLERS[settings.sampler](
                 joint if coupling.layer_sees_input else xs,
@@ -135,8 +133,8 @@ class Identification:
         self._keys, self._reservoir = keys, rows
 
 
-def _no_layer(window: LagWindow) -> Layer:
-    return Layer(np.empty((0, window.n_x)), np.empty(0), "tanh")
+def _no_layer(n_in: int) -> Layer:
+    return Layer(np.empty((0, n_in)), np.empty(0), "tanh")
 
 
 def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArray) -> None:

@@ -12,6 +12,7 @@ from koopctrl.errors import DataError, TimeBaseError
 from koopctrl.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
+    from koopctrl.controllers.closed_loop import ClosedLoopResult
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted import LiftedModel
 
@@ -124,4 +125,40 @@ def trajectories_from_timeresponse(
             str(i),
         )
         for i in range(traces.shape[1])
+    )
+
+
+def step_response(system: control.StateSpace) -> tuple[FloatArray, FloatArray]:
+    """Step responses, time first: times `(n,)` and outputs `(n, n_y, n_u)`."""
+    response = control.step_response(system, squeeze=False)
+    return np.asarray(response.time), np.asarray(response.outputs).transpose(2, 0, 1)
+
+
+def frequency_response(
+    system: control.StateSpace, n_points: int = 400
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Frequencies `(n,)` in rad/s up to Nyquist, gain and unwrapped phase in rad, each `(n_y, n_u, n)`."""
+    nyquist = np.pi / float(system.dt)
+    omega = nyquist * np.logspace(-3.0, -1e-4, n_points)
+    response = control.frequency_response(system, omega, squeeze=False)
+    values = np.asarray(response.complex)
+    return omega, np.abs(values), np.unwrap(np.angle(values), axis=-1)
+
+
+def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeResponseData:
+    """A closed-loop episode in python-control's form; the last input is held to give it `n + 1` samples."""
+    inputs = np.concatenate([result.inputs, result.inputs[-1:]])
+    n_x = result.states.shape[1]
+    return control.TimeResponseData(
+        result.time,
+        result.outputs.T,
+        result.states.T,
+        inputs.T,
+        issiso=False,
+        output_labels=list(result.output_names),
+        input_labels=list(result.input_names),
+        state_labels=[f"x{i}" for i in range(n_x)],
+        squeeze=False,
+        title="closed loop",
+        sysname="closed_loop",
     )
