@@ -12,6 +12,7 @@ from koopctrl.errors import DataError, TimeBaseError
 from koopctrl.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
+    from koopctrl.controllers.closed_loop import ClosedLoopResult
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted import LiftedModel
 
@@ -142,3 +143,22 @@ def frequency_response(
     response = control.frequency_response(system, omega, squeeze=False)
     values = np.asarray(response.complex)
     return omega, np.abs(values), np.unwrap(np.angle(values), axis=-1)
+
+
+def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeResponseData:
+    """A closed-loop episode in python-control's form; the last input is held to give it `n + 1` samples."""
+    inputs = np.concatenate([result.inputs, result.inputs[-1:]])
+    n_x = result.states.shape[1]
+    return control.TimeResponseData(
+        result.time,
+        result.outputs.T,
+        result.states.T,
+        inputs.T,
+        issiso=False,
+        output_labels=list(result.output_names),
+        input_labels=list(result.input_names),
+        state_labels=[f"x{i}" for i in range(n_x)],
+        squeeze=False,
+        title="closed loop",
+        sysname="closed_loop",
+    )
