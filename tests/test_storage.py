@@ -54,13 +54,11 @@ def path(tmp_path):
     st.sampled_from(COUPLINGS), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.sampled_from([0, 6]),
     st.sampled_from(sorted(SAMPLERS)), st.sampled_from(["tanh", "relu"]), st.sampled_from(["svd", "gram"]),
 )  # fmt: skip
-def test_a_loaded_network_is_the_saved_one(
-    tmp_path_factory, coupling, p, q, feedthrough, n, sampler, act, solver
-):
+def test_a_loaded_network_is_the_saved_one(tmp_path_factory, coupling, p, q, direct, n, sampler, act, solver):
     path = tmp_path_factory.mktemp("model") / "model.npz"
     model = fitted(
-        input_coupling=coupling, output_lags=p, input_lags=q, feedthrough=direct, n_features=n, sampler=sampler,
-        activation=act, solver=solver,
+        input_coupling=coupling, output_lags=p, input_lags=q, feedthrough=direct, n_features=n,
+        sampler=sampler, activation=act, solver=solver,
     )  # fmt: skip
     model.save(path)
     back = load(path)
