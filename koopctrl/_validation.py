@@ -27,6 +27,11 @@ def as_float_array(value: ArrayLike, name: str) -> FloatArray:
         raise ShapeError(
             f"{name} is ragged ({error}); expected a rectangular array. Pass a list of arrays, one an episode"
         ) from error
+    if np.ma.is_masked(value):
+        raise DataError(
+            f"{name} is a masked array with {int(np.ma.count_masked(value))} masked values; expected numbers "
+            "throughout. Drop or interpolate those samples"
+        )
     if array.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in array.ravel()):
         array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
@@ -96,7 +101,7 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
     """Convert a scalar, a diagonal or a matrix to a symmetric positive (semi-)definite weight."""
     array = as_float_array(value, name)
     if array.ndim == 0:
-        array = float(array) * np.eye(size)
+        array = np.diag(np.full(size, float(array)))
     elif array.ndim == 1:
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
@@ -146,14 +151,14 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
 def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
-    """Check a real number in `[low, high]` (`(low, high]` if strict)."""
+    """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name} is {value!r}; expected a number") from error
-    if not (low <= number <= high) or (strict and number == low):
+    if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
         raise OptionError(
-            f"{name} is {number:g}; expected a number in {'(' if strict else '['}{low:g}, {high:g}]"
+            f"{name} is {number:g}; expected a finite number in {'(' if strict else '['}{low:g}, {high:g}]"
         )
     return number
 

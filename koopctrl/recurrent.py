@@ -34,8 +34,8 @@ class Scaling:
 
     @classmethod
     def from_data(cls, outputs: FloatArray, inputs: FloatArray) -> Scaling:
-        """Measure it; a constant channel gets scale 1."""
-        return cls(outputs.mean(0), _spread(outputs), inputs.mean(0), _spread(inputs))
+        """Measure it; a constant channel gets scale 1, a channel without samples mean 0 too."""
+        return cls(*_mean_and_spread(outputs), *_mean_and_spread(inputs))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class RecurrentNetwork:
         high = self.scaling.y_mean + DIVERGED * self.scaling.y_scale
         x = x0
         for k in range(n_steps):
-            y_next = self.next_output(x, u[:, k])
+            with np.errstate(over="ignore", invalid="ignore"):  # reported as diverged below
+                y_next = self.next_output(x, u[:, k])
             outside = np.any(~((y_next >= low) & (y_next <= high)), axis=1)
             if outside.any():
                 diverged_at[outside] = np.minimum(diverged_at[outside], k + 1)
@@ -160,8 +161,11 @@ class RecurrentNetwork:
         return a, b
 
 
-def _spread(values: FloatArray) -> FloatArray:
-    """Standard deviations, 1 for a column that is constant to rounding."""
-    spread = values.std(axis=0)
-    floor = 1e-14 * np.abs(values).max(axis=0, initial=0.0)
-    return np.where(spread > floor, spread, 1.0)
+def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means and standard deviations, 1 for a column that is constant to rounding; any scale."""
+    if not len(values):
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    top = np.abs(values).max(axis=0)
+    relative = values / np.where(top > 0, top, 1.0)  # squares of the values themselves may over- or underflow
+    spread = relative.std(axis=0)
+    return relative.mean(axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)

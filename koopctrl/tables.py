@@ -23,14 +23,17 @@ def read_csv(
     path: str | PathLike[str], delimiter: str, text_columns: Collection[str]
 ) -> dict[str, np.ndarray]:
     """Read the columns of a CSV file with one header line; `text_columns` may hold anything."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
-        if not header:
-            raise DataError(f"{path} is empty; expected a header line and one row a sample")
-        if len(set(header)) != len(header):
-            raise DataError(f"{path} repeats a column name: {header}; expected distinct names")
-        rows = [(reader.line_num, row) for row in reader if row]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}); expected a CSV file in UTF-8") from error
+    if not header:
+        raise DataError(f"{path} is empty; expected a header line and one row a sample")
+    if len(set(header)) != len(header):
+        raise DataError(f"{path} repeats a column name: {header}; expected distinct names")
     for line, row in rows:
         if len(row) != len(header):
             raise DataError(
@@ -59,7 +62,10 @@ def episodes_from_columns(
     time: str | None,
     episode: str | None,
 ) -> list[Trajectory]:
-    """Cut columns into episodes, in the order in which each episode first appears."""
+    """Cut columns into episodes, in the order in which each episode first appears.
+
+    The last inputs of an episode may be missing, as in `to_dataframe`: no sample follows them.
+    """
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     inputs = [inputs] if isinstance(inputs, str) else list(inputs)
     if not outputs:
@@ -77,11 +83,13 @@ def episodes_from_columns(
 
     groups: dict[Any, list[int]] = {}
     for i, key in enumerate(column(episode) if episode else np.zeros(len(y), dtype=int)):
+        if key is None or key != key:
+            raise DataError(f"column {episode!r} is empty in row {i}; expected the name of an episode")
         groups.setdefault(key, []).append(i)
     result = []
     for key, rows in groups.items():
         step = dt if t is None else _sample_time(t[rows], dt, time or "time")
-        result.append(Trajectory(y[rows], None if u is None else u[rows], step, outputs, inputs, str(key)))
+        result.append(Trajectory(y[rows], _inputs_of(u, rows), step, outputs, inputs, str(key)))
     if t is not None and dt is None:  # one sample time for all, free of the rounding of each episode's stamps
         step = float(np.median([e.dt for e in result]))
         for e in result:
@@ -97,14 +105,21 @@ def check_same_dt_loosely(dt: float, other: float) -> None:
 
 
 def to_dataframe(episodes: Iterable[Trajectory]) -> pd.DataFrame:
-    """Return one table of all episodes; a missing last input row is NaN."""
+    """Return one table of all episodes; a missing last input row is NaN.
+
+    Labels name the episodes where they differ, else numbers do.
+    """
     import pandas as pd
 
+    episodes = list(episodes)
+    labels = [e.label for e in episodes]
+    if len(set(labels)) < len(labels) or not all(labels):
+        labels = [str(i) for i in range(len(labels))]
     frames = []
-    for i, e in enumerate(episodes):
+    for label, e in zip(labels, episodes, strict=True):
         u = np.full((len(e), e.inputs.shape[1]), np.nan)
         u[: len(e.inputs)] = e.inputs
-        frame = pd.DataFrame({"episode": e.label or str(i), "time": e.time})
+        frame = pd.DataFrame({"episode": label, "time": e.time})
         for names, values in ((e.output_names, e.outputs), (e.input_names, u)):
             for j, name in enumerate(names):
                 if name in frame:
@@ -114,6 +129,14 @@ def to_dataframe(episodes: Iterable[Trajectory]) -> pd.DataFrame:
                 frame[name] = values[:, j]
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def _inputs_of(u: FloatArray | None, rows: list[int]) -> FloatArray | None:
+    """Inputs of one episode, without a last row that is missing altogether."""
+    if u is None:
+        return None
+    missing_last = bool(np.isnan(u[rows[-1]]).all())
+    return u[rows[:-1] if missing_last else rows]
 
 
 def _numbers(values: Any, name: str) -> FloatArray:

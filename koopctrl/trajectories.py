@@ -15,6 +15,7 @@ from koopctrl._validation import (
     as_signal,
     check_choice,
     check_dt,
+    check_integer,
     check_names,
     check_number,
     check_same_dt,
@@ -85,7 +86,12 @@ class Trajectory:
             "outputs": _frozen_copy(y, outputs),
             "inputs": _frozen_copy(u, inputs),
             "dt": check_dt(dt),
-            "output_names": check_names(output_names, "output_names", y.shape[1], "y"),
+            "output_names": check_names(
+                output_names,
+                _signal.removesuffix("s") + "_names",
+                y.shape[1],
+                "y" if _signal == "outputs" else "x",
+            ),
             "input_names": check_names(input_names, "input_names", u.shape[1], "u"),
             "label": str(label),
         }
@@ -188,13 +194,16 @@ class Trajectories(Sequence[Trajectory]):
         u_list: list[Any]
         if x_list is None:
             x_list, u_list = [x], [u]
+        elif u is None:
+            u_list = [None] * len(x_list)
+        elif isinstance(u, Iterable):
+            u_list = list(u)
         else:
-            u_list = [None] * len(x_list) if u is None else list(u)  # type: ignore[arg-type]
+            raise ShapeError(f"u is {u!r}; expected the inputs of {len(x_list)} episodes, as x")
         if len(u_list) != len(x_list):
             raise ShapeError(f"u has {len(u_list)} episodes; expected {len(x_list)} to match x")
-        names = None if state_names is None else list(state_names)
         return cls(
-            Trajectory(xi, ui, dt, names or _default_names(xi), input_names, str(i), _signal="states")
+            Trajectory(xi, ui, dt, state_names, input_names, str(i), _signal="states")
             for i, (xi, ui) in enumerate(zip(x_list, u_list, strict=True))
         )
 
@@ -393,6 +402,8 @@ class Trajectories(Sequence[Trajectory]):
         """
         from koopctrl.features.lags import LagWindow
 
+        check_integer(output_lags, "output_lags", low=1)
+        check_integer(input_lags, "input_lags", low=1)
         window = LagWindow(output_lags, input_lags, feedthrough, self.n_y, self.n_u)
         parts = [window.pairs(e.outputs, e.inputs) for e in self.episodes]
         x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -425,9 +436,7 @@ def _is_read_only(source: Any) -> bool:
 def _episode_list(x: Any) -> list[Any] | None:
     """Split a 3-D array or a list of arrays into episodes; None for a single record."""
     if isinstance(x, (list, tuple)):
-        if x and np.ndim(x[0]) >= 1 and isinstance(x[0], np.ndarray):
-            return list(x)
-        if x and np.ndim(x[0]) == 2:
+        if x and (np.ndim(x[0]) if isinstance(x[0], np.ndarray) else _depth(x[0]) - 1) >= 1:
             return list(x)
         return None
     if np.ndim(x) == 3:
@@ -435,9 +444,11 @@ def _episode_list(x: Any) -> list[Any] | None:
     return None
 
 
-def _default_names(x: Any) -> list[str] | None:
-    shape = np.shape(x)
-    return [f"x{i}" for i in range(shape[1] if len(shape) > 1 else 1)]
+def _depth(x: Any) -> int:
+    """Dimensions of an array or of nested lists, which may be ragged."""
+    if isinstance(x, (list, tuple)):
+        return 1 + (_depth(x[0]) if len(x) else 0)
+    return np.ndim(x)
 
 
 def _check_same_signals(first: Trajectory, other: Trajectory) -> None:

@@ -21,10 +21,10 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
     net = model._network
     window, coupling, scaling = net.window, net.coupling, net.scaling
     x, u = casadi.MX.sym("x", window.n_x), casadi.MX.sym("u", window.n_u)
-    xs = (x - net.x_mean) / net.x_scale
-    us = (u - scaling.u_mean) / scaling.u_scale
+    xs = (x - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
+    us = (u - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
     points = casadi.vertcat(xs, us) if coupling.layer_sees_input else xs
-    pre = casadi.mtimes(casadi.DM(net.layer.weights), points) + net.layer.biases
+    pre = casadi.mtimes(casadi.DM(net.layer.weights), points) + casadi.DM(net.layer.biases)
     psi = casadi.tanh(pre) if net.layer.activation == "tanh" else casadi.fmax(pre, 0.0)
     phi = casadi.vertcat(1.0, xs, psi)
 
@@ -37,7 +37,7 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
         increment = increment + term
     if coupling.adds_input:
         increment = increment + casadi.mtimes(casadi.DM(net.coef[coupling.n_products * m :].T), us)
-    y_next = x[: window.n_y] + scaling.y_scale * increment
+    y_next = x[: window.n_y] + casadi.DM(scaling.y_scale) * increment
 
     keep_y, end_y = (window.output_lags - 1) * window.n_y, window.output_lags * window.n_y
     parts = [y_next, x[:keep_y]]
@@ -49,9 +49,15 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
 def lifted_to_casadi(lifted: LiftedModel, name: str = "lifted") -> casadi.Function:
     """`(z, u) -> (z_next, y)` of the linear face; `u` in raw units, `z = lifted.lift(x)`."""
     z, u = casadi.MX.sym("z", lifted.n_z), casadi.MX.sym("u", lifted.n_u)
-    du = u - lifted.u_op
-    z_next = casadi.mtimes(casadi.DM(lifted.A), z) + casadi.mtimes(casadi.DM(lifted.B), du) + lifted.c
+    du = u - casadi.DM(lifted.u_op)
+    z_next = (
+        casadi.mtimes(casadi.DM(lifted.A), z) + casadi.mtimes(casadi.DM(lifted.B), du) + casadi.DM(lifted.c)
+    )
     for i in range(lifted.n_u if lifted.N is not None else 0):
         z_next = z_next + du[i] * casadi.mtimes(casadi.DM(np.asarray(lifted.N)[i]), z)
-    y = casadi.mtimes(casadi.DM(lifted.C), z) + casadi.mtimes(casadi.DM(lifted.D), du) + lifted.y_op
+    y = (
+        casadi.mtimes(casadi.DM(lifted.C), z)
+        + casadi.mtimes(casadi.DM(lifted.D), du)
+        + casadi.DM(lifted.y_op)
+    )
     return casadi.Function(name, [z, u], [z_next, y], ["z", "u"], ["z_next", "y"])

@@ -85,6 +85,8 @@ class LagWindow:
             raise DataError(
                 f"the record has {len(outputs)} samples; expected at least {n_init} to start from"
             )
+        if self.input_lags > 1 and len(inputs) < n_init:
+            self._check_input_rows(outputs, inputs)
         return self.windows(outputs, inputs, n_init - 1, n_init)[0]
 
     def acting_inputs(self, outputs: FloatArray, inputs: FloatArray, n_init: int) -> FloatArray:

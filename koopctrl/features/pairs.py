@@ -33,11 +33,16 @@ def candidate_pairs(points: FloatArray, n_pairs: int, rng: np.random.Generator) 
         found += kept[-1].shape[1]
         if found >= n_pairs:
             break
-    if found == 0:
-        raise DataError(
-            f"all {n} data points coincide; expected at least two that differ. "
-            "The record is constant: excite the system, or check the columns"
-        )
+    if found == 0:  # nearly all points coincide: pair the first with those that differ
+        distance = np.linalg.norm(points - points[0], axis=1)
+        far = np.flatnonzero(distance > MIN_DISTANCE * distance.max())
+        if not len(far):
+            raise DataError(
+                f"all {n} data points coincide; expected at least two that differ. "
+                "The record is constant: excite the system, or check the columns"
+            )
+        kept.append(np.stack([np.zeros_like(far), far]))
+        found = len(far)
     pairs = np.concatenate(kept, axis=1)
     if found < n_pairs:  # few distinct points: pairs repeat, and the regression drops what repeats
         pairs = pairs[:, rng.integers(found, size=n_pairs)]

@@ -1,0 +1,31 @@
+"""A network as `casadi.Function`, for optimisation and for C code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from koopctrl.ltinet.network import LTINetwork
+
+
+def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
+    """`(x, u) -> (dx, y)` in neuron states; its C code is as sparse as the network.
+
+    Parameters
+    ----------
+    net : LTINetwork
+    name : str
+        Name of the function, and of the C function that `generate` writes.
+
+    Returns
+    -------
+    casadi.Function
+    """
+    import casadi
+
+    x = casadi.SX.sym("x", net.n_states)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    u = casadi.SX.sym("u", net.B.shape[1])  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    A, B, C, D = (casadi.sparsify(casadi.DM(M)) for M in (net.block_matrix().tocsc(), net.B, net.C, net.D))
+    dx = casadi.mtimes(A, x) + casadi.mtimes(B, u)
+    y = casadi.mtimes(C, x) + casadi.mtimes(D, u)
+    return casadi.Function(name, [x, u], [casadi.densify(dx), casadi.densify(y)], ["x", "u"], ["dx", "y"])

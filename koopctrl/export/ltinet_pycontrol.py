@@ -1,0 +1,56 @@
+"""Networks and their responses as python-control objects.
+
+The only place where python-control's `(n_signals, n_times)` layout meets an LTINetwork's responses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from koopctrl._validation import check_choice
+from koopctrl.errors import OptionError
+
+if TYPE_CHECKING:
+    from koopctrl.ltinet.network import LTINetwork
+    from koopctrl.ltinet.response import LTIResponse
+
+
+def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
+    """`control.StateSpace` with the neurons as states ("block"), or in the original coordinates."""
+    import control
+
+    check_choice(coordinates, "coordinates", ("block", "original"))
+    A, B, C = net.block_matrix().toarray(), net.B.copy(), net.C.copy()
+    names = net.neuron_names
+    if coordinates == "original":
+        if net.T.shape[0] != net.T.shape[1]:
+            raise OptionError(
+                f'coordinates is "original", but {net.T.shape[0] - net.T.shape[1]} modes are '
+                'not in the network; expected a complete one. Use coordinates="block"'
+            )
+        A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, net.state_names
+    return control.StateSpace(
+        A, B, C, net.D.copy(), 0, inputs=list(net.input_names), outputs=list(net.output_names),
+        states=list(names), remove_useless_states=False,
+    )  # fmt: skip
+
+
+def response_to_pycontrol(response: LTIResponse) -> Any:
+    """`control.TimeResponseData`; a batch becomes traces."""
+    import control
+
+    def signals(values: Any) -> Any:
+        return None if values is None else np.moveaxis(values, -1, 0) if values.ndim == 3 else values.T
+
+    batched = response.outputs.ndim == 3
+    return control.TimeResponseData(
+        response.time, signals(response.outputs), signals(response.states), signals(response.inputs),
+        issiso=len(response.input_names) == len(response.output_names) == 1,
+        output_labels=list(response.output_names), input_labels=list(response.input_names),
+        state_labels=None if response.states is None else list(response.state_names),
+        title="LTINetwork response", plot_inputs=True,
+        multi_trace=batched, squeeze=False,
+        trace_labels=[f"batch {i}" for i in range(len(response.outputs))] if batched else None,
+    )  # fmt: skip

@@ -1,0 +1,200 @@
+"""Reading models: what counts as (A, B, C, D), and from discrete to continuous time block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import expm, logm
+
+from koopctrl._validation import FloatArray, as_matrix, check_dt, check_finite, check_names
+from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, exponential_maps, group_blocks, phi1
+
+
+@dataclass(frozen=True)
+class StateSpaceData:
+    """A checked model; `dt` is 0 for continuous time, `A` may be a scipy.sparse array."""
+
+    A: Any
+    B: FloatArray
+    C: FloatArray
+    D: FloatArray
+    dt: float
+    state_names: tuple[str, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+
+def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
+    """Check a `control.StateSpace`, anything else with `A, B, C, D`, or a tuple `(A, B, C, D[, dt])`.
+
+    Raises
+    ------
+    OptionError
+        Neither of these.
+    ShapeError
+        Matrices that do not fit together.
+    TimeBaseError
+        A discrete model without a sample time in seconds.
+    """
+    own_dt: Any = None
+    if isinstance(sys, (tuple, list)):
+        if len(sys) not in (4, 5):
+            raise OptionError(f"sys has {len(sys)} entries; expected (A, B, C, D) or (A, B, C, D, dt)")
+        A, B, C, D = sys[:4]
+        own_dt = sys[4] if len(sys) == 5 else None
+    elif all(hasattr(sys, name) for name in "ABCD"):
+        A, B, C, D, own_dt = sys.A, sys.B, sys.C, sys.D, getattr(sys, "dt", None)
+    else:
+        raise OptionError(
+            f"sys is a {type(sys).__name__}; expected a control.StateSpace or (A, B, C, D). "
+            "Convert a transfer function with control.ss"
+        )
+    if own_dt is True:
+        raise TimeBaseError(
+            "sys has dt=True, no sample time; expected seconds. Set sys.dt before passing it in"
+        )
+    chosen = own_dt if own_dt is not None else dt
+    seconds = 0.0 if chosen is None else check_dt(chosen, allow_zero=True)
+    A = _real_square(A)
+    n = A.shape[0]
+    B, C = _dense(B, "B"), _dense(C, "C")
+    if B.shape[0] != n:
+        raise ShapeError(f"B has {B.shape[0]} rows; expected {n} to match A {A.shape}")
+    if C.shape[1] != n:
+        raise ShapeError(f"C has {C.shape[1]} columns; expected {n} to match A {A.shape}")
+    shape = (C.shape[0], B.shape[1])
+    D = np.zeros(shape) if np.ndim(D) == 0 and not sparse.issparse(D) and D == 0 else _dense(D, "D")
+    if D.shape != shape:
+        raise ShapeError(f"D has shape {D.shape}; expected {shape} to match C and B")
+    return StateSpaceData(
+        A, B, C, D, seconds, _names(sys, "state", n, "x"), _names(sys, "input", shape[1], "u"),
+        _names(sys, "output", shape[0], "y"),
+    )  # fmt: skip
+
+
+def _real_square(A: Any) -> Any:
+    if sparse.issparse(A):
+        A = sparse.csr_array(A)
+        if A.dtype.kind not in "biuf":
+            raise ShapeError(f"A has dtype {A.dtype}; expected real numbers")
+        A = A.astype(np.float64)
+        check_finite(A.data, "A.data")
+    else:
+        A = as_matrix(A, "A")
+    if A.shape[0] != A.shape[1]:
+        raise ShapeError(f"A has shape {A.shape}; expected a square matrix")
+    return A
+
+
+def _dense(M: Any, name: str) -> FloatArray:
+    return as_matrix(M.toarray() if sparse.issparse(M) else M, name)
+
+
+def _names(sys: Any, kind: str, count: int, prefix: str) -> tuple[str, ...]:
+    labels = getattr(sys, f"{kind}_labels", None) or getattr(sys, f"{kind}_names", None)
+    if labels is None or len(labels) != count:
+        labels = None
+    return check_names(labels, f"{kind}_names", count, prefix)
+
+
+def blocks_to_continuous(
+    blocks: tuple[FloatArray, ...], B: FloatArray, dt: float
+) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray, FloatArray]:
+    """Continuous blocks and inputs whose held-input discretisation at `dt` gives `blocks` and `B` back.
+
+    Per block `A_c = log(A_d) / dt` and `B_c = (dt phi1(A_c dt))^-1 B_d`, by closed forms for 1x1 blocks and
+    complex pairs and by `logm` for the others.
+
+    Returns
+    -------
+    blocks, B : as described
+    Phi_defect, Gamma_defect : array
+        `exp(A_c dt) - A_d` as 2-norms per block, and the same for the inputs, (n, n_u).
+
+    Raises
+    ------
+    SolverError
+        Where an eigenvalue is zero or on the negative real axis: no real logarithm exists.
+    """
+    grouped = group_blocks(blocks)
+    bad = grouped.real[grouped.real <= 0.0]
+    bad = np.concatenate([bad, *(_not_positive(stack) for stack in grouped.others)])
+    if bad.size:
+        raise SolverError(
+            f"the discrete model has {bad.size} zero or negative real eigenvalues, e.g. {bad[0]:.4g}, "
+            "so it has no real matrix logarithm and is no sampled continuous system. Remove those modes "
+            "(delays, or modes faster than the sampling), e.g. with control.balred, or sample faster"
+        )
+    real = np.log(grouped.real) / dt
+    pairs = apply_pairs(grouped, np.log, 1.0) / dt
+    others, wrong = [], 0.0
+    for stack in grouped.others:
+        logs = np.array([np.real(logm(block)) for block in stack]) / dt
+        scale = np.abs(stack).max()
+        wrong = max(wrong, float(np.abs(expm(logs * dt) - stack).max() / scale))
+        others.append(logs)
+    if not wrong <= 1e-6:
+        raise SolverError(
+            f"the matrix logarithm of a layer is inaccurate: its exponential is off by {wrong:.1g}. "
+            "The model has eigenvalues near zero in a block that cannot be split; remove them, e.g. with "
+            "control.balred"
+        )
+    continuous = Grouped(grouped.order, real, pairs, tuple(others))
+    Bg = B[grouped.order]
+    Bc, Phi_defect, Gamma_defect = _invert_hold(continuous, grouped, Bg, dt)
+    out_B, out_Gamma = np.empty_like(B), np.empty_like(B)
+    out_B[grouped.order], out_Gamma[grouped.order] = Bc, Gamma_defect
+    return ungroup(continuous, [len(b) for b in blocks]), out_B, Phi_defect, out_Gamma
+
+
+def _not_positive(stack: FloatArray) -> FloatArray:
+    values = np.linalg.eigvals(stack).ravel()
+    near_axis = np.abs(values.imag) <= 1e-14 * np.abs(values)
+    return values.real[near_axis & (values.real <= 0.0)]
+
+
+def _invert_hold(
+    continuous: Grouped, discrete: Grouped, B: FloatArray, dt: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    ones, first, second, rest = continuous.shape()
+    Bc, back = np.empty_like(B), np.empty_like(B)
+    gain = dt * phi1(continuous.real * dt)
+    Bc[ones] = B[ones] / gain[:, None]
+    back[ones] = Bc[ones] * gain[:, None]
+    defects = [np.abs(np.exp(continuous.real * dt) - discrete.real)]
+    if len(continuous.pairs):
+        F = dt * apply_pairs(continuous, phi1, dt)
+        X = np.stack([B[first], B[second]], axis=1)
+        Y = np.linalg.solve(F, X)
+        Bc[first], Bc[second] = Y[:, 0], Y[:, 1]
+        back[first], back[second] = (F @ Y).transpose(1, 0, 2)
+        Phi = apply_pairs(continuous, np.exp, dt)
+        defects.append(np.linalg.norm(Phi - discrete.pairs, axis=(1, 2)))
+    for where, stack, before in zip(rest, continuous.others, discrete.others, strict=True):
+        Phi, one, _ = exponential_maps(stack, dt)
+        Y = np.linalg.solve(dt * one, B[where].reshape(*stack.shape[:2], -1))
+        Bc[where] = Y.reshape(-1, B.shape[1])
+        back[where] = (dt * one @ Y).reshape(-1, B.shape[1])
+        defects.append(np.linalg.norm(Phi - before, axis=(1, 2)))
+    if not np.isfinite(Bc).all():
+        raise SolverError(
+            "the inputs of the continuous model are not finite: a mode is an exact multiple of the sampling "
+            "frequency. Sample at another rate"
+        )
+    return Bc, np.asarray(np.concatenate(defects), dtype=np.float64), back - B
+
+
+def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:
+    """Blocks in the order they had before `group_blocks`, whose sizes are given."""
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    found: dict[int, FloatArray] = {}
+    ones, first, _, rest = grouped.shape()
+    found.update(zip(grouped.order[ones].tolist(), grouped.real.reshape(-1, 1, 1), strict=True))
+    found.update(zip(grouped.order[first].tolist(), grouped.pairs, strict=True))
+    for where, stack in zip(rest, grouped.others, strict=True):
+        found.update(zip(grouped.order[where][:: stack.shape[1]].tolist(), stack, strict=True))
+    return tuple(found[start] for start in starts[:-1].tolist())

@@ -1,0 +1,167 @@
+"""Independent blocks grouped by kind, so that all blocks of one kind are worked on at once.
+
+The states are reordered: real 1x1 blocks, then complex 2x2 blocks (all first states, then all second ones),
+then the others by size. Matrix functions are closed forms for the first two kinds and LAPACK for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import expm
+
+from koopctrl._validation import FloatArray
+
+ComplexFunction = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Blocks by kind.
+
+    Attributes
+    ----------
+    order : array (n,)
+        State of the network that stands at each grouped position.
+    real : array (n1,)
+        The 1x1 blocks.
+    pairs : array (n2, 2, 2)
+        2x2 blocks with a complex pair.
+    others : tuple of array (L, k, k)
+        Remaining blocks, stacked by size.
+    """
+
+    order: np.ndarray
+    real: FloatArray
+    pairs: FloatArray
+    others: tuple[FloatArray, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of states."""
+        return len(self.order)
+
+    def shape(self) -> tuple[slice, slice, slice, list[slice]]:
+        """Positions of the real states, first and second states of pairs, and of each stack of others."""
+        a = len(self.real)
+        b = a + len(self.pairs)
+        c = b + len(self.pairs)
+        rest, at = [], c
+        for stack in self.others:
+            rest.append(slice(at, at + stack.shape[0] * stack.shape[1]))
+            at = rest[-1].stop
+        return slice(0, a), slice(a, b), slice(b, c), rest
+
+    def pair_parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """`(a, omega, J)` with `M = a I + J`, eigenvalues `a +- i omega` and `J^2 = -omega^2 I`."""
+        a = 0.5 * (self.pairs[:, 0, 0] + self.pairs[:, 1, 1])
+        J = self.pairs - a[:, None, None] * np.eye(2)
+        # sqrt factor by factor, so that a badly scaled block neither under- nor overflows
+        omega = np.sqrt(np.abs(J[:, 0, 1])) * np.sqrt(np.abs(J[:, 1, 0]))
+        gap = J[:, 0, 0] / omega if len(omega) else omega
+        return a, omega * np.sqrt(np.maximum(1.0 - gap * gap, 0.0)), J
+
+
+def group_blocks(blocks: Sequence[FloatArray]) -> Grouped:
+    """Sort blocks into kinds; a 2x2 block whose eigenvalues are real or nearly equal counts as "other"."""
+    sizes = np.array([len(block) for block in blocks], dtype=int)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int) if len(sizes) else np.zeros(0, int)
+    ones = np.flatnonzero(sizes == 1)
+    twos = [i for i in np.flatnonzero(sizes == 2).tolist() if _oscillates(blocks[i])]
+    other: dict[int, list[int]] = {}
+    for i in sorted(set(np.flatnonzero(sizes > 1).tolist()) - set(twos)):
+        other.setdefault(int(sizes[i]), []).append(i)
+    order = [starts[ones], starts[twos], starts[twos] + 1]
+    stacks = []
+    for size, members in sorted(other.items()):
+        order.append((starts[members][:, None] + np.arange(size)).ravel())
+        stacks.append(np.array([blocks[i] for i in members]))
+    real = np.array([blocks[i][0, 0] for i in ones.tolist()], dtype=float)
+    pairs = np.array([blocks[i] for i in twos], dtype=float).reshape(-1, 2, 2)
+    return Grouped(np.concatenate(order).astype(int), real, pairs, tuple(stacks))
+
+
+def _oscillates(block: FloatArray) -> bool:
+    """Whether a 2x2 block has a complex pair, not so near to a double real eigenvalue that 1/omega hurts."""
+    half_gap = 0.5 * (block[0, 0] - block[1, 1])
+    product = np.sqrt(abs(block[0, 1])) * np.sqrt(abs(block[1, 0]))
+    return bool(block[0, 1] * np.sign(block[1, 0]) < 0.0 and abs(half_gap) < 0.99 * product)
+
+
+def phi1(z: np.ndarray) -> np.ndarray:
+    """`(exp z - 1) / z`, accurate near zero."""
+    return _phi(z, 1)
+
+
+def phi2(z: np.ndarray) -> np.ndarray:
+    """`(exp z - 1 - z) / z^2`, accurate near zero."""
+    return _phi(z, 2)
+
+
+def _phi(z: np.ndarray, order: int) -> np.ndarray:
+    z = np.asarray(z)
+    near = np.abs(z) < 1.0
+    small, large = np.where(near, z, 0.0), np.where(near, 1.0, z)
+    # Taylor: sum_j z^j / (j + order)!; 20 terms leave less than 1e-19 for |z| < 1
+    coefficients = 1.0 / np.cumprod(np.arange(1, 21 + order, dtype=float))[order - 1 :]
+    series = np.full_like(small, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        series = series * small + coefficient
+    with np.errstate(over="ignore", invalid="ignore"):
+        closed = np.expm1(large) / large
+        if order == 2:
+            closed = (closed - 1.0) / large
+    return np.where(near, series, closed)
+
+
+def apply_pairs(grouped: Grouped, function: ComplexFunction, h: float) -> FloatArray:
+    """Matrix function of every 2x2 block times `h`: `Re f I + Im f / omega J`; shape `(..., n2, 2, 2)`."""
+    a, omega, J = grouped.pair_parts()
+    values = function((a + 1j * omega) * h)
+    return values.real[..., None, None] * np.eye(2) + (values.imag / omega)[..., None, None] * J
+
+
+def multiply(
+    grouped: Grouped, real: FloatArray, pairs: FloatArray, others: list[FloatArray], X: FloatArray
+) -> FloatArray:
+    """Product of a grouped block diagonal matrix with `X` (n, p) in grouped order."""
+    ones, first, second, rest = grouped.shape()
+    out = np.empty_like(X)
+    out[ones] = real[:, None] * X[ones]
+    out[first] = pairs[:, 0, 0, None] * X[first] + pairs[:, 0, 1, None] * X[second]
+    out[second] = pairs[:, 1, 0, None] * X[first] + pairs[:, 1, 1, None] * X[second]
+    for where, stack in zip(rest, others, strict=True):
+        out[where] = (stack @ X[where].reshape(*stack.shape[:2], -1)).reshape(-1, X.shape[1])
+    return out
+
+
+def exponential_maps(stack: FloatArray, h: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`exp(A h)`, `phi1(A h)`, `phi2(A h)` for stacked blocks, from one augmented exponential."""
+    L, k, _ = stack.shape
+    big = np.zeros((L, 3 * k, 3 * k))
+    big[:, :k, :k] = stack * h
+    big[:, :k, k : 2 * k] = np.eye(k)
+    big[:, k : 2 * k, 2 * k :] = np.eye(k)
+    result: Any = expm(big)
+    return result[:, :k, :k], result[:, :k, k : 2 * k], result[:, :k, 2 * k :]
+
+
+def held_maps(stack: FloatArray, X: FloatArray, h: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`exp(A h)`, `phi1(A h) X`, `phi2(A h) X` for stacked blocks and inputs `X` (L, k, p).
+
+    For few inputs the augmented matrix carries `X` itself, which is smaller than carrying the identity.
+    """
+    L, k, p = X.shape
+    if p >= k:
+        Phi, one, two = exponential_maps(stack, h)
+        return Phi, one @ X, two @ X
+    size = float(np.abs(X).max(initial=0.0)) or 1.0
+    big = np.zeros((L, k + 2 * p, k + 2 * p))
+    big[:, :k, :k] = stack * h
+    big[:, :k, k : k + p] = X / size
+    big[:, k : k + p, k + p :] = np.eye(p)
+    result: Any = expm(big)
+    return result[:, :k, :k], size * result[:, :k, k : k + p], size * result[:, :k, k + p :]

@@ -1,0 +1,356 @@
+"""`LTINetwork`: a linear system as a sparse continuous-time network of first- and second-order neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from koopctrl._validation import FloatArray, as_float_array, as_vector, check_choice
+from koopctrl.errors import OptionError, ShapeError
+from koopctrl.ltinet import simulate as engine
+from koopctrl.ltinet.grouped import Grouped, group_blocks
+from koopctrl.ltinet.neurons import Layer, Summary
+from koopctrl.ltinet.response import LTIResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.splitting import Merge, quasi_eigenvalues
+
+if TYPE_CHECKING:
+    from koopctrl.ltinet.error_bound import ErrorBound
+    from koopctrl.ltinet.truncate import Truncation
+
+HOLDS = ("zoh", "foh")
+
+
+@dataclass(frozen=True)
+class Defects:
+    """What separates the network's matrices from the model's, in 2-norms.
+
+    Attributes
+    ----------
+    A : float
+        `|A T - T blkdiag|`, in 1/s.
+    B : float
+        `|B - T B_net|`.
+    C : array (n_y,)
+        Rows of `C_net - C T`.
+    left_out : array (n_y,)
+        Bound on the peak gain of modes that are not in the network.
+    exact : tuple of arrays (F, G, H), or None
+        `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
+        error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.
+    """
+
+    A: float
+    B: float
+    C: FloatArray
+    left_out: FloatArray
+    exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LTINetwork:
+    """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
+
+    With `A = T blkdiag(A_1 .. A_L) T^-1` every block is a layer `w_i' = A_i w_i + B_i u`, whose 1x1 and 2x2
+    diagonal entries are first- and second-order neurons, evaluated last to first; the outputs are
+    `y = sum_i C_i w_i + D u`. Make one with `from_statespace`.
+
+    In the spirit of Datar, Datar, Dietrich and Schilders, *Systematic construction of continuous-time neural
+    networks for linear dynamical systems*, SIAM J. Sci. Comput. 47(4), 2025, arXiv 2403.16215.
+
+    Attributes
+    ----------
+    blocks : tuple of array (k, k)
+        One quasi upper triangular block per layer, in 1/s.
+    T, T_inv : array (n, m) and (m, n)
+        `x = T w`, `w = T_inv x`; square unless slow modes alone were asked for.
+    B, C, D : array (m, n_u), (n_y, m), (n_y, n_u)
+        Input weights, output weights and direct links.
+    cond : float
+        2-norm condition number of `T`.
+    residual : float
+        Relative residual of the block form.
+    method : str
+        Path of the block form.
+    merges : tuple of Merge
+        Why eigenvalues share a layer.
+    defects : Defects
+        What the error bound is made of.
+    sample_time : float
+        Sample time in seconds of the discrete model it came from; 0 if that was continuous.
+    state_names, input_names, output_names : tuple of str
+    """
+
+    blocks: tuple[FloatArray, ...]
+    T: FloatArray
+    T_inv: FloatArray
+    B: FloatArray
+    C: FloatArray
+    D: FloatArray
+    cond: float
+    residual: float
+    method: str
+    merges: tuple[Merge, ...]
+    defects: Defects
+    sample_time: float
+    state_names: tuple[str, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    @classmethod
+    def from_statespace(
+        cls,
+        sys: Any,
+        *,
+        cond_max: float = 1e8,
+        method: str = "auto",
+        balance: bool = False,
+        n_modes: int | None = None,
+        dt: float | None = None,
+        progress: bool = False,
+    ) -> LTINetwork:
+        """Build the network of a model.
+
+        Parameters
+        ----------
+        sys : control.StateSpace, an object with A, B, C, D, or tuple (A, B, C, D[, dt])
+            Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model is
+            converted through the matrix logarithm: sampled with held inputs, the network gives it back.
+        cond_max : float
+            Largest condition number of the transformation. Larger means more and smaller layers, and an error
+            of up to `cond_max` times rounding.
+        method : {"auto", "symmetric", "schur"}
+            "schur" keeps one layer with `cond = 1`, the accuracy reference.
+        balance : bool
+            Scale second-order neurons so that their two states weigh alike; this changes `cond`.
+        n_modes : int, optional
+            Keep the slowest modes only, of a symmetric `A`, which may be large and sparse.
+        dt : float, optional
+            Sample time in seconds where `sys` does not carry one.
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        LTINetwork
+
+        Raises
+        ------
+        ShapeError, DataError, OptionError, TimeBaseError
+            Input that cannot be used.
+        SolverError
+            A discrete model without a real logarithm, or a LAPACK failure.
+        """
+        from koopctrl.ltinet.build import build
+
+        return cls(**build(sys, cond_max, method, balance, n_modes, dt, progress))
+
+    @property
+    def n_states(self) -> int:
+        """Number of network states."""
+        return self.B.shape[0]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """First state of each layer."""
+        return tuple(np.cumsum([0, *(len(block) for block in self.blocks)])[:-1].tolist())
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The horizontal layers."""
+        return tuple(Layer(start, block) for start, block in zip(self.starts, self.blocks, strict=True))
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons of either order."""
+        return sum(len(block) - int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
+
+    @cached_property
+    def grouped(self) -> Grouped:
+        """Blocks by kind, as the simulation uses them."""
+        return group_blocks(self.blocks)
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """Poles, layer by layer, in 1/s."""
+        parts = [quasi_eigenvalues(block) for block in self.blocks]
+        return np.concatenate(parts) if parts else np.zeros(0, complex)
+
+    @property
+    def neuron_names(self) -> tuple[str, ...]:
+        """Names of the network's states: `w<layer>_<state>`."""
+        return tuple(f"w{i}_{j}" for i, block in enumerate(self.blocks) for j in range(len(block)))
+
+    def block_matrix(self) -> Any:
+        """Network's dynamics as a scipy.sparse CSR array, `blkdiag(A_1 .. A_L)`."""
+        if not self.blocks:
+            return sparse.csr_array((0, 0))
+        if all(len(block) == 1 for block in self.blocks):
+            return sparse.csr_array(sparse.diags_array(np.array([block[0, 0] for block in self.blocks])))
+        return sparse.csr_array(sparse.block_diag(self.blocks, format="csr"))
+
+    @cached_property
+    def _dynamics(self) -> Any:
+        return self.block_matrix()
+
+    def ode(
+        self, t: float, x: ArrayLike, u: ArrayLike | Callable[[float], ArrayLike] | None = None
+    ) -> FloatArray:
+        """Right-hand side `blkdiag(A_i) x + B u` in neuron states, for `scipy.integrate.solve_ivp`.
+
+        Parameters
+        ----------
+        t : float
+            Seconds; used only to evaluate a callable `u`.
+        x : array (m,)
+            Neuron states; `to_neurons(x0)` gives those of an original state.
+        u : array (n_u,), callable of t, or None
+            Inputs; None is zero.
+
+        Returns
+        -------
+        array (m,)
+        """
+        state = as_float_array(x, "x")
+        if state.shape != (self.n_states,):
+            raise ShapeError(f"x has shape {state.shape}; expected ({self.n_states},), see to_neurons")
+        value = u(t) if callable(u) else u
+        rate = self._dynamics @ state
+        return rate if value is None else rate + self.B @ as_vector(value, "u", self.B.shape[1])
+
+    def output(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
+        """Outputs `C x + D u` of neuron states `(..., m)` and inputs `(..., n_u)`."""
+        y = as_float_array(x, "x") @ self.C.T
+        return y if u is None else y + as_float_array(u, "u") @ self.D.T
+
+    def to_neurons(self, x: ArrayLike) -> FloatArray:
+        """Neuron states `T_inv x` of original states `(..., n)`."""
+        return as_float_array(x, "x") @ self.T_inv.T
+
+    def to_states(self, w: ArrayLike) -> FloatArray:
+        """Original states `T w` of neuron states `(..., m)`."""
+        return as_float_array(w, "w") @ self.T.T
+
+    def simulate(
+        self,
+        t: ArrayLike,
+        u: ArrayLike | None = None,
+        x0: ArrayLike | None = None,
+        *,
+        hold: str = "zoh",
+        states: bool = False,
+    ) -> LTIResponse:
+        """Exact response on a uniform grid; no solver tolerance is involved.
+
+        Parameters
+        ----------
+        t : array (N + 1,)
+            Uniform grid in seconds.
+        u : array ([batch,] N or N + 1, n_u), scalar or None
+            Inputs. Held over `[t_k, t_k+1)` for "zoh", interpolated linearly for "foh" (N + 1 rows), as
+            `control.forced_response` does.
+        x0 : array ([batch,] n), optional
+            Initial state in the original coordinates.
+        hold : {"zoh", "foh"}
+            How inputs run between the instants.
+        states : bool
+            Return the states too, in original coordinates; this costs a product with `T` per instant.
+
+        Returns
+        -------
+        LTIResponse
+
+        Raises
+        ------
+        ShapeError, TimeBaseError, DataError, OptionError
+            Input that cannot be used.
+        SolverError
+            The response of an unstable system overflows.
+        """
+        check_choice(hold, "hold", HOLDS)
+        time, h = read_grid(t)
+        U, batched = read_inputs(u, len(time), self.B.shape[1], hold)
+        if self.sample_time and hold == "foh":
+            raise OptionError(
+                'hold is "foh", but the model was discrete; expected "zoh", under which it was converted'
+            )
+        w0 = read_start(x0, self.T.shape[0], len(U)) @ self.T_inv.T
+        if states:
+            W = engine.neuron_states(self, U, w0, h, hold)
+            y, X = W @ self.C.T + U @ self.D.T, W @ self.T.T
+        else:
+            y, X = engine.outputs(self, U, w0, h, hold), None
+        if not batched:
+            y, U, X = y[0], U[0], None if X is None else X[0]
+        return LTIResponse(time, y, U, X, self.input_names, self.output_names, self.state_names, hold)
+
+    def error_bound(
+        self, u_bound: float = 1.0, tol: float = 0.0, x0_bound: float = 0.0, horizon: float | None = None
+    ) -> ErrorBound:
+        """Bound on the outputs' error; see `koopctrl.ltinet.error_bound.error_bound`."""
+        from koopctrl.ltinet.error_bound import error_bound
+
+        return error_bound(self, u_bound, tol, x0_bound, horizon)
+
+    def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
+        """Drop the layers that contribute least; see `koopctrl.ltinet.truncate.truncate`."""
+        from koopctrl.ltinet.truncate import truncate
+
+        return truncate(self, tol, relative=relative)
+
+    def simulate_neurons(
+        self,
+        t: ArrayLike,
+        u: ArrayLike | Callable[[float], ArrayLike] | None = None,
+        x0: ArrayLike | None = None,
+        *,
+        tol: float = 1e-8,
+    ) -> LTIResponse:
+        """Integrate neuron by neuron; see `koopctrl.ltinet.integrate.simulate_neurons`."""
+        from koopctrl.ltinet.integrate import simulate_neurons
+
+        return simulate_neurons(self, t, u, x0, tol)
+
+    def summary(self) -> Summary:
+        """Layers, neurons, weights, conditioning and bound; prints as a table."""
+        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
+        inner = sum(int(np.count_nonzero(layer.weights)) for layer in self.layers if len(layer.matrix) > 1)
+        total = sum(int(np.count_nonzero(M)) for M in (*self.blocks, self.B, self.C, self.D))
+        n, n_u, n_y = self.T.shape[0], self.B.shape[1], self.C.shape[0]
+        return Summary(
+            n_states=self.n_states,
+            n_layers=len(self.blocks),
+            first_order=self.n_states - 2 * second,
+            second_order=second,
+            depth=max((layer.depth for layer in self.layers), default=0),
+            intra_layer_weights=inner,
+            weights=total,
+            dense_weights=n * n + n * n_u + n * n_y + n_u * n_y,
+            cond=self.cond,
+            residual=self.residual,
+            method=self.method,
+            bound=float(self.error_bound().total.max(initial=0.0)),
+        )
+
+    def to_statespace(self, coordinates: str = "block") -> Any:
+        """`control.StateSpace`, in neuron states ("block") or in the model's own ("original")."""
+        from koopctrl.export.ltinet_pycontrol import network_to_statespace
+
+        return network_to_statespace(self, coordinates)
+
+    def to_casadi(self, name: str = "ltinet") -> Any:
+        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states."""
+        from koopctrl.export.ltinet_casadi import network_to_casadi
+
+        return network_to_casadi(self, name)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the network; see `koopctrl.plotting_ltinet.plot_network`."""
+        from koopctrl.plotting_ltinet import plot_network
+
+        return plot_network(self, ax, **options)

@@ -1,0 +1,88 @@
+"""Networks of the slowest modes of a large symmetric system, without a dense n x n array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import eigh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
+
+from koopctrl._validation import FloatArray, check_integer
+from koopctrl.errors import OptionError, ShapeError, SolverError
+from koopctrl.ltinet.block_form import EPS
+from koopctrl.ltinet.convert import StateSpaceData
+
+
+def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
+    """Fields of a network of the `n_modes` rightmost modes.
+
+    Sparse matrices go through `eigsh` with a shift just right of the spectrum (one sparse factorisation;
+    memory `n n_modes` beside it). What is left out lies left of the last eigenvalue kept, so that its peak
+    gain is at most `|c_rest| |b_rest| / |lambda_last|`.
+
+    Raises
+    ------
+    OptionError
+        A discrete model, or fewer states than modes.
+    ShapeError
+        `A` is not symmetric.
+    SolverError
+        `eigsh` did not converge.
+    """
+    from koopctrl.ltinet.network import Defects
+
+    A, n = data.A, data.A.shape[0]
+    n_modes = check_integer(n_modes, "n_modes", low=1)
+    if data.dt:
+        raise OptionError("n_modes was given for a discrete model; expected a continuous one. Omit n_modes")
+    if n_modes > n:
+        raise OptionError(f"n_modes is {n_modes}; expected at most the number of states, {n}")
+    size = float(abs(A).max())
+    asymmetry = float(abs(A - A.T).max())
+    if asymmetry > 100 * EPS * size:
+        raise ShapeError(
+            f"A differs from its transpose by {asymmetry / size:.2g} of its largest entry; expected a "
+            "symmetric matrix with n_modes. Omit n_modes, or symmetrise the model"
+        )
+    values, T = _rightmost(A, n_modes)
+    order = np.argsort(-values, kind="stable")
+    values, T = values[order], np.ascontiguousarray(T[:, order])
+    B, C = T.T @ data.B, data.C @ T
+    # projections are formed explicitly: C C^T - (C T)(C T)^T would cancel
+    rest_B = float(np.linalg.norm(data.B - T @ B, 2)) if n_modes < n else 0.0
+    rest_C = np.linalg.norm(data.C - C @ T.T, axis=1) if n_modes < n else np.zeros(len(C))
+    last = float(values[-1]) if n_modes else 0.0
+    gain = np.where(rest_C > 0.0, rest_C * rest_B / abs(last) if last < 0.0 else np.inf, 0.0)
+    left_out = np.where(rest_B > 0.0, gain, 0.0)
+    defect = float(np.linalg.norm(T.T @ T - np.eye(n_modes)))
+    residual = float(np.linalg.norm(A @ T - T * values))
+    defects = Defects(
+        residual, EPS * float(np.linalg.norm(B)), EPS * np.sqrt(n) * np.linalg.norm(C, axis=1), left_out
+    )
+    return {
+        "blocks": tuple(values.reshape(-1, 1, 1)), "T": T, "T_inv": np.ascontiguousarray(T.T), "B": B, "C": C,
+        "cond": (1 + defect) / (1 - defect), "residual": residual / max(size * np.sqrt(n_modes), 1e-300),
+        "method": "slow modes", "merges": (), "defects": defects,
+    }  # fmt: skip
+
+
+def _rightmost(A: Any, count: int) -> tuple[FloatArray, FloatArray]:
+    n = A.shape[0]
+    if not sparse.issparse(A) or count > n // 2:
+        dense = A.toarray() if sparse.issparse(A) else A
+        found: Any = eigh(0.5 * (dense + dense.T), subset_by_index=(n - count, n - 1))
+        return found
+    diagonal = A.diagonal()
+    radius = np.asarray(abs(A).sum(axis=1)).ravel() - np.abs(diagonal)
+    # right of every Gershgorin disc, so that the eigenvalues nearest to the shift are the rightmost ones
+    shift = float((diagonal + radius).max()) + 1e-6 * float((np.abs(diagonal) + radius).max())
+    start = np.random.default_rng(0).standard_normal(n)
+    try:
+        found = eigsh(sparse.csc_array(A), k=count, sigma=shift, which="LM", v0=start)
+    except (ArpackNoConvergence, ArpackError, RuntimeError) as error:
+        raise SolverError(
+            f"eigsh did not find {count} modes of {n} states ({error}); ask for more or fewer modes"
+        ) from error
+    return found

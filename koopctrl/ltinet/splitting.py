@@ -1,0 +1,218 @@
+"""Splitting a real Schur form into independent diagonal blocks (Bavely and Stewart).
+
+Every array here is quasi upper triangular and real. Where to split is decided on the entries of `P` in
+`S11 P - P S22 = -S12`; the transformation `V` with `S V = V blkdiag(S)` is then solved for column block by
+column block, each scaled to unit size, so that its residual stays at rounding however large `P` was.
+
+Sources: C. A. Bavely and G. W. Stewart, *An algorithm for computing reducing subspaces by block
+diagonalization*, SIAM J. Numer. Anal. 16 (1979); LAPACK `dtrsyl`, `dtrexc`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.linalg import lapack
+
+from koopctrl._validation import FloatArray
+from koopctrl.errors import SolverError
+
+_LEAF = 48  # below this order dtrsyl itself is faster than recursion into matrix products
+_PATIENCE = 32  # failed solves for one block before eigenvalues are pulled in by growing batches
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Why two eigenvalues share a layer.
+
+    Attributes
+    ----------
+    layer : int
+        Index of the block in the order of the splitting.
+    eigenvalue, joined : complex
+        A member of the block, and the eigenvalue that was pulled in next to it.
+    needed, bound : float
+        Largest entry of the transformation that would have separated them, and the largest allowed.
+    note : str
+        What else happened.
+    """
+
+    layer: int
+    eigenvalue: complex
+    joined: complex
+    needed: float
+    bound: float
+    note: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The same in words."""
+        if not math.isfinite(self.needed):
+            return self.note
+        return (
+            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs entries of {self.needed:.2g}, "
+            f"above {self.bound:.2g}{self.note}"
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """A reordered Schur form `A = Q S Q^T`, to be separated at `starts`."""
+
+    S: FloatArray
+    Q: FloatArray
+    starts: tuple[int, ...]
+    merges: tuple[Merge, ...]
+
+
+def quasi_starts(S: FloatArray) -> list[int]:
+    """First rows of the 1x1 and 2x2 diagonal blocks of a quasi-triangular matrix."""
+    inside = np.zeros(S.shape[0], dtype=bool)
+    inside[1:] = np.diagonal(S, -1) != 0.0
+    return np.flatnonzero(~inside).tolist()
+
+
+def quasi_eigenvalues(S: FloatArray) -> np.ndarray:
+    """Eigenvalues along the diagonal, one per row; a 2x2 block gives its conjugate pair."""
+    values = np.diagonal(S).astype(complex)
+    rows = np.flatnonzero(np.diagonal(S, -1))
+    if rows.size:
+        a, b, c, d = S[rows, rows], S[rows, rows + 1], S[rows + 1, rows], S[rows + 1, rows + 1]
+        gap = 0.5 * (a - d)
+        # factor by factor, so that b*c neither under- nor overflows
+        product = np.sqrt(np.abs(b)) * np.sqrt(np.abs(c))
+        size = np.maximum(np.maximum(np.abs(gap), product), np.finfo(float).tiny)
+        disc = (gap / size) ** 2 + np.sign(b) * np.sign(c) * (product / size) ** 2
+        mean, root = d + gap, size * np.sqrt(disc.astype(complex))
+        values[rows], values[rows + 1] = mean + root, mean - root
+    return values
+
+
+def sylvester(S11: FloatArray, S22: FloatArray, S12: FloatArray) -> FloatArray:
+    """Solve `S11 P - P S22 = -S12` for quasi-triangular `S11, S22`.
+
+    Common eigenvalues make the equation singular; LAPACK then perturbs it by rounding (`info = 1`), which
+    shows as a huge `P` that the caller's bound refuses, or as a small one that is an exact answer for a
+    matrix within rounding of this one. Non-finite results are returned as such.
+    """
+    m, n = S12.shape
+    if max(m, n) <= _LEAF:
+        P, scale, info = lapack.dtrsyl(S11, S22, -S12, isgn=-1)
+        if info < 0:
+            raise SolverError(f"LAPACK dtrsyl refused argument {-info}; this is a defect of koopctrl")
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return P / scale
+    P = np.empty((m, n), order="F")
+    if n >= m:
+        cut = _cut(S22)
+        P[:, :cut] = sylvester(S11, S22[:cut, :cut], S12[:, :cut])
+        P[:, cut:] = sylvester(S11, S22[cut:, cut:], S12[:, cut:] - P[:, :cut] @ S22[:cut, cut:])
+    else:
+        cut = _cut(S11)
+        P[cut:] = sylvester(S11[cut:, cut:], S22, S12[cut:])
+        P[:cut] = sylvester(S11[:cut, :cut], S22, S12[:cut] + S11[:cut, cut:] @ P[cut:])
+    return P
+
+
+def _cut(S: FloatArray) -> int:
+    """Middle row that does not cut a 2x2 block."""
+    cut = S.shape[0] // 2
+    return cut + 1 if S[cut, cut - 1] != 0.0 else cut
+
+
+def separate(S: FloatArray, starts: Sequence[int]) -> FloatArray | None:
+    """Upper triangular `V` with `S V = V blkdiag(S)` for the diagonal blocks at `starts`.
+
+    Each block's columns are a multiple of the identity in its own rows and have unit Frobenius norm. None
+    where a column is not finite: blocks with common eigenvalues.
+    """
+    n = S.shape[0]
+    edges = [*starts, n]
+    V, Lambda = np.eye(n, order="F"), np.zeros((n, n), order="F")
+    for low, high in pairwise(edges):
+        Lambda[low:high, low:high] = S[low:high, low:high]
+
+    def recurse(first: int, last: int) -> bool:
+        if last - first <= 1:
+            return True
+        cut = (first + last) // 2
+        if not (recurse(first, cut) and recurse(cut, last)):
+            return False
+        low, middle, high = edges[first], edges[cut], edges[last]
+        right = V[middle:high, middle:high]
+        X = sylvester(
+            S[low:middle, low:middle], Lambda[middle:high, middle:high], S[low:middle, middle:high] @ right
+        )
+        V[low:middle, middle:high] = X
+        offsets = np.array(edges[cut:last]) - middle
+        squares = np.add.reduceat((X * X).sum(axis=0) + (right * right).sum(axis=0), offsets)
+        V[low:high, middle:high] /= np.repeat(np.sqrt(squares), np.diff(edges[cut : last + 1]))
+        return bool(np.isfinite(squares).all())
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        return V if recurse(0, len(starts)) else None
+
+
+def split_bounded(
+    S: FloatArray, Q: FloatArray, bound: float, on_step: Callable[[int], None] | None = None
+) -> Split:
+    """Split off one block after another with `max|P| <= bound`.
+
+    While a block cannot be separated from what follows it, the eigenvalue nearest to the block is moved up
+    next to it (`dtrexc`) and joins it.
+    """
+    S, Q = np.array(S, order="F"), np.array(Q, order="F")
+    n = S.shape[0]
+    starts: list[int] = []
+    merges: list[Merge] = []
+    low = 0
+    while low < n:
+        high = low + _size(S, low)
+        failures, needed = 0, 0.0
+        while high < n:
+            with np.errstate(over="ignore", invalid="ignore"):
+                P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
+            needed = float(np.abs(P).max())
+            if needed <= bound:
+                break
+            failures += 1
+            for _ in range(1 if failures <= _PATIENCE else failures - _PATIENCE):
+                if high < n:
+                    high, merge = _pull_nearest(S, Q, low, high, needed, bound, len(starts))
+                    merges.append(merge)
+        starts.append(low)
+        low = high
+        if on_step is not None:
+            on_step(low)
+    return Split(S, Q, tuple(starts), tuple(merges))
+
+
+def _size(S: FloatArray, row: int) -> int:
+    return 2 if row + 1 < S.shape[0] and S[row + 1, row] != 0.0 else 1
+
+
+def _pull_nearest(
+    S: FloatArray, Q: FloatArray, low: int, high: int, needed: float, bound: float, layer: int
+) -> tuple[int, Merge]:
+    """Move the eigenvalue nearest to the block `low:high` to row `high`; S and Q are changed in place."""
+    values = quasi_eigenvalues(S)
+    mine, others = values[low:high], values[high:]
+    gaps = np.abs(others[None, :] - mine[:, None])
+    i, j = np.unravel_index(int(np.argmin(gaps)), gaps.shape)
+    source = high + int(j)
+    source -= int(S[source, source - 1] != 0.0)
+    size = _size(S, source)
+    eigenvalue, joined = complex(mine[i]), complex(others[j])
+    if source != high:
+        # results are the same arrays: both are Fortran-ordered and overwriting is allowed
+        _, _, info = lapack.dtrexc(S, Q, source + 1, high + 1, overwrite_a=1, overwrite_q=1)
+        if info < 0:
+            raise SolverError(f"LAPACK dtrexc refused argument {-info}; this is a defect of koopctrl")
+        if info == 1:
+            # too close to swap: everything up to it joins instead
+            return source + size, Merge(layer, eigenvalue, joined, needed, bound, "; could not be reordered")
+    return high + _size(S, high), Merge(layer, eigenvalue, joined, needed, bound)

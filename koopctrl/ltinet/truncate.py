@@ -1,0 +1,147 @@
+"""Dropping the layers that contribute least, with a bound on what that does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from koopctrl._validation import FloatArray, check_number
+from koopctrl.ltinet.decay import end_time, responses, upper_sum
+from koopctrl.ltinet.grouped import Grouped, group_blocks
+from koopctrl.ltinet.splitting import quasi_eigenvalues
+
+if TYPE_CHECKING:
+    from koopctrl.ltinet.network import LTINetwork
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A smaller network.
+
+    Attributes
+    ----------
+    network : LTINetwork
+    error_bound : array (n_y,)
+        Largest change of each output for inputs with `|u(t)| <= 1` (2-norm) at all times, from rest; it also
+        bounds the change of each row of the frequency response.
+    contributions : array (n_layers,)
+        The measure, for every layer of the original network; infinite for layers that do not decay.
+    kept, dropped : tuple of int
+        Layers of the original network.
+    """
+
+    network: LTINetwork
+    error_bound: FloatArray
+    contributions: FloatArray
+    kept: tuple[int, ...]
+    dropped: tuple[int, ...]
+
+
+def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncation:
+    """Drop the layers with the smallest modal peak gains, as many as `tol` allows.
+
+    A layer's contribution is its peak gain `int |C_i exp(A_i t) B_i| dt`, which bounds its H-infinity norm:
+    exactly `|c| |b| / |a|` for a first-order neuron, an upper bound by the decaying envelope for a
+    second-order one, an upper sum for larger layers. Layers that do not decay are never dropped.
+
+    Parameters
+    ----------
+    net : LTINetwork
+    tol : float
+        Largest sum of dropped contributions.
+    relative : bool
+        Whether `tol` is relative to the largest contribution of a decaying layer.
+
+    Returns
+    -------
+    Truncation
+
+    Raises
+    ------
+    OptionError
+        A negative `tol`.
+    """
+    tol = check_number(tol, "tol", low=0.0)
+    per_output, contributions = layer_contributions(net)
+    finite = contributions[np.isfinite(contributions)]
+    budget = tol * (float(finite.max(initial=0.0)) if relative else 1.0)
+    order = np.argsort(contributions, kind="stable")
+    dropped_mask = np.zeros(len(contributions), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        dropped_mask[order] = np.cumsum(contributions[order]) <= budget
+    kept, dropped = np.flatnonzero(~dropped_mask), np.flatnonzero(dropped_mask)
+    bound = per_output[dropped].sum(axis=0)
+    sizes = [len(block) for block in net.blocks]
+    rows = np.repeat(~dropped_mask, sizes)
+    defects = replace(net.defects, exact=None, left_out=net.defects.left_out + bound)
+    smaller = replace(
+        net,
+        blocks=tuple(net.blocks[i] for i in kept.tolist()),
+        T=net.T[:, rows],
+        T_inv=net.T_inv[rows],
+        B=net.B[rows],
+        C=net.C[:, rows],
+        defects=defects,
+    )
+    return Truncation(smaller, bound, contributions, tuple(kept.tolist()), tuple(dropped.tolist()))
+
+
+def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
+    """Peak gains per layer and output `(n_layers, n_y)`, and per layer for all outputs together."""
+    n_y, starts = net.C.shape[0], np.array(net.starts, dtype=int)
+    per_output = np.full((len(net.blocks), n_y), np.inf)
+    joint = np.full(len(net.blocks), np.inf)
+    layer_of = {int(start): i for i, start in enumerate(starts)}
+    grouped = net.grouped
+    ones, first, second, rest = grouped.shape()
+    B, C = net.B[grouped.order], net.C[:, grouped.order]
+    layers = np.array([layer_of[int(s)] for s in grouped.order[ones]], dtype=int)
+    with np.errstate(divide="ignore"):
+        gain = np.where(grouped.real < 0.0, np.linalg.norm(B[ones], axis=1) / np.abs(grouped.real), np.inf)
+    with np.errstate(invalid="ignore"):
+        per_output[layers] = np.abs(C[:, ones].T) * gain[:, None]
+        joint[layers] = np.linalg.norm(C[:, ones], axis=0) * gain
+    if len(grouped.pairs):
+        a, omega, J = grouped.pair_parts()
+        layers = np.array([layer_of[int(s)] for s in grouped.order[first]], dtype=int)
+        Ci = np.stack([C[:, first], C[:, second]], axis=-1).transpose(1, 0, 2)
+        Bi = np.stack([B[first], B[second]], axis=1)
+        still, turned = Ci @ Bi, Ci @ J @ Bi / omega[:, None, None]
+        # |cos P + sin Q| <= sqrt(|P|^2 + |Q|^2), under the envelope exp(a t)
+        squares = still**2 + turned**2
+        decay = np.where(a < 0.0, -1.0 / np.minimum(a, -np.finfo(float).tiny), np.inf)
+        per_output[layers] = np.sqrt(squares.sum(axis=2)) * decay[:, None]
+        joint[layers] = np.sqrt(squares.sum(axis=(1, 2))) * decay
+    for where, stack in zip(rest, grouped.others, strict=True):
+        size = stack.shape[1]
+        for block, at in zip(stack, range(where.start, where.stop, size), strict=True):
+            i = layer_of[int(grouped.order[at])]
+            per_output[i], joint[i] = _large_layer(block, B[at : at + size], C[:, at : at + size])
+    # a layer without decay but without input or output either contributes nothing
+    silent = ~np.array([(B_i.any() and C_i.any()) for B_i, C_i in _per_layer(net)], dtype=bool)
+    per_output[silent], joint[silent] = 0.0, 0.0
+    return np.nan_to_num(per_output, nan=np.inf, posinf=np.inf), np.nan_to_num(
+        joint, nan=np.inf, posinf=np.inf
+    )
+
+
+def _per_layer(net: LTINetwork) -> list[tuple[FloatArray, FloatArray]]:
+    stops = [*net.starts[1:], net.n_states]
+    return [(net.B[i:j], net.C[:, i:j]) for i, j in zip(net.starts, stops, strict=True)]
+
+
+def _large_layer(block: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, float]:
+    values = quasi_eigenvalues(block)
+    end = end_time(values, None)
+    if not np.isfinite(end):
+        return np.full(len(C), np.inf), np.inf
+    grouped: Grouped = group_blocks([block])
+    order = grouped.order
+    times, rows, joint = [], [], []
+    for t, left, _ in responses(grouped, C[:, order], B[order], values, end):
+        times.append(t)
+        rows.append(np.linalg.norm(left @ B[order], axis=1))
+        joint.append(np.linalg.norm(left @ B[order]))
+    return upper_sum(times, rows, end), float(upper_sum(times, joint, end))

@@ -1,0 +1,20 @@
+"""Settings for all tests: no display, and hypothesis without clocks.
+
+`HYPOTHESIS_PROFILE=search pytest` draws new examples at every run; the default draws the same ones.
+"""
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"
+
+from hypothesis import HealthCheck, settings
+
+_common = {
+    "deadline": None,
+    "database": None,
+    "print_blob": False,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("repeatable", derandomize=True, max_examples=40, **_common)
+settings.register_profile("search", max_examples=400, **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

@@ -1,0 +1,264 @@
+"""The network as an object: reading models, neurons, right-hand side, exports, drawing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import control
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.integrate import solve_ivp
+
+from koopctrl import LTINetwork
+from koopctrl.errors import KoopctrlError, OptionError, ShapeError, SolverError, TimeBaseError
+from tests.ltinet import oracles
+from tests.plants_lti import (
+    boundary_inputs_2d,
+    chain,
+    convection_diffusion_1d,
+    diffusion_2d,
+    jordan,
+    laplacian_2d,
+    lifted_duffing,
+    random_mimo,
+)
+
+
+def test_reads_a_statespace_and_keeps_its_names() -> None:
+    sys = control.StateSpace(
+        *chain(3), inputs=["force"], outputs=["far", "near"], states=[f"s{i}" for i in range(6)]
+    )
+    net = LTINetwork.from_statespace(sys)
+    assert (net.input_names, net.output_names) == (("force",), ("far", "near"))
+    back = net.to_statespace()
+    assert back.input_labels == ["force"]
+    assert back.output_labels == ["far", "near"]
+    assert back.state_labels == list(net.neuron_names)
+    original = net.to_statespace("original")
+    assert original.state_labels == sys.state_labels
+    np.testing.assert_allclose(original.A, sys.A, atol=1e-13)
+    np.testing.assert_allclose(original.B, sys.B, atol=1e-13)
+    np.testing.assert_allclose(original.C, sys.C, atol=1e-13)
+
+
+def test_reads_arrays_lists_and_sparse_matrices() -> None:
+    A, B, C, D = diffusion_2d(5)
+    dense = LTINetwork.from_statespace((A, B, C, D))
+    thin = LTINetwork.from_statespace((sparse.csr_array(A), sparse.csr_array(B), sparse.coo_array(C), 0))
+    np.testing.assert_array_equal(dense.B, thin.B)
+    assert LTINetwork.from_statespace(([[-1]], [[1]], [[1]], 0)).n_neurons == 1
+    static = LTINetwork.from_statespace(control.StateSpace([], [], [], [[2.0, 3.0]]))
+    np.testing.assert_array_equal(static.simulate([0, 1, 2], np.ones((3, 2))).outputs, np.full((3, 1), 5.0))
+    assert static.summary().n_states == 0
+    silent = LTINetwork.from_statespace((A, np.zeros((25, 0)), C, np.zeros((3, 0))))
+    assert silent.simulate([0, 0.1], np.zeros((2, 0)), np.ones(25)).outputs.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("sys", "error", "text"),
+    [
+        (control.tf([1], [1, 1]), OptionError, "control.ss"),
+        (([[-1]], [[1]], [[1]]), OptionError, "3 entries"),
+        (([[-1, 0]], [[1]], [[1]], 0), ShapeError, "square"),
+        (([[-1]], [[1], [2]], [[1]], 0), ShapeError, "B has 2 rows"),
+        (([[-1]], [[1]], [[1, 2]], 0), ShapeError, "C has 2 columns"),
+        (([[-1]], [[1]], [[1]], [[0, 0]]), ShapeError, "D has shape"),
+        (control.StateSpace(-1, 1, 1, 0, True), TimeBaseError, "dt=True"),
+        (control.StateSpace([[0.5, 0], [0, -0.5]], [[1], [1]], [[1, 1]], 0, 0.1), SolverError, "negative"),
+        (control.StateSpace([[0, 1], [0, 0]], [[0], [1]], [[1, 0]], 0, 0.1), SolverError, "logarithm"),
+    ],
+)
+def test_what_cannot_be_read(sys: object, error: type[KoopctrlError], text: str) -> None:
+    with pytest.raises(error, match=text):
+        LTINetwork.from_statespace(sys)
+
+
+@pytest.mark.parametrize(
+    "model", [random_mimo(8, 2, 2, 3), jordan(4), chain(4), convection_diffusion_1d(9, 0.9)]
+)
+def test_a_discrete_model_is_given_back_when_sampled(model: tuple[np.ndarray, ...]) -> None:
+    discrete = control.c2d(control.StateSpace(*model), 0.02)
+    net = LTINetwork.from_statespace(discrete)
+    assert net.sample_time == 0.02
+    u = np.random.default_rng(0).standard_normal((80, model[1].shape[1]))
+    t = 0.02 * np.arange(80)
+    theirs = control.forced_response(discrete, t, u.T, squeeze=False).outputs.T
+    np.testing.assert_allclose(net.simulate(t, u).outputs, theirs, atol=1e-9 * np.abs(theirs).max())
+    values = np.sort_complex(net.eigenvalues)
+    np.testing.assert_allclose(values, np.sort_complex(np.linalg.eigvals(model[0])), rtol=1e-2, atol=1e-3)
+    with pytest.raises(OptionError, match="foh"):
+        net.simulate(t, u, hold="foh")
+
+
+def test_a_lifted_model_identified_from_data_becomes_a_network() -> None:
+    lifted = lifted_duffing()
+    net = LTINetwork.from_statespace(control.StateSpace(*lifted))
+    assert net.summary().second_order >= 2
+    A, B, C, D, dt = lifted
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1, 1, (400, 1)), rng.standard_normal(6)
+    y = net.simulate(dt * np.arange(400), u, x).outputs
+    expected = []
+    for k in range(400):
+        expected.append(C @ x + D @ u[k])
+        x = A @ x + B @ u[k]
+    np.testing.assert_allclose(y, expected, atol=1e-12 * net.cond)
+    # between the samples the network is a continuous system: halving the step changes nothing at the samples
+    fine = net.simulate(dt / 2 * np.arange(799), np.repeat(u, 2, axis=0)[:799]).outputs[::2]
+    np.testing.assert_allclose(fine, net.simulate(dt * np.arange(400), u).outputs, atol=1e-12 * net.cond)
+    assert (net.error_bound().total < 1e-9).all()
+
+
+def test_discrete_integrator_and_slow_pole_need_no_division_by_zero() -> None:
+    discrete = control.StateSpace(
+        [[1.0, 0.0], [0.0, 1.0 - 1e-13]], [[1.0], [1.0]], np.eye(2), np.zeros((2, 1)), 0.5
+    )
+    net = LTINetwork.from_statespace(discrete)
+    y = net.simulate(0.5 * np.arange(6), np.ones(6)).outputs
+    np.testing.assert_allclose(y, np.tile(np.arange(6.0)[:, None], 2), rtol=1e-11)
+
+
+def test_ode_agrees_with_the_exact_simulation() -> None:
+    model = random_mimo(12, 2, 2, 7)
+    net = LTINetwork.from_statespace(model)
+    t = np.linspace(0, 4, 41)
+    x0 = np.random.default_rng(1).standard_normal(12)
+
+    def u(at: float) -> np.ndarray:
+        return np.array([1.0, 2.0 * at])
+
+    solution = solve_ivp(net.ode, (0, 4), net.to_neurons(x0), args=(u,), t_eval=t, rtol=1e-10, atol=1e-12)
+    inputs = np.array([u(s) for s in t])
+    y = net.simulate(t, inputs, x0, hold="foh", states=True)
+    assert y.states is not None
+    np.testing.assert_allclose(net.output(solution.y.T, inputs), y.outputs, atol=1e-7)
+    np.testing.assert_allclose(net.to_states(solution.y.T), y.states, atol=1e-7)
+    np.testing.assert_array_equal(net.ode(0.0, np.ones(12)), net.block_matrix() @ np.ones(12))
+    with pytest.raises(ShapeError, match="to_neurons"):
+        net.ode(0.0, np.ones(3))
+
+
+def test_second_order_neuron_as_in_its_docstring() -> None:
+    net = LTINetwork.from_statespace(chain(1, 0.3, 0.0))
+    (neuron,) = net.layers[0].neurons
+    assert (neuron.order, net.layers[0].depth, neuron.time_constant) == (2, 1, None)
+    M, (v1, v2), x = neuron.matrix, (0.7, -0.4), np.array([0.3, 0.9])
+    rate = M @ x + (v1, v2)
+    y, z = x[0], M[0, 0] * x[0] + M[0, 1] * x[1]
+    assert rate[0] == pytest.approx(z + v1)
+    z_rate = M[0, 0] * rate[0] + M[0, 1] * rate[1]
+    assert z_rate == pytest.approx(np.trace(M) * z - np.linalg.det(M) * y + M[0, 1] * v2 + M[0, 0] * v1)
+    assert neuron.natural_frequency == pytest.approx(np.sqrt(2.0))
+    assert neuron.damping == pytest.approx(0.3 / (2 * np.sqrt(2.0)))
+
+
+def test_layers_and_summary_count_what_is_there() -> None:
+    net = LTINetwork.from_statespace(jordan(5))
+    (layer,) = net.layers
+    assert [neuron.time_constant for neuron in layer.neurons] == [1.0] * 5
+    np.testing.assert_array_equal(layer.weights, np.diag(np.ones(4), 1))
+    summary = net.summary()
+    assert (summary.depth, summary.intra_layer_weights, summary.first_order) == (5, 4, 5)
+    assert "5 first-order" in str(summary)
+    many = LTINetwork.from_statespace(diffusion_2d(6)).summary()
+    assert (many.n_layers, many.depth, many.intra_layer_weights) == (36, 1, 0)
+    assert many.weights < many.dense_weights / 5
+
+
+def test_slow_modes_of_a_large_sparse_system() -> None:
+    N = 60
+    B, C = boundary_inputs_2d(N)
+    C = C[[2]]
+    net = LTINetwork.from_statespace((laplacian_2d(N), B, C, 0), n_modes=20)
+    assert net.T.shape == (N * N, 20)
+    k = np.arange(1, N + 1)
+    line = -4 * (N + 1) ** 2 * np.sin(np.pi * k / (2 * (N + 1))) ** 2
+    exact = np.sort((line[:, None] + line).ravel())[::-1][:20]
+    np.testing.assert_allclose(net.eigenvalues.real, exact, rtol=1e-9)
+    # the stationary response to a constant input misses no more than the bound says
+    stationary = -C @ sparse.linalg.spsolve(sparse.csc_array(laplacian_2d(N)), B)
+    mine = -net.C @ (net.B / net.eigenvalues.real[:, None])
+    assert (np.linalg.norm(stationary - mine, 2, axis=1) <= net.defects.left_out).all()
+    with pytest.raises(OptionError, match="original"):
+        net.to_statespace("original")
+    with pytest.raises(ShapeError, match="symmetric"):
+        LTINetwork.from_statespace(convection_diffusion_1d(5, 0.3), n_modes=2)
+    with pytest.raises(OptionError, match="n_modes"):
+        LTINetwork.from_statespace((sparse.eye_array(5000), np.ones((5000, 1)), np.ones((1, 5000)), 0))
+
+
+def test_casadi_function_and_compiled_c(tmp_path: Path) -> None:
+    import casadi
+
+    net = LTINetwork.from_statespace(random_mimo(9, 2, 3, 11))
+    function = net.to_casadi("plant")
+    rng = np.random.default_rng(0)
+    x, u = rng.standard_normal(9), rng.standard_normal(2)
+    dx, y = (np.array(v).ravel() for v in function(x, u))
+    np.testing.assert_allclose(dx, net.ode(0.0, x, u), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(y, net.output(x, u), rtol=1e-12, atol=1e-13)
+    assert (function.name_in(), function.name_out()) == (["x", "u"], ["dx", "y"])
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    generator = casadi.CodeGenerator("plant.c")
+    generator.add(function)
+    generator.generate(f"{tmp_path}/")
+    library = tmp_path / "plant.so"
+    subprocess.run(
+        [compiler, "-O1", "-shared", "-fPIC", str(tmp_path / "plant.c"), "-o", str(library), "-lm"],
+        check=True,
+    )
+    compiled = casadi.external("plant", str(library))
+    for ours, theirs in zip(function(x, u), compiled(x, u), strict=True):
+        np.testing.assert_allclose(np.array(ours), np.array(theirs), rtol=1e-13, atol=1e-14)
+
+
+def test_responses_become_python_controls() -> None:
+    model = random_mimo(5, 2, 3, 2)
+    net = LTINetwork.from_statespace(control.StateSpace(*model, name="plant"))
+    t = np.linspace(0, 3, 31)
+    u = np.random.default_rng(0).standard_normal((31, 2))
+    ours = net.simulate(t, u, np.ones(5), hold="foh", states=True).to_timeresponse()
+    theirs = control.forced_response(control.StateSpace(*model), t, u.T, np.ones(5), squeeze=False)
+    np.testing.assert_allclose(ours.outputs, theirs.outputs, atol=1e-10)
+    np.testing.assert_allclose(ours.states, theirs.states, atol=1e-10)
+    np.testing.assert_allclose(ours.inputs, theirs.inputs)
+    batch = net.simulate(t, np.stack([u, -u, 2 * u])).to_timeresponse()
+    assert batch.outputs.shape == (3, 3, 31)
+
+
+def test_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    for model, lanes in ((chain(5), 5), (diffusion_2d(9), 30), (convection_diffusion_1d(40, 0.9), 1)):
+        net = LTINetwork.from_statespace(model)
+        ax = net.plot()
+        markers = [c for c in ax.collections if c.get_offsets().shape[1] == 2 and len(c.get_paths()) == 1]
+        drawn = (
+            sum(len(c.get_offsets()) for c in markers if len(c.get_offsets()))
+            - net.B.shape[1]
+            - net.C.shape[0]
+        )
+        assert (
+            drawn == sum(len(net.layers[i].neurons) for i in range(len(net.layers)))
+            if lanes != 30
+            else drawn >= 30
+        )
+        ax.figure.canvas.draw()
+        plt.close(ax.figure)
+    response = LTINetwork.from_statespace(chain(2)).simulate(np.linspace(0, 1, 11), 1.0)
+    assert response.plot() is not None
+    plt.close("all")
+
+
+def test_transfer_function_through_python_control() -> None:
+    model = random_mimo(10, 2, 2, 4)
+    ours, theirs = LTINetwork.from_statespace(model).to_statespace(), control.StateSpace(*model)
+    for s in oracles.random_points(model[0], 10):
+        np.testing.assert_allclose(ours(s), theirs(s), rtol=1e-11)
