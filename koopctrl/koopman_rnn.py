@@ -192,7 +192,12 @@ class KoopmanRNN(BaseEstimator):
         if data.n_u == 0 and self.input_lags > 1:
             raise OptionError(f"input_lags is {self.input_lags} but the data have no inputs; expected 1")
         window = LagWindow(self.output_lags, self.input_lags, bool(self.feedthrough), data.n_y, data.n_u)
-        rng = np.random.default_rng(self.random_state)
+        try:
+            rng = np.random.default_rng(self.random_state)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"random_state is {self.random_state!r}; expected a non-negative integer, a Generator or None"
+            ) from error
         return Identification(data, window, Coupling(self.input_coupling, data.n_u), settings, rng)
 
     def _finish(self, work: Identification, data: Trajectories) -> None:
@@ -304,20 +309,25 @@ class KoopmanRNN(BaseEstimator):
         data = Trajectories.coerce(X)
         start = self._network.window.n_samples if n_init is None else n_init
         predicted = self.predict(data, n_init)
-        truth = np.concatenate([e.outputs[start:] for e in data])
+        scale = self._network.scaling.y_scale  # so that squares of extreme units neither over- nor underflow
+        truth = np.concatenate([e.outputs[start:] for e in data]) / scale
         if not len(truth):
             raise DataError(
                 f"X has no sample after the first {start}, which initialise; expected longer episodes"
             )
-        error = truth - np.concatenate([p[start:] for p in predicted])
+        error = truth - np.concatenate([p[start:] for p in predicted]) / scale
         spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-        spread = np.where(spread > 0, spread, len(truth) * self._network.scaling.y_scale**2)
+        spread = np.where(spread > 0, spread, len(truth))
         return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
 
     def _initial_state(self, x0: ArrayLike | Trajectory) -> FloatArray:
         window = self._network.window
         if isinstance(x0, Trajectory):
             self._check_signals(Trajectories([x0]))
+            if len(x0) < window.n_samples:
+                raise DataError(
+                    f"x0 has {len(x0)} samples; expected at least {window.n_samples} to fill the lag window"
+                )
             return window.initial(x0.outputs, x0.inputs, len(x0))
         array = as_float_array(x0, "x0")
         if array.ndim == 2 and window.n_x == window.output_lags * window.n_y:
