@@ -48,6 +48,15 @@ def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
 def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
     """Read a model that `save` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    KoopmanRNN or LiftedModel
+
     Raises
     ------
     DataError

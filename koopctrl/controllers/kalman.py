@@ -72,7 +72,7 @@ class KalmanFilter:
         self.estimate: FloatArray | None = None if z0 is None else as_vector(z0, "z0", self.lifted.n_z).copy()
 
     def update(self, y: ArrayLike) -> FloatArray:
-        """Correct by a measurement `(n_y,)`; one with NaN changes nothing.
+        """Correct by a measurement `y`, shape `(n_y,)`; one with NaN changes nothing.
 
         The first one may start the filter.
         """
@@ -85,14 +85,14 @@ class KalmanFilter:
         return self.estimate.copy()
 
     def predict(self, u: ArrayLike) -> FloatArray:
-        """Advance by one sample under the input `(n_u,)`."""
+        """Advance by one sample under the input `u`, shape `(n_u,)`."""
         z = np.zeros(self.lifted.n_z) if self.estimate is None else self.estimate
         model = self.lifted
         self.estimate = model.A @ z + model.B @ (as_vector(u, "u", model.n_u) - model.u_op) + model.c
         return self.estimate.copy()
 
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
-        """Predict with the input held since the last call (None on the first), then update."""
+        """Predict with `u_last`, held since the last call (None on the first); update by `measurement`."""
         if u_last is not None:
             self.predict(u_last)
         return self.update(measurement)

@@ -338,19 +338,19 @@ class LTINetwork:
         )
 
     def to_statespace(self, coordinates: str = "block") -> Any:
-        """`control.StateSpace`, in neuron states ("block") or in the model's own ("original")."""
+        """`control.StateSpace`; `coordinates` are neuron states ("block") or the model's own ("original")."""
         from koopctrl.export.ltinet_pycontrol import network_to_statespace
 
         return network_to_statespace(self, coordinates)
 
     def to_casadi(self, name: str = "ltinet") -> Any:
-        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states."""
+        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states, called `name`."""
         from koopctrl.export.ltinet_casadi import network_to_casadi
 
         return network_to_casadi(self, name)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network; see `koopctrl.plotting_ltinet.plot_network`."""
+        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting_ltinet.plot_network`."""
         from koopctrl.plotting_ltinet import plot_network
 
         return plot_network(self, ax, **options)
