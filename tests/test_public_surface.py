@@ -77,9 +77,10 @@ def public_callables():
     return found
 
 
-@pytest.mark.parametrize(
-    ("label", "value", "doc"), public_callables(), ids=lambda v: v if isinstance(v, str) else ""
-)
+CALLABLES = public_callables()
+
+
+@pytest.mark.parametrize(("label", "value", "doc"), CALLABLES, ids=[label for label, _, _ in CALLABLES])
 def test_every_public_callable_has_a_docstring_that_names_its_parameters(label, value, doc):
     assert doc, f"{label} has no docstring"
     if inspect.isclass(value) and value.__init__ is object.__init__:
@@ -87,10 +88,10 @@ def test_every_public_callable_has_a_docstring_that_names_its_parameters(label, 
     # A delegate may send the reader on to the function that it calls.
     for module, attribute in re.findall(r"see `(koopctrl(?:\.\w+)+)\.(\w+)`", doc):
         doc += inspect.getdoc(getattr(importlib.import_module(module), attribute)) or ""
+    skipped = ("self", "cls")
     parameters = [
-        p for p in inspect.signature(value).parameters if p not in ("self", "cls") and not p.startswith("_")
+        p for p in inspect.signature(value).parameters if p not in skipped and not p.startswith("_")
     ]
-    # "path" and "other" and the like say all there is to say on one-line methods that name their argument.
     missing = [p for p in parameters if not re.search(rf"(?<![\w.]){re.escape(p)}(?!\w)", doc)]
     assert not missing, f"{label} does not document {missing}"
 

@@ -49,6 +49,7 @@ def path(tmp_path):
     return tmp_path / "model.npz"
 
 
+@pytest.mark.filterwarnings("ignore::koopctrl.errors.RolloutWarning")
 @settings(max_examples=25)
 @given(
     st.sampled_from(COUPLINGS), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.sampled_from([0, 6]),
