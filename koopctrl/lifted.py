@@ -246,7 +246,7 @@ class LiftedModel:
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
-        """Roll out linearly from `x0`, lifted once, under inputs `u`: `(n_steps, n_u)` to `(n_steps + 1, n_y)`.
+        """Roll out linearly from `x0`, lifted once, under inputs `u`: `(n_steps, n_u)`; `n_steps + 1` outputs.
 
         The last output is taken with the last input held (it matters only where `D` is not zero).
         """
