@@ -191,9 +191,11 @@ def _starts(
 def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray) -> FloatArray:
     """Newest output after all inputs, on the linear face."""
     z = lifted.observables(x0)
-    for k in range(u.shape[1]):
-        z = lifted.step(z, u[:, k])
-    return lifted.unlift(z)[:, : lifted.window.n_y]
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite error says it all
+        for k in range(u.shape[1]):
+            z = lifted.step(z, u[:, k])
+        x = lifted.x_op + z[:, : lifted.n_x] * lifted.observables.x_scale
+    return np.where(np.isnan(x), np.inf, x)[:, : lifted.window.n_y]
 
 
 def _rms(error: FloatArray) -> FloatArray:
