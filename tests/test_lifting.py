@@ -248,6 +248,35 @@ def test_with_feedthrough_the_output_is_read_off_the_next_state(bilinear):
         np.testing.assert_allclose(lifted.simulate([y[9]], u[10:40])[:-1, 0], y[10:40], atol=1e-9)
 
 
+@pytest.mark.parametrize("b0", [0.0, 0.8])
+def test_lag_models_are_exact_away_from_an_equilibrium_too(b0):
+    feedthrough = b0 != 0
+    data = siso_records(b0)
+    model = KoopmanRNN(
+        0, output_lags=2, input_lags=3 if feedthrough else 2, feedthrough=feedthrough, input_coupling="linear"
+    ).fit(data)
+    lifted = model.lift_at(x_op=0.5, u_op=-0.3)
+    assert np.abs(lifted.c).max() > 0.1
+    e, s = data[0], int(feedthrough)
+    inputs = e.inputs[10 + s :]
+    run = lifted.simulate(model.network_.window.initial(e.outputs, e.inputs, 11), inputs)
+    # With feedthrough the first output belongs to the first input, else to the window itself.
+    n = len(inputs) - 1
+    np.testing.assert_allclose(run[:n], e.outputs[10 + s : 10 + s + n], atol=1e-9)
+
+
+@each_coupling
+def test_the_features_are_the_network_s_own_with_its_input_held(coupling):
+    moved = Trajectories.from_arrays(
+        [3 * e.outputs + 5 for e in DUFFING], [e.inputs - 2 for e in DUFFING], dt=0.1
+    )
+    model = KoopmanRNN(20, input_coupling=coupling, random_state=0).fit(moved)
+    net, x, u_op = model.network_, moved[0].outputs[:7], np.array([-1.8])
+    xs, us = net.standardise(x, np.tile(u_op, (7, 1)))
+    layer = model.lift_at(x_op=x[0], u_op=u_op).observables.layer
+    np.testing.assert_allclose(layer(x), net.dictionary(xs, us)[:, 3:], atol=1e-12)
+
+
 # --- autonomous ------------------------------------------------------------------------------------------
 
 
