@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint docs format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/koopctrl demo
@@ -16,6 +16,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --config pyproject.toml
 	$(BIN)/pyright
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python docs/build.py
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

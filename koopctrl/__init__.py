@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Trajectory": "koopctrl.trajectories",
+    "Trajectories": "koopctrl.trajectories",
+    "collect": "koopctrl.collect",
+    "KoopmanRNN": "koopctrl.koopman_rnn",
+    "LiftedModel": "koopctrl.lifted",
     "LTINetwork": "koopctrl.ltinet",
+    "LQR": "koopctrl.controllers",
+    "KalmanFilter": "koopctrl.controllers",
+    "LinearMPC": "koopctrl.controllers",
+    "run_closed_loop": "koopctrl.controllers",
+    "load": "koopctrl.storage",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*sorted(_HOME), "__version__", "datasets"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "datasets":
+        return import_module("koopctrl.datasets")
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value

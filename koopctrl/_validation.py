@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, TimeBaseError
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.intp]
 
 
 def as_float_array(value: ArrayLike, name: str) -> FloatArray:
@@ -24,12 +25,19 @@ def as_float_array(value: ArrayLike, name: str) -> FloatArray:
         array = np.asarray(value)
     except ValueError as error:
         raise ShapeError(
-            f"{name} is ragged ({error}); expected a rectangular array. Pass a list of arrays, one per episode"
+            f"{name} is ragged ({error}); expected a rectangular array. Pass a list of arrays, one an episode"
         ) from error
+    if np.ma.is_masked(value):
+        raise DataError(
+            f"{name} is a masked array with {int(np.ma.count_masked(value))} masked values; expected numbers "
+            "throughout. Drop or interpolate those samples"
+        )
     if array.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in array.ravel()):
         array = array.astype(np.float64)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{name} has dtype {array.dtype}; expected real numbers. Convert it before passing it in")
+        raise DataError(
+            f"{name} has dtype {array.dtype}; expected real numbers. Convert it before passing it in"
+        )
     return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
 
 
@@ -39,7 +47,7 @@ def check_finite(array: FloatArray, name: str) -> FloatArray:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
-            f"{name} has {int(bad.sum())} NaN or infinite values, the first at index {where}; expected finite "
+            f"{name} has {int(bad.sum())} NaN or infinite values, the first at {where}; expected finite "
             "numbers. Drop or interpolate those samples, or cut the record into episodes there"
         )
     return array
@@ -93,13 +101,15 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
     """Convert a scalar, a diagonal or a matrix to a symmetric positive (semi-)definite weight."""
     array = as_float_array(value, name)
     if array.ndim == 0:
-        array = float(array) * np.eye(size)
+        array = np.diag(np.full(size, float(array)))
     elif array.ndim == 1:
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
     scale = max(float(np.abs(array).max(initial=0.0)), np.finfo(float).tiny)
     if np.abs(array - array.T).max(initial=0.0) > 1e-10 * scale:
-        raise OptionError(f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2")
+        raise OptionError(
+            f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2"
+        )
     array = 0.5 * (array + array.T)
     smallest = float(np.linalg.eigvalsh(array).min(initial=math.inf))
     if smallest < (0.0 if definite else -1e-12 * scale) or (definite and smallest <= 1e-14 * scale):
@@ -117,7 +127,9 @@ def check_dt(dt: Any, name: str = "dt", *, allow_zero: bool = False) -> float:
     except (TypeError, ValueError) as error:
         raise TimeBaseError(f"{name} is {dt!r}; expected a number of seconds") from error
     if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        raise TimeBaseError(f"{name} is {value}; expected a {'non-negative' if allow_zero else 'positive'} number of seconds")
+        raise TimeBaseError(
+            f"{name} is {value}; expected a {'non-negative' if allow_zero else 'positive'} number of seconds"
+        )
     return value
 
 
@@ -139,13 +151,15 @@ def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
 def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
-    """Check a real number in `[low, high]` (`(low, high]` if strict)."""
+    """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name} is {value!r}; expected a number") from error
-    if not (low <= number <= high) or (strict and number == low):
-        raise OptionError(f"{name} is {number:g}; expected a number in {'(' if strict else '['}{low:g}, {high:g}]")
+    if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
+        raise OptionError(
+            f"{name} is {number:g}; expected a finite number in {'(' if strict else '['}{low:g}, {high:g}]"
+        )
     return number
 
 

@@ -1,0 +1,10 @@
+"""Controllers on identified models: LQR, Kalman filter, predictive control, and the closed loop."""
+
+from koopctrl.controllers.closed_loop import ClosedLoopResult, run_closed_loop
+from koopctrl.controllers.kalman import KalmanFilter
+from koopctrl.controllers.linear_mpc import LinearMPC
+from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.nmpc import NMPC
+from koopctrl.controllers.protocol import Controller
+
+__all__ = ["LQR", "NMPC", "ClosedLoopResult", "Controller", "KalmanFilter", "LinearMPC", "run_closed_loop"]

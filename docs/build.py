@@ -1,0 +1,109 @@
+"""Runs the pages and writes the API page: `python docs/build.py` from the repository's root.
+
+`run_page` executes the Python blocks of one Markdown page in order, in one namespace; the tests do the same.
+Blocks fenced as ```python are run, all others are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
+
+API = {
+    "koopctrl": None,  # the public names
+    "koopctrl.datasets": ["hair_dryer", "robot_arm"],
+    "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
+    "koopctrl.spectrum": ["Spectrum"],
+    "koopctrl.report": ["Report", "HorizonError", "make_report"],
+    "koopctrl.recurrent": ["RecurrentNetwork"],
+    "koopctrl.regression": ["LeastSquares"],
+    "koopctrl.plotting": [
+        "plot_free_run",
+        "plot_step_and_bode",
+        "plot_horizon_errors",
+        "plot_spectrum",
+        "plot_closed_loop",
+        "plot_closed_loops",
+    ],
+    "koopctrl_envs": ["VanDerPolEnv", "DuffingEnv", "PendulumEnv"],
+}
+
+
+def blocks(page: Path) -> list[str]:
+    """Python blocks of a page."""
+    return _BLOCK.findall(page.read_text())
+
+
+def figures(page: Path) -> list[str]:
+    """Paths of the figures a page shows, relative to the page."""
+    return _FIGURE.findall(page.read_text())
+
+
+def run_page(page: Path, folder: Path) -> str:
+    """Execute a page's blocks with `folder` as working directory; returns what they print."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    printed, before = io.StringIO(), Path.cwd()
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(printed):
+            for i, block in enumerate(blocks(page)):
+                exec(compile(block, f"{page.name}, block {i + 1}", "exec"), namespace)
+    finally:
+        os.chdir(before)
+    return printed.getvalue()
+
+
+def api_page() -> str:
+    """Markdown of every public name, from signatures and docstrings."""
+    parts = ["# API\n\nMade from the docstrings by `make docs`; do not edit.\n"]
+    for module_name, names in API.items():
+        module = importlib.import_module(module_name)
+        chosen = names or [n for n in module.__all__ if n not in ("__version__", "datasets")]
+        parts.append(f"\n## {module_name}\n")
+        for name in chosen:
+            parts.append(_entry(name, getattr(module, name)))
+    return "\n".join(parts)
+
+
+def _entry(name: str, value: object) -> str:
+    lines = [f"### {name}\n", f"```text\n{name}{_signature(value)}\n\n{inspect.getdoc(value)}\n```\n"]
+    if inspect.isclass(value):
+        for attribute, member in vars(value).items():
+            function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+            if attribute.startswith("_") or not inspect.isfunction(function):
+                continue
+            lines.append(f"```text\n{name}.{attribute}{_signature(function)}\n\n{inspect.getdoc(function)}\n```\n")
+    return "\n".join(lines)
+
+
+def _signature(value: object) -> str:
+    signature = inspect.signature(value)  # type: ignore[arg-type]
+    parameters = [
+        p.replace(annotation=inspect.Parameter.empty) for n, p in signature.parameters.items() if not n.startswith("_") and n != "self"
+    ]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+def main() -> None:
+    """Regenerate figures and the API page."""
+    (ROOT / "docs" / "api.md").write_text(api_page())
+    for page in PAGES:
+        if blocks(page) and (len(sys.argv) == 1 or page.name in sys.argv[1:]):
+            print(f"== {page.name}")
+            print(run_page(page, ROOT / "docs"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The gymnasium env around a plant."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike
+
+from koopctrl_envs.checks import FloatArray, as_vector, as_weight
+from koopctrl_envs.plant import Plant
+
+NOISE_CUT = 5.0
+"""Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
+
+
+class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
+    r"""A plant behind `reset` and `step`, in physical units.
+
+    One step holds the input for `dt` seconds. The reward is
+
+    .. math::
+
+        -(y - r)^T Q (y - r) - u^T R u
+
+    with the applied input `u` and the noise-free output `y` at the end of the step. The env never terminates;
+    the time limit of the registration truncates. The state is never clipped: the observation box is wide
+    enough for every start and input that the env accepts, and for the noise and disturbance it was made with.
+
+    `info` holds the time `t` (s), the true state `x`, and the applied input `u` (zeros after `reset`): the
+    action, converted to physical units and clipped to `[u_min, u_max]`, without the disturbance.
+
+    Parameters
+    ----------
+    plant : Plant, optional
+        By default one of `plant_class` with its default parameters.
+    Q : array_like, optional
+        Weight on the outputs: a scalar, a diagonal `(n_y,)` or a matrix.
+    R : array_like, optional
+        Weight on the inputs, likewise.
+    reference : array_like, (n_y,), optional
+        Set-point of the outputs; by default those of the plant's first equilibrium, else zeros.
+    process_noise : float or array_like, (n_u,)
+        Standard deviation of the Gaussian noise (cut at 5 of them) added to the input after clipping, drawn
+        anew for each step and unseen in `info`. It enters with the input, in its units, since noise added to
+        the state could drive some plants past any bound.
+    measurement_noise : float or array_like, (n_y,)
+        Standard deviation of the Gaussian noise (cut likewise) added to each observation.
+    disturbance : float or array_like, (n_u,)
+        Constant added to the input after clipping, unseen in `info`.
+    normalized_action : bool
+        Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
+        of being inputs in their own units.
+    render_mode : None
+        There is no rendering.
+    **parameters
+        Fields of the plant, for instance `dt` or `u_max`.
+
+    Attributes
+    ----------
+    plant : Plant
+        Parameters and pure dynamics.
+    dt : float
+        Sample time, s.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
+    plant_class: ClassVar[type[Plant]]
+    default_Q: ClassVar[float | tuple[float, ...]] = 1.0
+    default_R: ClassVar[float | tuple[float, ...]] = 0.1
+
+    def __init__(
+        self,
+        plant: Plant | None = None,
+        *,
+        Q: ArrayLike | None = None,
+        R: ArrayLike | None = None,
+        reference: ArrayLike | None = None,
+        process_noise: ArrayLike = 0.0,
+        measurement_noise: ArrayLike = 0.0,
+        disturbance: ArrayLike = 0.0,
+        normalized_action: bool = False,
+        render_mode: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        if render_mode is not None:
+            raise ValueError(f"render_mode is {render_mode!r}; expected None, as plants are not rendered")
+        if plant is None:
+            plant = self.plant_class()  # pyright: ignore[reportCallIssue] (subclasses have defaults)
+        known = [field.name for field in dataclasses.fields(plant)]
+        for name in parameters:
+            if name not in known:
+                raise ValueError(
+                    f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(known)}"
+                )
+        self.plant = plant = dataclasses.replace(plant, **parameters)
+        self.dt = plant.dt
+        self.render_mode = None
+
+        self.Q = as_weight(self.default_Q if Q is None else Q, "Q", plant.n_y)
+        self.R = as_weight(self.default_R if R is None else R, "R", plant.n_u)
+        if reference is None:
+            reference = plant.output(plant.equilibria[0]) if len(plant.equilibria) else np.zeros(plant.n_y)
+        self.reference = as_vector(reference, "reference", plant.n_y)
+        self.process_noise = _as_std(process_noise, "process_noise", plant.n_u)
+        self.measurement_noise = _as_std(measurement_noise, "measurement_noise", plant.n_y)
+        self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
+
+        self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
+        self.normalized_action = bool(normalized_action)
+        unit = np.ones(plant.n_u)
+        low, high = (-unit, unit) if self.normalized_action else (self._u_min, self._u_max)
+        self.action_space = spaces.Box(low, high, dtype=np.float64)
+        spread = NOISE_CUT * self.process_noise
+        low, high = plant.output_bounds(
+            self._u_min + self.disturbance - spread, self._u_max + self.disturbance + spread
+        )
+        spread = NOISE_CUT * self.measurement_noise
+        self.observation_space = spaces.Box(low - spread, high + spread, dtype=np.float64)
+        self._x: FloatArray | None = None
+        self._n_steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Start an episode.
+
+        Parameters
+        ----------
+        seed : int, optional
+            Seeds starts and noise.
+        options : dict, optional
+            `x0`, `(n_x,)`: the start. Or `x0_low`, `x0_high`, `(n_x,)` or scalars: the box to draw it from
+            instead of the plant's. Both have to lie in the plant's `[start_low, start_high]`.
+
+        Returns
+        -------
+        observation : ndarray, (n_y,)
+        info : dict
+        """
+        super().reset(seed=seed)
+        self._x = self._start(options or {})
+        self._n_steps = 0
+        return self._observe(self.plant.output(self._x)), self._info(np.zeros(self.plant.n_u))
+
+    def step(self, action: ArrayLike) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
+        """Apply an action for `dt` seconds.
+
+        Parameters
+        ----------
+        action : array_like, (n_u,)
+            Finite; clipped to the action space.
+
+        Returns
+        -------
+        observation : ndarray, (n_y,)
+        reward : float
+        terminated, truncated : bool
+            Always False here; the `TimeLimit` wrapper of `gymnasium.make` truncates.
+        info : dict
+        """
+        if self._x is None:
+            raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
+        u = as_vector(action, "action", self.plant.n_u)
+        if self.normalized_action:
+            u = self._u_min + 0.5 * (u + 1.0) * (self._u_max - self._u_min)
+        u = np.clip(u, self._u_min, self._u_max)
+        self._x = self.plant.step(self._x, u + self.disturbance + self._noise(self.process_noise))
+        self._n_steps += 1
+        y = self.plant.output(self._x)
+        error = y - self.reference
+        reward = -float(error @ self.Q @ error + u @ self.R @ u)
+        return self._observe(y), reward, False, False, self._info(u)
+
+    def _start(self, options: dict[str, Any]) -> FloatArray:
+        plant = self.plant
+        if unknown := set(options) - {"x0", "x0_low", "x0_high"}:
+            raise ValueError(f"options has {sorted(unknown)}; expected x0, or x0_low and x0_high")
+        if "x0" in options and len(options) > 1:
+            raise ValueError("options has both x0 and a box to draw it from; pass one of them")
+        if "x0" in options:
+            low = high = as_vector(options["x0"], "x0", plant.n_x)
+        else:
+            low = as_vector(options.get("x0_low", plant.x0_low), "x0_low", plant.n_x, spread=True)
+            high = as_vector(options.get("x0_high", plant.x0_high), "x0_high", plant.n_x, spread=True)
+            if (low > high).any():
+                raise ValueError(f"x0_low is {low.tolist()}, above x0_high, which is {high.tolist()}")
+        if (low < plant.start_low).any() or (high > plant.start_high).any():
+            what = (
+                f"x0 is {low.tolist()}"
+                if "x0" in options
+                else f"the box is {low.tolist()} to {high.tolist()}"
+            )
+            raise ValueError(
+                f"{what}; expected a start between {list(plant.start_low)} and {list(plant.start_high)}, for "
+                "which the observation bounds hold. Make the env with wider start_low, start_high"
+            )
+        return low if "x0" in options else self.np_random.uniform(low, high)
+
+    def _noise(self, std: FloatArray) -> FloatArray:
+        if not std.any():
+            return np.zeros_like(std)
+        return std * np.clip(self.np_random.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
+
+    def _observe(self, y: FloatArray) -> FloatArray:
+        return y + self._noise(self.measurement_noise)
+
+    def _info(self, u: FloatArray) -> dict[str, Any]:
+        # Copies: callers keep and change what they are given.
+        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy()}
+
+
+def _as_std(value: ArrayLike, name: str, size: int) -> FloatArray:
+    std = as_vector(value, name, size, spread=True)
+    if (std < 0.0).any():
+        raise ValueError(f"{name} is {std.tolist()}; expected standard deviations, zero or more")
+    return std

@@ -1,0 +1,234 @@
+"""The base of every plant: parameters and pure dynamics, without state, randomness or gymnasium."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl_envs.checks import FloatArray, as_floats, as_number, as_vector
+
+Components = Sequence[Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plant(ABC):
+    r"""A continuous-time plant :math:`\dot x = f(x, u),\; y = h(x)`, sampled with held inputs.
+
+    A plant is a frozen dataclass of its parameters. Its formulas are written once, component by component
+    (`rhs_components`, `output_components`), and run on floats, on numpy arrays and on CasADi symbols:
+    `xp` is the module that holds the elementary functions. Use only functions that `math`, `numpy` and
+    `casadi` share by name (`sin`, `cos`, `exp`, `sqrt`, `tanh`, `fabs`, ...) and products instead of powers.
+
+    To add a plant: subclass this in a file of its own with the class attributes below, the two formulas and
+    `output_bounds`, subclass `PlantEnv` beside it, and add one `register` line to the package.
+
+    Parameters
+    ----------
+    dt : float
+        Default sample time, s.
+    n_substeps : int
+        Runge-Kutta steps per `dt`.
+    u_min, u_max : tuple of float
+        Input limits, `(n_u,)`, in the units of the inputs. The dynamics do not apply them; the env does.
+    x0_low, x0_high : tuple of float
+        Box, `(n_x,)`, from which the env draws its starts.
+    start_low, start_high : tuple of float
+        Larger box, `(n_x,)`, of starts which the env accepts and for which its observation bounds hold.
+
+    Attributes
+    ----------
+    state_names, input_names, output_names : tuple of str
+        Names of the signals.
+    state_units, input_units, output_units : tuple of str
+        Their units; `"1"` is dimensionless.
+    """
+
+    state_names: ClassVar[tuple[str, ...]]
+    state_units: ClassVar[tuple[str, ...]]
+    input_names: ClassVar[tuple[str, ...]]
+    input_units: ClassVar[tuple[str, ...]]
+    output_names: ClassVar[tuple[str, ...]]
+    output_units: ClassVar[tuple[str, ...]]
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters that must be above zero."""
+
+    dt: float
+    n_substeps: int
+    u_min: tuple[float, ...]
+    u_max: tuple[float, ...]
+    x0_low: tuple[float, ...]
+    x0_high: tuple[float, ...]
+    start_low: tuple[float, ...]
+    start_high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        sizes = dict.fromkeys(("u_min", "u_max"), self.n_u)
+        sizes |= dict.fromkeys(("x0_low", "x0_high", "start_low", "start_high"), self.n_x)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in sizes:
+                value = tuple(as_vector(value, field.name, sizes[field.name], spread=True).tolist())
+            elif field.name == "n_substeps":
+                if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                    raise ValueError(f"n_substeps is {value!r}; expected a positive integer")
+                value = int(value)
+            else:
+                # Plain floats: a numpy scalar on the left of a CasADi symbol takes the product over.
+                value = as_number(value, field.name, positive=field.name in ("dt", *self.positive))
+            object.__setattr__(self, field.name, value)
+        for low, high in (("u_min", "u_max"), ("x0_low", "x0_high"), ("start_low", "start_high")):
+            if any(a > b for a, b in zip(getattr(self, low), getattr(self, high), strict=True)):
+                raise ValueError(
+                    f"{low} is {getattr(self, low)}, above {high}, which is {getattr(self, high)}"
+                )
+        if np.less(self.x0_low, self.start_low).any() or np.greater(self.x0_high, self.start_high).any():
+            raise ValueError("x0_low, x0_high leave the accepted starts; widen start_low, start_high as well")
+
+    @property
+    def n_x(self) -> int:
+        """Number of states."""
+        return len(self.state_names)
+
+    @property
+    def n_u(self) -> int:
+        """Number of inputs."""
+        return len(self.input_names)
+
+    @property
+    def n_y(self) -> int:
+        """Number of outputs."""
+        return len(self.output_names)
+
+    @property
+    def equilibria(self) -> FloatArray:
+        """Known equilibria at zero input, `(n, n_x)`; the first is the default set-point of the env."""
+        return np.zeros((0, self.n_x))
+
+    @abstractmethod
+    def rhs_components(self, x: Components, u: Components, xp: Any = np) -> tuple[Any, ...]:
+        """Time derivative of every state.
+
+        Parameters
+        ----------
+        x, u : sequence of `n_x` and `n_u` components
+            Floats, arrays that broadcast, or symbols (`casadi.vertsplit(x)`).
+        xp : module
+            Where the elementary functions come from: `numpy`, `math` or `casadi`.
+
+        Returns
+        -------
+        tuple
+            `n_x` components.
+        """
+
+    def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
+        """Outputs as `n_y` components, with the arguments of `rhs_components`; by default the state."""
+        del xp
+        return tuple(x)
+
+    @abstractmethod
+    def output_bounds(self, u_low: FloatArray, u_high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Box, `(n_y,)` each, that the outputs never leave.
+
+        It holds for every start in `[start_low, start_high]` and every input in `[u_low, u_high]`, `(n_u,)`,
+        which are wider than `u_min`, `u_max` where the env adds noise or a disturbance.
+        """
+
+    def step_components(
+        self, x: Components, u: Components, xp: Any = np, dt: float | None = None
+    ) -> tuple[Any, ...]:
+        """State after `dt` seconds with `u` held, by Runge-Kutta steps of order four.
+
+        The arguments are those of `rhs_components`, so `xp=casadi` gives the discrete plant as an expression.
+        Sub-steps are never longer than `self.dt / n_substeps`, whatever `dt` is.
+        """
+        dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
+        n_substeps = max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
+        h = dt / n_substeps
+        state = tuple(x)
+        for _ in range(n_substeps):
+            k1 = self.rhs_components(state, u, xp)
+            k2 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)], u, xp)
+            k3 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)], u, xp)
+            k4 = self.rhs_components([a + h * k for a, k in zip(state, k3, strict=True)], u, xp)
+            slopes = zip(state, k1, k2, k3, k4, strict=True)
+            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in slopes)
+        return state
+
+    def rhs(self, x: ArrayLike, u: ArrayLike) -> FloatArray:
+        """Time derivative `(..., n_x)` at states `(..., n_x)` and inputs `(..., n_u)`; batches broadcast.
+
+        Parameters
+        ----------
+        x, u : array_like, (..., n_x) and (..., n_u)
+            Wherever it is wanted; inputs are not clipped.
+        """
+        return self._evaluate(self.rhs_components, x, u)
+
+    def step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
+        """States `(..., n_x)` after `dt` seconds with `u` held; leading axes broadcast.
+
+        Parameters
+        ----------
+        x : array_like, (..., n_x)
+            States at the start of the interval.
+        u : array_like, (..., n_u)
+            Inputs over the interval; they are not clipped to `u_min`, `u_max`.
+        dt : float, optional
+            Length of the interval, s; by default the plant's own.
+        """
+        return self._evaluate(lambda a, b, xp: self.step_components(a, b, xp, dt), x, u)
+
+    def output(self, x: ArrayLike) -> FloatArray:
+        """Outputs `(..., n_y)` of states `(..., n_x)`."""
+        return self._evaluate(lambda a, _, xp: self.output_components(a, xp), x, np.zeros(self.n_u))
+
+    def linearize(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> tuple[FloatArray, FloatArray]:
+        """Jacobians of `rhs`, or of `step` if `dt > 0`, by complex step: exact to rounding.
+
+        Parameters
+        ----------
+        x, u : array_like, (..., n_x) and (..., n_u)
+            Where to linearise, an equilibrium or not.
+        dt : float
+            Zero gives continuous-time matrices, else the sample time, s, of discrete ones with held input.
+
+        Returns
+        -------
+        A : ndarray, (..., n_x, n_x)
+        B : ndarray, (..., n_x, n_u)
+        """
+        x, u = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u)
+        lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
+        n = self.n_x + self.n_u
+        point = np.concatenate(
+            [np.broadcast_to(x, (*lead, self.n_x)), np.broadcast_to(u, (*lead, self.n_u))], axis=-1
+        )
+        tiny = 1e-30
+        columns = np.moveaxis(point[..., None, :] + 1j * tiny * np.eye(n), -1, 0)
+        states, inputs = tuple(columns[: self.n_x]), tuple(columns[self.n_x :])
+        if dt == 0.0:
+            slopes = self.rhs_components(states, inputs, np)
+        else:
+            slopes = self.step_components(states, inputs, np, dt)
+        jacobian = np.imag(np.stack(np.broadcast_arrays(*slopes), axis=-2)) / tiny
+        return jacobian[..., : self.n_x].copy(), jacobian[..., self.n_x :].copy()
+
+    def _evaluate(
+        self, formula: Callable[[Components, Components, Any], tuple[Any, ...]], x: ArrayLike, u: ArrayLike
+    ) -> FloatArray:
+        """Run a component formula on arrays whose last axis holds the components."""
+        x, u = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u)
+        if x.ndim == u.ndim == 1:
+            # Plain floats are ten times faster than arrays of one element.
+            return np.array(formula(x.tolist(), u.tolist(), math), dtype=np.float64)
+        states, inputs = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (x, u))
+        lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
+        parts = formula(tuple(states), tuple(inputs), np)
+        return cast(FloatArray, np.stack([np.broadcast_to(part, lead) for part in parts], axis=-1))

@@ -1,0 +1,206 @@
+"""Recording episodes from anything with gymnasium's `reset` and `step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray, as_float_array, check_choice, check_dt, check_integer
+from koopctrl.errors import DataError, OptionError, TimeBaseError
+from koopctrl.trajectories import Trajectories, Trajectory
+
+
+def collect(
+    env: Any,
+    policy: Callable[[FloatArray], Any] | None = None,
+    n_episodes: int = 1,
+    *,
+    seed: int | None = None,
+    max_steps: int | None = None,
+    dt: float | None = None,
+    signals: str = "observation",
+    state_names: Sequence[str] | None = None,
+    input_names: Sequence[str] | None = None,
+) -> Trajectories:
+    """Record episodes.
+
+    Parameters
+    ----------
+    env : gymnasium.Env or gymnasium.vector.VectorEnv
+        Or anything with their `reset` and `step`. Episodes end where it says so, by termination or by
+        truncation; the last transition before that is kept, the automatic reset of a vector env is not.
+    policy : callable observation -> action, optional
+        By default actions are drawn from the action space. A vector env's policy sees the whole batch.
+    n_episodes : int
+        Number of episodes.
+    seed : int, optional
+        Seeds the env and the default policy: episode `i` starts from `reset(seed=seed + i)`.
+    max_steps : int, optional
+        Longest episode; needed if the env has no end of its own.
+    dt : float, optional
+        Sample time in seconds; by default `env.unwrapped.dt`.
+    signals : {"observation", "state"}
+        Record observations, or the true state in `info["x"]`.
+    state_names, input_names : sequence of str, optional
+        By default the plant's own names if the env has them.
+
+    Returns
+    -------
+    Trajectories
+        Inputs are `info["u"]` (what was applied, after clipping) where the env reports it.
+
+    Raises
+    ------
+    TimeBaseError
+        If the sample time is not known.
+    """
+    check_integer(n_episodes, "n_episodes", low=1)
+    check_choice(signals, "signals", ("observation", "state"))
+    if max_steps is not None:
+        check_integer(max_steps, "max_steps", low=1)
+    dt = dt if dt is not None else _attribute(env, "dt")
+    if dt is None:
+        raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
+    recorder = _Recorder(signals, seed, max_steps)
+    if hasattr(env, "num_envs"):
+        episodes = recorder.vector(env, policy, n_episodes)
+    else:
+        episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
+    plant = _attribute(env, "plant")
+    if state_names is None:
+        state_names = getattr(plant, "state_names" if signals == "state" else "output_names", None)
+    if input_names is None:
+        input_names = getattr(plant, "input_names", None)
+    n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
+    names = [f"x{i}" for i in range(n_y)] if state_names is None else list(state_names)
+    inputs = [f"u{i}" for i in range(n_u)] if input_names is None else list(input_names)
+    return Trajectories(
+        Trajectory(y, u, check_dt(dt), names, inputs, str(i)) for i, (y, u) in enumerate(episodes)
+    )
+
+
+class _Recorder:
+    """Keeps what the two kinds of env have in common."""
+
+    def __init__(self, signals: str, seed: int | None, max_steps: int | None) -> None:
+        self.signals, self.seed, self.max_steps = signals, seed, max_steps
+
+    def single(self, env: Any, policy: Any, episode: int) -> tuple[FloatArray, FloatArray]:
+        """Record one episode of a single env."""
+        seed = None if self.seed is None else self.seed + episode
+        observation, info = env.reset(seed=seed)
+        if policy is None:
+            _seed_actions(env.action_space, seed)
+        y, u = [self._signal(observation, info)], []
+        while self.max_steps is None or len(u) < self.max_steps:
+            action = env.action_space.sample() if policy is None else policy(observation)
+            observation, _, terminated, truncated, info = env.step(action)
+            u.append(_row(info.get("u", action), "action"))
+            y.append(self._signal(observation, info))
+            if terminated or truncated:
+                break
+        return np.stack(y), np.stack(u)
+
+    def vector(self, env: Any, policy: Any, n_episodes: int) -> list[tuple[FloatArray, FloatArray]]:
+        """Record the first `n_episodes` episodes that a vector env begins."""
+        mode = str(getattr(env.metadata.get("autoreset_mode"), "name", "NEXT_STEP"))
+        if mode == "DISABLED":
+            raise OptionError("env has autoreset disabled; expected next-step or same-step autoreset")
+        n = env.num_envs
+        observation, info = env.reset(seed=self.seed)
+        if policy is None:
+            _seed_actions(env.action_space, self.seed)
+        done: list[tuple[int, FloatArray, FloatArray]] = []
+        # One open episode per sub-env: its number, signals, inputs. None: the next step is a reset.
+        start = self._signals(observation, info, n)
+        open_: list[tuple[int, list[FloatArray], list[FloatArray]] | None] = [
+            (i, [start[i]], []) for i in range(n)
+        ]
+        begun = n
+        while sum(order < n_episodes for order, _, _ in done) < n_episodes:
+            action = env.action_space.sample() if policy is None else policy(observation)
+            observation, _, terminated, truncated, info = env.step(action)
+            signals = self._signals(observation, info, n)
+            applied = _rows(_masked(info, "u", action), "action")
+            for i in range(n):
+                current = open_[i]
+                if current is None:  # this step's action was ignored: its observation is a fresh start
+                    open_[i], begun = (begun, [signals[i]], []), begun + 1
+                    continue
+                order, y, u = current
+                ended = bool(terminated[i] or truncated[i])
+                if ended and mode == "SAME_STEP":
+                    final = self._final(info, i)
+                    y.append(final[0])
+                    u.append(final[1] if final[1] is not None else _rows(action, "action")[i])
+                    open_[i], begun = (begun, [signals[i]], []), begun + 1
+                else:
+                    y.append(signals[i])
+                    u.append(applied[i])
+                    if ended:
+                        open_[i] = None
+                if ended or len(u) == self.max_steps:
+                    done.append((order, np.stack(y), np.stack(u)))
+                    if not ended:
+                        # Cut here, go on recording under the next number from the same sample.
+                        open_[i], begun = (begun, [signals[i]], []), begun + 1
+        chosen = sorted((d for d in done if d[0] < n_episodes), key=lambda d: d[0])
+        return [(y, u) for _, y, u in chosen]
+
+    def _signal(self, observation: Any, info: dict[str, Any]) -> FloatArray:
+        if self.signals == "observation":
+            return _row(observation, "observation")
+        if "x" not in info:
+            raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
+        return _row(info["x"], 'info["x"]')
+
+    def _signals(self, observation: Any, info: dict[str, Any], n: int) -> FloatArray:
+        if self.signals == "observation":
+            return _rows(observation, "observation")
+        if "x" not in info:
+            raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
+        return _rows(info["x"], 'info["x"]').reshape(n, -1)
+
+    def _final(self, info: dict[str, Any], i: int) -> tuple[FloatArray, FloatArray | None]:
+        """Last observation (or state) before a same-step reset, and the input that led to it."""
+        final_info = info.get("final_info", {})
+        u = final_info["u"][i] if "u" in final_info else None
+        if self.signals == "state":
+            return _row(final_info["x"][i], 'info["x"]'), None if u is None else _row(u, "action")
+        return _row(info["final_obs"][i], "observation"), None if u is None else _row(u, "action")
+
+
+def _attribute(env: Any, name: str) -> Any:
+    """Attribute of the bare env (of the first one in a vector env), or None."""
+    if hasattr(env, "num_envs"):
+        try:
+            return env.get_attr(name)[0]
+        except AttributeError:
+            return None
+    return getattr(getattr(env, "unwrapped", env), name, None)
+
+
+def _seed_actions(space: Any, seed: int | None) -> None:
+    if seed is not None:
+        space.seed(seed)
+
+
+def _masked(info: dict[str, Any], key: str, default: Any) -> Any:
+    """Per-env entry of a vector env's info, the default where a sub-env gave none."""
+    if key not in info:
+        return default
+    values = np.array(_rows(info[key], key))
+    mask = np.asarray(info.get("_" + key, np.ones(len(values), dtype=bool)))
+    values[~mask] = _rows(default, "action")[~mask]
+    return values
+
+
+def _row(value: Any, name: str) -> FloatArray:
+    return np.array(as_float_array(value, name), dtype=np.float64).ravel()
+
+
+def _rows(value: Any, name: str) -> FloatArray:
+    array = as_float_array(value, name)
+    return np.array(array.reshape(len(array), -1))

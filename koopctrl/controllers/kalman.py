@@ -1,0 +1,108 @@
+r"""Steady-state Kalman filter in lifted coordinates.
+
+.. math::
+    z_{k+1} = A z_k + B (u_k - u_{op}) + c + w_k, \quad y_k = C z_k + y_{op} + v_k, \quad
+    \mathrm{cov}\, w = Q_n,\ \mathrm{cov}\, v = R_n
+
+`update`: `z <- z + M (y - C z - y_op)`, `predict`: `z <- A z + B (u - u_op) + c`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import FloatArray, as_vector, as_weight
+from koopctrl.controllers.measurement import as_measurement, check_controllable
+from koopctrl.controllers.riccati import solve_riccati
+from koopctrl.lifted import LiftedModel
+
+
+class KalmanFilter:
+    """Estimator of the lifted state from measured outputs.
+
+    Parameters
+    ----------
+    lifted : LiftedModel
+    Qn : scalar, (n_z,) or (n_z, n_z) array_like
+        Covariance of the process noise in lifted coordinates.
+    Rn : scalar, (n_y,) or (n_y, n_y) array_like
+        Covariance of the measurement noise; positive definite.
+
+    Attributes
+    ----------
+    P : (n_z, n_z) array
+        Covariance of the one-step prediction's error.
+    M : (n_z, n_y) array
+        Innovation gain of `update`.
+    L : (n_z, n_y) array
+        `A M`, the gain of the one-step predictor, as python-control's `dlqe` returns it.
+    residual : float
+        Of the Riccati equation, relative to `P`.
+    spectral_radius : float
+        Of the error dynamics `A - L C`.
+    estimate : (n_z,) array or None
+        Newest estimate; None before the first measurement.
+
+    Raises
+    ------
+    SolverError
+        If modes on or outside the unit circle cannot be seen in the outputs.
+
+    Notes
+    -----
+    A measurement with NaN entries skips the update: the estimate is then the model's prediction.
+    Anderson & Moore, *Optimal Filtering*, 1979.
+    """
+
+    def __init__(self, lifted: LiftedModel, Qn: ArrayLike, Rn: ArrayLike) -> None:
+        check_controllable(lifted)
+        self.lifted, self.dt = lifted, lifted.dt
+        self.Qn = as_weight(Qn, "Qn", lifted.n_z)
+        self.Rn = as_weight(Rn, "Rn", lifted.n_y, definite=True)
+        found = solve_riccati(lifted.A.T, lifted.C.T, self.Qn, self.Rn, "the lifted pair (A', C')")
+        self.P, self.L = found.P, found.K.T
+        self.residual, self.spectral_radius = found.residual, found.spectral_radius
+        innovation = lifted.C @ self.P @ lifted.C.T + self.Rn
+        self.M = np.linalg.solve(innovation, lifted.C @ self.P).T
+        self.reset()
+
+    def reset(self, z0: ArrayLike | None = None) -> None:
+        """Forget the estimate, or start from `z0` `(n_z,)`."""
+        self.estimate: FloatArray | None = None if z0 is None else as_vector(z0, "z0", self.lifted.n_z).copy()
+
+    def update(self, y: ArrayLike) -> FloatArray:
+        """Correct by a measurement `(n_y,)`; one with NaN changes nothing.
+
+        The first one may start the filter.
+        """
+        measured = as_measurement(y, self.lifted.n_y, "y")
+        if self.estimate is None:
+            self.estimate = self._start(measured)
+        if not np.isnan(measured).any():
+            predicted = self.lifted.C @ self.estimate + self.lifted.y_op
+            self.estimate = self.estimate + self.M @ (measured - predicted)
+        return self.estimate.copy()
+
+    def predict(self, u: ArrayLike) -> FloatArray:
+        """Advance by one sample under the input `(n_u,)`."""
+        z = np.zeros(self.lifted.n_z) if self.estimate is None else self.estimate
+        model = self.lifted
+        self.estimate = model.A @ z + model.B @ (as_vector(u, "u", model.n_u) - model.u_op) + model.c
+        return self.estimate.copy()
+
+    def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
+        """Predict with the input held since the last call (None on the first), then update."""
+        if u_last is not None:
+            self.predict(u_last)
+        return self.update(measurement)
+
+    def _start(self, y: FloatArray) -> FloatArray:
+        """Lift the first measurement where the outputs are the state's newest samples, else 0."""
+        model, window = self.lifted, self.lifted.window
+        if np.isnan(y).any() or window.n_y != model.n_y:
+            return np.zeros(model.n_z)
+        z = model.observables(window.repeat_channels(y, model.u_op))
+        if np.allclose(model.C @ z + model.y_op, y, rtol=1e-8, atol=1e-10):
+            return z
+        return np.zeros(model.n_z)

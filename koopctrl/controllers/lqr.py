@@ -1,0 +1,163 @@
+r"""LQR in lifted coordinates.
+
+.. math::
+    u_k = u_s - K (z_k - z_s), \qquad
+    \min \sum_k (y_k - y_s)' Q (y_k - y_s) + (u_k - u_s)' R (u_k - u_s)
+
+`(z_s, u_s, y_s)` is the steady target of the set-point (`koopctrl.controllers.targets`).
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import FloatArray, as_vector, as_weight, broadcast_vector
+from koopctrl.controllers.info import ControlInfo
+from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
+from koopctrl.controllers.riccati import solve_riccati
+from koopctrl.controllers.targets import steady_target
+from koopctrl.errors import OptionError
+from koopctrl.lifted import LiftedModel
+
+
+class LQR:
+    """Linear-quadratic regulator on a lifted model, saturated at the input's bounds.
+
+    Parameters
+    ----------
+    lifted : LiftedModel
+        From `model.lift_at(...)` or `LiftedModel.from_matrices(...)`.
+    Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
+        Weight on the outputs, or on the lifted coordinates; positive semidefinite.
+    R : scalar, (n_u,) or (n_u, n_u) array_like
+        Weight on the inputs; positive definite.
+    u_min, u_max : scalar or (n_u,) array_like, optional
+        The input is clipped to these.
+    observer : KalmanFilter, optional
+        Estimates the lifted state; by default measurements are lifted.
+
+    Attributes
+    ----------
+    K : (n_u, n_z) array
+        Feedback gain, `u = u_s - K (z - z_s)`.
+    P : (n_z, n_z) array
+        Cost to go.
+    residual : float
+        Of the Riccati equation, relative to `P`.
+    spectral_radius : float
+        Of the closed loop `A - B K` in lifted coordinates.
+    target : SteadyTarget
+        The map from set-points to steady states.
+
+    Raises
+    ------
+    SolverError
+        If no stabilising gain exists or none is found.
+    OptionError, ShapeError
+        If a weight or bound does not fit the model.
+
+    Notes
+    -----
+    Anderson & Moore, *Optimal Control: Linear Quadratic Methods*, 1990.
+    """
+
+    def __init__(
+        self,
+        lifted: LiftedModel,
+        Q: ArrayLike,
+        R: ArrayLike,
+        *,
+        u_min: ArrayLike | None = None,
+        u_max: ArrayLike | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._source = StateSource(lifted, observer)
+        self.lifted, self.dt = lifted, lifted.dt
+        self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
+        self.R = as_weight(R, "R", lifted.n_u, definite=True)
+        self.u_min, self.u_max = input_bounds(u_min, u_max, lifted.n_u)
+        found = solve_riccati(lifted.A, lifted.B, lifted_q, self.R, "the lifted pair (A, B)")
+        self.K, self.P = found.K, found.P
+        self.residual, self.spectral_radius = found.residual, found.spectral_radius
+        weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
+        self.target = steady_target(lifted, weight, self.R)
+        # u = u_s + K z_s - K z with z = basis p + offset, folded into three small products.
+        self._gain = self.K @ self._source.basis
+        self._from_r = self.target.u_gain + self.K @ self.target.z_gain
+        self._constant = self.target.u_offset + self.K @ (self.target.z_offset - self._source.offset)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget past measurements and inputs."""
+        self._source.reset()
+        self._u_last: FloatArray | None = None
+        self.info: ControlInfo | None = None
+
+    def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
+        """Input at this sample.
+
+        Parameters
+        ----------
+        measurement : (n_y,) array_like
+            Newest outputs; NaN marks a missing one, then the last input is held unless there is an observer.
+        reference : (n_y,) array_like, optional
+            Set-point, `y_op` by default; of a preview `(n, n_y)` the first row counts.
+
+        Returns
+        -------
+        (n_u,) array
+        """
+        start = time.perf_counter()
+        y = as_measurement(measurement, self._source.n_measured)
+        r = set_point(reference, self.lifted)
+        p = self._source.read(y, self._u_last)
+        if p is None:
+            held = self.lifted.u_op if self._u_last is None else self._u_last
+            u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
+        else:
+            free = self._from_r @ r + self._constant - self._gain @ p
+            u = np.clip(free, self.u_min, self.u_max)
+            status = "optimal" if np.array_equal(u, free) else "saturated"
+        self._u_last = u
+        self.info = ControlInfo(status, time.perf_counter() - start)
+        return u.copy()
+
+    def applied(self, u: ArrayLike) -> None:
+        """Tell what input the plant really applied, where that differs from what was sent."""
+        self._u_last = as_vector(u, "u", self.lifted.n_u)
+
+
+def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArray, FloatArray]:
+    """The weight as given `(n_y, n_y)` or `(n_z, n_z)`, and its `(n_z, n_z)` form."""
+    shape = np.shape(Q)
+    if len(shape) == 2 and shape == (lifted.n_z, lifted.n_z) and lifted.n_z != lifted.n_y:
+        weight = as_weight(Q, "Q", lifted.n_z)
+        return weight, weight
+    weight = as_weight(Q, "Q", lifted.n_y)
+    return weight, lifted.C.T @ weight @ lifted.C
+
+
+def input_bounds(
+    low: ArrayLike | None, high: ArrayLike | None, size: int, names: tuple[str, str] = ("u_min", "u_max")
+) -> tuple[FloatArray, FloatArray]:
+    """Bounds as vectors, infinite where there is none; refused when they cross."""
+    lower = np.full(size, -np.inf) if low is None else broadcast_vector(low, names[0], size, finite=False)
+    upper = np.full(size, np.inf) if high is None else broadcast_vector(high, names[1], size, finite=False)
+    if (lower > upper).any() or (lower == np.inf).any() or (upper == -np.inf).any():
+        raise OptionError(
+            f"{names[0]} is {lower.tolist()} and {names[1]} is {upper.tolist()}; expected {names[0]} <= "
+            f"{names[1]} "
+            "in every entry"
+        )
+    return lower, upper
+
+
+def set_point(reference: ArrayLike | None, lifted: LiftedModel) -> FloatArray:
+    """One set-point `(n_y,)`; the first row of a preview."""
+    if reference is None:
+        return lifted.y_op
+    array = np.asarray(reference, dtype=np.float64)
+    return as_vector(array[0] if array.ndim == 2 and len(array) else array, "reference", lifted.n_y)

@@ -1,0 +1,159 @@
+"""From measurements to the lifted state: by lifting them, by a window of past ones, or by an observer.
+
+Everything a controller computes online is affine in `z`, and `z` is affine in the raw features
+`p = [x - x_op; psi(x)]` (or is an observer's estimate). So controllers fold `z = basis p + offset` into their
+precomputed matrices, and nothing online grows with the square of the lifted dimension.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import FloatArray, as_float_array
+from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+from koopctrl.lifted import LiftedModel
+
+
+class Observer(Protocol):
+    """An estimator of the lifted state, as `KalmanFilter` is."""
+
+    lifted: LiftedModel
+
+    def reset(self) -> None:
+        """Forget the estimate."""
+        ...
+
+    def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
+        """Estimate `z_k` from `y_k` and the input held since the last call (None on the first)."""
+        ...
+
+
+class StateSource:
+    """Lifted states from measurements: `z = basis @ read(...) + offset`.
+
+    Parameters
+    ----------
+    lifted : LiftedModel
+    observer : Observer, optional
+        Estimates `z` from measured outputs `C z + y_op`. Without one the measurement is lifted: it has to be
+        the model's state, or its newest output for a model with lags, whose window is kept from past
+        measurements and sent inputs. At the start the window is filled with the first measurement and `u_op`.
+
+    Raises
+    ------
+    OptionError
+        If `u_k` acts on `y_k`, so that no window is complete before the input is chosen.
+    """
+
+    def __init__(self, lifted: LiftedModel, observer: Observer | None = None) -> None:
+        check_controllable(lifted)
+        self.lifted, self.observer, window = lifted, observer, lifted.window
+        obs = lifted.observables
+        self._layer, self._x_op = obs.layer, obs.x_op
+        self._has_layer = obs.reduce.shape[1] > 0
+        n_x, n_z = lifted.n_x, lifted.n_z
+        if observer is not None:
+            if not _same_model(observer.lifted, lifted):
+                raise OptionError(
+                    "observer was built on another model; expected one built on the controller's model"
+                )
+            self.n_measured = lifted.n_y
+            self.basis, self.offset = np.eye(n_z), np.zeros(n_z)
+        else:
+            self.n_measured = window.n_y
+            n_features = self._layer.n_features if self._has_layer else 0
+            self.basis, self.offset = np.zeros((n_z, n_x + n_features)), np.zeros(n_z)
+            self.basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
+            if self._has_layer:
+                self.basis[n_x:, :n_x] = -obs.project.T
+                self.basis[n_x:, n_x:] = obs.reduce.T
+                self.offset[n_x:] = -obs.reduce.T @ self._layer(self._x_op)
+        self._keeps_window = observer is None and n_x != window.n_y
+        self._x: FloatArray | None = None
+
+    def reset(self) -> None:
+        """Forget past measurements."""
+        self._x = None
+        if self.observer is not None:
+            self.observer.reset()
+
+    def read(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray | None:
+        """Raw features of the state at this sample; None if the measurement has NaN and there is no observer.
+
+        Parameters
+        ----------
+        measurement : (n_measured,) array
+            May have NaN entries.
+        u_last : (n_u,) array or None
+            Input held since the last call; None on the first.
+        """
+        if self.observer is not None:
+            return self.observer.observe(measurement, u_last)
+        missing = bool(np.isnan(measurement).any())
+        if not self._keeps_window:
+            return None if missing else self._features(measurement)
+        if missing and self._x is None:
+            return None
+        window = self.lifted.window
+        if self._x is None or u_last is None:
+            self._x = window.repeat_channels(measurement, self.lifted.u_op)
+        else:
+            # A missing sample is replaced by the model's prediction, so that later windows are complete.
+            y = self._predict(u_last) if missing else measurement
+            self._x = window.advance(self._x, u_last, y)
+        return None if missing else self._features(self._x)
+
+    def _features(self, x: FloatArray) -> FloatArray:
+        deviation = x - self._x_op
+        return np.concatenate([deviation, self._layer(x)]) if self._has_layer else deviation
+
+    def _predict(self, u_last: FloatArray) -> FloatArray:
+        lifted = self.lifted
+        z = lifted.step(lifted.observables(self._x), u_last)  # pyright: ignore[reportArgumentType]
+        return lifted.output(z, u_last)
+
+
+def _same_model(first: LiftedModel, second: LiftedModel) -> bool:
+    return first is second or all(
+        np.array_equal(getattr(first, name), getattr(second, name))
+        for name in ("A", "B", "C", "c", "u_op", "y_op", "x_op")
+    )
+
+
+def check_controllable(lifted: LiftedModel) -> None:
+    """Refuse models that a controller cannot be built on."""
+    if not isinstance(lifted, LiftedModel):
+        raise OptionError(
+            f"lifted is a {type(lifted).__name__}; expected a LiftedModel. Pass model.lift_at(...) or "
+            "LiftedModel.from_matrices(A, B, dt=...)"
+        )
+    if lifted.n_u == 0:
+        raise OptionError(
+            "the model has no inputs, so there is nothing to control; fit it to data with inputs"
+        )
+    if lifted.window.shift or lifted.D.any():
+        raise OptionError(
+            "the model has feedthrough: u[k] acts on y[k], which is measured before u[k] is chosen. Fit with "
+            "feedthrough=False, delaying the inputs by one sample, or pass matrices with D = 0"
+        )
+    if lifted.dt <= 0:
+        raise TimeBaseError("the model is continuous in time (dt = 0); expected discrete time. Discretise it")
+
+
+def as_measurement(value: ArrayLike, size: int, name: str = "measurement") -> FloatArray:
+    """A `(size,)` measurement; NaN marks missing samples, infinity is refused."""
+    array = (
+        value if isinstance(value, np.ndarray) and value.dtype == np.float64 else as_float_array(value, name)
+    )
+    if array.ndim == 0 and size == 1:
+        array = array[None]
+    if array.shape != (size,):
+        raise ShapeError(f"{name} has shape {array.shape}; expected ({size},)")
+    if not np.isfinite(array.sum()) and np.isinf(array).any():
+        raise DataError(
+            f"{name} has infinite entries: {array.tolist()}; expected numbers, or NaN where missing"
+        )
+    return array

@@ -1,0 +1,129 @@
+"""One QP of a predictive controller: unconstrained if possible, hard if feasible, softened if not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from koopctrl._validation import FloatArray
+from koopctrl.controllers.solvers import KKT_TOL, QPSolution, QPSolver, kkt_residual
+
+_NO_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class StepSolution:
+    """Answer to one step's QP, in its scaled variables.
+
+    Attributes
+    ----------
+    x : (n_v,) array or None
+        None where no certified solution was found.
+    status : str
+        `optimal` or `softened`; else the solver's words.
+    kkt_residual : float
+    n_solves : int
+    slack : float
+        Largest relaxation, in scaled rows times their scale: physical units.
+    """
+
+    x: FloatArray | None
+    status: str
+    kkt_residual: float
+    n_solves: int
+    slack: float = 0.0
+
+
+class StepSolver:
+    """Solves `min x'Hx/2 + g'x` under bounds, whose last `n_soft` rows may be relaxed.
+
+    The hard problem comes first, so relaxation happens only where it is infeasible: the penalty is exact for
+    any weight.
+
+    Parameters
+    ----------
+    n, m, n_soft : int
+        Variables, rows, and how many of the last rows may be relaxed.
+    plugin, options
+        See `QPSolver`.
+    """
+
+    def __init__(
+        self, n: int, m: int, n_soft: int, plugin: str, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._hard = QPSolver(n, m, plugin, options)
+        self._n, self._m, self._n_soft = n, m, n_soft
+        self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options) if n_soft else None
+        self._last: QPSolution | None = None
+
+    def reset(self) -> None:
+        """Forget the warm start."""
+        self._last = None
+
+    def load(
+        self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: tuple[float, float]
+    ) -> None:
+        """Set Hessian, rows, their scales, and the linear and quadratic cost of relaxing one by a unit."""
+        self._H, self._rows, self._row_scale = H, rows, row_scale
+        self._factor = linalg.cholesky(H, lower=True, check_finite=False)
+        inverse = linalg.solve_triangular(self._factor, np.eye(len(H)), lower=True, check_finite=False)
+        self._inverse = inverse.T @ inverse
+        self._hard.load(H, rows)
+        self._weights, self._soft_loaded = weights, False
+
+    def solve(self, g: FloatArray, lower: FloatArray, upper: FloatArray) -> StepSolution:
+        """Solve for one gradient and one set of bounds (of variables, then rows)."""
+        x = -(self._inverse @ g)
+        values = np.concatenate([x, self._rows @ x]) if self._m else x
+        if ((values >= lower) & (values <= upper)).all():
+            zero_x, zero_a = np.zeros(self._n), np.zeros(self._m)
+            residual = kkt_residual(self._H, g, self._rows, lower, upper, x, zero_x, zero_a)
+            if residual <= KKT_TOL:
+                return StepSolution(x, "optimal", residual, 0)
+        guess = None
+        if self._last is not None:
+            guess = (self._last.x, self._last.multipliers_x, self._last.multipliers_a)
+        found = self._hard.solve(g, lower, upper, guess)
+        if found.success:
+            self._last = found
+            return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
+        self._last = None
+        if self._soft is None:
+            return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
+        return self._solve_soft(self._soft, g, lower, upper, found.n_solves)
+
+    def _solve_soft(
+        self, solver: QPSolver, g: FloatArray, lower: FloatArray, upper: FloatArray, n_before: int
+    ) -> StepSolution:
+        """Relax the last rows: `l - e <= A x <= u + e`, each slack `e >= 0` shared by both sides."""
+        n, m, k = self._n, self._m, self._n_soft
+        # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those.
+        scale = self._row_scale[m - k :]
+        linear, quadratic = self._weights[0] / scale, self._weights[1] / scale**2
+        # Slack variables scaled to a unit Hessian diagonal, like the others.
+        unit = 1.0 / np.sqrt(quadratic)
+        if not self._soft_loaded:
+            H = np.eye(n + k)
+            H[:n, :n] = self._H
+            rows = np.zeros((m + k, n + k))
+            rows[:m, :n] = self._rows
+            rows[m - k : m, n:] = np.diag(unit)
+            rows[m:, :n] = self._rows[m - k :]
+            rows[m:, n:] = -np.diag(unit)
+            solver.load(H, rows)
+            self._soft_loaded = True
+        infinite = np.full(k, np.inf)
+        low = np.concatenate([lower[:n], np.zeros(k), lower[n:], -infinite])
+        high = np.concatenate([upper[:n], infinite, upper[n : n + m - k], infinite, upper[n + m - k :]])
+        found = solver.solve(np.concatenate([g, linear * unit]), low, high)
+        n_solves = n_before + found.n_solves
+        if not found.success:
+            return StepSolution(None, found.status, found.kkt_residual, n_solves)
+        slack = float((found.x[n:] * unit / scale).max(initial=0.0))
+        # Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch.
+        status = "softened" if slack > _NO_SLACK else "optimal"
+        return StepSolution(found.x[:n], status, found.kkt_residual, n_solves, slack)

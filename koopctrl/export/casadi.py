@@ -1,0 +1,66 @@
+"""CasADi functions of both faces, for optimal control and code generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import casadi
+import numpy as np
+
+if TYPE_CHECKING:
+    from koopctrl.koopman_rnn import KoopmanRNN
+    from koopctrl.lifted import LiftedModel
+
+
+def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Function:
+    """`(x, u) -> x_next` of the recurrent network, in raw units.
+
+    The newest output is `x_next[:n_y]`. Matrix-valued expressions (MX) keep the graph small; call `.expand()`
+    for scalar ones.
+    """
+    net = model._network
+    window, coupling, scaling = net.window, net.coupling, net.scaling
+    x, u = casadi.MX.sym("x", window.n_x), casadi.MX.sym("u", window.n_u)
+    xs = (x - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
+    us = (u - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
+    points = casadi.vertcat(xs, us) if coupling.layer_sees_input else xs
+    pre = casadi.mtimes(casadi.DM(net.layer.weights), points) + casadi.DM(net.layer.biases)
+    psi = casadi.tanh(pre) if net.layer.activation == "tanh" else casadi.fmax(pre, 0.0)
+    phi = casadi.vertcat(1.0, xs, psi)
+
+    m = net.n_dictionary
+    increment = casadi.MX(window.n_y, 1)
+    for j, indices in enumerate(coupling.products):
+        term = casadi.mtimes(casadi.DM(net.coef[j * m : (j + 1) * m].T), phi)
+        for i in indices:
+            term = term * us[i]
+        increment = increment + term
+    if coupling.adds_input:
+        increment = increment + casadi.mtimes(casadi.DM(net.coef[coupling.n_products * m :].T), us)
+    y_next = x[: window.n_y] + casadi.DM(scaling.y_scale) * increment
+
+    keep_y, end_y = (window.output_lags - 1) * window.n_y, window.output_lags * window.n_y
+    parts = [y_next, x[:keep_y]]
+    if window.input_lags > 1 and window.n_u:
+        parts += [u, x[end_y : window.n_x - window.n_u]]
+    return casadi.Function(name, [x, u], [casadi.vertcat(*parts)], ["x", "u"], ["x_next"])
+
+
+def lifted_to_casadi(lifted: LiftedModel, name: str = "lifted") -> casadi.Function:
+    """`(z, u) -> (z_next, y)` of the linear face; `u` in raw units, `z = lifted.lift(x)`."""
+    z, u = casadi.MX.sym("z", lifted.n_z), casadi.MX.sym("u", lifted.n_u)
+    du = u - casadi.DM(lifted.u_op)
+    z_next = (
+        casadi.mtimes(casadi.DM(lifted.A), z) + casadi.mtimes(casadi.DM(lifted.B), du) + casadi.DM(lifted.c)
+    )
+    for i in range(lifted.n_u if lifted.N is not None else 0):
+        z_next = z_next + du[i] * casadi.mtimes(casadi.DM(np.asarray(lifted.N)[i]), z)
+    y = (
+        casadi.mtimes(casadi.DM(lifted.C), z)
+        + casadi.mtimes(casadi.DM(lifted.D), du)
+        + casadi.DM(lifted.y_op)
+    )
+    if lifted.reads_next_state:
+        x_next = casadi.DM(lifted.x_op) + z_next[: lifted.n_x] * casadi.DM(lifted.observables.x_scale)
+        y = x_next[: lifted.n_y]
+    return casadi.Function(name, [z, u], [z_next, y], ["z", "u"], ["z_next", "y"])

@@ -1,0 +1,71 @@
+"""The hidden layer that samplers make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+
+ACTIVATIONS = ("tanh", "relu")
+
+# (s1, s2) of a neuron sampled from a pair: tanh is -1/2 at x1 and +1/2 at x2, relu is 0 at x1 and 1 at x2.
+_PAIR_CONSTANTS = {"tanh": (np.log(3.0), np.log(3.0) / 2.0), "relu": (1.0, 0.0)}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hidden layer `psi(p) = activation(W p + b)`.
+
+    Parameters
+    ----------
+    weights : (n_features, n_in) array
+    biases : (n_features,) array
+    activation : {"tanh", "relu"}
+    """
+
+    weights: FloatArray
+    biases: FloatArray
+    activation: str
+
+    @classmethod
+    def from_pairs(
+        cls, first: FloatArray, second: FloatArray, activation: str, feature_scale: float
+    ) -> Layer:
+        """Make one neuron from each pair of points.
+
+        `w = s1 (x2 - x1) / |x2 - x1|^2`, `b = -<w, x1> - s2`, with `(s1, s2)` times `feature_scale`
+        (Bolager et al., *Sampling weights of deep neural networks*, arXiv 2306.16830).
+        """
+        s1, s2 = (feature_scale * s for s in _PAIR_CONSTANTS[activation])
+        step = second - first
+        weights = s1 * step / np.sum(step**2, axis=1, keepdims=True)
+        return cls(weights, -np.sum(weights * first, axis=1) - s2, activation)
+
+    @property
+    def n_features(self) -> int:
+        """Width."""
+        return len(self.biases)
+
+    def __call__(self, points: FloatArray) -> FloatArray:
+        """Features of `(..., n_in)` points, shape `(..., n_features)`."""
+        pre = points @ self.weights.T
+        pre += self.biases
+        return np.tanh(pre, out=pre) if self.activation == "tanh" else np.maximum(pre, 0.0, out=pre)
+
+    def derivative(self, points: FloatArray) -> FloatArray:
+        """Derivative of the activation at `W p + b`; the layer's Jacobian is `derivative[:, None] * W`."""
+        pre = points @ self.weights.T + self.biases
+        if self.activation == "tanh":
+            return 1.0 - np.tanh(pre) ** 2
+        return (pre > 0).astype(np.float64)
+
+    def split(self, n_first: int) -> tuple[FloatArray, FloatArray]:
+        """Weights on the first `n_first` entries of the points, and on the others."""
+        return self.weights[:, :n_first], self.weights[:, n_first:]
+
+    def at_fixed_tail(self, n_first: int, tail: FloatArray) -> Layer:
+        """Layer on the first `n_first` entries with the others held at `tail`."""
+        head, rest = self.split(n_first)
+        return Layer(head, self.biases + rest @ tail, self.activation)

@@ -1,0 +1,185 @@
+r"""Linear least squares for tall, ill-conditioned regressor matrices, in bounded memory.
+
+Both accumulators take blocks of rows `(Phi, Y)` and solve
+
+    min_W |Phi W - Y|_F^2 + ridge * sum_j |Phi_j|^2 |W_j|^2
+
+on column-scaled regressors, `Phi = S D` with unit columns in `S`, cutting singular values of `S` below
+`rcond` times the largest. `ridge` is thus relative to each column's own energy.
+
+`QRAccumulator` keeps the triangular factor of `[Phi Y]`: rows are appended and re-triangularised
+(Golub & Van Loan, *Matrix Computations*, 4th ed., section 6.5.3), `|R w| = |[Phi Y] w|` for every `w`, so
+an SVD of the small `R` has the singular values of the whole matrix, to rounding. `GramAccumulator` keeps
+`Phi'Phi`: half the work, but singular values below `sqrt(eps)` relative are lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy import linalg
+
+from koopctrl._validation import FloatArray, check_choice
+from koopctrl.errors import DataError
+
+SOLVERS = ("svd", "gram")
+_BLOCK_ELEMENTS = 16_000_000  # 128 MB of float64 regressors at a time
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Solution of one least-squares problem.
+
+    Attributes
+    ----------
+    coef : (n_features, n_targets) array
+        Minimiser of least norm in scaled coordinates.
+    rank : int
+        Singular values kept.
+    singular_values : (n_features,) array
+        Of the column-scaled regressors, descending.
+    residual_rms : (n_targets,) array
+        Root mean square of `Phi coef - Y` over the rows.
+    n_rows : int
+        Rows seen.
+    """
+
+    coef: FloatArray
+    rank: int
+    singular_values: FloatArray
+    residual_rms: FloatArray
+    n_rows: int
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the part of the scaled regressors that was kept."""
+        return float(self.singular_values[0] / self.singular_values[self.rank - 1]) if self.rank else np.inf
+
+
+class Accumulator(Protocol):
+    """Collects blocks of rows, then solves."""
+
+    n_rows: int
+
+    def update(self, regressors: FloatArray, targets: FloatArray) -> None:
+        """Add rows; the arrays are not kept."""
+        ...
+
+    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+        """Solve for all rows seen so far."""
+        ...
+
+
+def make_accumulator(solver: str, n_features: int, n_targets: int) -> Accumulator:
+    """Accumulator by name: `"svd"` (triangular factor, then SVD) or `"gram"`."""
+    check_choice(solver, "solver", SOLVERS)
+    return (QRAccumulator if solver == "svd" else GramAccumulator)(n_features, n_targets)
+
+
+def block_rows(n_features: int) -> int:
+    """Rows per block: enough that the triangular factor's own rows cost little, bounded in memory."""
+    return max(4 * n_features, _BLOCK_ELEMENTS // max(n_features, 1))
+
+
+class QRAccumulator:
+    """Triangular factor of `[Phi Y]`, updated block by block."""
+
+    def __init__(self, n_features: int, n_targets: int) -> None:
+        self._n = n_features
+        self._factor: FloatArray = np.empty((0, n_features + n_targets))
+        self.n_rows = 0
+
+    def update(self, regressors: FloatArray, targets: FloatArray) -> None:
+        """Add rows: `R <- qr([R; Phi Y])`."""
+        # Invariant: factor' factor equals the sum of block' block over all blocks seen.
+        k = len(self._factor)
+        stacked = np.empty((k + len(regressors), self._factor.shape[1]))
+        stacked[:k] = self._factor
+        stacked[k:, : self._n] = regressors
+        stacked[k:, self._n :] = targets
+        self._factor = np.linalg.qr(stacked, mode="r")
+        self.n_rows += len(regressors)
+
+    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+        """Solve by SVD of the column-scaled triangle."""
+        _check_rows(self.n_rows)
+        n = self._n
+        top = self._factor[:n]
+        triangle, right = top[:, :n], top[:, n:]
+        scale = _column_scale(np.linalg.norm(triangle, axis=0))
+        u, s, vt = _svd(triangle / scale)
+        rotated = u.T @ right
+        coef, rank = _filtered(vt.T, s, rotated, rcond, ridge)
+        residual = self._factor[:, n:].copy()
+        residual[: len(top)] -= triangle @ (coef / scale[:, None])
+        return LeastSquares(
+            coef / scale[:, None],
+            rank,
+            s,
+            np.linalg.norm(residual, axis=0) / np.sqrt(self.n_rows),
+            self.n_rows,
+        )
+
+
+class GramAccumulator:
+    """Normal equations `Phi'Phi`, `Phi'Y`, accumulated block by block."""
+
+    def __init__(self, n_features: int, n_targets: int) -> None:
+        self._gram = np.zeros((n_features, n_features))
+        self._cross = np.zeros((n_features, n_targets))
+        self._energy = np.zeros(n_targets)
+        self.n_rows = 0
+
+    def update(self, regressors: FloatArray, targets: FloatArray) -> None:
+        """Add rows."""
+        self._gram += regressors.T @ regressors
+        self._cross += regressors.T @ targets
+        self._energy += np.einsum("ij,ij->j", targets, targets)
+        self.n_rows += len(regressors)
+
+    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+        """Solve by the eigendecomposition of the scaled Gram matrix."""
+        _check_rows(self.n_rows)
+        scale = _column_scale(np.sqrt(np.diag(self._gram)))
+        eigenvalues, vectors = np.linalg.eigh(self._gram / np.outer(scale, scale))
+        s = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
+        v = vectors[:, ::-1]
+        # Rounding of the Gram matrix is eps |S|^2: singular values under sqrt(n eps) are noise.
+        floor = np.sqrt(len(s) * np.finfo(float).eps)
+        rotated = (v.T @ (self._cross / scale[:, None])) / np.where(s > 0, s, np.inf)[:, None]
+        coef, rank = _filtered(v, s, rotated, max(rcond, floor), ridge)
+        coef /= scale[:, None]
+        square = (
+            self._energy - 2 * np.sum(coef * self._cross, axis=0) + np.sum(coef * (self._gram @ coef), axis=0)
+        )
+        rms = np.sqrt(np.maximum(square, 0.0) / self.n_rows)
+        return LeastSquares(coef, rank, s, rms, self.n_rows)
+
+
+def _svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    try:
+        return np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:  # divide and conquer can fail where plain QR iteration converges
+        u, s, vt = linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
+        return u, s, vt
+
+
+def _filtered(
+    v: FloatArray, s: FloatArray, rotated: FloatArray, rcond: float, ridge: float
+) -> tuple[FloatArray, int]:
+    """Scaled coefficients `V diag(s / (s^2 + ridge)) U'Y` over the singular values that are kept."""
+    rank = int(np.count_nonzero(s > rcond * s[0])) if len(s) and s[0] > 0 else 0
+    kept = s[:rank]
+    return v[:, :rank] @ ((kept / (kept**2 + ridge))[:, None] * rotated[:rank]), rank
+
+
+def _column_scale(norms: FloatArray) -> FloatArray:
+    """Norms with 1 in place of 0, so that an all-zero column keeps a zero coefficient."""
+    return np.where(norms > 0, norms, 1.0)
+
+
+def _check_rows(n_rows: int) -> None:
+    if n_rows == 0:
+        raise DataError("no rows have been accumulated; expected at least one. Pass data before solving")

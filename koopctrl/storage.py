@@ -1,0 +1,260 @@
+"""Saving and loading: a zip of arrays (`.npz`) and one JSON header; nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
+from koopctrl.coupling import COUPLINGS, Coupling
+from koopctrl.errors import DataError, KoopctrlError
+from koopctrl.features import ACTIVATIONS, Layer
+from koopctrl.features.lags import LagWindow
+from koopctrl.identification import Snapshots
+from koopctrl.koopman_rnn import KoopmanRNN
+from koopctrl.lifted import LiftedModel, Observables
+from koopctrl.recurrent import RecurrentNetwork, Scaling
+from koopctrl.regression import LeastSquares
+
+_FORMAT = "koopctrl"
+_VERSION = 1
+
+
+def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
+    """Write a fitted model to exactly `path`.
+
+    Parameters
+    ----------
+    model : KoopmanRNN or LiftedModel
+    path : path-like
+        File to write; by convention it ends in `.npz`.
+    """
+    kind = type(model).__name__
+    if kind not in _WRITERS:
+        raise DataError(f"model is a {kind}; expected one of {', '.join(_WRITERS)}")
+    header, arrays = _WRITERS[kind](model)
+    header = {"format": _FORMAT, "version": _VERSION, "kind": kind, **header}
+    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    with open(path, "wb") as file:  # np.savez would append a suffix to a name without one
+        np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
+    """Read a model that `save` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, is not a koopctrl model, or was written by a newer version.
+    FileNotFoundError
+        If there is no such file.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} holds one bare array; expected a model that koopctrl saved")
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop("header").tobytes().decode())
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            raise DataError(f"{path} is not a koopctrl model; expected a file that save() wrote")
+        if header.get("version") != _VERSION:
+            raise DataError(
+                f"{path} has format version {header.get('version')!r}; expected {_VERSION}. "
+                "Read it with the koopctrl that wrote it"
+            )
+        if header.get("kind") not in _READERS:
+            raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
+        return _READERS[header["kind"]](header, _Arrays(arrays))
+    except (KoopctrlError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if isinstance(error, KoopctrlError):
+            raise DataError(f"{path} cannot be read: {error}") from error
+        raise
+    except (
+        ValueError, KeyError, TypeError, EOFError, OSError, AttributeError, IndexError, NotImplementedError,
+        MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise DataError(
+            f"{path} is damaged or not a koopctrl model ({type(error).__name__}: {error})"
+        ) from error
+
+
+class _Arrays:
+    """Arrays of a file, handed out only with the shape and finiteness they must have."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self._arrays = arrays
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def get(self, name: str, *shape: int | None) -> FloatArray:
+        """Array of the given shape, None standing for any length."""
+        array = self._arrays[name]
+        fits = array.ndim == len(shape) and all(
+            s is None or s == a for s, a in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype != np.float64 or not fits:
+            raise DataError(f"array {name!r} is {array.dtype} {array.shape}; expected float64 {shape}")
+        if not np.isfinite(array).all():
+            raise DataError(f"array {name!r} has NaN or infinite values")
+        return array
+
+
+def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    check_fitted(model, "network_")
+    net, solution, snapshots = model.network_, model.solution_, model.snapshots_
+    params = model.get_params()
+    if not isinstance(params["random_state"], (int, np.integer, type(None))):
+        params["random_state"] = None  # a Generator has moved on; the sampled weights are in the file
+    header = {
+        "params": {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()},
+        "dt": model.dt_,
+        "output_names": model.output_names_,
+        "input_names": model.input_names_,
+        "rank": solution.rank,
+        "n_rows": solution.n_rows,
+        "window": _window_header(net.window),
+        "coupling": net.coupling.kind,
+        "activation": net.layer.activation,
+    }
+    arrays = {
+        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
+        "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
+        "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
+        "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
+        "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
+        "y_min": model.y_range_[0], "y_max": model.y_range_[1],
+    }  # fmt: skip
+    return header, arrays
+
+
+def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
+    model = KoopmanRNN(**header["params"])
+    model._checked_settings()
+    window = _read_window(header["window"])
+    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
+    coupling = Coupling(_one_of(header["coupling"], COUPLINGS), n_u)
+    biases = arrays.get("biases", None)
+    n_points = n_x + n_u if coupling.layer_sees_input else n_x
+    weights = arrays.get("weights", len(biases), n_points if len(biases) else None)
+    layer = Layer(weights, biases, _one_of(header["activation"], ACTIVATIONS))
+    coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
+    scaling = Scaling(
+        arrays.get("y_mean", n_y),
+        arrays.get("y_scale", n_y),
+        arrays.get("u_mean", n_u),
+        arrays.get("u_scale", n_u),
+    )
+    model.network_ = RecurrentNetwork(window, layer, coupling, coef, scaling)
+    model.solution_ = LeastSquares(
+        coef,
+        int(header["rank"]),
+        arrays.get("singular_values", None),
+        arrays.get("residual_rms", n_y),
+        int(header["n_rows"]),
+    )
+    x = arrays.get("snapshots_x", None, n_x)
+    model.snapshots_ = Snapshots(
+        x, arrays.get("snapshots_u", len(x), n_u), arrays.get("snapshots_y", len(x), n_y)
+    )
+    model.y_range_ = (arrays.get("y_min", n_y), arrays.get("y_max", n_y))
+    model.dt_ = check_dt(header["dt"])
+    model.output_names_ = check_names(header["output_names"], "output_names", n_y, "y")
+    model.input_names_ = check_names(header["input_names"], "input_names", n_u, "u")
+    return model
+
+
+def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    observables = model.observables
+    header = {
+        "dt": model.dt,
+        "output_names": model.output_names,
+        "input_names": model.input_names,
+        "window": _window_header(model.window),
+        "activation": observables.layer.activation,
+    }
+    arrays = {
+        "A": model.A, "B": model.B, "C": model.C, "D": model.D, "c": model.c,
+        "u_op": model.u_op, "y_op": model.y_op, "singular_values": model.singular_values,
+        "weights": observables.layer.weights, "biases": observables.layer.biases,
+        "x_op": observables.x_op, "x_scale": observables.x_scale,
+        "reduce": observables.reduce, "project": observables.project,
+    }  # fmt: skip
+    if model.N is not None:
+        arrays["N"] = model.N
+    if model.training is not None:
+        arrays |= dict(zip(("training_z", "training_u", "training_z_next"), model.training, strict=True))
+    return header, arrays
+
+
+def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
+    window = _read_window(header["window"])
+    a = arrays.get("A", None, None)
+    n_z, n_x, n_u = len(a), window.n_x, window.n_u
+    c = arrays.get("C", None, n_z)
+    biases = arrays.get("biases", None)
+    layer = Layer(arrays.get("weights", len(biases), n_x), biases, _one_of(header["activation"], ACTIVATIONS))
+    observables = Observables(
+        layer,
+        arrays.get("x_op", n_x),
+        arrays.get("x_scale", n_x),
+        arrays.get("reduce", len(biases), n_z - n_x),
+        arrays.get("project", n_x, n_z - n_x),
+    )
+    training = None
+    if "training_z" in arrays:
+        z = arrays.get("training_z", None, n_z)
+        training = (z, arrays.get("training_u", len(z), n_u), arrays.get("training_z_next", len(z), n_z))
+    return LiftedModel(
+        arrays.get("A", n_z, n_z),
+        arrays.get("B", n_z, n_u),
+        c,
+        arrays.get("D", len(c), n_u),
+        arrays.get("c", n_z),
+        arrays.get("N", n_u, n_z, n_z) if "N" in arrays else None,
+        check_dt(header["dt"]),
+        arrays.get("u_op", n_u),
+        arrays.get("y_op", len(c)),
+        observables,
+        window,
+        check_names(header["output_names"], "output_names", len(c), "y"),
+        check_names(header["input_names"], "input_names", n_u, "u"),
+        arrays.get("singular_values", None),
+        training,
+    )
+
+
+def _window_header(window: LagWindow) -> dict[str, int | bool]:
+    return {
+        name: getattr(window, name) for name in ("output_lags", "input_lags", "feedthrough", "n_y", "n_u")
+    }
+
+
+def _read_window(header: dict[str, Any]) -> LagWindow:
+    lags = (int(header["output_lags"]), int(header["input_lags"]))
+    sizes = (int(header["n_y"]), int(header["n_u"]))
+    if min(lags) < 1 or min(sizes) < 0:
+        raise DataError(f"the lag window {header} has sizes out of range")
+    return LagWindow(*lags, bool(header["feedthrough"]), *sizes)
+
+
+def _one_of(value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise DataError(f"the header says {value!r}; expected one of {choices}")
+    return value
+
+
+_WRITERS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, FloatArray]]]] = {
+    "KoopmanRNN": _write_rnn,
+    "LiftedModel": _write_lifted,
+}
+_READERS: dict[str, Callable[[dict[str, Any], _Arrays], KoopmanRNN | LiftedModel]] = {
+    "KoopmanRNN": _read_rnn,
+    "LiftedModel": _read_lifted,
+}

@@ -1,0 +1,42 @@
+"""README and docs: code runs, figures shown are made by the code on the page, the API page is current."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+_spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
+build = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(build)
+
+CODE_PAGES = [p for p in build.PAGES if build.blocks(p)]
+
+
+@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda p: p.stem)
+def test_page_runs_and_makes_its_figures(page, tmp_path):
+    build.run_page(page, tmp_path)
+    for figure in build.figures(page):
+        made = tmp_path / "figures" / Path(figure).name
+        committed = page.parent / figure
+        assert committed.exists(), f"{figure} is shown but not committed; run make docs"
+        assert made.exists(), f"{figure} is shown but not made by the page"
+        assert made.stat().st_size > 5_000
+
+
+def test_every_page_is_reached_from_the_readme():
+    links = set(re.findall(r"\]\((docs/[^)#]+\.md)", (ROOT / "README.md").read_text()))
+    pages = {f"docs/{p.name}" for p in build.PAGES if p.name != "README.md"}
+    assert pages == links
+
+
+def test_links_point_to_files():
+    for page in build.PAGES:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_api_page_is_current():
+    assert (ROOT / "docs" / "api.md").read_text() == build.api_page(), "docs/api.md is stale; run make docs"
