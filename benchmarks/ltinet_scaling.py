@@ -2,7 +2,8 @@
 
     python benchmarks/ltinet_scaling.py
 
-10,000 steps, one input, outputs only; medians of nine processor times (the machine is shared). Writes `benchmarks/results/ltinet_scaling.json`.
+10,000 steps, one input, outputs only; medians of nine processor times (the machine is shared).
+Writes `benchmarks/results/ltinet_scaling.json`.
 """
 
 from __future__ import annotations
@@ -59,9 +60,8 @@ def main() -> None:
                 seconds.append(time.process_time() - start)
             spent = statistics.median(seconds)
             rows.append({"neurons": kind, "n": n, "seconds": spent})
-            print(
-                f"{kind:14s}{n:7d} states {1e3 * spent:8.2f} ms {1e9 * spent / n / 10_000:8.3f} ns per state and step"
-            )
+            each = 1e9 * spent / n / 10_000
+            print(f"{kind:14s}{n:7d} states {1e3 * spent:8.2f} ms {each:8.3f} ns each per step")
     target = Path(__file__).parent / "results" / "ltinet_scaling.json"
     target.write_text(json.dumps({"rows": rows, "steps": 10_000, "seeds": "0 and 1"}, indent=1))
 
