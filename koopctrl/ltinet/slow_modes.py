@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh, splu
 
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
-from koopctrl.ltinet.block_form import EPS
+from koopctrl.ltinet.assembly import EPS
 from koopctrl.ltinet.convert import StateSpaceData
 
 
