@@ -155,7 +155,9 @@ def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> Blo
     return form if form.cond <= cond_max and form.residual <= 10 * EPS * len(A) else None
 
 
-def _clustered(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float) -> BlockForm | None:
+def _clustered(
+    A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress
+) -> BlockForm | None:
     """Merge from the complete splitting, or from one that keeps (nearly) defective eigenvalues together."""
     split = Split(S, Q, tuple(quasi_starts(S)), ())
     V = separate(S, split.starts)
@@ -167,7 +169,7 @@ def _clustered(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float) -> 
     limit = cond_max
     # the estimate of cond may fall a little short: try again with a margin
     for _ in range(3):
-        merged = cluster(split.S, split.Q, split.starts, V, limit)
+        merged = cluster(split.S, split.Q, split.starts, V, limit, bar.step)
         if merged is None:
             return None
         form = _separated(A, replace(merged, merges=split.merges + merged.merges), "clustered", cond_max)
@@ -181,7 +183,7 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
     """Bisect on Bavely and Stewart's bound for the finest splitting with `cond <= cond_max`."""
     n = len(A)
     low, high = 0.0, math.log10(cond_max) + 1.0
-    best = _clustered(A, S, Q, cond_max)
+    best = _clustered(A, S, Q, cond_max, bar)
     if best is not None and len(best.blocks) > 1:
         return best
     trial = math.log10(cond_max)

@@ -10,6 +10,7 @@ changes the transformation by a small factor from the right; its inverse is upda
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,19 @@ class _Cluster:
 
 
 def cluster(
-    S: FloatArray, Q: FloatArray, starts: tuple[int, ...], V: FloatArray, cond_max: float
+    S: FloatArray,
+    Q: FloatArray,
+    starts: tuple[int, ...],
+    V: FloatArray,
+    cond_max: float,
+    on_step: Callable[[int], None] | None = None,
 ) -> Split | None:
     """Merge the blocks at `starts`, separated by `V`, until `cond <= cond_max`; None if that fails.
 
-    The Schur form is reordered so that every cluster is contiguous.
+    The Schur form is reordered so that every cluster is contiguous. `on_step` is told how many blocks have
+    been merged.
     """
-    found = _merge(S, starts, V, cond_max)
+    found = _merge(S, starts, V, cond_max, on_step)
     if found is None:
         return None
     clusters, merges = found
@@ -55,7 +62,11 @@ def cluster(
 
 
 def _merge(
-    S: FloatArray, starts: tuple[int, ...], V: FloatArray, cond_max: float
+    S: FloatArray,
+    starts: tuple[int, ...],
+    V: FloatArray,
+    cond_max: float,
+    on_step: Callable[[int], None] | None,
 ) -> tuple[list[_Cluster], list[tuple[int, complex, complex, float]]] | None:
     n = len(S)
     T = np.array(V, order="F")
@@ -92,6 +103,8 @@ def _merge(
             _orthonormalise(T, W, keep.columns)
             gone.append(b)
         clusters = [c for i, c in enumerate(clusters) if i not in gone]
+        if on_step is not None:
+            on_step(len(starts) - len(clusters))
     return clusters, merges
 
 
