@@ -2,7 +2,7 @@
 
 Data: sigma 10, rho 28, beta 8/3, dt 0.02 s, 10,000 samples on the attractor. A prediction is valid until its
 error exceeds 0.4 of the attractor's spread (root of the summed variances). Time is in units of 1/0.9056, the
-inverse of the largest Lyapunov exponent. 20 starts per seed, on the attractor and not in the training record.
+inverse of the largest Lyapunov exponent. 20 starts per seed, on the attractor, not in the training record.
 
 The figure is bounded by rounding: truth and model are both run in float64, and 1e-16 grows to order one within
 about 40 Lyapunov times, so truth itself is integrated by RK4 with ten sub-steps on both sides.

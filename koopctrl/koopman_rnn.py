@@ -149,24 +149,29 @@ class KoopmanRNN(BaseEstimator):
         settings = self._checked_settings()
         if not isinstance(X, Iterator):
             data = Trajectories.coerce(X)
-            self._identification = self._start(data, settings)
+            work = self._start(data, settings)
         else:
-            first = list(_take_steps(X, _FIRST_STEPS))
-            self._identification = self._start(Trajectories.coerce(first), settings)
+            data = Trajectories.coerce(list(_take_steps(X, _FIRST_STEPS)))
+            work = self._start(data, settings)
+            data = data[:1]
             for episode in X:
-                self._add(Trajectories.coerce(episode))
-        self._finish()
-        del self._identification
+                work.add((data + Trajectories.coerce(episode))[1:])  # refuses other signals
+        self._finish(work, data)
+        self.__dict__.pop("_identification", None)
         return self
 
     def partial_fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
-        """Add episodes and solve again; the first call fixes scaling and hidden layer."""
+        """Add episodes and solve again; the first call fixes scaling and hidden layer.
+
+        Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+        """
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
-            self._add(data)
+            self._check_signals(data)
+            self._identification.add(data)
         else:
             self._identification = self._start(data, self._checked_settings())
-        self._finish()
+        self._finish(self._identification, data)
         return self
 
     def _checked_settings(self) -> Settings:
@@ -186,19 +191,15 @@ class KoopmanRNN(BaseEstimator):
     def _start(self, data: Trajectories, settings: Settings) -> Identification:
         if data.n_u == 0 and self.input_lags > 1:
             raise OptionError(f"input_lags is {self.input_lags} but the data have no inputs; expected 1")
-        self.dt_, self.output_names_, self.input_names_ = data.dt, data.output_names, data.input_names
         window = LagWindow(self.output_lags, self.input_lags, bool(self.feedthrough), data.n_y, data.n_u)
         rng = np.random.default_rng(self.random_state)
         return Identification(data, window, Coupling(self.input_coupling, data.n_u), settings, rng)
 
-    def _add(self, data: Trajectories) -> None:
-        self._check_signals(data)
-        self._identification.add(data)
-
-    def _finish(self) -> None:
-        self.network_, self.solution_ = self._identification.solve()
-        self.snapshots_ = self._identification.snapshots
-        self.y_range_ = (self._identification.y_min, self._identification.y_max)
+    def _finish(self, work: Identification, data: Trajectories) -> None:
+        self.network_, self.solution_ = work.solve()
+        self.snapshots_ = work.snapshots
+        self.y_range_ = (work.y_min, work.y_max)
+        self.dt_, self.output_names_, self.input_names_ = data.dt, data.output_names, data.input_names
 
     # --- sizes -------------------------------------------------------------------------------------------
 
