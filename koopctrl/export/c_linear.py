@@ -102,24 +102,22 @@ def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: 
         data.array(name, values)
     state.doubles(next=lifted.n_z, innovation=lifted.n_y)
     if lifts:
-        basis, offset = _lift_matrices(mpc)
-        data.array("basis", basis)
-        data.array("offset", offset)
-        state.doubles(raw=basis.shape[1])
+        state.doubles(raw=_add_lift(mpc, data))
 
 
-def _lift_matrices(mpc: LinearMPC) -> tuple[FloatArray, FloatArray]:
-    """`z = basis [x - x_op; psi(x)] + offset`."""
+def _add_lift(mpc: LinearMPC, data: DataSection) -> int:
+    """`z = basis (p - p_op)` with `p = [x - x_op; psi(x)]`; returns the length of `p`."""
     lifted, obs = mpc.lifted, mpc.lifted.observables
-    n_x, has_layer = lifted.n_x, obs.reduce.shape[1] > 0
-    basis = np.zeros((lifted.n_z, n_x + (obs.layer.n_features if has_layer else 0)))
-    offset = np.zeros(lifted.n_z)
+    n_x, n_features = lifted.n_x, obs.layer.n_features if obs.reduce.shape[1] else 0
+    basis, p_op = np.zeros((lifted.n_z, n_x + n_features)), np.zeros(n_x + n_features)
     basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
-    if has_layer:
+    if n_features:
         basis[n_x:, :n_x] = -obs.project.T
         basis[n_x:, n_x:] = obs.reduce.T
-        offset[n_x:] = -obs.reduce.T @ obs.layer(lifted.x_op)
-    return basis, offset
+        p_op[n_x:] = obs.layer(lifted.x_op)
+    data.array("basis", basis)
+    data.array("p_op", p_op)
+    return n_x + n_features
 
 
 def _lifts_first_measurement(mpc: LinearMPC) -> bool:
@@ -192,10 +190,9 @@ def _add_diagnostics(mpc: LinearMPC, data: DataSection) -> None:
     """The lift, and predictions `y_k = C (A^k z_0 + sum_j A^(k-1-j) (B du_j + c)) + y_op`."""
     lifted, source = mpc.lifted, mpc._source
     if source.observer is None:
-        data.array("basis", source.basis)
-        data.array("offset", source.offset)
+        _add_lift(mpc, data)
     free, constant, markov = [], [], []
-    step, drift, reach = source.basis, source.offset, lifted.B
+    step, drift, reach = source.basis, np.zeros(lifted.n_z), lifted.B
     for _ in range(mpc.horizon + 1):
         free.append(lifted.C @ step)
         constant.append(lifted.C @ drift + lifted.y_op)

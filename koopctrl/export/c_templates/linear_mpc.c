@@ -8,10 +8,15 @@
 
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
-#if KC_DIAGNOSTICS || KC_OBSERVER_LIFTS
-static void kc_product(int rows, int columns, const double *matrix, const double *x, double *y) {
-    int i;
-    for (i = 0; i < rows; i++) y[i] = kc_dot(columns, matrix + i * columns, x);
+#if (KC_DIAGNOSTICS && !KC_OBSERVER) || KC_OBSERVER_LIFTS
+/* y = matrix (p - p_op). The features' deviations are small where the features are not: taking them first keeps the
+ * digits that a constant -matrix p_op would cancel. */
+static void kc_deviate(int rows, int columns, const double *matrix, const double *p, double *y) {
+    int i, j;
+    for (i = 0; i < rows; i++) {
+        y[i] = 0.0;
+        for (j = 0; j < columns; j++) y[i] += matrix[i * columns + j] * (p[j] - kc_p_op[j]);
+    }
 }
 #endif
 
@@ -82,8 +87,7 @@ static void kc_observe(NAME_state *s, const double *y, int measured) {
         if (measured) {
             kc_fill_window(y, s->x);
             kc_features(s->x, s->raw);
-            kc_product(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, z);
-            for (i = 0; i < KC_N_Z; i++) z[i] += kc_offset[i];
+            kc_deviate(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, z);
         }
 #endif
         s->started = 1;
@@ -364,18 +368,21 @@ const double *NAME_plan(const NAME_state *s) { return s->age > 0 ? s->plan : 0; 
 
 #if KC_DIAGNOSTICS
 void NAME_lifted_state(const NAME_state *s, double *z) {
-    int i;
 #if KC_OBSERVER
+    int i;
     for (i = 0; i < KC_N_Z; i++) z[i] = s->p[i];
 #else
-    kc_product(KC_N_Z, KC_N_P, kc_basis, s->p, z);
-    for (i = 0; i < KC_N_Z; i++) z[i] += kc_offset[i];
+    kc_deviate(KC_N_Z, KC_N_P, kc_basis, s->p, z);
 #endif
 }
 
 void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     int i, j, k;
-    kc_product((KC_HORIZON + 1) * KC_N_Y, KC_N_P, kc_predict_p, s->p, outputs);
+#if KC_OBSERVER
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++) outputs[i] = kc_dot(KC_N_P, kc_predict_p + i * KC_N_P, s->p);
+#else
+    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_P, kc_predict_p, s->p, outputs);
+#endif
     for (k = 0; k <= KC_HORIZON; k++)
         for (i = 0; i < KC_N_Y; i++) {
             double y = outputs[k * KC_N_Y + i] + kc_predict_constant[k * KC_N_Y + i];
