@@ -102,7 +102,15 @@ def mpc_to_c(
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     lifted = mpc.lifted
     return GeneratedCode(
-        target, tuple(texts), name, mpc._source.n_measured, lifted.n_y, lifted.n_u, mpc.horizon, data.bytes, state.bytes
+        target,
+        tuple(texts),
+        name,
+        mpc._source.n_measured,
+        lifted.n_y,
+        lifted.n_u,
+        mpc.horizon,
+        data.bytes,
+        state.bytes,
     )
 
 
@@ -116,7 +124,9 @@ def _header(mpc: LinearMPC, name: str, data: DataSection, state: StateLayout, di
     from koopctrl import __version__
 
     lifted, source = mpc.lifted, mpc._source
-    measured = lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    measured = (
+        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    )
     values = {
         "SUMMARY": f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
         "n_measured": source.n_measured,

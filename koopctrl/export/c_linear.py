@@ -46,7 +46,12 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, St
     if diagnostics:
         _add_diagnostics(mpc, data)
     problem = mpc.problem
-    bounds = {"u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max}
+    bounds = {
+        "u_min": problem.u_min,
+        "u_max": problem.u_max,
+        "du_min": problem.du_min,
+        "du_max": problem.du_max,
+    }
     for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
         data.array(name, values)
     state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
@@ -127,7 +132,9 @@ def _lifts_first_measurement(mpc: LinearMPC) -> bool:
         return False
     select = np.zeros_like(lifted.C)
     select[:, :n_y] = np.diag(lifted.observables.x_scale[:n_y])
-    return bool(np.allclose(lifted.C, select, rtol=1e-8, atol=1e-10) and np.allclose(lifted.y_op, lifted.x_op[:n_y]))
+    return bool(
+        np.allclose(lifted.C, select, rtol=1e-8, atol=1e-10) and np.allclose(lifted.y_op, lifted.x_op[:n_y])
+    )
 
 
 def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:

@@ -66,10 +66,14 @@ class CompiledMPC:
         If the code does not compile; the message has the compiler's.
     """
 
-    def __init__(self, code: GeneratedCode, compiler: str = "gcc", flags: Sequence[str] = ("-std=c99", "-O2")) -> None:
+    def __init__(
+        self, code: GeneratedCode, compiler: str = "gcc", flags: Sequence[str] = ("-std=c99", "-O2")
+    ) -> None:
         path = shutil.which(compiler)
         if path is None:
-            raise OptionError(f"compiler is {compiler!r}, which is not on the PATH; install it or name another")
+            raise OptionError(
+                f"compiler is {compiler!r}, which is not on the PATH; install it or name another"
+            )
         self.code = code
         folder, name = code.folder, code.name
         library = Path(folder) / f"lib{name}.so"

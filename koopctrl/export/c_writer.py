@@ -85,18 +85,26 @@ class DataSection:
         flat = np.asarray(values).ravel()
         integer = flat.dtype.kind in "iu"
         if not integer and np.isnan(flat).any():
-            raise DataError(f"the controller's {name} has NaN; expected numbers. Check the model it was built on")
+            raise DataError(
+                f"the controller's {name} has NaN; expected numbers. Check the model it was built on"
+            )
         if not flat.size:
             flat = np.zeros(1, dtype=flat.dtype)
         self.bytes += flat.size * (4 if integer else 8)
         text = [str(int(v)) if integer else number(float(v)) for v in flat]
         rows = [", ".join(text[i : i + _PER_LINE]) for i in range(0, len(text), _PER_LINE)]
         kind = "int" if integer else "double"
-        self._lines.append(f"static const {kind} kc_{name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};")
+        self._lines.append(
+            f"static const {kind} kc_{name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};"
+        )
 
     def text(self) -> str:
         """The section, marked as generated."""
-        return "/* ---- begin generated data ---- */\n" + "\n".join(self._lines) + "\n/* ---- end generated data ---- */\n"
+        return (
+            "/* ---- begin generated data ---- */\n"
+            + "\n".join(self._lines)
+            + "\n/* ---- end generated data ---- */\n"
+        )
 
 
 @dataclass

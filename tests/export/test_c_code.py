@@ -71,7 +71,11 @@ def compare(mpc, folder, plant, measure, *, n_steps=300, seed=0, n_missing=0.05,
     for k in range(n_steps):
         if k % 30 == 0:
             rows = int(rng.integers(1, 20))
-            r = [None, spread * rng.normal(size=mpc.lifted.n_y), spread * rng.normal(size=(rows, mpc.lifted.n_y))][k // 30 % 3]
+            r = [
+                None,
+                spread * rng.normal(size=mpc.lifted.n_y),
+                spread * rng.normal(size=(rows, mpc.lifted.n_y)),
+            ][k // 30 % 3]
         y = measure(x)
         if rng.random() < n_missing:
             y[rng.integers(len(y))] = np.nan
@@ -134,11 +138,23 @@ def test_lag_windows_with_missing_samples(tmp_path, network, bilinear):
 
 def test_kalman_filter(tmp_path, network):
     lifted = network[0]["tanh"].lift_at(x_op=0.0, u_op=0.0)
-    mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, observer=KalmanFilter(lifted, 1e-3, 1e-2))
-    assert compare(mpc, tmp_path / "lift", van_der_pol, lambda x: x.copy(), n_missing=0.2, follow=True)[0] <= 1e-6
+    mpc = LinearMPC(
+        lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, observer=KalmanFilter(lifted, 1e-3, 1e-2)
+    )
+    assert (
+        compare(mpc, tmp_path / "lift", van_der_pol, lambda x: x.copy(), n_missing=0.2, follow=True)[0]
+        <= 1e-6
+    )
     partial = LiftedModel.from_matrices(A, B, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dt=0.1)
-    mpc = LinearMPC(partial, 15, Q=1.0, R=0.1, u_min=-1.0, u_max=1.0, observer=KalmanFilter(partial, 1e-3, 1e-2))
-    assert compare(mpc, tmp_path / "partial", linear_plant, lambda x: x[:2].copy(), n_missing=0.2, follow=True)[0] <= 1e-6
+    mpc = LinearMPC(
+        partial, 15, Q=1.0, R=0.1, u_min=-1.0, u_max=1.0, observer=KalmanFilter(partial, 1e-3, 1e-2)
+    )
+    assert (
+        compare(mpc, tmp_path / "partial", linear_plant, lambda x: x[:2].copy(), n_missing=0.2, follow=True)[
+            0
+        ]
+        <= 1e-6
+    )
 
 
 def test_fall_backs_in_their_order(tmp_path):
@@ -189,8 +205,9 @@ def test_sizes_are_those_of_the_compiler(tmp_path):
     sections = dict(re.findall(r"^(\.\w+)\s+(\d+)", run("size", "-A", tmp_path / "sized.o").stdout, re.M))
     assert (int(sections[".data"]), int(sections[".bss"])) == (0, 0)
     assert 0.95 * code.data_bytes <= int(sections[".rodata"]) <= 1.05 * code.data_bytes + 512
+    # libm, and what compilers take for granted even without a C library.
     undefined = run("nm", "-u", tmp_path / "sized.o").stdout.split()
-    assert {u for u in undefined if u != "U"} <= {"sqrt", "hypot", "tanh", "fmin", "fmax"}
+    assert {u for u in undefined if u != "U"} <= {"sqrt", "hypot", "tanh", "fmin", "fmax", "memset", "memcpy"}
 
 
 def test_example_reads_lines_and_writes_inputs(tmp_path):
@@ -200,7 +217,9 @@ def test_example_reads_lines_and_writes_inputs(tmp_path):
     assert all((tmp_path / f).is_file() for f in code.files)
     run("gcc", *FLAGS, tmp_path / "main.c", tmp_path / "demo_1.c", "-o", tmp_path / "example", "-lm")
     lines = "0.1 0.2 0.3 0 0 0\nnan 0 0 0 0 0\n"
-    answer = np.array([line.split() for line in run(tmp_path / "example", input=lines).stdout.splitlines()], float)
+    answer = np.array(
+        [line.split() for line in run(tmp_path / "example", input=lines).stdout.splitlines()], float
+    )
     first = mpc.control([0.1, 0.2, 0.3], np.zeros(3))
     second = mpc.control([np.nan, 0.0, 0.0], np.zeros(3))
     np.testing.assert_allclose(answer, [[*first, 0], [*second, 2]], atol=1e-9)
@@ -220,7 +239,11 @@ def test_two_controllers_in_one_program_do_not_meet(tmp_path):
 
 def test_text_is_safe(tmp_path, network):
     lifted = LiftedModel.from_matrices(
-        [[0.9]], [[1.0]], dt=0.1, output_names=['*/ int evil; /* ??/ "'], input_names=["Temperatur °C\n#error"]
+        [[0.9]],
+        [[1.0]],
+        dt=0.1,
+        output_names=['*/ int evil; /* ??/ "'],
+        input_names=["Temperatur °C\n#error"],
     )
     mpc = LinearMPC(lifted, 3, Q=1.0, R=1.0)
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
@@ -283,7 +306,12 @@ def test_clean_under_sanitizers_and_valgrind(tmp_path, options):
     assert "nan" not in sanitized.stdout
     assert shutil.which("valgrind"), "valgrind is not on the PATH; this test needs it (apt install valgrind)"
     checked = run(
-        "valgrind", "-q", "--error-exitcode=9", "--leak-check=full", tmp_path / "plain", input=random_lines(1000, 1)
+        "valgrind",
+        "-q",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        tmp_path / "plain",
+        input=random_lines(1000, 1),
     )
     assert not checked.stderr
 
