@@ -151,5 +151,5 @@ def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArra
         warnings.warn(
             f"signals {constant_y + constant_u} are constant in the data: their effect cannot be identified",
             NumericalWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

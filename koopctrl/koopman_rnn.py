@@ -149,24 +149,29 @@ class KoopmanRNN(BaseEstimator):
         settings = self._checked_settings()
         if not isinstance(X, Iterator):
             data = Trajectories.coerce(X)
-            self._identification = self._start(data, settings)
+            work = self._start(data, settings)
         else:
-            first = list(_take_steps(X, _FIRST_STEPS))
-            self._identification = self._start(Trajectories.coerce(first), settings)
+            data = Trajectories.coerce(list(_take_steps(X, _FIRST_STEPS)))
+            work = self._start(data, settings)
+            data = data[:1]
             for episode in X:
-                self._add(Trajectories.coerce(episode))
-        self._finish()
-        del self._identification
+                work.add((data + Trajectories.coerce(episode))[1:])  # refuses other signals
+        self._finish(work, data)
+        self.__dict__.pop("_identification", None)
         return self
 
     def partial_fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
-        """Add episodes and solve again; the first call fixes scaling and hidden layer."""
+        """Add episodes and solve again; the first call fixes scaling and hidden layer.
+
+        Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+        """
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
-            self._add(data)
+            self._check_signals(data)
+            self._identification.add(data)
         else:
             self._identification = self._start(data, self._checked_settings())
-        self._finish()
+        self._finish(self._identification, data)
         return self
 
     def _checked_settings(self) -> Settings:
@@ -186,19 +191,20 @@ class KoopmanRNN(BaseEstimator):
     def _start(self, data: Trajectories, settings: Settings) -> Identification:
         if data.n_u == 0 and self.input_lags > 1:
             raise OptionError(f"input_lags is {self.input_lags} but the data have no inputs; expected 1")
-        self.dt_, self.output_names_, self.input_names_ = data.dt, data.output_names, data.input_names
         window = LagWindow(self.output_lags, self.input_lags, bool(self.feedthrough), data.n_y, data.n_u)
-        rng = np.random.default_rng(self.random_state)
+        try:
+            rng = np.random.default_rng(self.random_state)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"random_state is {self.random_state!r}; expected a non-negative integer, a Generator or None"
+            ) from error
         return Identification(data, window, Coupling(self.input_coupling, data.n_u), settings, rng)
 
-    def _add(self, data: Trajectories) -> None:
-        self._check_signals(data)
-        self._identification.add(data)
-
-    def _finish(self) -> None:
-        self.network_, self.solution_ = self._identification.solve()
-        self.snapshots_ = self._identification.snapshots
-        self.y_range_ = (self._identification.y_min, self._identification.y_max)
+    def _finish(self, work: Identification, data: Trajectories) -> None:
+        self.network_, self.solution_ = work.solve()
+        self.snapshots_ = work.snapshots
+        self.y_range_ = (work.y_min, work.y_max)
+        self.dt_, self.output_names_, self.input_names_ = data.dt, data.output_names, data.input_names
 
     # --- sizes -------------------------------------------------------------------------------------------
 
@@ -303,20 +309,25 @@ class KoopmanRNN(BaseEstimator):
         data = Trajectories.coerce(X)
         start = self._network.window.n_samples if n_init is None else n_init
         predicted = self.predict(data, n_init)
-        truth = np.concatenate([e.outputs[start:] for e in data])
+        scale = self._network.scaling.y_scale  # so that squares of extreme units neither over- nor underflow
+        truth = np.concatenate([e.outputs[start:] for e in data]) / scale
         if not len(truth):
             raise DataError(
                 f"X has no sample after the first {start}, which initialise; expected longer episodes"
             )
-        error = truth - np.concatenate([p[start:] for p in predicted])
+        error = truth - np.concatenate([p[start:] for p in predicted]) / scale
         spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-        spread = np.where(spread > 0, spread, len(truth) * self._network.scaling.y_scale**2)
+        spread = np.where(spread > 0, spread, len(truth))
         return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
 
     def _initial_state(self, x0: ArrayLike | Trajectory) -> FloatArray:
         window = self._network.window
         if isinstance(x0, Trajectory):
             self._check_signals(Trajectories([x0]))
+            if len(x0) < window.n_samples:
+                raise DataError(
+                    f"x0 has {len(x0)} samples; expected at least {window.n_samples} to fill the lag window"
+                )
             return window.initial(x0.outputs, x0.inputs, len(x0))
         array = as_float_array(x0, "x0")
         if array.ndim == 2 and window.n_x == window.output_lags * window.n_y:

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_matrix, as_signal, as_vector, check_dt, check_names
+from koopctrl._validation import (
+    FloatArray,
+    as_float_array,
+    as_matrix,
+    as_signal,
+    as_vector,
+    check_dt,
+    check_names,
+)
 from koopctrl.errors import SolverError
 from koopctrl.features import Layer
 from koopctrl.features.lags import LagWindow
@@ -143,15 +151,16 @@ class LiftedModel:
         n_x = len(a)
         a = as_matrix(a, "A", (n_x, n_x))
         b = as_matrix(B, "B")
-        b = as_matrix(b, "B", (n_x, b.shape[1]))
-        c = np.eye(n_x) if C is None else as_matrix(C, "C", (np.shape(C)[0], n_x))
-        d = np.zeros((len(c), b.shape[1])) if D is None else as_matrix(D, "D", (len(c), b.shape[1]))
         n_u = b.shape[1]
+        b = as_matrix(b, "B", (n_x, n_u))
+        c = np.eye(n_x) if C is None else as_matrix(C, "C")
+        c = as_matrix(c, "C", (len(c), n_x))
+        d = np.zeros((len(c), n_u)) if D is None else as_matrix(D, "D", (len(c), n_u))
         return cls(
-            a,
-            b,
-            c,
-            d,
+            a.copy(),
+            b.copy(),
+            c.copy(),
+            d.copy(),
             np.zeros(n_x),
             None,
             check_dt(dt),
@@ -190,20 +199,25 @@ class LiftedModel:
         return self.observables.x_op
 
     @property
+    def reads_next_state(self) -> bool:
+        """Whether `y_k` has bilinear terms too, which `C` and `D` do not hold: with feedthrough and `N`."""
+        return self.N is not None and self.window.shift > 0
+
+    @property
     def spectral_radius(self) -> float:
         """Largest modulus of an eigenvalue of `A`; above 1 the linear face is unstable."""
         return float(np.abs(linalg.eigvals(self.A)).max(initial=0.0))
 
     def lift(self, x: ArrayLike) -> FloatArray:
         """Lift `(n_x,)` or `(time, n_x)` states; `lift(x_op)` is 0."""
-        array = np.asarray(x, dtype=np.float64)
+        array = as_float_array(x, "x")
         if array.ndim == 2:
             return self.observables(as_signal(array, "x", self.n_x))
         return self.observables(as_vector(array, "x", self.n_x))
 
     def unlift(self, z: ArrayLike) -> FloatArray:
         """State of `(n_z,)` or `(time, n_z)` coordinates: `unlift(lift(x))` is `x`."""
-        array = np.asarray(z, dtype=np.float64)
+        array = as_float_array(z, "z")
         array = as_signal(array, "z", self.n_z) if array.ndim == 2 else as_vector(array, "z", self.n_z)
         return self.x_op + array[..., : self.n_x] * self.observables.x_scale
 
@@ -217,6 +231,9 @@ class LiftedModel:
 
     def output(self, z: FloatArray, u: FloatArray) -> FloatArray:
         """`y_k` for `(..., n_z)` coordinates and `(..., n_u)` inputs."""
+        if self.reads_next_state:
+            x_next = self.x_op + self.step(z, u)[..., : self.n_x] * self.observables.x_scale
+            return x_next[..., : self.n_y]
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:

@@ -66,7 +66,7 @@ def plot_free_run(
         held = record.inputs[:, i]
         axes[2 * n_y + i].step(record.time[: len(held)], held, where="post", color="C7", lw=0.9)
         axes[2 * n_y + i].set_ylabel(name)
-    _title_and_legend(axes[0], title)
+    _title_and_legend(figure, axes[0], title)
     axes[-1].set_xlabel("time [s]")
     return figure
 
@@ -188,20 +188,32 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str = "") -> Figure:
                 lw=1.1,
             )
         axes[n_y + i].set_ylabel(names[i])
-    _title_and_legend(axes[0], title)
+    for axis, sides, i in [(axes[i], ("y_min", "y_max"), i) for i in range(n_y)] + [
+        (axes[n_y + i], ("u_min", "u_max"), i) for i in range(n_u)
+    ]:
+        _draw_bounds(
+            axis, [np.ravel(r.bounds[s])[i] for r in results.values() for s in sides if s in r.bounds]
+        )
+    _title_and_legend(figure, axes[0], title)
     axes[-1].set_xlabel("time [s]")
     for axis in axes:
         axis.grid(True, lw=0.3)
     return figure
 
 
-def _title_and_legend(axis: Axes, title: str) -> None:
-    """Put the title at the left and the legend beside it, above the axes and off the curves."""
-    axis.set_title(title, loc="left", fontsize="medium")
-    labels = axis.get_legend_handles_labels()[1]
+def _draw_bounds(axis: Axes, values: list[float]) -> None:
+    for value in {float(v) for v in values if np.isfinite(v)}:
+        axis.axhline(value, color="C3", lw=0.8, ls=(0, (6, 4)))
+
+
+def _title_and_legend(figure: Figure, axis: Axes, title: str) -> None:
+    """Put title and legend outside the axes, off the curves."""
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    handles, labels = axis.get_legend_handles_labels()
     if labels:
-        axis.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(labels), fontsize="small", frameon=False
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", frameon=False
         )
 
 

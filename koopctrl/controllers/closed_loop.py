@@ -213,7 +213,7 @@ def run_closed_loop(
             break
     n = len(inputs)
     n_y, n_u = len(y), len(inputs[0])
-    lifted = getattr(controller, "lifted", None)
+    named = getattr(controller, "lifted", None) or getattr(getattr(env, "unwrapped", env), "plant", None)
     return ClosedLoopResult(
         time=dt * np.arange(n + 1),
         states=np.array(states),
@@ -227,8 +227,8 @@ def run_closed_loop(
         Q=_weight(Q, controller, "Q", n_y),
         R=_weight(R, controller, "R", n_u),
         bounds=bounds_of(controller),
-        output_names=_names(lifted, "output_names", n_y, "y"),
-        input_names=_names(lifted, "input_names", n_u, "u"),
+        output_names=_names(named, "output_names", n_y, "y"),
+        input_names=_names(named, "input_names", n_u, "u"),
     )
 
 

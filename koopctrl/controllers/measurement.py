@@ -56,11 +56,9 @@ class StateSource:
         self._has_layer = obs.reduce.shape[1] > 0
         n_x, n_z = lifted.n_x, lifted.n_z
         if observer is not None:
-            if observer.lifted is not lifted and (
-                observer.lifted.n_z != n_z or not np.array_equal(observer.lifted.A, lifted.A)
-            ):
+            if not _same_model(observer.lifted, lifted):
                 raise OptionError(
-                    "observer was built on another model; expected one on the controller's model"
+                    "observer was built on another model; expected one built on the controller's model"
                 )
             self.n_measured = lifted.n_y
             self.basis, self.offset = np.eye(n_z), np.zeros(n_z)
@@ -116,6 +114,13 @@ class StateSource:
         lifted = self.lifted
         z = lifted.step(lifted.observables(self._x), u_last)  # pyright: ignore[reportArgumentType]
         return lifted.output(z, u_last)
+
+
+def _same_model(first: LiftedModel, second: LiftedModel) -> bool:
+    return first is second or all(
+        np.array_equal(getattr(first, name), getattr(second, name))
+        for name in ("A", "B", "C", "c", "u_op", "y_op", "x_op")
+    )
 
 
 def check_controllable(lifted: LiftedModel) -> None:

@@ -12,6 +12,8 @@ from scipy import linalg
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.solvers import KKT_TOL, QPSolution, QPSolver, kkt_residual
 
+_NO_SLACK = 1e-9
+
 
 @dataclass(frozen=True)
 class StepSolution:
@@ -122,4 +124,6 @@ class StepSolver:
         if not found.success:
             return StepSolution(None, found.status, found.kkt_residual, n_solves)
         slack = float((found.x[n:] * unit / scale).max(initial=0.0))
-        return StepSolution(found.x[:n], "softened", found.kkt_residual, n_solves, slack)
+        # Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch.
+        status = "softened" if slack > _NO_SLACK else "optimal"
+        return StepSolution(found.x[:n], status, found.kkt_residual, n_solves, slack)

@@ -50,8 +50,17 @@ def lifted_to_casadi(lifted: LiftedModel, name: str = "lifted") -> casadi.Functi
     """`(z, u) -> (z_next, y)` of the linear face; `u` in raw units, `z = lifted.lift(x)`."""
     z, u = casadi.MX.sym("z", lifted.n_z), casadi.MX.sym("u", lifted.n_u)
     du = u - casadi.DM(lifted.u_op)
-    z_next = casadi.mtimes(casadi.DM(lifted.A), z) + casadi.mtimes(casadi.DM(lifted.B), du) + casadi.DM(lifted.c)
+    z_next = (
+        casadi.mtimes(casadi.DM(lifted.A), z) + casadi.mtimes(casadi.DM(lifted.B), du) + casadi.DM(lifted.c)
+    )
     for i in range(lifted.n_u if lifted.N is not None else 0):
         z_next = z_next + du[i] * casadi.mtimes(casadi.DM(np.asarray(lifted.N)[i]), z)
-    y = casadi.mtimes(casadi.DM(lifted.C), z) + casadi.mtimes(casadi.DM(lifted.D), du) + casadi.DM(lifted.y_op)
+    y = (
+        casadi.mtimes(casadi.DM(lifted.C), z)
+        + casadi.mtimes(casadi.DM(lifted.D), du)
+        + casadi.DM(lifted.y_op)
+    )
+    if lifted.reads_next_state:
+        x_next = casadi.DM(lifted.x_op) + z_next[: lifted.n_x] * casadi.DM(lifted.observables.x_scale)
+        y = x_next[: lifted.n_y]
     return casadi.Function(name, [z, u], [z_next, y], ["z", "u"], ["z_next", "y"])

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from koopctrl._validation import FloatArray, as_matrix, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
+from koopctrl.ltinet.clustering import cluster
 from koopctrl.ltinet.progress import Progress
 from koopctrl.ltinet.splitting import (
     Merge,
@@ -43,7 +44,8 @@ class BlockForm:
     residual : float
         `|A T - T blkdiag| / (|A| |T|)` in Frobenius norms; a few eps when all went well.
     method : str
-        Path taken: "symmetric", "normal", "full" (every eigenvalue separated), "bavely-stewart" or "schur".
+        Path taken: "symmetric", "normal", "full" (every eigenvalue separated), "clustered", "bavely-stewart"
+        or "schur".
     merges : tuple of Merge
         Why eigenvalues stayed together; empty when every one is on its own.
     """
@@ -79,8 +81,9 @@ def block_form(
     """Split `A` into the finest independent blocks that `cond_max` allows.
 
     A symmetric `A` goes through `eigh`; a normal one through the real Schur form, whose couplings then are
-    rounding. Otherwise the Schur form is split completely if that keeps `cond(T) <= cond_max`; if not, by
-    Bavely and Stewart's algorithm with the largest bound on its entries for which it does.
+    rounding. Otherwise the Schur form is split completely if that keeps `cond(T) <= cond_max`; if not,
+    nearly dependent blocks are merged until it does (`clustering`), and where that fails (defective
+    eigenvalues) Bavely and Stewart's algorithm decides, with the largest bound on its entries that does.
 
     Parameters
     ----------
@@ -173,7 +176,7 @@ def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> Bloc
         raise SolverError(f"the QR algorithm did not converge ({error}); check the scaling of A") from error
     (S, Q), n = decomposition, len(A)
     if method == "schur":
-        merges = (Merge(0, 0j, 0j, math.inf, 1.0, 'method="schur" keeps one layer'),) if n > 1 else ()
+        merges = (Merge(0, 0j, 0j, math.inf, 1.0, note='method="schur" keeps one layer'),) if n > 1 else ()
         return _assemble(A, Split(S, Q, (0,), merges), np.eye(n), "schur")
     starts = quasi_starts(S)
     sizes = np.diff([*starts, n])
@@ -196,11 +199,35 @@ def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> Blo
     return form if form.cond <= cond_max and form.residual <= 10 * EPS * len(A) else None
 
 
+def _clustered(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float) -> BlockForm | None:
+    """Merge from the complete splitting, or from one that keeps (nearly) defective eigenvalues together."""
+    split = Split(S, Q, tuple(quasi_starts(S)), ())
+    V = separate(S, split.starts)
+    if V is None or not norm2(V) * inverse_norm(V) < 1.0 / EPS:
+        split = split_bounded(S, Q, 1e3 * cond_max)
+        V = separate(split.S, split.starts)
+        if V is None:
+            return None
+    limit = cond_max
+    # the estimate of cond may fall a little short: try again with a margin
+    for _ in range(3):
+        merged = cluster(split.S, split.Q, split.starts, V, limit)
+        if merged is None:
+            return None
+        form = _separated(A, replace(merged, merges=split.merges + merged.merges), "clustered", cond_max)
+        if form is not None:
+            return form
+        limit *= 0.3
+    return None
+
+
 def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress) -> BlockForm:
     """Bisect on Bavely and Stewart's bound for the finest splitting with `cond <= cond_max`."""
     n = len(A)
     low, high = 0.0, math.log10(cond_max) + 1.0
-    best: BlockForm | None = None
+    best = _clustered(A, S, Q, cond_max)
+    if best is not None and len(best.blocks) > 1:
+        return best
     trial = math.log10(cond_max)
     for _ in range(8):
         split = split_bounded(S, Q, 10.0**trial, bar.step)
@@ -217,7 +244,7 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
         bar.restart()
     if best is None or len(best.blocks) == 1:
         reason = f"no splitting into two or more layers keeps cond(T) below {cond_max:.2g}"
-        merges = best.merges if best is not None else (Merge(0, 0j, 0j, math.inf, cond_max, reason),)
+        merges = best.merges if best is not None else (Merge(0, 0j, 0j, math.inf, cond_max, note=reason),)
         return _assemble(A, Split(S, Q, (0,), merges), np.eye(n), "schur")
     return best
 
@@ -336,6 +363,12 @@ def _balanced(form: BlockForm, A: FloatArray) -> BlockForm:
 
 def _size(A: FloatArray, T: FloatArray) -> float:
     return max(float(np.linalg.norm(A)) * float(np.linalg.norm(T)) / math.sqrt(len(A)), np.finfo(float).tiny)
+
+
+def inverse_norm(V: FloatArray) -> float:
+    """Spectral norm of the inverse of an upper triangular matrix; infinite if singular."""
+    W, info = lapack.dtrtri(V, lower=0, unitdiag=0)
+    return float(norm2(np.triu(W))) if info == 0 and np.isfinite(W).all() else math.inf
 
 
 def norm2(M: FloatArray) -> float:

@@ -39,7 +39,7 @@ class Defects:
     C : array (n_y,)
         Rows of `C_net - C T`.
     left_out : array (n_y,)
-        Bound on the peak gain of modes that are not in the network.
+        Bound on the peak gain, for inputs of 2-norm one, of modes that are not in the network.
     exact : tuple of arrays (F, G, H), or None
         `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
         error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.

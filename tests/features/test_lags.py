@@ -126,14 +126,14 @@ def test_too_short_a_start_is_refused():
 def test_feedthrough_needs_the_last_input(q):
     window = LagWindow(1, q, True, 1, 1)
     for call in (lambda: window.pairs(Y, U[:-1]), lambda: window.acting_inputs(Y, U[:-1], 3)):
-        with pytest.raises(ShapeError, match="inputs has 5 rows; expected 6.*feedthrough"):
+        with pytest.raises(ShapeError, match=r"inputs has 5 rows; expected 6.*feedthrough"):
             call()
 
 
 def test_a_window_with_input_lags_at_the_very_end_needs_the_last_input_too():
     window = LagWindow(1, 2, True, 1, 1)
     np.testing.assert_array_equal(window.initial(Y, U, 6), [5.0, 105.0])
-    with pytest.raises(ShapeError, match="inputs has 5 rows; expected 6.*feedthrough"):
+    with pytest.raises(ShapeError, match=r"inputs has 5 rows; expected 6.*feedthrough"):
         window.initial(Y, U[:-1], 6)
     np.testing.assert_array_equal(window.initial(Y, U[:-1], 5), [4.0, 104.0])
 

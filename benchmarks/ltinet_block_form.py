@@ -1,0 +1,132 @@
+"""Block form against `control.bdschur` (slycot), `control.modal_form` and `numpy.linalg.eig`, side by side.
+
+    python benchmarks/ltinet_block_form.py [--quick]
+
+Time, number of blocks, cond(T) and relative residual at the same cond_max. Medians of three interleaved runs.
+Writes `benchmarks/results/ltinet_block_form.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import control
+import numpy as np
+import scipy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from koopctrl.ltinet import block_form
+from tests.plants_lti import chain, companion, convection_diffusion_1d, diffusion_2d, jordan, random_mimo
+
+Result = tuple[int, np.ndarray, np.ndarray]  # number of blocks, T, T^-1 A T
+
+
+def ours(A: np.ndarray) -> Result:
+    """`block_form`."""
+    form = block_form(A, cond_max=1e8)
+    return len(form.blocks), form.T, scipy.linalg.block_diag(*form.blocks)
+
+
+def bdschur(A: np.ndarray) -> Result:
+    """python-control with slycot's mb03rd."""
+    modal, T, sizes = control.bdschur(A, condmax=1e8)
+    return len(sizes), T, modal
+
+
+def modal_form(A: np.ndarray) -> Result:
+    """python-control's modal form, which rests on bdschur."""
+    n = len(A)
+    form, T = control.modal_form(control.ss(A, np.zeros((n, 1)), np.zeros((1, n)), 0), condmax=1e8)
+    inner = np.abs(np.diagonal(form.A, -1)) > 1e-9 * np.abs(form.A).max()
+    return n - int(inner.sum()), np.asarray(T), form.A
+
+
+def eig(A: np.ndarray) -> Result:
+    """Complex eigenvectors, whatever their condition."""
+    values, V = np.linalg.eig(A)
+    return len(values) - int((values.imag > 0).sum()), V, np.diag(values)
+
+
+CONTENDERS: dict[str, Callable[[np.ndarray], Result]] = {
+    "block_form": ours,
+    "bdschur": bdschur,
+    "modal_form": modal_form,
+    "eig": eig,
+}
+PLANTS: dict[str, Callable[[], np.ndarray]] = {
+    "random stable, n = 100": lambda: random_mimo(100, 1, 1, 0)[0],
+    "random stable, n = 600": lambda: random_mimo(600, 1, 1, 0)[0],
+    "diffusion 20 x 20": lambda: diffusion_2d(20)[0],
+    "chain of 100 masses": lambda: chain(100)[0],
+    "convection-diffusion, n = 60, Pe 0.05": lambda: convection_diffusion_1d(60, 0.05)[0],
+    "convection-diffusion, n = 60, Pe 0.2": lambda: convection_diffusion_1d(60, 0.2)[0],
+    "convection-diffusion, n = 60, Pe 0.5": lambda: convection_diffusion_1d(60, 0.5)[0],
+    "companion, roots -1 .. -10": lambda: companion(-np.arange(1.0, 11.0))[0],
+    "Jordan block, n = 8": lambda: jordan(8)[0],
+}
+
+
+def main() -> None:
+    """Measure, print a table, write the figures."""
+    quick = "--quick" in sys.argv
+    rows = []
+    print(
+        f"{'plant':40s}{'method':12s}{'blocks':>7s}{'cond(T)':>10s}{'residual':>10s}{'time [ms]':>11s}{'ratio':>7s}"
+    )
+    for name, make in PLANTS.items():
+        A = make()
+        if quick and len(A) > 200:
+            continue
+        seconds: dict[str, list[float]] = {key: [] for key in CONTENDERS}
+        results: dict[str, Result | str] = {}
+        for _ in range(1 if quick else 5):
+            for key, run in CONTENDERS.items():
+                start = time.perf_counter()
+                try:
+                    results[key] = run(A)
+                except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                    results[key] = f"{type(error).__name__}: {error}"
+                seconds[key].append(time.perf_counter() - start)
+        mine = statistics.median(seconds["block_form"])
+        for key, result in results.items():
+            spent = statistics.median(seconds[key])
+            row: dict[str, object] = {"plant": name, "method": key, "seconds": spent}
+            if isinstance(result, str):
+                row["error"] = result
+                print(f"{name:40s}{key:12s} {result[:60]}")
+            else:
+                count, T, modal = result
+                row |= {
+                    "blocks": count,
+                    "cond": float(np.linalg.cond(T)) if np.isfinite(T).all() else float("inf"),
+                }
+                row["residual"] = float(
+                    np.linalg.norm(A @ T - T @ modal) / np.linalg.norm(A) / np.linalg.norm(T, 2)
+                )
+                print(f"{name:40s}{key:12s}{count:7d}{row['cond']:10.2g}{row['residual']:10.1e}"
+                      f"{1e3 * spent:11.1f}{spent / mine:7.2f}", flush=True)  # fmt: skip
+            rows.append(row)
+    if quick:
+        return
+    target = Path(__file__).parent / "results" / "ltinet_block_form.json"
+    target.parent.mkdir(exist_ok=True)
+    record = {
+        "rows": rows,
+        "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "control": control.__version__},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
+        "note": "cond_max 1e8 for all but eig; medians of 5 interleaved runs",
+    }
+    target.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

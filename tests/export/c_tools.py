@@ -1,0 +1,195 @@
+"""A compiler for the tests of generated C, the QP solver called through ctypes, and random MPC QPs."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+
+_HARNESS = """
+#include <stdlib.h>
+#include "qp.c"
+typedef struct { kc_qp qp; kc_qp_work w; double *lam; int *saved; } handle;
+void *qp_new(int n, int m, int s, const double *H, const double *A, const double *Linv, const double *unit) {
+    handle *h = malloc(sizeof *h);
+    size_t N = (size_t)(n + s), c = (size_t)(n + m + 2 * s);
+    kc_qp qp;
+    if (h == NULL) abort();
+    qp.n = n; qp.m = m; qp.n_slack = s; qp.H = H; qp.A = A; qp.Linv = Linv; qp.unit = unit;
+    h->qp = qp;
+    h->w.Jt = malloc(N * N * sizeof(double)); h->w.R = malloc((N + 1) * N / 2 * sizeof(double));
+    h->w.x = malloc(N * sizeof(double)); h->w.lam = malloc(N * sizeof(double));
+    h->w.d = malloc(N * sizeof(double)); h->w.r = malloc(N * sizeof(double));
+    h->w.work = malloc(N * sizeof(double)); h->w.value = malloc(c * sizeof(double));
+    h->w.active = malloc(N * sizeof(int)); h->w.side = malloc(c * sizeof(int));
+    h->saved = malloc(2 * N * sizeof(int)); h->w.k = -1;
+    return h;
+}
+void qp_free(void *p) {
+    handle *h = p;
+    free(h->w.Jt); free(h->w.R); free(h->w.x); free(h->w.lam); free(h->w.d); free(h->w.r); free(h->w.work);
+    free(h->w.value); free(h->w.active); free(h->w.side); free(h->saved); free(h);
+}
+int qp_solve(void *p, const double *g, const double *lo, const double *hi, int limit, int warm, double *x,
+             double *multipliers, double *kkt, int *iterations) {
+    handle *h = p;
+    int status, i, N = h->qp.n + h->qp.n_slack, c = N + h->qp.m + h->qp.n_slack;
+    if (!warm) h->w.k = -1;
+    status = kc_qp_solve(&h->qp, &h->w, g, lo, hi, limit, h->saved);
+    for (i = 0; i < N; i++) x[i] = h->w.x[i];
+    for (i = 0; i < c; i++) multipliers[i] = 0.0;
+    for (i = 0; i < h->w.k; i++)
+        multipliers[h->w.active[i]] = (double)h->w.side[h->w.active[i]] * h->w.lam[i];
+    *kkt = h->w.kkt;
+    *iterations = h->w.iterations;
+    return status;
+}
+"""
+
+
+def gcc() -> str:
+    """Path of gcc; generated C cannot be tested without a compiler, so its absence is a failure and no skip."""
+    path = shutil.which("gcc")
+    if path is None:
+        raise RuntimeError("gcc is not on the PATH; the tests of generated C need it. Install it (apt install gcc)")
+    return path
+
+
+def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
+    """Run, with what the command said in the error if it fails."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **kwargs)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done
+
+
+def build_qp_library(folder: Path) -> Path:
+    """Compile the QP template with a harness around it."""
+    templates = resources.files("koopctrl.export") / "c_templates"
+    (folder / "qp.c").write_text((templates / "qp.c").read_text())
+    (folder / "harness.c").write_text(_HARNESS)
+    library = folder / "libqp.so"
+    run(gcc(), *FLAGS, "-shared", "-fPIC", folder / "harness.c", "-o", library, "-lm")
+    return library
+
+
+def _pointer(array):
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+class CompiledQP:
+    """The C solver on one `H` and `A`; `unit` are the slacks' coefficients on the last rows."""
+
+    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate")
+
+    def __init__(self, library: Path, H: np.ndarray, A: np.ndarray, unit: np.ndarray | None = None) -> None:
+        self._lib = ctypes.CDLL(str(library))
+        self._lib.qp_new.restype = ctypes.c_void_p
+        unit = np.empty(0) if unit is None else unit
+        inverse = np.linalg.inv(np.linalg.cholesky(H))
+        self._data = [np.ascontiguousarray(a, dtype=float) for a in (H, A, inverse, unit)]
+        self.n, self.m, self.s = len(H), len(A), len(unit)
+        self._handle = ctypes.c_void_p(self._lib.qp_new(self.n, self.m, self.s, *map(_pointer, self._data)))
+
+    def __del__(self) -> None:
+        self._lib.qp_free(self._handle)
+
+    def solve(self, g, lo, hi, *, warm=False, limit=10_000):
+        """`(status, x, multipliers, KKT residual, iterations)`."""
+        x, multipliers = np.empty(self.n + self.s), np.empty(self.n + self.m + 2 * self.s)
+        kkt, iterations = ctypes.c_double(), ctypes.c_int()
+        inputs = [np.ascontiguousarray(a, dtype=float) for a in (g, lo, hi)]
+        code = self._lib.qp_solve(
+            self._handle, *map(_pointer, inputs), limit, int(warm), _pointer(x), _pointer(multipliers),
+            ctypes.byref(kkt), ctypes.byref(iterations),
+        )  # fmt: skip
+        return self.STATUS[code], x, multipliers, kkt.value, iterations.value
+
+
+@dataclass
+class RandomMPC:
+    """A condensed MPC problem and a short closed loop of gradients and bounds on it."""
+
+    H: np.ndarray
+    A: np.ndarray
+    steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    row_scale: np.ndarray
+
+
+def random_mpc(rng: np.random.Generator, n_steps: int = 5) -> RandomMPC:
+    """A random plant, weights over six orders, tight and loose bounds, repeated and redundant rows.
+
+    Scaled as koopctrl's condensing does it: unit diagonal of H, rows of norm 1.
+    """
+    n_x, n_u, n_y = (int(rng.integers(1, k)) for k in (7, 4, 4))
+    N = int(rng.integers(2, 26))
+    A = rng.normal(size=(n_x, n_x))
+    A *= rng.uniform(0.5, 1.08) / np.abs(np.linalg.eigvals(A)).max()
+    B, C = rng.normal(size=(n_x, n_u)), rng.normal(size=(n_y, n_x))
+    q, r = 10.0 ** rng.uniform(-3, 3, size=2)
+    powers = [np.eye(n_x)]
+    for _ in range(N):
+        powers.append(A @ powers[-1])
+    gamma = np.zeros((N, n_y, N, n_u))
+    for k in range(N):
+        for j in range(k + 1):
+            gamma[k, :, j] = C @ powers[k - j] @ B
+    gamma = gamma.reshape(N * n_y, N * n_u)
+    phi = np.concatenate([C @ p for p in powers[1:]])
+    H = r * np.eye(N * n_u) + q * gamma.T @ gamma
+    scale = 1 / np.sqrt(np.diag(H))
+    H = H * scale * scale[:, None]
+    move = np.eye(N * n_u) - np.eye(N * n_u, k=-n_u)
+    kinds = [k for k in ("rate", "output", "repeated", "combined") if rng.random() < 0.5]
+    n_e, rows = N * n_y, [np.empty((0, N * n_u))]
+    sizes = {"rate": rng.uniform(0.05, 2.0), "output": 10.0 ** rng.uniform(-1, 1)}
+    if "rate" in kinds:
+        rows.append(move)
+    if "output" in kinds:
+        rows.append(gamma)
+        if "repeated" in kinds:
+            rows.append(gamma)
+        if "combined" in kinds:
+            rows.append(gamma[:n_y] + gamma[-n_y:])
+    raw = np.concatenate(rows) * scale
+    norms = np.linalg.norm(raw, axis=1)
+    row_scale = 1.0 / np.where(norms > 0, norms, 1.0)
+    bound = 10.0 ** rng.uniform(-1.5, 1.0)
+    x, last = rng.normal(size=n_x), np.zeros(n_u)
+    reference = rng.normal(size=n_y) * rng.choice([0.0, 1.0, 10.0])
+    steps = []
+    for _ in range(n_steps):
+        free = phi @ x
+        g = q * gamma.T @ (free - np.tile(reference, N)) * scale
+        lo, hi = [np.full(N * n_u, -bound) / scale], [np.full(N * n_u, bound) / scale]
+        if "rate" in kinds:
+            shift = np.concatenate([last, np.zeros((N - 1) * n_u)])
+            lo.append(-sizes["rate"] * bound + shift)
+            hi.append(sizes["rate"] * bound + shift)
+        if "output" in kinds:
+            width = np.full(n_e, sizes["output"])
+            for _ in range(2 if "repeated" in kinds else 1):
+                lo.append(-width - free)
+                hi.append(width - free)
+            if "combined" in kinds:
+                total = free[:n_y] + free[-n_y:]
+                lo.append(-2 * width[:n_y] - total)
+                hi.append(2 * width[:n_y] - total)
+        low, high = np.concatenate(lo), np.concatenate(hi)
+        n_v = N * n_u
+        low[n_v:] *= row_scale
+        high[n_v:] *= row_scale
+        steps.append((g, low, high))
+        # The plant moves on under a saturated least-squares guess, pushed about: warm starts that are half right.
+        u = np.clip(-np.linalg.solve(H, g)[:n_u] * scale[:n_u], -bound, bound)
+        u = np.clip(u, last - sizes["rate"] * bound, last + sizes["rate"] * bound)
+        x = A @ x + B @ u + rng.normal(scale=0.05, size=n_x)
+        last = u
+    return RandomMPC(H, raw * row_scale[:, None], steps, row_scale)
