@@ -7,6 +7,7 @@ precomputed matrices, and nothing online grows with the square of the lifted dim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+from koopctrl.features.lags import LagWindow
 from koopctrl.lifted import LiftedModel
 
 
@@ -29,6 +31,41 @@ class Observer(Protocol):
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
         """Estimate `z_k` from `y_k` and the input held since the last call (None on the first)."""
         ...
+
+
+class WindowMemory:
+    """The lag window, kept from measurements and the inputs really sent.
+
+    At the start it is filled with the first measurement and `u_op`. A missing sample is replaced by the
+    model's prediction, so that later windows are complete.
+
+    Parameters
+    ----------
+    window : LagWindow
+    u_op : (n_u,) array
+    predict : callable
+        `(x, u) -> y_next`.
+    """
+
+    def __init__(
+        self, window: LagWindow, u_op: FloatArray, predict: Callable[[FloatArray, FloatArray], FloatArray]
+    ) -> None:
+        self._window, self._u_op, self._predict = window, u_op, predict
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the window."""
+        self.x: FloatArray | None = None
+
+    def read(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray | None:
+        """Window at this sample; None if the measurement has NaN."""
+        missing = bool(np.isnan(measurement).any())
+        if self.x is None or u_last is None:
+            self.x = None if missing else self._window.repeat_channels(measurement, self._u_op)
+        else:
+            y = self._predict(self.x, u_last) if missing else measurement
+            self.x = self._window.advance(self.x, u_last, y)
+        return None if missing else self.x
 
 
 class StateSource:
@@ -71,12 +108,14 @@ class StateSource:
                 self.basis[n_x:, :n_x] = -obs.project.T
                 self.basis[n_x:, n_x:] = obs.reduce.T
                 self.offset[n_x:] = -obs.reduce.T @ self._layer(self._x_op)
-        self._keeps_window = observer is None and n_x != window.n_y
-        self._x: FloatArray | None = None
+        self._memory = None
+        if observer is None and n_x != window.n_y:
+            self._memory = WindowMemory(window, lifted.u_op, self._predict)
 
     def reset(self) -> None:
         """Forget past measurements."""
-        self._x = None
+        if self._memory is not None:
+            self._memory.reset()
         if self.observer is not None:
             self.observer.reset()
 
@@ -92,28 +131,19 @@ class StateSource:
         """
         if self.observer is not None:
             return self.observer.observe(measurement, u_last)
-        missing = bool(np.isnan(measurement).any())
-        if not self._keeps_window:
-            return None if missing else self._features(measurement)
-        if missing and self._x is None:
-            return None
-        window = self.lifted.window
-        if self._x is None or u_last is None:
-            self._x = window.repeat_channels(measurement, self.lifted.u_op)
+        if self._memory is not None:
+            x = self._memory.read(measurement, u_last)
         else:
-            # A missing sample is replaced by the model's prediction, so that later windows are complete.
-            y = self._predict(u_last) if missing else measurement
-            self._x = window.advance(self._x, u_last, y)
-        return None if missing else self._features(self._x)
+            x = None if np.isnan(measurement).any() else measurement
+        return None if x is None else self._features(x)
 
     def _features(self, x: FloatArray) -> FloatArray:
         deviation = x - self._x_op
         return np.concatenate([deviation, self._layer(x)]) if self._has_layer else deviation
 
-    def _predict(self, u_last: FloatArray) -> FloatArray:
-        lifted = self.lifted
-        z = lifted.step(lifted.observables(self._x), u_last)  # pyright: ignore[reportArgumentType]
-        return lifted.output(z, u_last)
+    def _predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        z = self.lifted.step(self.lifted.observables(x), u)
+        return self.lifted.C @ z + self.lifted.y_op
 
 
 def _same_model(first: LiftedModel, second: LiftedModel) -> bool:
