@@ -22,6 +22,7 @@ _FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
 
 API = {
     "koopctrl": None,  # the public names
+    "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
     "koopctrl.spectrum": ["Spectrum"],
