@@ -66,10 +66,10 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
     """
     try:
         with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} holds one bare array; expected a model that koopctrl saved")
-            with archive:
+            if not zipfile.is_zipfile(file):
+                raise DataError("it is not a koopctrl model; expected a file that save() wrote")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
         if not isinstance(header, dict) or header.get("format") != _FORMAT:

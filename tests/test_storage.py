@@ -178,7 +178,7 @@ def test_other_files_are_refused_with_their_name(path, content):
 
 def test_other_archives_are_refused(path):
     np.save(path.with_suffix(".npy"), np.zeros(3))
-    with pytest.raises(DataError, match="bare array"):
+    with pytest.raises(DataError, match="not a koopctrl model"):
         load(path.with_suffix(".npy"))
     for contents in (
         {},
