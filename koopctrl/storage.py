@@ -128,6 +128,7 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
         "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
         "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
+        "ridge": solution.ridge,
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
         "y_min": model.y_range_[0], "y_max": model.y_range_[1],
     }  # fmt: skip
@@ -158,6 +159,7 @@ def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
         arrays.get("singular_values", None),
         arrays.get("residual_rms", n_y),
         int(header["n_rows"]),
+        arrays.get("ridge", n_y),
     )
     x = arrays.get("snapshots_x", None, n_x)
     model.snapshots_ = Snapshots(
