@@ -105,8 +105,8 @@ class KoopmanRNN(BaseEstimator):
         output_lags: int = 1,
         input_lags: int = 1,
         feedthrough: bool = False,
-        rcond: float = 1e-12,
-        ridge: float | str = 0.0,
+        rcond: float = 1e-15,
+        ridge: float | str = "auto",
         solver: str = "svd",
         random_state: Any = None,
     ) -> None:
