@@ -95,7 +95,7 @@ class KalmanFilter:
             self.estimate = self._pad(as_vector(z0, "z0", self.lifted.n_z))
 
     def update(self, y: ArrayLike) -> FloatArray:
-        """Correct by a measurement `(n_y,)`; one with NaN changes nothing.
+        """Correct by a measurement `y`, shape `(n_y,)`; one with NaN changes nothing.
 
         The first one may start the filter.
         """
@@ -108,7 +108,7 @@ class KalmanFilter:
         return self.estimate.copy()
 
     def predict(self, u: ArrayLike) -> FloatArray:
-        """Advance by one sample under the input `(n_u,)`."""
+        """Advance by one sample under the input `u`, shape `(n_u,)`."""
         model, lifted = self.model, self.lifted
         z = np.zeros(len(model.A)) if self.estimate is None else self.estimate
         self.estimate = model.A @ z + model.B @ (as_vector(u, "u", lifted.n_u) - lifted.u_op) + model.c
@@ -118,7 +118,7 @@ class KalmanFilter:
         return np.concatenate([z, np.zeros(self.model.n_d)])
 
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
-        """Predict with the input held since the last call (None on the first), then update."""
+        """Predict with `u_last`, held since the last call (None on the first); update by `measurement`."""
         if u_last is not None:
             self.predict(u_last)
         return self.update(measurement)

@@ -219,7 +219,7 @@ class LinearMPC:
         return inputs[0].copy()
 
     def applied(self, u: ArrayLike) -> None:
-        """Tell what input the plant really applied, where that differs from what was sent."""
+        """Tell what input `u` the plant really applied, where that differs from what was sent."""
         self._memory.u_last = as_vector(u, "u", self.lifted.n_u)
 
     def _fall_back(self, start: float, p: FloatArray | None, r: FloatArray, reason: str) -> FloatArray:

@@ -132,7 +132,7 @@ class LQR:
         return u.copy()
 
     def applied(self, u: ArrayLike) -> None:
-        """Tell what input the plant really applied, where that differs from what was sent."""
+        """Tell what input `u` the plant really applied, where that differs from what was sent."""
         self._u_last = as_vector(u, "u", self.lifted.n_u)
 
 

@@ -58,7 +58,9 @@ def gcc() -> str:
     """Path of gcc; generated C cannot be tested without a compiler, so its absence is a failure and no skip."""
     path = shutil.which("gcc")
     if path is None:
-        raise RuntimeError("gcc is not on the PATH; the tests of generated C need it. Install it (apt install gcc)")
+        raise RuntimeError(
+            "gcc is not on the PATH; the tests of generated C need it. Install it (apt install gcc)"
+        )
     return path
 
 
@@ -66,7 +68,9 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
     """Run, with what the command said in the error if it fails."""
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **kwargs)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        raise RuntimeError(
+            f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+        )
     return done
 
 

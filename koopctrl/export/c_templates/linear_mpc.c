@@ -1,0 +1,395 @@
+/* Predictive control on a lifted linear model, condensed: see koopctrl.controllers.linear_mpc, step by step.
+ *
+ * p are the raw features of the measurement, z = basis p + offset the lifted state. All that is known before the
+ * QP, its gradient and its rows' bounds, is affine in p, the reference and the last input: one matrix product whose
+ * size does not grow with the square of the lifted dimension.
+ *
+ * What leaves here is finite and obeys the bounds on inputs (clipped last) and on moves, whatever comes in. */
+
+#define KC_SIZE (KC_N_V + KC_N_SOFT)
+
+#if (KC_DIAGNOSTICS && !KC_OBSERVER) || KC_OBSERVER_LIFTS
+/* y = matrix (p - p_op). The features' deviations are small where the features are not: taking them first keeps the
+ * digits that a constant -matrix p_op would cancel. */
+static void kc_deviate(int rows, int columns, const double *matrix, const double *p, double *y) {
+    int i, j;
+    for (i = 0; i < rows; i++) {
+        y[i] = 0.0;
+        for (j = 0; j < columns; j++) y[i] += matrix[i * columns + j] * (p[j] - kc_p_op[j]);
+    }
+}
+#endif
+
+static int kc_all_finite(int n, const double *x) {
+    int i;
+    for (i = 0; i < n; i++)
+        if (!isfinite(x[i])) return 0;
+    return 1;
+}
+
+static double kc_clip(double value, double low, double high) { return fmin(fmax(value, low), high); }
+
+/* The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold. */
+static double kc_effective_last(const NAME_state *s, int i) {
+    double last = s->has_input ? s->u_last[i] : kc_u_op[i];
+    return kc_clip(last, kc_u_min[i] - kc_du_max[i], kc_u_max[i] - kc_du_min[i]);
+}
+
+/* Rounding of the sums may leave the bounds by an ulp: those on the input go last. */
+static double kc_admissible(const NAME_state *s, int i, double u) {
+    double last = kc_effective_last(s, i);
+    double low = fmax(kc_u_min[i], last + kc_du_min[i]), high = fmin(kc_u_max[i], last + kc_du_max[i]);
+    return kc_clip(kc_clip(u, low, high), kc_u_min[i], kc_u_max[i]);
+}
+
+#if !KC_OBSERVER || KC_OBSERVER_LIFTS
+/* p = [x - x_op; psi(x)] */
+static void kc_features(const double *x, double *p) {
+    int i;
+    for (i = 0; i < KC_N_X; i++) p[i] = x[i] - kc_x_op[i];
+#if KC_N_FEATURES > 0
+    for (i = 0; i < KC_N_FEATURES; i++) {
+        double pre = kc_dot(KC_N_X, kc_weights + i * KC_N_X, x) + kc_biases[i];
+        p[KC_N_X + i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
+    }
+#endif
+}
+#endif
+
+#if KC_USES_WINDOW
+/* The window filled with one sample, the inputs at u_op: a plant at rest. */
+static void kc_fill_window(const double *y, double *x) {
+    int i, j;
+    for (i = 0; i < KC_OUTPUT_LAGS; i++)
+        for (j = 0; j < KC_N_MEASURED; j++) x[i * KC_N_MEASURED + j] = y[j];
+    for (i = 0; i < KC_INPUT_LAGS - 1; i++)
+        for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
+}
+#endif
+
+#if KC_OBSERVER
+/* Steady-state Kalman filter: predict with the input held since the last call, correct unless y has NaN. */
+static void kc_observe(NAME_state *s, const double *y, int measured) {
+    double *z = s->p;
+    int i, j;
+    if (s->has_input) {
+        for (i = 0; i < KC_N_Z; i++) {
+            double next = kc_c[i] + (s->started ? kc_dot(KC_N_Z, kc_A + i * KC_N_Z, z) : 0.0);
+            for (j = 0; j < KC_N_U; j++) next += kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+            s->next[i] = next;
+        }
+        for (i = 0; i < KC_N_Z; i++) z[i] = s->next[i];
+        s->started = 1;
+    }
+    if (!s->started) {
+        for (i = 0; i < KC_N_Z; i++) z[i] = 0.0;
+#if KC_OBSERVER_LIFTS
+        if (measured) {
+            kc_fill_window(y, s->x);
+            kc_features(s->x, s->raw);
+            kc_deviate(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, z);
+        }
+#endif
+        s->started = 1;
+    }
+    if (!measured) return;
+    for (i = 0; i < KC_N_Y; i++) s->innovation[i] = y[i] - kc_y_op[i] - kc_dot(KC_N_Z, kc_C + i * KC_N_Z, z);
+    for (i = 0; i < KC_N_Z; i++) z[i] += kc_dot(KC_N_Y, kc_M + i * KC_N_Y, s->innovation);
+}
+#elif KC_USES_WINDOW
+/* The window moves on by one sample; a missing one is replaced by the model's prediction, so that later windows are
+ * complete. */
+static void kc_advance_window(NAME_state *s, const double *y, int measured) {
+    double *x = s->x;
+    double newest[KC_N_MEASURED];
+    int i, keep = (KC_OUTPUT_LAGS - 1) * KC_N_MEASURED, end = KC_OUTPUT_LAGS * KC_N_MEASURED;
+    if (!measured) {
+        kc_features(x, s->p);
+        for (i = 0; i < KC_N_MEASURED; i++) {
+            int j;
+            newest[i] = kc_step_constant[i] + kc_dot(KC_N_P, kc_step_p + i * KC_N_P, s->p);
+            for (j = 0; j < KC_N_U; j++) newest[i] += kc_step_u[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+#if KC_BILINEAR
+            for (j = 0; j < KC_N_U; j++) {
+                int row = j * KC_N_MEASURED + i;
+                newest[i] += (s->u_last[j] - kc_u_op[j]) *
+                             (kc_step_pu_constant[row] + kc_dot(KC_N_P, kc_step_pu + row * KC_N_P, s->p));
+            }
+#endif
+        }
+    } else {
+        for (i = 0; i < KC_N_MEASURED; i++) newest[i] = y[i];
+    }
+    for (i = keep - 1; i >= 0; i--) x[i + KC_N_MEASURED] = x[i];
+    for (i = 0; i < KC_N_MEASURED; i++) x[i] = newest[i];
+    for (i = KC_N_X - 1; i >= end + KC_N_U; i--) x[i] = x[i - KC_N_U];
+    for (i = 0; i < KC_N_U && end + i < KC_N_X; i++) x[end + i] = s->u_last[i];
+}
+#endif
+
+/* Features of the state at this sample; tells whether there are any. */
+static int kc_read(NAME_state *s, const double *y) {
+    int measured = kc_all_finite(KC_N_MEASURED, y);
+#if KC_OBSERVER
+    kc_observe(s, y, measured);
+    return 1;
+#elif KC_USES_WINDOW
+    if (!measured && !s->started) return 0;
+    if (!s->started || !s->has_input)
+        kc_fill_window(y, s->x);
+    else
+        kc_advance_window(s, y, measured);
+    s->started = 1;
+    if (!kc_all_finite(KC_N_X, s->x)) s->started = 0; /* the prediction ran away: wait for a measurement */
+    if (measured) kc_features(s->x, s->p);
+    return measured;
+#else
+    if (measured) kc_features(y, s->p);
+    return measured;
+#endif
+}
+
+/* Row k of a reference of n_rows rows, the last of which is held. */
+static const double *kc_reference(const double *reference, int n_rows, int k) {
+    return reference + (k < n_rows ? k : n_rows - 1) * KC_N_Y;
+}
+
+/* Policy without a certified solution: shifted plan, else saturated LQR, else the last input. */
+static int kc_fall_back(NAME_state *s, int has_features, const double *r, double *u_out) {
+    int i, status = NAME_FALLBACK_HOLD;
+    if (s->age > 0 && s->age < KC_HORIZON) {
+        for (i = 0; i < KC_N_U; i++) u_out[i] = s->plan[s->age * KC_N_U + i];
+        s->age++;
+        status = NAME_FALLBACK_PLAN;
+    }
+#if KC_HAS_LQR
+    if (status == NAME_FALLBACK_HOLD && has_features) {
+        for (i = 0; i < KC_N_U; i++)
+            u_out[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) -
+                       kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
+        if (kc_all_finite(KC_N_U, u_out)) status = NAME_FALLBACK_LQR;
+    }
+#else
+    (void)has_features;
+    (void)r;
+#endif
+    if (status == NAME_FALLBACK_HOLD)
+        for (i = 0; i < KC_N_U; i++) u_out[i] = kc_effective_last(s, i);
+    for (i = 0; i < KC_N_U; i++) u_out[i] = kc_admissible(s, i, u_out[i]);
+    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u_out[i];
+    s->has_input = 1;
+    return status;
+}
+
+/* Gradient and bounds from what is known: features, reference, last input. Tells whether they are finite. */
+static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview) {
+    int i, j, k;
+    double *g = s->g, *lo = s->lo, *hi = s->hi;
+    const double *matrix = preview ? kc_online_preview : kc_online_set_point;
+    const double *constant = preview ? kc_constant_preview : kc_constant_set_point;
+    for (i = 0; i < KC_N_V; i++) {
+        g[i] = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+        if (preview) {
+            for (k = 0; k <= KC_HORIZON; k++)
+                g[i] += kc_dot(KC_N_Y, kc_from_preview + (i * (KC_HORIZON + 1) + k) * KC_N_Y,
+                               kc_reference(reference, n_rows, k));
+        } else {
+            g[i] += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
+        }
+        lo[i] = kc_lower[i];
+        hi[i] = kc_upper[i];
+    }
+    for (j = 0; j < KC_N_U; j++) {
+        double last = kc_effective_last(s, j) - kc_u_op[j];
+#if KC_RATE_COST
+        for (i = 0; i < KC_N_V; i++) g[i] += kc_from_last_input[i * KC_N_U + j] * last;
+#endif
+#if KC_N_RATE > 0
+        lo[KC_N_V + j] = kc_lower[KC_N_V + j] + last * kc_row_scale[j];
+        hi[KC_N_V + j] = kc_upper[KC_N_V + j] + last * kc_row_scale[j];
+#else
+        (void)last;
+#endif
+    }
+    for (i = KC_N_V + KC_N_U; i < KC_N_V + KC_N_RATE; i++) {
+        lo[i] = kc_lower[i];
+        hi[i] = kc_upper[i];
+    }
+    for (i = KC_N_V; i < KC_N_V + KC_N_E; i++) { /* rows of the matrix; those of bounded combinations */
+        double free = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+        lo[KC_N_RATE + i] = kc_lower[KC_N_RATE + i] - free;
+        hi[KC_N_RATE + i] = kc_upper[KC_N_RATE + i] - free;
+        if (!isfinite(free)) return 0;
+    }
+    return kc_all_finite(KC_N_V, g);
+}
+
+static const kc_qp kc_hard = {KC_N_V, KC_N_RATE + KC_N_E, 0, kc_H, kc_rows, kc_Linv, 0};
+
+static int kc_solve_hard(NAME_state *s, kc_qp_work *w) {
+    int status;
+    w->Jt = s->hard_Jt;
+    w->R = s->hard_R;
+    w->x = s->hard_x;
+    w->active = s->hard_active;
+    w->side = s->hard_side;
+    w->k = s->hard_k;
+    w->changes = s->hard_changes;
+    status = kc_qp_solve(&kc_hard, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
+    s->hard_k = w->k;
+    s->hard_changes = w->changes;
+    return status;
+}
+
+#if KC_N_SOFT > 0
+static const kc_qp kc_soft = {KC_N_V, KC_N_RATE + KC_N_E, KC_N_SOFT, kc_H, kc_rows, kc_Linv, kc_slack_unit};
+
+/* The hard problem's bounds, with its last rows' two sides apart and slacks e >= 0 in between. From the back, since
+ * the arrays are the same ones. */
+static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
+    int i, status, first = KC_N_V + KC_N_RATE;
+    double *lo = s->lo, *hi = s->hi;
+    for (i = KC_N_E - 1; i >= 0; i--) {
+        lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
+        hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
+        lo[first + KC_N_SOFT + i] = lo[first + i];
+        hi[first + KC_N_SOFT + i] = INFINITY;
+    }
+    for (i = KC_N_RATE - 1; i >= 0; i--) {
+        lo[KC_SIZE + i] = lo[KC_N_V + i];
+        hi[KC_SIZE + i] = hi[KC_N_V + i];
+    }
+    for (i = 0; i < KC_N_SOFT; i++) {
+        lo[KC_N_V + i] = 0.0;
+        hi[KC_N_V + i] = INFINITY;
+        s->g[KC_N_V + i] = kc_slack_gradient[i];
+    }
+    w->Jt = s->soft_Jt;
+    w->R = s->soft_R;
+    w->x = s->soft_x;
+    w->active = s->soft_active;
+    w->side = s->soft_side;
+    w->k = s->soft_k;
+    w->changes = s->soft_changes;
+    status = kc_qp_solve(&kc_soft, w, s->g, lo, hi, KC_MAX_ITERATIONS, s->saved);
+    s->soft_k = w->k;
+    s->soft_changes = w->changes;
+    return status;
+}
+#endif
+
+/* One sample; see the header. */
+static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
+                      double *u_out, NAME_info *info) {
+    NAME_info local;
+    kc_qp_work w;
+    int i, solved, has_features;
+    if (info == 0) info = &local;
+    info->reason = NAME_REASON_NONE;
+    info->iterations = 0;
+    info->kkt_residual = NAN;
+    info->slack = 0.0;
+    has_features = kc_read(s, measurement);
+    if (!has_features) {
+        info->reason = NAME_REASON_MEASUREMENT;
+    } else if (!kc_all_finite(n_rows * KC_N_Y, reference)) {
+        info->reason = NAME_REASON_REFERENCE;
+    } else if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
+        info->reason = NAME_REASON_STATE;
+        if (KC_OBSERVER) s->started = 0;
+    }
+    if (info->reason != NAME_REASON_NONE)
+        return info->status = kc_fall_back(s, has_features, kc_reference(reference, n_rows, 0), u_out);
+    w.lam = s->lam;
+    w.d = s->d;
+    w.r = s->r;
+    w.work = s->work;
+    w.value = s->value;
+    solved = kc_solve_hard(s, &w);
+    info->iterations = w.iterations;
+    info->status = NAME_OPTIMAL;
+#if KC_N_SOFT > 0
+    if (solved != KC_QP_SOLVED) {
+        solved = kc_solve_soft(s, &w);
+        info->iterations += w.iterations;
+        info->status = NAME_SOFTENED;
+        if (solved == KC_QP_SOLVED)
+            for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w.x[KC_N_V + i] * kc_slack_size[i]);
+    }
+#endif
+    info->kkt_residual = w.kkt;
+    if (solved != KC_QP_SOLVED) {
+        info->slack = 0.0;
+        info->reason = solved == KC_QP_INFEASIBLE        ? NAME_REASON_INFEASIBLE
+                       : solved == KC_QP_ITERATION_LIMIT ? NAME_REASON_ITERATION_LIMIT
+                                                         : NAME_REASON_INACCURATE;
+        return info->status = kc_fall_back(s, 1, reference, u_out);
+    }
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) {
+        int j = i % KC_N_U, v = kc_block[i / KC_N_U] * KC_N_U + j;
+        s->plan[i] = kc_clip(w.x[v] * kc_scale[v] + kc_u_op[j], kc_u_min[j], kc_u_max[j]);
+    }
+    for (i = 0; i < KC_N_U; i++) s->plan[i] = kc_admissible(s, i, s->plan[i]);
+    for (i = 0; i < KC_N_U; i++) u_out[i] = s->u_last[i] = s->plan[i];
+    s->has_input = 1;
+    s->age = 1;
+    return info->status;
+}
+
+void NAME_reset(NAME_state *s) {
+    s->has_input = 0;
+    s->started = 0;
+    s->age = 0;
+    s->hard_k = -1;
+    s->hard_changes = 0;
+    s->soft_k = -1;
+    s->soft_changes = 0;
+}
+
+int NAME_control(NAME_state *s, const double *measurement, const double *reference, double *u_out, NAME_info *info) {
+    return kc_control(s, measurement, reference == 0 ? kc_y_op : reference, 1, 0, u_out, info);
+}
+
+int NAME_control_preview(NAME_state *s, const double *measurement, const double *references, int n_rows,
+                         double *u_out, NAME_info *info) {
+    if (references == 0 || n_rows < 1) return NAME_control(s, measurement, 0, u_out, info);
+    if (n_rows > KC_HORIZON + 1) n_rows = KC_HORIZON + 1;
+    return kc_control(s, measurement, references, n_rows, 1, u_out, info);
+}
+
+void NAME_applied(NAME_state *s, const double *u) {
+    int i;
+    if (!kc_all_finite(KC_N_U, u)) return;
+    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u[i];
+    s->has_input = 1;
+}
+
+const double *NAME_plan(const NAME_state *s) { return s->age > 0 ? s->plan : 0; }
+
+#if KC_DIAGNOSTICS
+void NAME_lifted_state(const NAME_state *s, double *z) {
+#if KC_OBSERVER
+    int i;
+    for (i = 0; i < KC_N_Z; i++) z[i] = s->p[i];
+#else
+    kc_deviate(KC_N_Z, KC_N_P, kc_basis, s->p, z);
+#endif
+}
+
+void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
+    int i, j, k;
+#if KC_OBSERVER
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++) outputs[i] = kc_dot(KC_N_P, kc_predict_p + i * KC_N_P, s->p);
+#else
+    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_P, kc_predict_p, s->p, outputs);
+#endif
+    for (k = 0; k <= KC_HORIZON; k++)
+        for (i = 0; i < KC_N_Y; i++) {
+            double y = outputs[k * KC_N_Y + i] + kc_predict_constant[k * KC_N_Y + i];
+            for (j = 0; j < k * KC_N_U; j++) /* input j / n_u acts k - j / n_u samples later */
+                y += kc_markov[((k - 1 - j / KC_N_U) * KC_N_Y + i) * KC_N_U + j % KC_N_U] *
+                     (inputs[j] - kc_u_op[j % KC_N_U]);
+            outputs[k * KC_N_Y + i] = y;
+        }
+}
+#endif
