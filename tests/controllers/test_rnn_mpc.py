@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import koopctrl_envs  # noqa: F401
-from koopctrl import RNNMPC, KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
-from koopctrl.controllers import NMPC
+from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
+from koopctrl.controllers import NMPC, RNNMPC
 from koopctrl.controllers.qp_step import StepSolution
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import NotFittedError, OptionError, ShapeError
