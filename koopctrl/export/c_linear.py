@@ -1,4 +1,4 @@
-"""What the C code of a `LinearMPC` consists of: its data, the memory it needs, and its lines in the header."""
+"""What the C code of a `LinearMPC` consists of: data, memory, and lines in the header."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.export.c_writer import DataSection, StateLayout
 
@@ -20,8 +19,8 @@ DIAGNOSTICS = """
 /* Lifted state of the last sample that had one, GUARD_N_LIFTED numbers. */
 void NAME_lifted_state(const NAME_state *state, double *z);
 
-/* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the first one
- * the present. */
+/* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the
+ * first one the present. */
 void NAME_predict(const NAME_state *state, const double *inputs, double *outputs);
 """
 
@@ -85,7 +84,7 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         _add_observer(mpc, data, state, lifts)
     state.doubles(x=lifted.n_x if keeps_window or (observer is not None and lifts) else 0)
     if keeps_window:
-        # The next output from features p and input: C (A z + B du + c + sum du_i N_i z) + y_op, z = basis p + offset.
+        # The next output from features and input: C (A z + B du + c + sum du_i N_i z) + y_op.
         n = window.n_y
         data.array("step_p", lifted.C[:n] @ lifted.A @ source.basis)
         data.array("step_u", lifted.C[:n] @ lifted.B)
@@ -100,8 +99,8 @@ def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: 
     kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
     if type(observer).__name__ != "KalmanFilter" or np.shape(kalman.M) != (lifted.n_z, lifted.n_y):
         raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant gain, the "
-            "only one that has C code. Build the controller with it, or without an observer"
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant "
+            "gain, the only one that has C code. Build the controller with it, or without an observer"
         )
     for name, values in {"A": lifted.A, "B": lifted.B, "C": lifted.C, "c": lifted.c, "M": kalman.M}.items():
         data.array(name, values)

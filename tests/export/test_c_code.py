@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from c_tools import FLAGS, gcc, run
 
-from koopctrl import KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, LQR, Trajectories
+from koopctrl import LQR, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.export.c_code import mpc_to_c
 from koopctrl.export.c_sil import CompiledMPC
@@ -24,8 +24,8 @@ OPTIONS = {
     "soft outputs": {"y_min": -0.6, "y_max": [0.5, 0.6, 0.7]},
     "hard outputs": {"y_max": 1.2, "soft": False},
     "everything": {
-        "y_max": 0.7, "constraints": ([[1.0, -1.0, 0.5]], -0.5, 0.6), "du_min": -0.3, "du_max": 0.3, "R_rate": [1.0, 0.1],
-        "blocks": [1, 1, 2, 4, 4],
+        "y_max": 0.7, "constraints": ([[1.0, -1.0, 0.5]], -0.5, 0.6), "du_min": -0.3, "du_max": 0.3,
+        "R_rate": [1.0, 0.1], "blocks": [1, 1, 2, 4, 4],
     },
     "control horizon": {"blocks": 4},
     "no terminal cost": {"terminal": "none", "y_min": -0.6},
@@ -60,9 +60,9 @@ def linear_mpc(**options):
 def compare(mpc, folder, plant, measure, *, n_steps=300, seed=0, n_missing=0.05, spread=0.6, follow=False):
     """Run both controllers in the loop with one plant and return the largest difference of their inputs.
 
-    Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the same.
-    `follow` tells the C that the plant took Python's input: with an observer the loop from its own input through its
-    own estimate need not be stable where no plant closes it.
+    Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the
+    same. `follow` tells the C that the plant took Python's input: with an observer the loop from its own
+    input through its own estimate need not be stable where no plant closes it.
     """
     compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
     rng, worst, statuses = np.random.default_rng(seed), 0.0, set()

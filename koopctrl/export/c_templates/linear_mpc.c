@@ -6,6 +6,7 @@
  *
  * What leaves here is finite and obeys the bounds on inputs (clipped last) and on moves, whatever comes in. */
 
+#define KC_NO_SLACK 1e-9
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
 #if (KC_DIAGNOSTICS && !KC_OBSERVER) || KC_OBSERVER_LIFTS
@@ -315,6 +316,8 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
         info->status = NAME_SOFTENED;
         if (solved == KC_QP_SOLVED)
             for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w.x[KC_N_V + i] * kc_slack_size[i]);
+        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
+        if (!(info->slack > KC_NO_SLACK)) info->status = NAME_OPTIMAL;
     }
 #endif
     info->kkt_residual = w.kkt;
