@@ -1,11 +1,12 @@
 """Lorenz-63: valid prediction time of an autonomous model, in Lyapunov times.
 
-Data: sigma 10, rho 28, beta 8/3, dt 0.02 s, 10,000 samples on the attractor. A prediction is valid until its
-error exceeds 0.4 of the attractor's spread (root of the summed variances). Time is in units of 1/0.9056, the
-inverse of the largest Lyapunov exponent. 20 starts per seed, on the attractor, not in the training record.
+Data: sigma 10, rho 28, beta 8/3, dt 0.02 s, 10,000 samples on the attractor. A prediction is valid until
+its error exceeds 0.4 of the attractor's spread (root of the summed variances). Time is in units of
+1/0.9056, the inverse of the largest Lyapunov exponent. 20 starts per seed, on the attractor and not in the
+training record.
 
-The figure is bounded by rounding: truth and model are both run in float64, and 1e-16 grows to order one within
-about 40 Lyapunov times, so truth itself is integrated by RK4 with ten sub-steps on both sides.
+The figure is bounded by rounding: truth and model are both run in float64, and 1e-16 grows to order one
+within about 40 Lyapunov times, so truth itself is integrated by RK4 with ten sub-steps on both sides.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def simulate(x0: np.ndarray, n_steps: int) -> np.ndarray:
 def data(seed: int) -> tuple[Trajectories, Trajectories]:
     """Training record and test episodes, after a transient."""
     rng = np.random.default_rng(seed)
-    starts = rng.normal(scale=8.0, size=(1 + N_STARTS, 3)) + [0.0, 0.0, 25.0]
+    starts = rng.normal(scale=8.0, size=(1 + N_STARTS, 3)) + np.array([0.0, 0.0, 25.0])
     on_attractor = simulate(starts, 500)[:, -1]
     train, test = simulate(on_attractor[:1], N_SAMPLES - 1), simulate(on_attractor[1:], N_TEST)
     return Trajectories.from_arrays(train, dt=DT), Trajectories.from_arrays(test, dt=DT)

@@ -1,7 +1,7 @@
 """Hair dryer and robot arm: free run on the unseen half beside least-squares ARX.
 
-Both records ship with the package. The first half trains, the second tests; its first 20 samples initialise,
-are not scored, and after them the model sees the input alone.
+Both records ship with the package. The first half trains, the second tests; its first 20 samples
+initialise, are not scored, and after them the model sees the input alone.
 
 Everything is chosen on the training half alone, by free run in five-fold cross-validation over its five
 consecutive blocks (each an episode: no pair crosses a block's edge):
@@ -9,8 +9,8 @@ consecutive blocks (each an episode: no pair crosses a block's edge):
 1. lags and feedthrough, as those of the best linear model, `KoopmanRNN(n_features=0)`;
 2. with these, width, scale and ridge of the network.
 
-The peer is ARX by `numpy.linalg.lstsq` with a constant, of the lags of step 1, and of the lags that are best
-on the *test* half, which nobody could know: the optimistic figure.
+The peer is ARX by `numpy.linalg.lstsq` with a constant, of the lags of step 1, and of the lags that are
+best on the *test* half, which nobody could know: the optimistic figure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Silverbox: free run of an electronic Duffing oscillator beside the published figures.
 
 The record has 131,072 samples of input voltage `V1` and output voltage `V2` at 610.35 Hz. Positions are
-0-based with an open end, as in Python: multisine `[40650, 127400)`, its first 75 % for training and the rest
-for testing; arrow `[100, 40575)`, which goes beyond the training data's amplitude; arrow without
+0-based with an open end, as in Python: multisine `[40650, 127400)`, its first 75 % for training and the
+rest for testing; arrow `[100, 40575)`, which goes beyond the training data's amplitude; arrow without
 extrapolation `[100, 32100)`, which does not. The first 50 samples of each test part initialise and are not
 scored; after them the model sees the input alone.
 

@@ -1,21 +1,21 @@
 """Forced Van der Pol: accuracy of fit and free run, and time, beside pykoop and pysindy on the same episodes.
 
-Plant: mu 1, dt 0.1 s, starts uniform in [-3, 3]^2, inputs uniform in [-3, 3] and held. Training 50 episodes x
-150 steps, test 20 x 100 steps, all free run from the start. Errors are the median over test episodes of each
-episode's RMSE, and the RMSE pooled over all points: a few test episodes start in corners where no training data
-lie, and these few make the pooled figure.
+Plant: mu 1, dt 0.1 s, starts uniform in [-3, 3]^2, inputs uniform in [-3, 3] and held. Training 50 episodes
+x 150 steps, test 20 x 100 steps, all free run from the start. Errors are the median over test episodes of
+each episode's RMSE, and the RMSE pooled over all points: a few test episodes start in corners where no
+training data lie, and these few make the pooled figure.
 
 Peers, with the settings of their documentation:
 
-- pykoop: 100 thin-plate radial basis functions at Latin hypercube centres and EDMD (its pendulum example); as
-  many as our features; and the bilinear pipeline, the same functions of the state and
+- pykoop: 100 thin-plate radial basis functions at Latin hypercube centres and EDMD (its pendulum example);
+  as many as our features; and the bilinear pipeline, the same functions of the state and
   `BilinearInputLiftingFn`. Predictions re-lift the state, its default.
-- pysindy: `DiscreteSINDy` with a polynomial library of degree 3 and STLSQ with its default threshold 0.1; and,
-  better on this plant, degree 5 and threshold 1e-5.
+- pysindy: `DiscreteSINDy` with a polynomial library of degree 3 and STLSQ with its default threshold 0.1;
+  and, better on this plant, degree 5 and threshold 1e-5.
 
 Times: fit of 10,000 pairs beside the bare SVD of the same column-scaled regressors, and the free run of 10
-episodes x 200 steps beside pykoop's `predict_trajectory`, in turns, each beside ours of the same kind (radial
-basis functions of state and input: `network`).
+episodes x 200 steps beside pykoop's `predict_trajectory`, in turns, each beside ours of the same kind
+(radial basis functions of state and input: `network`).
 """
 
 from __future__ import annotations

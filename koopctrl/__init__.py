@@ -18,7 +18,6 @@ _HOME = {
     "LQR": "koopctrl.controllers",
     "KalmanFilter": "koopctrl.controllers",
     "LinearMPC": "koopctrl.controllers",
-    "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }

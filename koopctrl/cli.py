@@ -181,5 +181,5 @@ def main() -> None:
         try:
             app()
         except (KoopctrlError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+            Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False)
             sys.exit(1)

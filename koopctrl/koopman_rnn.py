@@ -164,6 +164,18 @@ class KoopmanRNN(BaseEstimator):
         """Add episodes and solve again; the first call fixes scaling and hidden layer.
 
         Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+
+        Parameters
+        ----------
+        X : Trajectories, or an iterable of Trajectory
+            Episodes with the signals of the first call.
+        y : None
+            Not used; there for scikit-learn.
+
+        Returns
+        -------
+        KoopmanRNN
+            Itself.
         """
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
@@ -192,7 +204,12 @@ class KoopmanRNN(BaseEstimator):
         if data.n_u == 0 and self.input_lags > 1:
             raise OptionError(f"input_lags is {self.input_lags} but the data have no inputs; expected 1")
         window = LagWindow(self.output_lags, self.input_lags, bool(self.feedthrough), data.n_y, data.n_u)
-        rng = np.random.default_rng(self.random_state)
+        try:
+            rng = np.random.default_rng(self.random_state)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"random_state is {self.random_state!r}; expected a non-negative integer, a Generator or None"
+            ) from error
         return Identification(data, window, Coupling(self.input_coupling, data.n_u), settings, rng)
 
     def _finish(self, work: Identification, data: Trajectories) -> None:
@@ -300,24 +317,44 @@ class KoopmanRNN(BaseEstimator):
     def score(
         self, X: Trajectories | Iterable[Trajectory], y: None = None, n_init: int | None = None
     ) -> float:
-        """Mean over outputs of the free run's coefficient of determination R2, all episodes pooled."""
+        """Mean over outputs of the free run's coefficient of determination R2, all episodes pooled.
+
+        Parameters
+        ----------
+        X : Trajectories
+            Episodes with the signals the model was fitted to.
+        y : None
+            Not used; there for scikit-learn.
+        n_init : int, optional
+            Measured samples that initialise, and do not count; as in `predict`.
+
+        Returns
+        -------
+        float
+            1 for a perfect free run, 0 for one no better than the mean.
+        """
         data = Trajectories.coerce(X)
         start = self._network.window.n_samples if n_init is None else n_init
         predicted = self.predict(data, n_init)
-        truth = np.concatenate([e.outputs[start:] for e in data])
+        scale = self._network.scaling.y_scale  # so that squares of extreme units neither over- nor underflow
+        truth = np.concatenate([e.outputs[start:] for e in data]) / scale
         if not len(truth):
             raise DataError(
                 f"X has no sample after the first {start}, which initialise; expected longer episodes"
             )
-        error = truth - np.concatenate([p[start:] for p in predicted])
+        error = truth - np.concatenate([p[start:] for p in predicted]) / scale
         spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-        spread = np.where(spread > 0, spread, len(truth) * self._network.scaling.y_scale**2)
+        spread = np.where(spread > 0, spread, len(truth))
         return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
 
     def _initial_state(self, x0: ArrayLike | Trajectory) -> FloatArray:
         window = self._network.window
         if isinstance(x0, Trajectory):
             self._check_signals(Trajectories([x0]))
+            if len(x0) < window.n_samples:
+                raise DataError(
+                    f"x0 has {len(x0)} samples; expected at least {window.n_samples} to fill the lag window"
+                )
             return window.initial(x0.outputs, x0.inputs, len(x0))
         array = as_float_array(x0, "x0")
         if array.ndim == 2 and window.n_x == window.output_lags * window.n_y:
@@ -384,7 +421,7 @@ class KoopmanRNN(BaseEstimator):
     def report(
         self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
     ) -> Report:
-        """Dimensions, conditioning and errors by horizon of both faces; see `koopctrl.report.make_report`."""
+        """Sizes, conditioning, errors by horizon of both faces on `X`; see `koopctrl.report.make_report`."""
         from koopctrl.report import make_report
 
         return make_report(self, Trajectories.coerce(X), horizons)
@@ -392,7 +429,7 @@ class KoopmanRNN(BaseEstimator):
     def to_statespace(
         self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, *, rank_tol: float = 1e-6
     ) -> control.StateSpace:
-        """`control.StateSpace` in lifted coordinates, deviations from the operating point."""
+        """`control.StateSpace` in lifted coordinates; for `x_op`, `u_op` and `rank_tol` see `lift_at`."""
         return self.lift_at(x_op, u_op, rank_tol=rank_tol).to_statespace()
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
@@ -408,7 +445,7 @@ class KoopmanRNN(BaseEstimator):
         return network_to_casadi(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to an `.npz` file: arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
         from koopctrl.storage import save
 
         save(self, path)

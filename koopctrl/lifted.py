@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_matrix, as_signal, as_vector, check_dt, check_names
+from koopctrl._validation import (
+    FloatArray,
+    as_float_array,
+    as_matrix,
+    as_signal,
+    as_vector,
+    check_dt,
+    check_names,
+)
 from koopctrl.errors import SolverError
 from koopctrl.features import Layer
 from koopctrl.features.lags import LagWindow
@@ -137,21 +145,31 @@ class LiftedModel:
     ) -> LiftedModel:
         """Wrap a linear plant whose state is measured: `z = x`, operating point 0.
 
-        Controllers then take any discrete-time `(A, B, C, D)`. `C` defaults to the identity.
+        Controllers then take any discrete-time `(A, B, C, D)`.
+
+        Parameters
+        ----------
+        A, B, C, D : array_like
+            System matrices; `C` defaults to the identity, `D` to zero.
+        dt : float
+            Sample time in seconds.
+        output_names, input_names : sequence of str, optional
+            `y0, y1, ..` and `u0, u1, ..` by default.
         """
         a = as_matrix(A, "A")
         n_x = len(a)
         a = as_matrix(a, "A", (n_x, n_x))
         b = as_matrix(B, "B")
-        b = as_matrix(b, "B", (n_x, b.shape[1]))
-        c = np.eye(n_x) if C is None else as_matrix(C, "C", (np.shape(C)[0], n_x))
-        d = np.zeros((len(c), b.shape[1])) if D is None else as_matrix(D, "D", (len(c), b.shape[1]))
         n_u = b.shape[1]
+        b = as_matrix(b, "B", (n_x, n_u))
+        c = np.eye(n_x) if C is None else as_matrix(C, "C")
+        c = as_matrix(c, "C", (len(c), n_x))
+        d = np.zeros((len(c), n_u)) if D is None else as_matrix(D, "D", (len(c), n_u))
         return cls(
-            a,
-            b,
-            c,
-            d,
+            a.copy(),
+            b.copy(),
+            c.copy(),
+            d.copy(),
             np.zeros(n_x),
             None,
             check_dt(dt),
@@ -190,25 +208,30 @@ class LiftedModel:
         return self.observables.x_op
 
     @property
+    def reads_next_state(self) -> bool:
+        """Whether `y_k` has bilinear terms too, which `C` and `D` do not hold: with feedthrough and `N`."""
+        return self.N is not None and self.window.shift > 0
+
+    @property
     def spectral_radius(self) -> float:
         """Largest modulus of an eigenvalue of `A`; above 1 the linear face is unstable."""
         return float(np.abs(linalg.eigvals(self.A)).max(initial=0.0))
 
     def lift(self, x: ArrayLike) -> FloatArray:
-        """Lift `(n_x,)` or `(time, n_x)` states; `lift(x_op)` is 0."""
-        array = np.asarray(x, dtype=np.float64)
+        """Lift states `x`, `(n_x,)` or `(time, n_x)`; `lift(x_op)` is 0."""
+        array = as_float_array(x, "x")
         if array.ndim == 2:
             return self.observables(as_signal(array, "x", self.n_x))
         return self.observables(as_vector(array, "x", self.n_x))
 
     def unlift(self, z: ArrayLike) -> FloatArray:
-        """State of `(n_z,)` or `(time, n_z)` coordinates: `unlift(lift(x))` is `x`."""
-        array = np.asarray(z, dtype=np.float64)
+        """State of coordinates `z`, `(n_z,)` or `(time, n_z)`: `unlift(lift(x))` is `x`."""
+        array = as_float_array(z, "z")
         array = as_signal(array, "z", self.n_z) if array.ndim == 2 else as_vector(array, "z", self.n_z)
         return self.x_op + array[..., : self.n_x] * self.observables.x_scale
 
     def step(self, z: FloatArray, u: FloatArray) -> FloatArray:
-        """`z_{k+1}` for `(..., n_z)` coordinates and `(..., n_u)` inputs."""
+        """`z_{k+1}` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
         du = u - self.u_op
         z_next = z @ self.A.T + du @ self.B.T + self.c
         if self.N is not None:
@@ -216,11 +239,14 @@ class LiftedModel:
         return z_next
 
     def output(self, z: FloatArray, u: FloatArray) -> FloatArray:
-        """`y_k` for `(..., n_z)` coordinates and `(..., n_u)` inputs."""
+        """`y_k` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
+        if self.reads_next_state:
+            x_next = self.x_op + self.step(z, u)[..., : self.n_x] * self.observables.x_scale
+            return x_next[..., : self.n_y]
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
-        """Roll out linearly from `x0`, lifted once: `(n_steps + 1, n_y)` outputs for `(n_steps, n_u)` inputs.
+        """Roll out linearly from `x0`, lifted once, under inputs `u`: `(n_steps, n_u)`; `n_steps + 1` outputs.
 
         The last output is taken with the last input held (it matters only where `D` is not zero).
         """

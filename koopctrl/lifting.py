@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
-from koopctrl._validation import FloatArray, as_vector, check_number
+from koopctrl._validation import FloatArray, as_float_array, as_vector, check_number
 from koopctrl.errors import NumericalWarning, OptionError
 from koopctrl.features import Layer
 from koopctrl.lifted import LiftedModel, Observables
@@ -146,7 +146,7 @@ def _default_point(model: KoopmanRNN, u0: FloatArray) -> FloatArray:
 def _operating_state(net: RecurrentNetwork, x_op: ArrayLike, u0: FloatArray) -> FloatArray:
     """Fill a scalar or one sample of the outputs up to a whole window."""
     w = net.window
-    array = np.asarray(x_op, dtype=np.float64)
+    array = as_float_array(x_op, "x_op")
     if array.shape == (w.n_x,):
         return as_vector(array, "x_op", w.n_x)
     if array.ndim == 0 or array.shape == (w.n_y,):
@@ -157,7 +157,7 @@ def _operating_state(net: RecurrentNetwork, x_op: ArrayLike, u0: FloatArray) -> 
 
 
 def _fill(value: ArrayLike, name: str, size: int) -> FloatArray:
-    array = np.asarray(value, dtype=np.float64)
+    array = as_float_array(value, name)
     return as_vector(np.full(size, float(array)) if array.ndim == 0 else array, name, size)
 
 
@@ -192,9 +192,9 @@ def _reduce(
     t = vt[:rank].T * (np.sqrt(n) / sigma[:rank])
     reduce = t / scale[:, None]
     project = (projection @ t) / x_scale[:, None]
-    if rank < len(sigma) and n <= len(sigma):
+    if n <= layer.n_features:
         warnings.warn(
-            f"{n} snapshots for {len(sigma)} features: the lifted coordinates fit these data only",
+            f"{n} snapshots for {layer.n_features} features: the lifted coordinates fit these data only",
             NumericalWarning,
             stacklevel=4,
         )

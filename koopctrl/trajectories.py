@@ -253,7 +253,22 @@ class Trajectories(Sequence[Trajectory]):
         episode: str | None = None,
         delimiter: str = ",",
     ) -> Trajectories:
-        """Build from a CSV file with one header line; arguments as in `from_dataframe`."""
+        """Build from a CSV file in UTF-8 with one header line.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+        outputs, inputs, dt, time, episode
+            As in `from_dataframe`.
+        delimiter : str
+            What stands between two cells.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, has no rows, or a used cell is not a number.
+        """
         from koopctrl.tables import episodes_from_columns, read_csv
 
         columns = read_csv(path, delimiter, text_columns={episode} if episode else set())
@@ -265,14 +280,14 @@ class Trajectories(Sequence[Trajectory]):
     def from_timeresponse(
         cls, response: control.TimeResponseData, *, signals: str = "outputs"
     ) -> Trajectories:
-        """Build from python-control's `TimeResponseData`; `signals` is "outputs" or "states"."""
+        """Build from `response`, python-control's `TimeResponseData`; `signals` is "outputs" or "states"."""
         from koopctrl.export.pycontrol import trajectories_from_timeresponse
 
         return trajectories_from_timeresponse(response, signals=signals)
 
     @classmethod
     def coerce(cls, data: Any, name: str = "X") -> Trajectories:
-        """Return `data` if it is a Trajectories, or wrap a Trajectory or an iterable of them."""
+        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`."""
         if isinstance(data, cls):
             return data
         if isinstance(data, Trajectory):

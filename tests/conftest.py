@@ -6,8 +6,11 @@
 import os
 
 os.environ["MPLBACKEND"] = "Agg"
+# One BLAS thread a worker: more of them fight for the cores that pytest-xdist already fills.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 _common = {
     "deadline": None,

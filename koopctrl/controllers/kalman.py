@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_vector, as_weight
+from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice
+from koopctrl.controllers.disturbance import KINDS, augment_by_kind
 from koopctrl.controllers.measurement import as_measurement, check_controllable
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.lifted import LiftedModel
@@ -29,6 +31,13 @@ class KalmanFilter:
     Rn : scalar, (n_y,) or (n_y, n_y) array_like
         Covariance of the measurement noise; positive definite.
 
+    disturbance : {"none", "output", "input"}
+        Constant disturbances estimated beside the state, one on each output or on each input. A controller
+        with such an observer leaves no steady-state error under constant loads and model errors, as long as
+        there are as many disturbances as measured outputs. The arrays below then have `n_d` more rows.
+    Qd : scalar, (n_d,) or (n_d, n_d) array_like
+        Covariance of the disturbances' drift.
+
     Attributes
     ----------
     P : (n_z, n_z) array
@@ -41,7 +50,7 @@ class KalmanFilter:
         Of the Riccati equation, relative to `P`.
     spectral_radius : float
         Of the error dynamics `A - L C`.
-    estimate : (n_z,) array or None
+    estimate : (n_z + n_d,) array or None
         Newest estimate; None before the first measurement.
 
     Raises
@@ -55,44 +64,61 @@ class KalmanFilter:
     Anderson & Moore, *Optimal Filtering*, 1979.
     """
 
-    def __init__(self, lifted: LiftedModel, Qn: ArrayLike, Rn: ArrayLike) -> None:
+    def __init__(
+        self,
+        lifted: LiftedModel,
+        Qn: ArrayLike,
+        Rn: ArrayLike,
+        *,
+        disturbance: str = "none",
+        Qd: ArrayLike = 1.0,
+    ) -> None:
         check_controllable(lifted)
         self.lifted, self.dt = lifted, lifted.dt
         self.Qn = as_weight(Qn, "Qn", lifted.n_z)
         self.Rn = as_weight(Rn, "Rn", lifted.n_y, definite=True)
-        found = solve_riccati(lifted.A.T, lifted.C.T, self.Qn, self.Rn, "the lifted pair (A', C')")
+        model = self.model = augment_by_kind(lifted, check_choice(disturbance, "disturbance", KINDS))
+        self.Qd = as_weight(Qd, "Qd", model.n_d, definite=True) if model.n_d else np.empty((0, 0))
+        noise = np.asarray(linalg.block_diag(self.Qn, self.Qd))[: len(model.A), : len(model.A)]
+        what = "the lifted pair (A', C')" + (f" with {disturbance} disturbances" if model.n_d else "")
+        found = solve_riccati(model.A.T, model.C.T, noise, self.Rn, what)
         self.P, self.L = found.P, found.K.T
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
-        innovation = lifted.C @ self.P @ lifted.C.T + self.Rn
-        self.M = np.linalg.solve(innovation, lifted.C @ self.P).T
+        innovation = model.C @ self.P @ model.C.T + self.Rn
+        self.M = np.linalg.solve(innovation, model.C @ self.P).T
         self.reset()
 
     def reset(self, z0: ArrayLike | None = None) -> None:
-        """Forget the estimate, or start from `z0` `(n_z,)`."""
-        self.estimate: FloatArray | None = None if z0 is None else as_vector(z0, "z0", self.lifted.n_z).copy()
+        """Forget the estimate, or start from `z0` `(n_z,)` without disturbance."""
+        self.estimate: FloatArray | None = None
+        if z0 is not None:
+            self.estimate = self._pad(as_vector(z0, "z0", self.lifted.n_z))
 
     def update(self, y: ArrayLike) -> FloatArray:
-        """Correct by a measurement `(n_y,)`; one with NaN changes nothing.
+        """Correct by a measurement `y`, shape `(n_y,)`; one with NaN changes nothing.
 
         The first one may start the filter.
         """
         measured = as_measurement(y, self.lifted.n_y, "y")
         if self.estimate is None:
-            self.estimate = self._start(measured)
+            self.estimate = self._pad(self._start(measured))
         if not np.isnan(measured).any():
-            predicted = self.lifted.C @ self.estimate + self.lifted.y_op
+            predicted = self.model.C @ self.estimate + self.lifted.y_op
             self.estimate = self.estimate + self.M @ (measured - predicted)
         return self.estimate.copy()
 
     def predict(self, u: ArrayLike) -> FloatArray:
-        """Advance by one sample under the input `(n_u,)`."""
-        z = np.zeros(self.lifted.n_z) if self.estimate is None else self.estimate
-        model = self.lifted
-        self.estimate = model.A @ z + model.B @ (as_vector(u, "u", model.n_u) - model.u_op) + model.c
+        """Advance by one sample under the input `u`, shape `(n_u,)`."""
+        model, lifted = self.model, self.lifted
+        z = np.zeros(len(model.A)) if self.estimate is None else self.estimate
+        self.estimate = model.A @ z + model.B @ (as_vector(u, "u", lifted.n_u) - lifted.u_op) + model.c
         return self.estimate.copy()
 
+    def _pad(self, z: FloatArray) -> FloatArray:
+        return np.concatenate([z, np.zeros(self.model.n_d)])
+
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
-        """Predict with the input held since the last call (None on the first), then update."""
+        """Predict with `u_last`, held since the last call (None on the first); update by `measurement`."""
         if u_last is not None:
             self.predict(u_last)
         return self.update(measurement)

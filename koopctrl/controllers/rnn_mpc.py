@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, check_fitted, check_integer
+from koopctrl._validation import FloatArray, as_vector, as_weight, check_fitted, check_integer, check_number
 from koopctrl.controllers.condensing import input_hessian, input_rows, scale_rows, static_bounds
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.measurement import WindowMemory, as_measurement
@@ -94,7 +94,7 @@ class RNNMPC:
         blocks: int | Sequence[int] | None = None,
         terminal: str = "riccati",
         n_iterations: int = 1,
-        offset_free: bool = False,
+        offset_free: bool | float = False,
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class RNNMPC:
         self.du_min, self.du_max = problem.du_min, problem.du_max
         self.y_min, self.y_max = y_min, y_max
         self.n_iterations = check_integer(n_iterations, "n_iterations", low=1)
-        self.offset_free = bool(offset_free)
+        self.offset_free = check_number(float(offset_free), "offset_free", low=0.0, high=1.0)
 
         self._rollout = Rollout(network)
         self._root = weight_factor(self.Q)
@@ -184,7 +184,8 @@ class RNNMPC:
         if x is None:
             return self._fall_back(start, "the measurement has NaN")
         if self.offset_free and before is not None and u_last is not None:
-            self._d = y - self._rollout.step(before, u_last, np.zeros_like(self._d))[: len(y)]
+            unexplained = y - self._rollout.step(before, u_last, np.zeros_like(self._d))[: len(y)]
+            self._d = self._d + self.offset_free * (unexplained - self._d)
         tracked, steady, end = self._references(r, is_preview)
         plan = self._memory.shifted_plan
         plan = np.tile(steady[0], (self.horizon, 1)) if plan is None else plan

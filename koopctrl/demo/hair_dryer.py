@@ -14,7 +14,7 @@ from koopctrl.plotting import plot_free_run, plot_step_and_bode
 from koopctrl.trajectories import Trajectories
 
 # Chosen by free run on the last 40 % of the training half (benchmarks/records.py).
-LAGS = {"output_lags": 6, "input_lags": 20}
+LAGS: dict[str, Any] = {"output_lags": 6, "input_lags": 20}
 N_INIT = 20
 
 

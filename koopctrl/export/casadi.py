@@ -60,4 +60,7 @@ def lifted_to_casadi(lifted: LiftedModel, name: str = "lifted") -> casadi.Functi
         + casadi.mtimes(casadi.DM(lifted.D), du)
         + casadi.DM(lifted.y_op)
     )
+    if lifted.reads_next_state:
+        x_next = casadi.DM(lifted.x_op) + z_next[: lifted.n_x] * casadi.DM(lifted.observables.x_scale)
+        y = x_next[: lifted.n_y]
     return casadi.Function(name, [z, u], [z_next, y], ["z", "u"], ["z_next", "y"])

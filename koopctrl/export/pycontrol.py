@@ -100,6 +100,8 @@ def trajectories_from_timeresponse(
         If the response has no such signals.
     """
     check_choice(signals, "signals", ("outputs", "states"))
+    if not isinstance(response, control.TimeResponseData):
+        raise DataError(f"response is a {type(response).__name__}; expected control.TimeResponseData")
     time = np.asarray(response.time, dtype=float)
     steps = np.diff(time)
     if not len(steps) or np.abs(steps - steps.mean()).max() > _DT_TOLERANCE * abs(steps.mean()):

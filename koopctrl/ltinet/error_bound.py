@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, broadcast_vector, check_number
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.block_form import EPS, norm2
+from koopctrl.ltinet.assembly import EPS, norm2
 from koopctrl.ltinet.decay import end_time, responses, upper_sum
 from koopctrl.ltinet.grouped import Grouped, group_blocks
 from koopctrl.ltinet.splitting import quasi_eigenvalues
@@ -107,12 +107,14 @@ def error_bound(
     values, n_y = net.eigenvalues, net.C.shape[0]
     end = end_time(values, horizon)
     limit = math.inf if horizon is None else horizon
+    # peak gains of what is left out are for |u| <= 1 in the 2-norm
+    left_out = net.defects.left_out * u_bound * math.sqrt(net.B.shape[1])
     if net.n_states == 0:
-        return ErrorBound(np.zeros(n_y), np.zeros(n_y), net.defects.left_out * u_bound, limit)
+        return ErrorBound(np.zeros(n_y), np.zeros(n_y), left_out, limit)
     chain = _chain(net, tols, horizon)
     if not math.isfinite(end):
         never = np.full(n_y, math.inf)
-        return ErrorBound(never, chain, net.defects.left_out * u_bound, limit)
+        return ErrorBound(never, chain, left_out, limit)
     size_w0 = 0.0
     if x0_bound > 0.0:
         size_w0 = max(_peak(block, end) for block in net.blocks) * norm2(net.T_inv) * x0_bound
@@ -120,7 +122,7 @@ def error_bound(
         transformation = u_bound * _sharp(net, net.defects.exact, values, end)
     else:
         transformation = _normwise(net, values, end, u_bound, size_w0)
-    return ErrorBound(transformation, chain, net.defects.left_out * u_bound, limit)
+    return ErrorBound(transformation, chain, left_out, limit)
 
 
 def _normwise(net: LTINetwork, values: np.ndarray, end: float, u_bound: float, size_w0: float) -> FloatArray:

@@ -39,7 +39,7 @@ class Defects:
     C : array (n_y,)
         Rows of `C_net - C T`.
     left_out : array (n_y,)
-        Bound on the peak gain of modes that are not in the network.
+        Bound on the peak gain, for inputs of 2-norm one, of modes that are not in the network.
     exact : tuple of arrays (F, G, H), or None
         `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
         error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.
@@ -338,19 +338,19 @@ class LTINetwork:
         )
 
     def to_statespace(self, coordinates: str = "block") -> Any:
-        """`control.StateSpace`, in neuron states ("block") or in the model's own ("original")."""
+        """`control.StateSpace`; `coordinates` are neuron states ("block") or the model's own ("original")."""
         from koopctrl.export.ltinet_pycontrol import network_to_statespace
 
         return network_to_statespace(self, coordinates)
 
     def to_casadi(self, name: str = "ltinet") -> Any:
-        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states."""
+        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states, called `name`."""
         from koopctrl.export.ltinet_casadi import network_to_casadi
 
         return network_to_casadi(self, name)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network; see `koopctrl.plotting_ltinet.plot_network`."""
+        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting_ltinet.plot_network`."""
         from koopctrl.plotting_ltinet import plot_network
 
         return plot_network(self, ax, **options)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh, splu
 
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
-from koopctrl.ltinet.block_form import EPS
+from koopctrl.ltinet.assembly import EPS
 from koopctrl.ltinet.convert import StateSpaceData
 
 
@@ -19,8 +19,8 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     """Fields of a network of the `n_modes` rightmost modes.
 
     Sparse matrices go through `eigsh` with a shift just right of the spectrum (one sparse factorisation;
-    memory `n n_modes` beside it). What is left out lies left of the last eigenvalue kept, so that its peak
-    gain is at most `|c_rest| |b_rest| / |lambda_last|`.
+    memory `n n_modes` beside it). What is left out has the peak gain `sum |c_i| |b_i| / |lambda_i|`, bounded
+    by `sqrt(c_rest (-A)^-1 c_rest') sqrt(trace b_rest' (-A)^-1 b_rest)`.
 
     Raises
     ------
@@ -50,12 +50,9 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     order = np.argsort(-values, kind="stable")
     values, T = values[order], np.ascontiguousarray(T[:, order])
     B, C = T.T @ data.B, data.C @ T
-    # projections are formed explicitly: C C^T - (C T)(C T)^T would cancel
-    rest_B = float(np.linalg.norm(data.B - T @ B, 2)) if n_modes < n else 0.0
-    rest_C = np.linalg.norm(data.C - C @ T.T, axis=1) if n_modes < n else np.zeros(len(C))
-    last = float(values[-1]) if n_modes else 0.0
-    gain = np.where(rest_C > 0.0, rest_C * rest_B / abs(last) if last < 0.0 else np.inf, 0.0)
-    left_out = np.where(rest_B > 0.0, gain, 0.0)
+    left_out = (
+        _left_out(A, data.B - T @ B, data.C - C @ T.T, float(values[-1])) if n_modes < n else np.zeros(len(C))
+    )
     defect = float(np.linalg.norm(T.T @ T - np.eye(n_modes)))
     residual = float(np.linalg.norm(A @ T - T * values))
     defects = Defects(
@@ -66,6 +63,22 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
         "cond": (1 + defect) / (1 - defect), "residual": residual / max(size * np.sqrt(n_modes), 1e-300),
         "method": "slow modes", "merges": (), "defects": defects,
     }  # fmt: skip
+
+
+def _left_out(A: Any, B: FloatArray, C: FloatArray, last: float) -> FloatArray:
+    """Peak gains, for inputs of 2-norm one, of what `B` and `C` have left beside the kept modes."""
+    if last >= 0.0:
+        return np.where(np.abs(C).max(axis=1) * np.abs(B).max(initial=0.0) > 0.0, np.inf, 0.0)
+    # shifted by the last eigenvalue kept, -A is positive definite on all of the space, and the sums over the
+    # modes left out grow by at most a factor of two
+    shifted = -A - last * (sparse.eye_array(A.shape[0]) if sparse.issparse(A) else np.eye(A.shape[0]))
+    both = np.hstack([B, C.T])
+    solved = (
+        splu(sparse.csc_array(shifted)).solve(both) if sparse.issparse(A) else np.linalg.solve(shifted, both)
+    )
+    energies = 2.0 * np.maximum((both * solved).sum(axis=0), 0.0)
+    n_u = B.shape[1]
+    return np.sqrt(energies[n_u:]) * np.sqrt(energies[:n_u].sum())
 
 
 def _rightmost(A: Any, count: int) -> tuple[FloatArray, FloatArray]:

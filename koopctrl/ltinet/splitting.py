@@ -36,7 +36,9 @@ class Merge:
     eigenvalue, joined : complex
         A member of the block, and the eigenvalue that was pulled in next to it.
     needed, bound : float
-        Largest entry of the transformation that would have separated them, and the largest allowed.
+        What keeping them apart would take, and the largest allowed.
+    what : str
+        What is bounded: "entries" of the transformation that separates them, or "cond(T)".
     note : str
         What else happened.
     """
@@ -46,6 +48,7 @@ class Merge:
     joined: complex
     needed: float
     bound: float
+    what: str = "entries"
     note: str = ""
 
     @property
@@ -54,8 +57,8 @@ class Merge:
         if not math.isfinite(self.needed):
             return self.note
         return (
-            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs entries of {self.needed:.2g}, "
-            f"above {self.bound:.2g}{self.note}"
+            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs {self.what} of "
+            f"{self.needed:.2g}, above {self.bound:.2g}{self.note}"
         )
 
 
@@ -214,5 +217,7 @@ def _pull_nearest(
             raise SolverError(f"LAPACK dtrexc refused argument {-info}; this is a defect of koopctrl")
         if info == 1:
             # too close to swap: everything up to it joins instead
-            return source + size, Merge(layer, eigenvalue, joined, needed, bound, "; could not be reordered")
+            return source + size, Merge(
+                layer, eigenvalue, joined, needed, bound, note="; could not be reordered"
+            )
     return high + _size(S, high), Merge(layer, eigenvalue, joined, needed, bound)

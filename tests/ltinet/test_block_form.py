@@ -116,14 +116,31 @@ def test_a_tighter_bound_gives_fewer_larger_layers() -> None:
     assert counts[0] < 40
 
 
-def test_as_many_blocks_as_slycot() -> None:
+@pytest.mark.parametrize(("seed", "cond_max"), [(0, 1e8), (1, 1e4), (2, 30.0), (3, 10.0)])
+def test_no_fewer_blocks_than_slycot(seed: int, cond_max: float) -> None:
     control = pytest.importorskip("control")
     pytest.importorskip("slycot")
-    for seed, cond_max in ((0, 1e8), (1, 1e4)):
-        A = random_mimo(80, 1, 1, seed)[0]
-        form = block_form(A, cond_max=cond_max)
-        _, _, theirs = control.bdschur(A, condmax=cond_max)
-        assert abs(len(form.blocks) - len(theirs)) <= 0.05 * len(theirs)
+    A = random_mimo(80, 1, 1, seed)[0]
+    form = block_form(A, cond_max=cond_max)
+    _, _, theirs = control.bdschur(A, condmax=cond_max)
+    assert len(form.blocks) >= 0.95 * len(theirs)
+    assert form.cond <= cond_max
+
+
+def test_merging_splits_where_all_or_nothing_would_keep_one_layer() -> None:
+    """Just beyond the Peclet number at which complete splitting breaks the bound."""
+    A = convection_diffusion_1d(60, 0.32)[0]
+    form = block_form(A)
+    assert form.method == "clustered"
+    assert len(form.blocks) >= 30
+    assert form.cond <= 1e8
+    assert form.residual <= 1e-13
+    assert "cond(T)" in form.merges[0].reason
+    assert {merge.layer for merge in form.merges} == {i for i, size in enumerate(form.sizes) if size > 1}
+    for merge in form.merges:
+        here = quasi_eigenvalues(form.blocks[merge.layer])
+        for value in (merge.eigenvalue, merge.joined):
+            assert np.abs(here - value).min() <= 1e-3 * abs(value)
 
 
 def test_schur_eigenvalues_and_sylvester_against_definitions() -> None:
@@ -156,6 +173,13 @@ def test_cancelling_product_against_extended_precision() -> None:
     left, right = np.hstack([X, -np.eye(30)]), np.vstack([np.linalg.inv(X), np.eye(30)])
     exact = left.astype(np.longdouble) @ right.astype(np.longdouble)
     assert np.abs(cancelling_product(left, right) - exact).max() <= 1e-3 * np.abs(exact).max()
+
+
+def test_a_progress_bar_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for A in (convection_diffusion_1d(30, 0.5)[0], random_mimo(30, 1, 1, 0)[0]):
+        silent, shown = (block_form(A, cond_max=12.0, progress=progress) for progress in (False, True))
+        assert silent.sizes == shown.sizes
+        np.testing.assert_array_equal(silent.T, shown.T)
 
 
 @pytest.mark.parametrize("A", [np.zeros((0, 0)), np.zeros((1, 1)), np.zeros((3, 3)), np.full((1, 1), -2.5)])
