@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from koopctrl.controllers.kalman import KalmanFilter
     from koopctrl.controllers.linear_mpc import LinearMPC
 
-TEMPLATES = ("qp.c", "linear_mpc.c")
+TEMPLATES = ("qp.c", "common.c", "linear_mpc.c")
 
 DIAGNOSTICS = """
-/* Lifted state of the last sample that had one, GUARD_N_LIFTED numbers. */
+/* Lifted state of the last sample that had one, @n_z@ numbers. */
 void NAME_lifted_state(const NAME_state *state, double *z);
 
 /* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the

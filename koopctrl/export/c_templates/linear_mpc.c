@@ -6,7 +6,6 @@
  *
  * What leaves here is finite and obeys the bounds on inputs (clipped last) and on moves, whatever comes in. */
 
-#define KC_NO_SLACK 1e-9
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
 #if KC_LIFTS
@@ -21,28 +20,6 @@ static void kc_deviate(int rows, int columns, const double *matrix, const double
 }
 #endif
 
-static int kc_all_finite(int n, const double *x) {
-    int i;
-    for (i = 0; i < n; i++)
-        if (!isfinite(x[i])) return 0;
-    return 1;
-}
-
-static double kc_clip(double value, double low, double high) { return fmin(fmax(value, low), high); }
-
-/* The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold. */
-static double kc_effective_last(const NAME_state *s, int i) {
-    double last = s->has_input ? s->u_last[i] : kc_u_op[i];
-    return kc_clip(last, kc_u_min[i] - kc_du_max[i], kc_u_max[i] - kc_du_min[i]);
-}
-
-/* Rounding of the sums may leave the bounds by an ulp: those on the input go last. */
-static double kc_admissible(const NAME_state *s, int i, double u) {
-    double last = kc_effective_last(s, i);
-    double low = fmax(kc_u_min[i], last + kc_du_min[i]), high = fmin(kc_u_max[i], last + kc_du_max[i]);
-    return kc_clip(kc_clip(u, low, high), kc_u_min[i], kc_u_max[i]);
-}
-
 #if !KC_OBSERVER || KC_OBSERVER_LIFTS
 /* p = [x - x_op; psi(x)] */
 static void kc_features(const double *x, double *p) {
@@ -54,17 +31,6 @@ static void kc_features(const double *x, double *p) {
         p[KC_N_X + i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
     }
 #endif
-}
-#endif
-
-#if KC_USES_WINDOW
-/* The window filled with one sample, the inputs at u_op: a plant at rest. */
-static void kc_fill_window(const double *y, double *x) {
-    int i, j;
-    for (i = 0; i < KC_OUTPUT_LAGS; i++)
-        for (j = 0; j < KC_N_MEASURED; j++) x[i * KC_N_MEASURED + j] = y[j];
-    for (i = 0; i < KC_INPUT_LAGS - 1; i++)
-        for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
 }
 #endif
 
@@ -174,11 +140,6 @@ static int kc_read(NAME_state *s, const double *y) {
     kc_explain(s, measured);
 #endif
     return measured;
-}
-
-/* Row k of a reference of n_rows rows, the last of which is held. */
-static const double *kc_reference(const double *reference, int n_rows, int k) {
-    return reference + (k < n_rows ? k : n_rows - 1) * KC_N_Y;
 }
 
 #if KC_MOVES_SET_POINT
@@ -449,15 +410,6 @@ int NAME_control_preview(NAME_state *s, const double *measurement, const double 
     if (n_rows > KC_HORIZON + 1) n_rows = KC_HORIZON + 1;
     return kc_control(s, measurement, references, n_rows, 1, u_out, info);
 }
-
-void NAME_applied(NAME_state *s, const double *u) {
-    int i;
-    if (!kc_all_finite(KC_N_U, u)) return;
-    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u[i];
-    s->has_input = 1;
-}
-
-const double *NAME_plan(const NAME_state *s) { return s->age > 0 ? s->plan : 0; }
 
 #if KC_DIAGNOSTICS
 void NAME_lifted_state(const NAME_state *s, double *z) {
