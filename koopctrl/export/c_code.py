@@ -1,9 +1,8 @@
 """Self-contained C99 of a predictive controller: lift, prediction, condensed QP and its solver, observer.
 
-The files need a C compiler and libm, nothing else: no allocation, no other library, no global state. The QP solver
-is a dual active-set method written out for small dense problems (`c_templates/qp.c`); of the alternatives, those
-that CasADi generates failed on warm-started and tightly constrained problems, and an operator-splitting method with
-polishing was less accurate and slower on ours (`benchmarks/c_qp.py`).
+The files need a C compiler and libm, nothing else: no allocation, no other library, no global state. The QP
+solver is a dual active-set method for small dense problems (`c_templates/qp.c`), chosen by test: see
+`benchmarks/c_qp.py` for it beside an operator-splitting method with polishing and beside CasADi's `qrqp`.
 """
 
 from __future__ import annotations
@@ -161,12 +160,13 @@ Run it:              one line per sample on stdin, measurement then reference; o
 
 Call {name}_reset once, then {name}_control every {mpc.dt:.12g} s; {name}.h says what goes in and out.
 
-Memory:  {state.bytes} bytes per controller ({name}_state, workspaces included), {data.bytes} bytes of constant
-         data; no allocation, no global variables, so controllers in several threads do not meet.
+Memory:  {state.bytes} bytes per controller ({name}_state, workspaces included), {data.bytes} bytes of
+         constant data; no allocation, no global variables, so controllers in several threads do not meet.
 
-Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only if its
-KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in this order: the
-next input of the last plan; the LQR's input, saturated; the last input. The returned status and info.reason say so.
+Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only
+if its KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in
+this order: the next input of the last plan; the LQR's input, saturated; the last input. The returned status and
+info.reason say so.
 
 Do not compile with -ffast-math or -ffinite-math-only: missing measurements are recognised by NaN.
 """

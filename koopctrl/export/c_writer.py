@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike
 from koopctrl.errors import DataError, OptionError
 
 _KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long main "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
-    " asm bool true false".split()
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if inline int
+        long main register restrict return short signed sizeof static struct switch typedef union unsigned void
+        volatile while asm bool true false""",
+    )
 )
 _PER_LINE = 4
 
@@ -28,8 +31,8 @@ def check_identifier(name: str) -> str:
         or name.lower().startswith("kc_")
     ):
         raise OptionError(
-            f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or underscores, no "
-            "keyword, and not beginning with kc_, which the generated code uses"
+            f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
+            "underscores, no keyword, and not beginning with kc_, which the generated code uses"
         )
     return name
 
