@@ -157,7 +157,7 @@ class RNNMPC:
         return self._d.copy()
 
     def applied(self, u: ArrayLike) -> None:
-        """Tell what input the plant really applied, where that differs from what was sent."""
+        """Tell what input `u` the plant really applied, where that differs from what was sent."""
         self._memory.u_last = as_vector(u, "u", self._rollout.n_u)
 
     def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
