@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctrl.errors import OptionError
-from koopctrl.export.c_writer import DataSection, StateLayout
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout
 
 if TYPE_CHECKING:
     from koopctrl.controllers.kalman import KalmanFilter
     from koopctrl.controllers.linear_mpc import LinearMPC
 
-TEMPLATES = ("qp.c", "common.c", "linear_mpc.c")
-
-DIAGNOSTICS = """
+_DIAGNOSTICS = """
 /* Lifted state of the last sample that had one, @n_z@ numbers. */
 void NAME_lifted_state(const NAME_state *state, double *z);
 
@@ -25,7 +23,7 @@ void NAME_predict(const NAME_state *state, const double *inputs, double *outputs
 """
 
 
-def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, StateLayout]:
+def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller.
 
     Raises
@@ -60,9 +58,18 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, St
     }
     for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
         data.array(name, values)
+    data.alias("default_reference", "y_op")
     state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
     state.integers(has_input=0, started=0, age=0, has_z=0, has_d=0)
-    return data, state
+    lifted = mpc.lifted
+    measured = lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
+    return Parts(
+        data, state, ("qp.c", "common.c", "linear_mpc.c", "api.c"),
+        f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
+        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
+        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
+    )  # fmt: skip
 
 
 def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:

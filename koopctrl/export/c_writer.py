@@ -136,3 +136,36 @@ class StateLayout:
         lines = [f"    double {name}[{n}];" for name, n in self._doubles]
         lines += [f"    int {name}[{n}];" if n else f"    int {name};" for name, n in self._integers]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one kind of controller contributes to its files.
+
+    Attributes
+    ----------
+    data : DataSection
+    state : StateLayout
+    templates : tuple of str
+        C files, in their order in the source.
+    summary, diagnostics : str
+        A sentence, and declarations, for the header.
+    measured, outputs, inputs : tuple of str
+        Names of what is measured, referred to and actuated.
+    horizon : int
+    dt : float
+    fall_back : str
+        What follows when the shifted plan is used up.
+    """
+
+    data: DataSection
+    state: StateLayout
+    templates: tuple[str, ...]
+    summary: str
+    diagnostics: str
+    measured: tuple[str, ...]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    horizon: int
+    dt: float
+    fall_back: str

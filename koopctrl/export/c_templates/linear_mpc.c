@@ -285,26 +285,10 @@ static int kc_solve_hard(NAME_state *s, kc_qp_work *w) {
 #if KC_N_SOFT > 0
 static const kc_qp kc_soft = {KC_N_V, KC_N_RATE + KC_N_E, KC_N_SOFT, kc_H, kc_rows, kc_Linv, kc_slack_unit};
 
-/* The hard problem's bounds, with its last rows' two sides apart and slacks e >= 0 in between. From the back, since
- * the arrays are the same ones. */
 static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
-    int i, status, first = KC_N_V + KC_N_RATE;
-    double *lo = s->lo, *hi = s->hi;
-    for (i = KC_N_E - 1; i >= 0; i--) {
-        lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
-        hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
-        lo[first + KC_N_SOFT + i] = lo[first + i];
-        hi[first + KC_N_SOFT + i] = INFINITY;
-    }
-    for (i = KC_N_RATE - 1; i >= 0; i--) {
-        lo[KC_SIZE + i] = lo[KC_N_V + i];
-        hi[KC_SIZE + i] = hi[KC_N_V + i];
-    }
-    for (i = 0; i < KC_N_SOFT; i++) {
-        lo[KC_N_V + i] = 0.0;
-        hi[KC_N_V + i] = INFINITY;
-        s->g[KC_N_V + i] = kc_slack_gradient[i];
-    }
+    int i, status;
+    for (i = 0; i < KC_N_SOFT; i++) s->g[KC_N_V + i] = kc_slack_gradient[i];
+    kc_widen(s->lo, s->hi);
     w->Jt = s->soft_Jt;
     w->R = s->soft_R;
     w->x = s->soft_x;
@@ -312,7 +296,7 @@ static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
     w->side = s->soft_side;
     w->k = s->soft_k;
     w->changes = s->soft_changes;
-    status = kc_qp_solve(&kc_soft, w, s->g, lo, hi, KC_MAX_ITERATIONS, s->saved);
+    status = kc_qp_solve(&kc_soft, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
     s->soft_k = w->k;
     s->soft_changes = w->changes;
     return status;
@@ -398,17 +382,6 @@ void NAME_reset(NAME_state *s) {
     s->hard_changes = 0;
     s->soft_k = -1;
     s->soft_changes = 0;
-}
-
-int NAME_control(NAME_state *s, const double *measurement, const double *reference, double *u_out, NAME_info *info) {
-    return kc_control(s, measurement, reference == 0 ? kc_y_op : reference, 1, 0, u_out, info);
-}
-
-int NAME_control_preview(NAME_state *s, const double *measurement, const double *references, int n_rows,
-                         double *u_out, NAME_info *info) {
-    if (references == 0 || n_rows < 1) return NAME_control(s, measurement, 0, u_out, info);
-    if (n_rows > KC_HORIZON + 1) n_rows = KC_HORIZON + 1;
-    return kc_control(s, measurement, references, n_rows, 1, u_out, info);
 }
 
 #if KC_DIAGNOSTICS
