@@ -321,8 +321,8 @@ class LTINetwork:
         second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
         return (
             f"LTINetwork({self.n_states} states in {len(self.blocks)} layers, "
-            f"{self.n_states - 2 * second} first- and {second} second-order neurons, n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, "
-            f"cond(T)={self.cond:.3g})"
+            f"{self.n_states - 2 * second} first- and {second} second-order neurons, "
+            f"n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, cond(T)={self.cond:.3g})"
         )
 
     def summary(self) -> Summary:
