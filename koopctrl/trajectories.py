@@ -462,7 +462,7 @@ def _episode_list(x: Any) -> list[Any] | None:
 
 def _refuse_list_of_samples(episodes: list[Any] | None) -> None:
     """Refuse samples appended in a loop, which would be read as many short episodes of one signal."""
-    if episodes is None or any(np.ndim(e) != 1 for e in episodes):
+    if not episodes or any(np.ndim(e) != 1 for e in episodes):
         return
     length = len(episodes[0])
     if len(episodes) > length > 1 and all(len(e) == length for e in episodes):
