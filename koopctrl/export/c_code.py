@@ -1,27 +1,30 @@
 """Self-contained C99 of a predictive controller: lift, prediction, condensed QP and its solver, observer.
 
-The files need a C compiler and libm, nothing else: no allocation, no other library, no global state. The QP solver
-is a dual active-set method written out for small dense problems (`c_templates/qp.c`); of the alternatives, those
-that CasADi generates failed on warm-started and tightly constrained problems, and an operator-splitting method with
-polishing was less accurate and slower on ours (`benchmarks/c_qp.py`).
+The files need a C compiler and libm, nothing else: no allocation, no other library, no global state. The QP
+solver is a dual active-set method for small dense problems (`c_templates/qp.c`), chosen by test: see
+`benchmarks/c_qp.py` for it beside an operator-splitting method with polishing and beside CasADi's `qrqp`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from koopctrl.errors import OptionError
-from koopctrl.export.c_linear import DIAGNOSTICS, TEMPLATES, linear_mpc_parts
-from koopctrl.export.c_writer import DataSection, StateLayout, check_identifier, comment, template
+from koopctrl.export.c_linear import linear_mpc_parts
+from koopctrl.export.c_rnn import rnn_mpc_parts
+from koopctrl.export.c_writer import Parts, check_identifier, comment, template
 
 if TYPE_CHECKING:
     from koopctrl.controllers.linear_mpc import LinearMPC
+    from koopctrl.controllers.rnn_mpc import RNNMPC
 
-COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
+_COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
+_PARTS: dict[str, Callable[[Any, bool], Parts]] = {"LinearMPC": linear_mpc_parts, "RNNMPC": rnn_mpc_parts}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class GeneratedCode:
 
 
 def mpc_to_c(
-    mpc: LinearMPC,
+    mpc: LinearMPC | RNNMPC,
     folder: str | PathLike[str],
     name: str = "koopctrl_mpc",
     *,
@@ -64,14 +67,14 @@ def mpc_to_c(
 
     Parameters
     ----------
-    mpc : LinearMPC
-        Without observer, or with a `KalmanFilter`.
+    mpc : LinearMPC or RNNMPC
+        A `LinearMPC` without observer, or with a `KalmanFilter`.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str
         Of the files, and prefix of all public identifiers.
     diagnostics : bool
-        Whether to add functions that return the lifted state and predictions, with the data they need.
+        Whether to add functions that return predictions and the lifted state, with the data they need.
 
     Returns
     -------
@@ -84,34 +87,23 @@ def mpc_to_c(
         If `name` is no usable identifier, or a part of the controller has no C code.
     """
     check_identifier(name)
-    if type(mpc).__name__ != "LinearMPC":
+    if type(mpc).__name__ not in _PARTS:
         raise OptionError(
-            f"mpc is a {type(mpc).__name__}; expected a LinearMPC, the controller that has C code. "
-            "Build one with LinearMPC(model.lift_at(...), ...)"
+            f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers that have C code"
         )
-    data, state = linear_mpc_parts(mpc, diagnostics)
+    parts = _PARTS[type(mpc).__name__](mpc, diagnostics)
     texts = {
-        f"{name}.h": _header(mpc, name, data, state, diagnostics),
-        f"{name}.c": _source(name, data),
+        f"{name}.h": _header(parts, name),
+        f"{name}.c": _source(parts, name),
         "main.c": _named(template("main.c"), name),
-        "README.txt": _notes(mpc, name, data, state),
+        "README.txt": _notes(parts, name),
     }
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")
-    lifted = mpc.lifted
-    return GeneratedCode(
-        target,
-        tuple(texts),
-        name,
-        mpc._source.n_measured,
-        lifted.n_y,
-        lifted.n_u,
-        mpc.horizon,
-        data.bytes,
-        state.bytes,
-    )
+    sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), parts.horizon)
+    return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
 
 
 def _named(text: str, name: str) -> str:
@@ -120,53 +112,49 @@ def _named(text: str, name: str) -> str:
     return re.sub(r"\bGUARD(?=_)", name.upper(), text)
 
 
-def _header(mpc: LinearMPC, name: str, data: DataSection, state: StateLayout, diagnostics: bool) -> str:
+def _header(parts: Parts, name: str) -> str:
     from koopctrl import __version__
 
-    lifted, source = mpc.lifted, mpc._source
-    measured = (
-        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
-    )
     values = {
-        "SUMMARY": f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
-        "n_measured": source.n_measured,
-        "measured": comment(", ".join(measured)),
-        "n_y": lifted.n_y,
-        "outputs": comment(", ".join(lifted.output_names)),
-        "n_u": lifted.n_u,
-        "inputs": comment(", ".join(lifted.input_names)),
-        "n_z": lifted.n_z,
-        "horizon": mpc.horizon,
-        "state_bytes": state.bytes,
-        "data_bytes": data.bytes,
-        "FIELDS": state.text(),
-        "DIAGNOSTICS": DIAGNOSTICS if diagnostics else "",
+        "SUMMARY": parts.summary,
+        "n_measured": len(parts.measured),
+        "measured": comment(", ".join(parts.measured)),
+        "n_y": len(parts.outputs),
+        "outputs": comment(", ".join(parts.outputs)),
+        "n_u": len(parts.inputs),
+        "inputs": comment(", ".join(parts.inputs)),
+        "horizon": parts.horizon,
+        "state_bytes": parts.state.bytes,
+        "data_bytes": parts.data.bytes,
+        "FIELDS": parts.state.text(),
+        "DIAGNOSTICS": parts.diagnostics,
     }
-    text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{mpc.dt:.12g} s")
+    text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{parts.dt:.12g} s")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return _named(text, name)
 
 
-def _source(name: str, data: DataSection) -> str:
-    body = "\n".join(_named(template(file), name) for file in TEMPLATES)
-    return f'#include "{name}.h"\n\n#include <math.h>\n\n{data.text()}\n{body}'
+def _source(parts: Parts, name: str) -> str:
+    body = "\n".join(_named(template(file), name) for file in parts.templates)
+    return f'#include "{name}.h"\n\n#include <math.h>\n\n{parts.data.text()}\n{body}'
 
 
-def _notes(mpc: LinearMPC, name: str, data: DataSection, state: StateLayout) -> str:
+def _notes(parts: Parts, name: str) -> str:
     return f"""{name}: a predictive controller in C99, generated by koopctrl
 
-Build the example:   {COMPILE.format(name=name)}
+Build the example:   {_COMPILE.format(name=name)}
 Run it:              one line per sample on stdin, measurement then reference; out come input and status.
 
-Call {name}_reset once, then {name}_control every {mpc.dt:.12g} s; {name}.h says what goes in and out.
+Call {name}_reset once, then {name}_control every {parts.dt:.12g} s; {name}.h says what goes in and out.
 
-Memory:  {state.bytes} bytes per controller ({name}_state, workspaces included), {data.bytes} bytes of constant
-         data; no allocation, no global variables, so controllers in several threads do not meet.
+Memory:  {parts.state.bytes} bytes per controller ({name}_state, workspaces included), {parts.data.bytes} bytes of
+         constant data; no allocation, no global variables, so controllers in several threads do not meet.
 
-Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only if its
-KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in this order: the
-next input of the last plan; the LQR's input, saturated; the last input. The returned status and info.reason say so.
+Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only
+if its KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in
+this order: the next input of the last plan; {parts.fall_back}. The returned status and
+info.reason say so.
 
 Do not compile with -ffast-math or -ffinite-math-only: missing measurements are recognised by NaN.
 """

@@ -1,4 +1,4 @@
-"""What the C code of a `LinearMPC` consists of: its data, the memory it needs, and its lines in the header."""
+"""What the C code of a `LinearMPC` consists of: data, memory, and lines in the header."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
-from koopctrl.export.c_writer import DataSection, StateLayout
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout
 
 if TYPE_CHECKING:
     from koopctrl.controllers.kalman import KalmanFilter
     from koopctrl.controllers.linear_mpc import LinearMPC
 
-TEMPLATES = ("qp.c", "linear_mpc.c")
-
-DIAGNOSTICS = """
-/* Lifted state of the last sample that had one, GUARD_N_LIFTED numbers. */
+_DIAGNOSTICS = """
+/* Lifted state of the last sample that had one, @n_z@ numbers. */
 void NAME_lifted_state(const NAME_state *state, double *z);
 
-/* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the first one
- * the present. */
+/* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the
+ * first one the present. */
 void NAME_predict(const NAME_state *state, const double *inputs, double *outputs);
 """
 
 
-def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, StateLayout]:
+def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller.
 
     Raises
@@ -35,16 +32,23 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, St
         If the controller's observer has no C code.
     """
     data, state = DataSection(), StateLayout()
-    n_p = mpc._source.basis.shape[1]
+    n_p, n_d = mpc._source.basis.shape[1], mpc._source.model.n_d
     data.define(
-        N_U=mpc.lifted.n_u, N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p,
+        N_U=mpc.lifted.n_u, N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=mpc._source.n_measured, HORIZON=mpc.horizon, DIAGNOSTICS=int(diagnostics),
     )  # fmt: skip
     _add_source(mpc, data, state)
     _add_qp(mpc, data, state)
     _add_fall_back(mpc, data)
+    _add_set_point(mpc, data)
     if diagnostics:
         _add_diagnostics(mpc, data)
+    # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
+    source, lifts = mpc._source, _lifts_first_measurement(mpc)
+    offset_free = source.observer is None and n_d > 0
+    needed = offset_free or (lifts if source.observer is not None else diagnostics)
+    n_raw = _add_lift(mpc, data if needed else DataSection())
+    data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
     problem = mpc.problem
     bounds = {
         "u_min": problem.u_min,
@@ -54,9 +58,20 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> tuple[DataSection, St
     }
     for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
         data.array(name, values)
+    data.alias("default_reference", "y_op")
     state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
-    state.integers(has_input=0, started=0, age=0)
-    return data, state
+    state.integers(has_input=0, started=0, age=0, has_z=0, has_d=0)
+    lifted = mpc.lifted
+    measured = (
+        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    )
+    lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
+    return Parts(
+        data, state, ("qp.c", "common.c", "linear_mpc.c", "api.c"),
+        f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
+        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
+        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
+    )  # fmt: skip
 
 
 def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
@@ -83,31 +98,38 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
             data.array("biases", layer.biases)
     if observer is not None:
         _add_observer(mpc, data, state, lifts)
+    elif source.model.n_d:
+        for name in ("A", "B", "c"):
+            data.array(name, getattr(lifted, name))
+        data.array("filter", [float(source._filter)])
+        state.doubles(z=lifted.n_z, next=lifted.n_z)
     state.doubles(x=lifted.n_x if keeps_window or (observer is not None and lifts) else 0)
     if keeps_window:
-        # The next output from features p and input: C (A z + B du + c + sum du_i N_i z) + y_op, z = basis p + offset.
-        n = window.n_y
-        data.array("step_p", lifted.C[:n] @ lifted.A @ source.basis)
+        # The next output from features and input: C (A z + B du + c + sum du_i N_i z) + y_op.
+        n, n_z = window.n_y, lifted.n_z
+        basis, offset = source.basis[:n_z, : source.basis.shape[1] - source.model.n_d], source.offset[:n_z]
+        data.array("step_p", lifted.C[:n] @ lifted.A @ basis)
         data.array("step_u", lifted.C[:n] @ lifted.B)
-        data.array("step_constant", lifted.C[:n] @ (lifted.A @ source.offset + lifted.c) + lifted.y_op[:n])
+        data.array("step_constant", lifted.C[:n] @ (lifted.A @ offset + lifted.c) + lifted.y_op[:n])
         if lifted.N is not None:
-            data.array("step_pu", np.stack([lifted.C[:n] @ N @ source.basis for N in lifted.N]))
-            data.array("step_pu_constant", np.stack([lifted.C[:n] @ N @ source.offset for N in lifted.N]))
+            data.array("step_pu", np.stack([lifted.C[:n] @ N @ basis for N in lifted.N]))
+            data.array("step_pu_constant", np.stack([lifted.C[:n] @ N @ offset for N in lifted.N]))
 
 
 def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
     lifted, observer = mpc.lifted, mpc._source.observer
     kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
-    if type(observer).__name__ != "KalmanFilter" or np.shape(kalman.M) != (lifted.n_z, lifted.n_y):
+    if type(observer).__name__ != "KalmanFilter" or np.shape(kalman.M) != kalman.model.C.T.shape:
         raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant gain, the "
-            "only one that has C code. Build the controller with it, or without an observer"
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant "
+            "gain, the only one that has C code. Build the controller with it, or without an observer"
         )
-    for name, values in {"A": lifted.A, "B": lifted.B, "C": lifted.C, "c": lifted.c, "M": kalman.M}.items():
+    model = kalman.model
+    for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c, "M": kalman.M}.items():
         data.array(name, values)
-    state.doubles(next=lifted.n_z, innovation=lifted.n_y)
+    state.doubles(next=len(model.A), innovation=lifted.n_y)
     if lifts:
-        state.doubles(raw=_add_lift(mpc, data))
+        state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
 
 
 def _add_lift(mpc: LinearMPC, data: DataSection) -> int:
@@ -187,24 +209,50 @@ def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:
     """The LQR's input: `u_s(r) - K (z - z_s(r))`."""
     data.define(HAS_LQR=int(mpc.K is not None))
     if mpc.K is not None:
-        target, source = mpc.target, mpc._source
-        data.array("lqr_p", mpc.K @ source.basis)
+        target, source, n_z = mpc.target, mpc._source, mpc.lifted.n_z
+        lqr_p = mpc.K @ source.basis[:n_z]
+        if source.model.n_d:
+            lqr_p[:, -source.model.n_d :] -= target.u_disturbance + mpc.K @ target.z_disturbance
+        data.array("lqr_p", lqr_p)
         data.array("lqr_r", target.u_gain + mpc.K @ target.z_gain)
-        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - source.offset))
+        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - source.offset[:n_z]))
+
+
+def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
+    """Bounded least squares that moves set-points out of reach; only where inputs are bounded."""
+    problem, target, reachable = mpc.problem, mpc.target, mpc._reachable
+    bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
+    data.define(MOVES_SET_POINT=int(bounded))
+    if not bounded:
+        return
+    weight, gain = reachable._weight.T @ reachable._weight, reachable._gain
+    H = gain.T @ weight @ gain
+    prox = np.full(len(H), 1e-7 * max(float(np.trace(H)), np.finfo(float).tiny))
+    H = H + np.diag(prox)
+    arrays = {
+        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_gain": gain,
+        "reach_gradient": gain.T @ weight, "reach_prox": prox, "u_gain": target.u_gain,
+        "u_offset": target.u_offset, "u_disturbance": target.u_disturbance, "y_gain": target.y_gain,
+        "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
+    }  # fmt: skip
+    for name, values in arrays.items():
+        data.array(name, values)
 
 
 def _add_diagnostics(mpc: LinearMPC, data: DataSection) -> None:
     """The lift, and predictions `y_k = C (A^k z_0 + sum_j A^(k-1-j) (B du_j + c)) + y_op`."""
-    lifted, source = mpc.lifted, mpc._source
-    if source.observer is None:
-        _add_lift(mpc, data)
+    model, source = mpc._source.model, mpc._source
     free, constant, markov = [], [], []
-    step, drift, reach = source.basis, np.zeros(lifted.n_z), lifted.B
+    step, drift, reach = source.basis, np.zeros(len(model.A)), model.B
     for _ in range(mpc.horizon + 1):
-        free.append(lifted.C @ step)
-        constant.append(lifted.C @ drift + lifted.y_op)
-        markov.append(lifted.C @ reach)
-        step, drift, reach = lifted.A @ step, lifted.A @ drift + lifted.c, lifted.A @ reach
-    data.array("predict_p", np.stack(free))
+        free.append(model.C @ step)
+        constant.append(model.C @ drift + mpc.lifted.y_op)
+        markov.append(model.C @ reach)
+        step, drift, reach = model.A @ step, model.A @ drift + model.c, model.A @ reach
+    n_d = 0 if source.observer is not None else model.n_d
+    n_raw = source.basis.shape[1] - n_d
+    data.array("predict_p", np.stack(free)[:, :, :n_raw])
+    if n_d:
+        data.array("predict_d", np.stack(free)[:, :, n_raw:])
     data.array("predict_constant", np.stack(constant))
     data.array("markov", np.stack(markov[:-1]))

@@ -154,7 +154,7 @@ def _pointer(array: FloatArray) -> ctypes.c_void_p:
 
 
 def _exact(value: ArrayLike, name: str, shape: tuple[int, ...]) -> FloatArray:
-    """An array of exactly this shape, since C cannot see how long one is; a scalar where one number is wanted."""
+    """An array of exactly this shape, for C cannot see how long one is; a scalar may stand for one number."""
     array = as_float_array(value, name)
     if array.ndim == 0 and math.prod(shape) == 1:
         array = array.reshape(shape)

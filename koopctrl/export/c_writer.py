@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike
 from koopctrl.errors import DataError, OptionError
 
 _KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long main "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
-    " asm bool true false".split()
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if inline int
+        long main register restrict return short signed sizeof static struct switch typedef union unsigned void
+        volatile while asm bool true false""",
+    )
 )
 _PER_LINE = 4
 
@@ -28,8 +31,8 @@ def check_identifier(name: str) -> str:
         or name.lower().startswith("kc_")
     ):
         raise OptionError(
-            f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or underscores, no "
-            "keyword, and not beginning with kc_, which the generated code uses"
+            f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
+            "underscores, no keyword, and not beginning with kc_, which the generated code uses"
         )
     return name
 
@@ -133,3 +136,36 @@ class StateLayout:
         lines = [f"    double {name}[{n}];" for name, n in self._doubles]
         lines += [f"    int {name}[{n}];" if n else f"    int {name};" for name, n in self._integers]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one kind of controller contributes to its files.
+
+    Attributes
+    ----------
+    data : DataSection
+    state : StateLayout
+    templates : tuple of str
+        C files, in their order in the source.
+    summary, diagnostics : str
+        A sentence, and declarations, for the header.
+    measured, outputs, inputs : tuple of str
+        Names of what is measured, referred to and actuated.
+    horizon : int
+    dt : float
+    fall_back : str
+        What follows when the shifted plan is used up.
+    """
+
+    data: DataSection
+    state: StateLayout
+    templates: tuple[str, ...]
+    summary: str
+    diagnostics: str
+    measured: tuple[str, ...]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    horizon: int
+    dt: float
+    fall_back: str

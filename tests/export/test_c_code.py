@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from c_tools import FLAGS, gcc, run
 
-from koopctrl import KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, LQR, Trajectories
+from koopctrl import LQR, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.export.c_code import mpc_to_c
 from koopctrl.export.c_sil import CompiledMPC
@@ -24,8 +24,8 @@ OPTIONS = {
     "soft outputs": {"y_min": -0.6, "y_max": [0.5, 0.6, 0.7]},
     "hard outputs": {"y_max": 1.2, "soft": False},
     "everything": {
-        "y_max": 0.7, "constraints": ([[1.0, -1.0, 0.5]], -0.5, 0.6), "du_min": -0.3, "du_max": 0.3, "R_rate": [1.0, 0.1],
-        "blocks": [1, 1, 2, 4, 4],
+        "y_max": 0.7, "constraints": ([[1.0, -1.0, 0.5]], -0.5, 0.6), "du_min": -0.3, "du_max": 0.3,
+        "R_rate": [1.0, 0.1], "blocks": [1, 1, 2, 4, 4],
     },
     "control horizon": {"blocks": 4},
     "no terminal cost": {"terminal": "none", "y_min": -0.6},
@@ -60,9 +60,9 @@ def linear_mpc(**options):
 def compare(mpc, folder, plant, measure, *, n_steps=300, seed=0, n_missing=0.05, spread=0.6, follow=False):
     """Run both controllers in the loop with one plant and return the largest difference of their inputs.
 
-    Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the same.
-    `follow` tells the C that the plant took Python's input: with an observer the loop from its own input through its
-    own estimate need not be stable where no plant closes it.
+    Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the
+    same. `follow` tells the C that the plant took Python's input: with an observer the loop from its own
+    input through its own estimate need not be stable where no plant closes it.
     """
     compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
     rng, worst, statuses = np.random.default_rng(seed), 0.0, set()
@@ -155,6 +155,44 @@ def test_kalman_filter(tmp_path, network):
         ]
         <= 1e-6
     )
+
+
+@pytest.mark.parametrize("offset_free", [0.3, True])
+def test_offset_free_without_observer(tmp_path, network, offset_free):
+    lifted = network[0]["tanh"].lift_at(x_op=0.0, u_op=0.0, rank_tol=1e-4)
+    mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, offset_free=offset_free)
+    assert compare(mpc, tmp_path / "state", van_der_pol, lambda x: x.copy())[0] <= 1e-6
+    lifted = network[1].lift_at(x_op=0.0, u_op=0.0, rank_tol=1e-3)
+    mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, offset_free=offset_free)
+    assert compare(mpc, tmp_path / "lags", van_der_pol, lambda x: x[:1].copy())[0] <= 1e-6
+
+
+@pytest.mark.parametrize("disturbance", ["output", "input"])
+def test_kalman_filter_with_disturbances(tmp_path, disturbance):
+    lifted = LiftedModel.from_matrices(0.9 * A, B, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dt=0.1)
+    observer = KalmanFilter(lifted, 1e-3, 1e-2, disturbance=disturbance, Qd=1e-3)
+    mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-1.0, u_max=1.0, y_max=0.8, observer=observer)
+    plant = lambda x, u: np.zeros(3) if x is None else 0.9 * A @ x + B @ (u + 0.1)  # noqa: E731
+    assert compare(mpc, tmp_path, plant, lambda x: x[:2].copy(), n_missing=0.2, follow=True)[0] <= 1e-6
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), ([-0.3, -np.inf], 0.5), ([0.1, -1.0], [0.1, 1.0])])
+def test_set_points_out_of_reach_move_as_in_python(tmp_path, bounds):
+    # Three outputs and two inputs, and one output and two inputs: the steady map loses rank on either side.
+    for name, c in {"many": None, "few": [[1.0, 0.5, 0.0]]}.items():
+        lifted = LiftedModel.from_matrices(0.8 * A, B, c, dt=0.1)
+        observer = KalmanFilter(lifted, 1.0, 1.0) if c else None
+        mpc = LinearMPC(lifted, 10, Q=1.0, R=0.1, u_min=bounds[0], u_max=bounds[1], observer=observer)
+        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / name), flags=FLAGS)
+        rng, moved = np.random.default_rng(0), 0
+        for _ in range(200):
+            y, r = 0.1 * rng.normal(size=lifted.n_y), 20.0 * rng.normal(size=lifted.n_y)
+            moved += not np.array_equal(mpc._reachable.nearest(r, np.empty(0)), r)
+            expected = mpc.control(y, r)
+            np.testing.assert_allclose(compiled.control(y, r), expected, atol=1e-6)
+            compiled.applied(expected)
+            np.testing.assert_allclose(compiled.plan, mpc.info.inputs, atol=1e-6)
+        assert moved > 50
 
 
 def test_fall_backs_in_their_order(tmp_path):

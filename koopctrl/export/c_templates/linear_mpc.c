@@ -8,7 +8,7 @@
 
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
-#if (KC_DIAGNOSTICS && !KC_OBSERVER) || KC_OBSERVER_LIFTS
+#if KC_LIFTS
 /* y = matrix (p - p_op). The features' deviations are small where the features are not: taking them first keeps the
  * digits that a constant -matrix p_op would cancel. */
 static void kc_deviate(int rows, int columns, const double *matrix, const double *p, double *y) {
@@ -19,28 +19,6 @@ static void kc_deviate(int rows, int columns, const double *matrix, const double
     }
 }
 #endif
-
-static int kc_all_finite(int n, const double *x) {
-    int i;
-    for (i = 0; i < n; i++)
-        if (!isfinite(x[i])) return 0;
-    return 1;
-}
-
-static double kc_clip(double value, double low, double high) { return fmin(fmax(value, low), high); }
-
-/* The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold. */
-static double kc_effective_last(const NAME_state *s, int i) {
-    double last = s->has_input ? s->u_last[i] : kc_u_op[i];
-    return kc_clip(last, kc_u_min[i] - kc_du_max[i], kc_u_max[i] - kc_du_min[i]);
-}
-
-/* Rounding of the sums may leave the bounds by an ulp: those on the input go last. */
-static double kc_admissible(const NAME_state *s, int i, double u) {
-    double last = kc_effective_last(s, i);
-    double low = fmax(kc_u_min[i], last + kc_du_min[i]), high = fmin(kc_u_max[i], last + kc_du_max[i]);
-    return kc_clip(kc_clip(u, low, high), kc_u_min[i], kc_u_max[i]);
-}
 
 #if !KC_OBSERVER || KC_OBSERVER_LIFTS
 /* p = [x - x_op; psi(x)] */
@@ -56,33 +34,22 @@ static void kc_features(const double *x, double *p) {
 }
 #endif
 
-#if KC_USES_WINDOW
-/* The window filled with one sample, the inputs at u_op: a plant at rest. */
-static void kc_fill_window(const double *y, double *x) {
-    int i, j;
-    for (i = 0; i < KC_OUTPUT_LAGS; i++)
-        for (j = 0; j < KC_N_MEASURED; j++) x[i * KC_N_MEASURED + j] = y[j];
-    for (i = 0; i < KC_INPUT_LAGS - 1; i++)
-        for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
-}
-#endif
-
 #if KC_OBSERVER
-/* Steady-state Kalman filter: predict with the input held since the last call, correct unless y has NaN. */
+/* Steady-state Kalman filter of state and disturbances: predict with the input held since the last call, correct unless y has NaN. */
 static void kc_observe(NAME_state *s, const double *y, int measured) {
     double *z = s->p;
     int i, j;
     if (s->has_input) {
-        for (i = 0; i < KC_N_Z; i++) {
-            double next = kc_c[i] + (s->started ? kc_dot(KC_N_Z, kc_A + i * KC_N_Z, z) : 0.0);
+        for (i = 0; i < KC_N_P; i++) {
+            double next = kc_c[i] + (s->started ? kc_dot(KC_N_P, kc_A + i * KC_N_P, z) : 0.0);
             for (j = 0; j < KC_N_U; j++) next += kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
             s->next[i] = next;
         }
-        for (i = 0; i < KC_N_Z; i++) z[i] = s->next[i];
+        for (i = 0; i < KC_N_P; i++) z[i] = s->next[i];
         s->started = 1;
     }
     if (!s->started) {
-        for (i = 0; i < KC_N_Z; i++) z[i] = 0.0;
+        for (i = 0; i < KC_N_P; i++) z[i] = 0.0;
 #if KC_OBSERVER_LIFTS
         if (measured) {
             kc_fill_window(y, s->x);
@@ -93,8 +60,8 @@ static void kc_observe(NAME_state *s, const double *y, int measured) {
         s->started = 1;
     }
     if (!measured) return;
-    for (i = 0; i < KC_N_Y; i++) s->innovation[i] = y[i] - kc_y_op[i] - kc_dot(KC_N_Z, kc_C + i * KC_N_Z, z);
-    for (i = 0; i < KC_N_Z; i++) z[i] += kc_dot(KC_N_Y, kc_M + i * KC_N_Y, s->innovation);
+    for (i = 0; i < KC_N_Y; i++) s->innovation[i] = y[i] - kc_y_op[i] - kc_dot(KC_N_P, kc_C + i * KC_N_P, z);
+    for (i = 0; i < KC_N_P; i++) z[i] += kc_dot(KC_N_Y, kc_M + i * KC_N_Y, s->innovation);
 }
 #elif KC_USES_WINDOW
 /* The window moves on by one sample; a missing one is replaced by the model's prediction, so that later windows are
@@ -107,13 +74,13 @@ static void kc_advance_window(NAME_state *s, const double *y, int measured) {
         kc_features(x, s->p);
         for (i = 0; i < KC_N_MEASURED; i++) {
             int j;
-            newest[i] = kc_step_constant[i] + kc_dot(KC_N_P, kc_step_p + i * KC_N_P, s->p);
+            newest[i] = kc_step_constant[i] + kc_dot(KC_N_RAW, kc_step_p + i * KC_N_RAW, s->p);
             for (j = 0; j < KC_N_U; j++) newest[i] += kc_step_u[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
 #if KC_BILINEAR
             for (j = 0; j < KC_N_U; j++) {
                 int row = j * KC_N_MEASURED + i;
                 newest[i] += (s->u_last[j] - kc_u_op[j]) *
-                             (kc_step_pu_constant[row] + kc_dot(KC_N_P, kc_step_pu + row * KC_N_P, s->p));
+                             (kc_step_pu_constant[row] + kc_dot(KC_N_RAW, kc_step_pu + row * KC_N_RAW, s->p));
             }
 #endif
         }
@@ -127,12 +94,36 @@ static void kc_advance_window(NAME_state *s, const double *y, int measured) {
 }
 #endif
 
+#if KC_OFFSET_FREE
+/* The disturbance that explains the step from the last sample to this one, averaged; it stands after the features. */
+static void kc_explain(NAME_state *s, int has_features) {
+    double *d = s->p + KC_N_RAW;
+    int i, j;
+    if (!has_features) {
+        s->has_z = 0;
+        return;
+    }
+    kc_deviate(KC_N_Z, KC_N_RAW, kc_basis, s->p, s->next);
+    if (!s->has_d)
+        for (i = 0; i < KC_N_Z; i++) d[i] = 0.0;
+    s->has_d = 1;
+    if (s->has_z && s->has_input)
+        for (i = 0; i < KC_N_Z; i++) {
+            double rest = s->next[i] - kc_c[i] - kc_dot(KC_N_Z, kc_A + i * KC_N_Z, s->z);
+            for (j = 0; j < KC_N_U; j++) rest -= kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+            d[i] += kc_filter[0] * (rest - d[i]);
+        }
+    for (i = 0; i < KC_N_Z; i++) s->z[i] = s->next[i];
+    s->has_z = 1;
+}
+#endif
+
 /* Features of the state at this sample; tells whether there are any. */
 static int kc_read(NAME_state *s, const double *y) {
     int measured = kc_all_finite(KC_N_MEASURED, y);
 #if KC_OBSERVER
     kc_observe(s, y, measured);
-    return 1;
+    measured = 1;
 #elif KC_USES_WINDOW
     if (!measured && !s->started) return 0;
     if (!s->started || !s->has_input)
@@ -142,17 +133,67 @@ static int kc_read(NAME_state *s, const double *y) {
     s->started = 1;
     if (!kc_all_finite(KC_N_X, s->x)) s->started = 0; /* the prediction ran away: wait for a measurement */
     if (measured) kc_features(s->x, s->p);
-    return measured;
 #else
     if (measured) kc_features(y, s->p);
-    return measured;
 #endif
+#if KC_OFFSET_FREE
+    kc_explain(s, measured);
+#endif
+    return measured;
 }
 
-/* Row k of a reference of n_rows rows, the last of which is held. */
-static const double *kc_reference(const double *reference, int n_rows, int k) {
-    return reference + (k < n_rows ? k : n_rows - 1) * KC_N_Y;
+#if KC_MOVES_SET_POINT
+static const kc_qp kc_reach = {KC_N_U, 0, 0, kc_reach_H, kc_reach_H, kc_reach_Linv, 0};
+
+/* A set-point whose steady input would leave its bounds moves to the nearest that can be held:
+ * min |W^1/2 (y_s + G (u - u_s) - r)|^2 over inputs within bounds. G may lose rank, so H = G'WG + eps I, and proximal
+ * steps, which re-centre the eps term at the last answer, take its bias away. Their least y is unique. */
+static void kc_nearest(NAME_state *s, double *r) {
+    double u_s[KC_N_U], y_s[KC_N_Y], error[KC_N_Y], u[KC_N_U], g[KC_N_U];
+    double x[KC_N_U], lam[KC_N_U], d[KC_N_U], rr[KC_N_U], work[KC_N_U], value[KC_N_U];
+    double Jt[KC_N_U * KC_N_U], R[KC_N_U * (KC_N_U + 1) / 2];
+    int active[KC_N_U], side[KC_N_U], saved[2 * KC_N_U], i, j, step, outside = 0;
+    const double *disturbance = s->p + KC_N_P - KC_N_D;
+    kc_qp_work w;
+    for (i = 0; i < KC_N_U; i++) {
+        u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
+                 kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
+        if (!isfinite(u_s[i])) return;
+        outside |= u_s[i] < kc_u_min[i] || u_s[i] > kc_u_max[i];
+        u[i] = kc_clip(u_s[i], kc_u_min[i], kc_u_max[i]);
+    }
+    if (!outside) return;
+    for (i = 0; i < KC_N_Y; i++)
+        y_s[i] = kc_y_offset[i] + kc_dot(KC_N_Y, kc_y_gain + i * KC_N_Y, r) +
+                 kc_dot(KC_N_D, kc_y_disturbance + i * KC_N_D, disturbance);
+    w.Jt = Jt;
+    w.R = R;
+    w.x = x;
+    w.lam = lam;
+    w.d = d;
+    w.r = rr;
+    w.work = work;
+    w.value = value;
+    w.active = active;
+    w.side = side;
+    w.k = -1;
+    w.changes = 0;
+    for (step = 0; step < 8; step++) {
+        for (i = 0; i < KC_N_Y; i++) {
+            error[i] = y_s[i] - r[i];
+            for (j = 0; j < KC_N_U; j++) error[i] -= kc_reach_gain[i * KC_N_U + j] * u_s[j];
+        }
+        for (i = 0; i < KC_N_U; i++)
+            g[i] = kc_dot(KC_N_Y, kc_reach_gradient + i * KC_N_Y, error) - kc_reach_prox[i] * u[i];
+        if (kc_qp_solve(&kc_reach, &w, g, kc_u_min, kc_u_max, 100 + 20 * KC_N_U, saved) != KC_QP_SOLVED) break;
+        for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
+    }
+    for (i = 0; i < KC_N_Y; i++) {
+        r[i] = y_s[i];
+        for (j = 0; j < KC_N_U; j++) r[i] += kc_reach_gain[i * KC_N_U + j] * (u[j] - u_s[j]);
+    }
 }
+#endif
 
 /* Policy without a certified solution: shifted plan, else saturated LQR, else the last input. */
 static int kc_fall_back(NAME_state *s, int has_features, const double *r, double *u_out) {
@@ -244,26 +285,10 @@ static int kc_solve_hard(NAME_state *s, kc_qp_work *w) {
 #if KC_N_SOFT > 0
 static const kc_qp kc_soft = {KC_N_V, KC_N_RATE + KC_N_E, KC_N_SOFT, kc_H, kc_rows, kc_Linv, kc_slack_unit};
 
-/* The hard problem's bounds, with its last rows' two sides apart and slacks e >= 0 in between. From the back, since
- * the arrays are the same ones. */
 static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
-    int i, status, first = KC_N_V + KC_N_RATE;
-    double *lo = s->lo, *hi = s->hi;
-    for (i = KC_N_E - 1; i >= 0; i--) {
-        lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
-        hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
-        lo[first + KC_N_SOFT + i] = lo[first + i];
-        hi[first + KC_N_SOFT + i] = INFINITY;
-    }
-    for (i = KC_N_RATE - 1; i >= 0; i--) {
-        lo[KC_SIZE + i] = lo[KC_N_V + i];
-        hi[KC_SIZE + i] = hi[KC_N_V + i];
-    }
-    for (i = 0; i < KC_N_SOFT; i++) {
-        lo[KC_N_V + i] = 0.0;
-        hi[KC_N_V + i] = INFINITY;
-        s->g[KC_N_V + i] = kc_slack_gradient[i];
-    }
+    int i, status;
+    for (i = 0; i < KC_N_SOFT; i++) s->g[KC_N_V + i] = kc_slack_gradient[i];
+    kc_widen(s->lo, s->hi);
     w->Jt = s->soft_Jt;
     w->R = s->soft_R;
     w->x = s->soft_x;
@@ -271,7 +296,7 @@ static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
     w->side = s->soft_side;
     w->k = s->soft_k;
     w->changes = s->soft_changes;
-    status = kc_qp_solve(&kc_soft, w, s->g, lo, hi, KC_MAX_ITERATIONS, s->saved);
+    status = kc_qp_solve(&kc_soft, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
     s->soft_k = w->k;
     s->soft_changes = w->changes;
     return status;
@@ -283,6 +308,7 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
                       double *u_out, NAME_info *info) {
     NAME_info local;
     kc_qp_work w;
+    double set_point[KC_N_Y];
     int i, solved, has_features;
     if (info == 0) info = &local;
     info->reason = NAME_REASON_NONE;
@@ -290,12 +316,20 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
     info->kkt_residual = NAN;
     info->slack = 0.0;
     has_features = kc_read(s, measurement);
+    if (!preview) {
+        for (i = 0; i < KC_N_Y; i++) set_point[i] = reference[i];
+        reference = set_point;
+#if KC_MOVES_SET_POINT
+        if (has_features && kc_all_finite(KC_N_P, s->p)) kc_nearest(s, set_point);
+#endif
+    }
     if (!has_features) {
         info->reason = NAME_REASON_MEASUREMENT;
     } else if (!kc_all_finite(n_rows * KC_N_Y, reference)) {
         info->reason = NAME_REASON_REFERENCE;
     } else if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
         info->reason = NAME_REASON_STATE;
+        s->has_z = s->has_d = 0; /* begin the estimates anew */
         if (KC_OBSERVER) s->started = 0;
     }
     if (info->reason != NAME_REASON_NONE)
@@ -315,6 +349,8 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
         info->status = NAME_SOFTENED;
         if (solved == KC_QP_SOLVED)
             for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w.x[KC_N_V + i] * kc_slack_size[i]);
+        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
+        if (!(info->slack > KC_NO_SLACK)) info->status = NAME_OPTIMAL;
     }
 #endif
     info->kkt_residual = w.kkt;
@@ -339,6 +375,8 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
 void NAME_reset(NAME_state *s) {
     s->has_input = 0;
     s->started = 0;
+    s->has_z = 0;
+    s->has_d = 0;
     s->age = 0;
     s->hard_k = -1;
     s->hard_changes = 0;
@@ -346,33 +384,13 @@ void NAME_reset(NAME_state *s) {
     s->soft_changes = 0;
 }
 
-int NAME_control(NAME_state *s, const double *measurement, const double *reference, double *u_out, NAME_info *info) {
-    return kc_control(s, measurement, reference == 0 ? kc_y_op : reference, 1, 0, u_out, info);
-}
-
-int NAME_control_preview(NAME_state *s, const double *measurement, const double *references, int n_rows,
-                         double *u_out, NAME_info *info) {
-    if (references == 0 || n_rows < 1) return NAME_control(s, measurement, 0, u_out, info);
-    if (n_rows > KC_HORIZON + 1) n_rows = KC_HORIZON + 1;
-    return kc_control(s, measurement, references, n_rows, 1, u_out, info);
-}
-
-void NAME_applied(NAME_state *s, const double *u) {
-    int i;
-    if (!kc_all_finite(KC_N_U, u)) return;
-    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u[i];
-    s->has_input = 1;
-}
-
-const double *NAME_plan(const NAME_state *s) { return s->age > 0 ? s->plan : 0; }
-
 #if KC_DIAGNOSTICS
 void NAME_lifted_state(const NAME_state *s, double *z) {
 #if KC_OBSERVER
     int i;
     for (i = 0; i < KC_N_Z; i++) z[i] = s->p[i];
 #else
-    kc_deviate(KC_N_Z, KC_N_P, kc_basis, s->p, z);
+    kc_deviate(KC_N_Z, KC_N_RAW, kc_basis, s->p, z);
 #endif
 }
 
@@ -381,7 +399,11 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
 #if KC_OBSERVER
     for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++) outputs[i] = kc_dot(KC_N_P, kc_predict_p + i * KC_N_P, s->p);
 #else
-    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_P, kc_predict_p, s->p, outputs);
+    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_RAW, kc_predict_p, s->p, outputs);
+#if KC_N_D > 0
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++)
+        outputs[i] += kc_dot(KC_N_D, kc_predict_d + i * KC_N_D, s->p + KC_N_RAW);
+#endif
 #endif
     for (k = 0; k <= KC_HORIZON; k++)
         for (i = 0; i < KC_N_Y; i++) {

@@ -13,7 +13,6 @@
 #define GUARD_N_MEASURED @n_measured@ /* @measured@ */
 #define GUARD_N_OUTPUTS @n_y@ /* @outputs@ */
 #define GUARD_N_INPUTS @n_u@ /* @inputs@ */
-#define GUARD_N_LIFTED @n_z@
 #define GUARD_HORIZON @horizon@
 #define GUARD_STATE_BYTES @state_bytes@ /* one NAME_state, with all workspaces */
 #define GUARD_DATA_BYTES @data_bytes@ /* constant data, shared by all states */
