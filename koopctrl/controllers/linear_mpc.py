@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,9 @@ from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import ReachableSetPoint, steady_target
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
+
+if TYPE_CHECKING:
+    import control
 
 
 class LinearMPC:
@@ -217,6 +220,12 @@ class LinearMPC:
             inputs, answer.slack, self._predictor(p),
         )  # fmt: skip
         return inputs[0].copy()
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,9 @@ from koopctrl.controllers.targets import weight_factor
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifting import find_equilibrium
+
+if TYPE_CHECKING:
+    import control
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _COLD_ITERATIONS, _SETTLED = 20, 1e-10
@@ -180,6 +183,12 @@ class RNNMPC:
     def disturbance(self) -> FloatArray:
         """Estimated disturbance on the next outputs `(n_y,)`; zero unless `offset_free`."""
         return self._d.copy()
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
