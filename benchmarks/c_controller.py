@@ -1,10 +1,10 @@
 """Generated C of LinearMPC in the loop with Van der Pol: a million steps, and its speed beside Python's.
 
 The controller is LinearMPC on a network of 300 features, horizon 20, |u| <= 3: once with these bounds alone,
-once with bounds on moves and soft bounds on the outputs too. A driver in C closes the loop with the true plant
-(RK4), changes the set-point at random every 25 steps (some unreachable, some out of all range), loses 2 % of
-the measurements (NaN), now and then measures infinity or 1e100, and checks every input: finite, within its
-bounds, moves within theirs to 1e-8. Memory is the process's resident set before and after.
+once with bounds on moves and soft bounds on the outputs too. A driver in C closes the loop with the true
+plant (RK4), changes the set-point at random every 25 steps (some unreachable, some out of all range), loses
+2 % of the measurements (NaN), now and then measures infinity or 1e100, and checks every input: finite, within
+its bounds, moves within theirs to 1e-8. Memory is the process's resident set before and after.
 
 Speed: the first steps' measurements and set-points are replayed through Python's `control`; medians and their
 ratio are of the same steps in the same run, and the inputs are compared. The Python controller is told the
@@ -124,15 +124,14 @@ int main(int argc, char **argv) {
     after = resident();
     fclose(log);
     qsort(times, (size_t)n, sizeof(double), later);
-    printf("{\"steps\": %ld, \"optimal\": %ld, \"softened\": %ld, \"fallback_plan\": %ld, ", n, status[0], status[1],
-           status[2]);
-    printf("\"fallback_lqr\": %ld, \"fallback_hold\": %ld, \"missing\": %ld, ", status[3], status[4], missing);
-    printf("\"violations\": %ld, \"worst_excess\": %.3g, \"not_finite\": %ld, \"uncertified\": %ld, ", violations,
-           worst, not_finite, uncertified);
-    printf("\"resident_pages_grown\": %ld, \"iterations_mean\": %.4g, ", after - before,
-           (double)iterations / (double)n);
-    printf("\"us_median\": %.4g, \"us_99_percent\": %.4g, \"us_max\": %.4g}\n", times[n / 2],
-           times[n - 1 - n / 100], times[n - 1]);
+    printf("{\"steps\": %ld, \"optimal\": %ld, \"softened\": %ld, ", n, status[0], status[1]);
+    printf("\"fallback_plan\": %ld, \"fallback_lqr\": %ld, \"fallback_hold\": %ld, ", status[2], status[3],
+           status[4]);
+    printf("\"missing\": %ld, \"violations\": %ld, \"worst_excess\": %.3g, ", missing, violations, worst);
+    printf("\"not_finite\": %ld, \"uncertified\": %ld, ", not_finite, uncertified);
+    printf("\"resident_pages_grown\": %ld, ", after - before);
+    printf("\"iterations_mean\": %.4g, \"us_median\": %.4g, ", (double)iterations / (double)n, times[n / 2]);
+    printf("\"us_99_percent\": %.4g, \"us_max\": %.4g}\n", times[n - 1 - n / 100], times[n - 1]);
     free(times);
     return 0;
 }

@@ -62,7 +62,9 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
     state.integers(has_input=0, started=0, age=0, has_z=0, has_d=0)
     lifted = mpc.lifted
-    measured = lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    measured = (
+        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    )
     lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
     return Parts(
         data, state, ("qp.c", "common.c", "linear_mpc.c", "api.c"),

@@ -93,9 +93,11 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     n_c = size + n_rows + n_soft
     state.doubles(
         u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, trial=N * n_u, states=(N + 1) * n_x,
-        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy, trial_t=N * n_qy,
+        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
+        trial_t=N * n_qy,
         tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x, start_u=n_u, target_r=n_y,
-        target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u, P=n_x * n_x, riccati_A=n_x * n_x,
+        target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u, P=n_x * n_x,
+        riccati_A=n_x * n_x,
         riccati_G=n_x * n_x, riccati_M=n_x * n_x, riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u,
         riccati_V=n_x * n_x, gamma=N * n_x * n_v, H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v,
         rows=n_rows * n_v, row_scale=n_rows, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,

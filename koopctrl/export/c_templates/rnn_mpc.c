@@ -641,6 +641,17 @@ static int kc_fall_back(NAME_state *s, double *u_out) {
     return status;
 }
 
+/* Forget what an absurd measurement may have spoilt: the disturbance, and where searches for targets start. */
+static void kc_restart(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_Y; i++) s->d[i] = 0.0;
+    for (i = 0; i < KC_N_X; i++) s->start_x[i] = kc_start_x[i];
+    for (i = 0; i < KC_N_U; i++) s->start_u[i] = kc_start_u[i];
+    s->has_target = 0;
+    s->hard_k = -1;
+    s->soft_k = -1;
+}
+
 /* One sample; see the header. */
 static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
                       double *u_out, NAME_info *info) {
@@ -681,11 +692,13 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
         int solved, better = 0;
         if (!kc_all_finite((KC_HORIZON + 1) * KC_N_X, s->states)) {
             info->reason = NAME_REASON_STATE;
+            kc_restart(s);
             return info->status = kc_fall_back(s, u_out);
         }
         solved = kc_solve(s, &w, info);
         if (solved != KC_QP_SOLVED) {
             info->slack = 0.0;
+            if (solved == KC_QP_INACCURATE) kc_restart(s);
             info->reason = solved == KC_QP_INFEASIBLE        ? NAME_REASON_INFEASIBLE
                            : solved == KC_QP_ITERATION_LIMIT ? NAME_REASON_ITERATION_LIMIT
                                                              : NAME_REASON_INACCURATE;
@@ -720,7 +733,6 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
 }
 
 void NAME_reset(NAME_state *s) {
-    int i;
     s->has_input = 0;
     s->started = 0;
     s->age = 0;
@@ -729,9 +741,7 @@ void NAME_reset(NAME_state *s) {
     s->end_converged = 0;
     s->hard_k = -1;
     s->soft_k = -1;
-    for (i = 0; i < KC_N_Y; i++) s->d[i] = 0.0;
-    for (i = 0; i < KC_N_X; i++) s->start_x[i] = kc_start_x[i];
-    for (i = 0; i < KC_N_U; i++) s->start_u[i] = kc_start_u[i];
+    kc_restart(s);
 }
 
 #if KC_DIAGNOSTICS
