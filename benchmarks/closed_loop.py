@@ -22,7 +22,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import _common as c
@@ -62,7 +62,6 @@ class Task:
     terminal: str = "riccati"
     y_max: float | None = None
     output: Callable[..., Any] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def from_plant(plant: Any, n_episodes: int, n_steps: int, scale: float = 1.0) -> Callable[..., Trajectories]:

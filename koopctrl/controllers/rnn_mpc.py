@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.measurement import WindowMemory, as_measurement
 from koopctrl.controllers.plan import InputMemory, Preview
 from koopctrl.controllers.problem import describe_problem
-from koopctrl.controllers.qp_step import StepSolver
-from koopctrl.controllers.rnn_targets import NonlinearTarget, TargetSolver
+from koopctrl.controllers.qp_step import StepSolution, StepSolver
+from koopctrl.controllers.rnn_targets import TargetSolver
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.targets import weight_factor
 from koopctrl.errors import OptionError
@@ -24,7 +25,30 @@ from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifting import find_equilibrium
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
+_COLD_ITERATIONS, _SETTLED = 20, 1e-10
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What one sample aims at: outputs `(N + 1, n_y)`, inputs `(N, n_u)`, last state and its weight."""
+
+    tracked: FloatArray
+    steady: FloatArray
+    x_end: FloatArray
+    P: FloatArray | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A plan, its roll-out and cost, and the last certified QP behind it."""
+
+    plan: FloatArray
+    states: FloatArray
+    merit: float
+    answer: StepSolution | None
+    n_solves: int
+    reason: str
 
 
 class RNNMPC:
@@ -52,7 +76,8 @@ class RNNMPC:
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
         else `Q`), or `Q`.
     n_iterations : int
-        QPs a sample.
+        QPs a sample at most; more than one stop early when the cost settles. Without a plan to start from it
+        is 20, from the steady inputs and from the best full swing with one switch.
     offset_free : bool
         Whether the error of the last one-step prediction is taken as a constant disturbance on the next
         outputs: then a constant model error or load leaves no steady-state error.
@@ -179,85 +204,94 @@ class RNNMPC:
         start = time.perf_counter()
         y = as_measurement(measurement, self._rollout.n_y)
         r, is_preview = self._preview.read(reference)
-        before, u_last = self._window.x, self._memory.u_last
+        x_last, u_last = self._window.x, self._memory.u_last
         x = self._window.read(y, u_last)
         if x is None:
             return self._fall_back(start, "the measurement has NaN")
-        if self.offset_free and before is not None and u_last is not None:
-            unexplained = y - self._rollout.step(before, u_last, np.zeros_like(self._d))[: len(y)]
+        if self.offset_free and x_last is not None and u_last is not None:
+            unexplained = y - self._rollout.step(x_last, u_last, np.zeros_like(self._d))[: len(y)]
             self._d = self._d + self.offset_free * (unexplained - self._d)
-        tracked, steady, end = self._references(r, is_preview)
+        goal = self._goal(r, is_preview)
         plan = self._memory.shifted_plan
-        plan = np.tile(steady[0], (self.horizon, 1)) if plan is None else plan
-        plan = self._blocked(np.clip(plan, self.u_min, self.u_max))
-        answer, n_solves = None, 0
+        if plan is None:
+            n = max(self.n_iterations, _COLD_ITERATIONS)
+            found = [self._optimise(x, p, goal, n) for p in self._cold_plans(x, goal)]
+        else:
+            warm = self._blocked(np.clip(plan, self.u_min, self.u_max))
+            found = [self._optimise(x, warm, goal, self.n_iterations)]
+        best = min(found, key=lambda f: f.merit)
+        n_solves = sum(f.n_solves for f in found)
+        if best.answer is None:
+            return self._fall_back(start, best.reason)
+        inputs, states = self._memory.accept(best.plan), best.states
+        self.info = MPCInfo(
+            best.answer.status, time.perf_counter() - start, "", n_solves, best.answer.kkt_residual,
+            best.merit, inputs, best.answer.slack, lambda _: states[:, : self._rollout.n_y].copy(),
+        )  # fmt: skip
+        return inputs[0].copy()
+
+    def _optimise(self, x: FloatArray, plan: FloatArray, goal: _Goal, n_iterations: int) -> _Found:
+        """Iterate from one plan; without any certified QP the merit is infinite."""
         states = self._rollout.run(x, plan[None], self._d)[0]
-        merit = float(self._merit(states[None], plan[None], tracked, steady, end)[0])
-        for _ in range(self.n_iterations):
+        merit = float(self._merit(states[None], plan[None], goal)[0])
+        answer, reason, n_solves = None, "", 0
+        for _ in range(n_iterations):
             if not np.isfinite(states).all():
-                return self._fall_back(start, "the roll-out of the plan is not finite")
-            answer, direction = self._iterate(states, plan, tracked, steady, end)
-            n_solves += answer.n_solves
+                reason = "the roll-out of the plan is not finite"
+                break
+            newest, direction = self._iterate(states, plan, goal)
+            n_solves += newest.n_solves
             if direction is None:
-                return self._fall_back(start, answer.status)
+                reason = newest.status
+                break
+            answer = newest
             # The longest step that lowers the merit; where none does, the plan is kept.
             for steps in _STEPS:
                 plans = np.clip(plan + steps[:, None, None] * direction, self.u_min, self.u_max)
                 rolled = self._rollout.run(x, plans, self._d)
-                merits = self._merit(rolled, plans, tracked, steady, end)
+                merits = self._merit(rolled, plans, goal)
                 better = np.flatnonzero(merits <= merit * (1.0 + 1e-12))
                 if len(better):
-                    best = int(better[0])
-                    plan, states, merit = plans[best], rolled[best], float(merits[best])
                     break
             else:
                 break
-        inputs = self._memory.accept(plan)
-        status, kkt = ("optimal", np.nan) if answer is None else (answer.status, answer.kkt_residual)
-        self.info = MPCInfo(
-            status, time.perf_counter() - start, "", n_solves, kkt, merit, inputs,
-            0.0 if answer is None else answer.slack, lambda _: states[:, : self._rollout.n_y].copy(),
-        )  # fmt: skip
-        return inputs[0].copy()
+            best, before = int(better[0]), merit
+            plan, states, merit = plans[best], rolled[best], float(merits[best])
+            if before - merit <= _SETTLED * abs(before):
+                break
+        return _Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
 
-    def _references(self, r: FloatArray, is_preview: bool) -> tuple[FloatArray, FloatArray, NonlinearTarget]:
-        """Outputs to track `(N + 1, n_y)`, inputs to stay near `(N, n_u)`, and the target at the end."""
+    def _goal(self, r: FloatArray, is_preview: bool) -> _Goal:
         N = self.horizon
-        if not is_preview:
+        if is_preview:
+            rows = r.reshape(N + 1, -1)
+            found = [self._targets.find(row, self._d) for row in rows]
+            tracked, steady, end = rows, np.array([t.u for t in found[:-1]]), found[-1]
+        else:
             end = self._targets.find(r, self._d)
-            tracked = end.y if end.converged else r
-            return np.tile(tracked, (N + 1, 1)), np.tile(end.u, (N, 1)), end
-        rows = r.reshape(N + 1, -1)
-        found = [self._targets.find(row, self._d) for row in rows]
-        return rows, np.array([t.u for t in found[:-1]]), found[-1]
-
-    def _terminal(self, end: NonlinearTarget) -> FloatArray | None:
-        return self._targets.weight(end) if self.problem.terminal == "riccati" else None
+            tracked = np.tile(end.y if end.converged else r, (N + 1, 1))
+            steady = np.tile(end.u, (N, 1))
+        P = self._targets.weight(end) if self.problem.terminal == "riccati" else None
+        return _Goal(tracked, steady, end.x, P)
 
     def _iterate(
-        self,
-        states: FloatArray,
-        plan: FloatArray,
-        tracked: FloatArray,
-        steady: FloatArray,
-        end: NonlinearTarget,
-    ) -> tuple[Any, FloatArray | None]:
+        self, states: FloatArray, plan: FloatArray, goal: _Goal
+    ) -> tuple[StepSolution, FloatArray | None]:
         """One QP around a roll-out: its answer and the plan's direction, None if it has none."""
         N, n_u, problem, T = self.horizon, self._rollout.n_u, self.problem, self._blocking
         a, b = self._rollout.jacobians(states[:-1], plan)
         gamma = _sensitivities(a, b)
-        P = self._terminal(end)
-        n_y = self._rollout.n_y
+        P, n_y = goal.P, self._rollout.n_y
         n_stage = N if P is None else N - 1
         seen = (self._root @ gamma[:n_stage, :n_y]).reshape(-1, N * n_u) @ T
-        error = ((states[1 : n_stage + 1, :n_y] - tracked[1 : n_stage + 1]) @ self._root.T).ravel()
+        error = ((states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]) @ self._root.T).ravel()
         H = self._input_hessian + seen.T @ seen
-        g = seen.T @ error + T.T @ ((plan - steady) @ problem.R).ravel()
+        g = seen.T @ error + T.T @ ((plan - goal.steady) @ problem.R).ravel()
         if P is not None:
             last = gamma[-1] @ T
             weighted = last.T @ P
             H = H + weighted @ last
-            g = g + weighted @ (states[-1] - end.x)
+            g = g + weighted @ (states[-1] - goal.x_end)
         u_last = self._memory.effective_last()
         values = plan[problem.blocks].ravel()
         if self._memory.has_rate_cost:
@@ -281,23 +315,16 @@ class RNNMPC:
             return answer, None
         return answer, (T @ (answer.x * scale)).reshape(N, n_u)
 
-    def _merit(
-        self,
-        states: FloatArray,
-        plans: FloatArray,
-        tracked: FloatArray,
-        steady: FloatArray,
-        end: NonlinearTarget,
-    ) -> FloatArray:
+    def _merit(self, states: FloatArray, plans: FloatArray, goal: _Goal) -> FloatArray:
         """Cost of plans `(batch, N, n_u)` along their roll-outs, relaxations included."""
-        n_y, problem, P = self._rollout.n_y, self.problem, self._terminal(end)
+        n_y, problem, P = self._rollout.n_y, self.problem, goal.P
         n_stage = self.horizon if P is None else self.horizon - 1
         with np.errstate(all="ignore"):
-            error = (states[:, 1 : n_stage + 1, :n_y] - tracked[1 : n_stage + 1]) @ self._root.T
-            du = plans - steady
+            error = (states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]) @ self._root.T
+            du = plans - goal.steady
             cost = np.sum(error**2, axis=(1, 2)) + np.sum((du @ problem.R) * du, axis=(1, 2))
             if P is not None:
-                last = states[:, -1] - end.x
+                last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
             first = np.broadcast_to(self._memory.effective_last(), (len(plans), 1, plans.shape[2]))
             moves = np.diff(plans, axis=1, prepend=first)
@@ -312,6 +339,22 @@ class RNNMPC:
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
                 cost += np.where(np.max(excess, axis=(1, 2)) > 1e-9, 1e12, 0.0)
         return np.where(np.isfinite(cost), cost, np.inf)
+
+    def _cold_plans(self, x: FloatArray, goal: _Goal) -> list[FloatArray]:
+        """Plans to start from without a last one: the steady inputs, and the best full swing with one switch.
+
+        Swing-ups have many local optima; which one is found depends on the start.
+        """
+        plans = [self._blocked(np.clip(goal.steady, self.u_min, self.u_max))]
+        if np.isfinite([self.u_min, self.u_max]).all() and not self.problem.bounds_rate:
+            swings = []
+            for switch in range(0, self.horizon, max(1, self.horizon // 8)):
+                early = (np.arange(self.horizon) < switch)[:, None]
+                swings += [np.where(early, self.u_min, self.u_max), np.where(early, self.u_max, self.u_min)]
+            batch = np.array([self._blocked(p) for p in swings])
+            merits = self._merit(self._rollout.run(x, batch, self._d), batch, goal)
+            plans.append(batch[int(np.argmin(merits))])
+        return plans
 
     def _blocked(self, plan: FloatArray) -> FloatArray:
         blocks = self.problem.blocks
