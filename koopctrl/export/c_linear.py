@@ -119,10 +119,11 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
 def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
     lifted, observer = mpc.lifted, mpc._source.observer
     kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
-    if type(observer).__name__ != "KalmanFilter" or np.shape(kalman.M) != kalman.model.C.T.shape:
+    steady = getattr(kalman, "steady", True) and getattr(kalman, "gate", None) is None
+    if type(observer).__name__ != "KalmanFilter" or not steady:
         raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant "
-            "gain, the only one that has C code. Build the controller with it, or without an observer"
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter with "
+            "steady=True and no gate, the only one that has C code. Use it, or no observer"
         )
     model = kalman.model
     for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c, "M": kalman.M}.items():

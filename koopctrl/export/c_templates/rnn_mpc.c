@@ -8,6 +8,8 @@
  *
  * with monomials m_q of the standardised input and a constant disturbance d. */
 
+#define KC_COLD_ITERATIONS 20
+#define KC_SETTLED 1e-10
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON)
 #define KC_N_C (KC_SIZE + KC_N_ROWS + KC_N_SOFT)
@@ -652,63 +654,51 @@ static void kc_restart(NAME_state *s) {
     s->soft_k = -1;
 }
 
-/* One sample; see the header. */
-static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
-                      double *u_out, NAME_info *info) {
-    static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
-    NAME_info local;
-    kc_qp_work w;
-    int i, k, iteration, try_length;
-    double merit, first[KC_HORIZON * KC_N_U];
-    if (info == 0) info = &local;
-    info->status = NAME_OPTIMAL;
-    info->reason = NAME_REASON_NONE;
-    info->iterations = 0;
-    info->kkt_residual = NAN;
-    info->slack = 0.0;
-    if (!kc_read(s, measurement)) info->reason = NAME_REASON_MEASUREMENT;
-    else if (!kc_all_finite(n_rows * KC_N_Y, reference)) info->reason = NAME_REASON_REFERENCE;
-    if (info->reason != NAME_REASON_NONE) return info->status = kc_fall_back(s, u_out);
-    kc_set_references(s, reference, n_rows, preview);
+/* A plan of inputs to start from: within bounds, constant over blocks. */
+static void kc_start_plan(NAME_state *s, const double *inputs) {
+    int i, k;
     for (k = 0; k < KC_HORIZON; k++)
         for (i = 0; i < KC_N_U; i++) {
-            int from = s->age + k < KC_HORIZON ? s->age + k : KC_HORIZON - 1;
-            int shifted = s->age > 0 && s->age < KC_HORIZON;
-            double u = shifted ? s->plan[from * KC_N_U + i] : s->steady[i];
-            first[k * KC_N_U + i] = kc_clip(u, kc_u_min[i], kc_u_max[i]);
+            double u = inputs[kc_block_start[kc_block[k]] * KC_N_U + i];
+            s->candidate[k * KC_N_U + i] = kc_clip(u, kc_u_min[i], kc_u_max[i]);
         }
-    for (k = 0; k < KC_HORIZON; k++)
-        for (i = 0; i < KC_N_U; i++)
-            s->candidate[k * KC_N_U + i] = first[kc_block_start[kc_block[k]] * KC_N_U + i];
+}
+
+static double kc_roll_candidate(NAME_state *s) {
+    int i;
     for (i = 0; i < KC_N_X; i++) s->states[i] = s->trial_states[i] = s->x[i];
     kc_roll(s, s->candidate, s->states, s->psi, s->t);
-    merit = kc_merit(s, s->candidate, s->states);
-    w.lam = s->lam;
-    w.d = s->qp_d;
-    w.r = s->r;
-    w.work = s->work;
-    w.value = s->value;
-    for (iteration = 0; iteration < KC_N_ITERATIONS; iteration++) {
+    return kc_merit(s, s->candidate, s->states);
+}
+
+/* Iterate from the candidate; its merit, infinite without any certified QP, with the reason in info. */
+static double kc_optimise(NAME_state *s, kc_qp_work *w, int n_iterations, NAME_info *info) {
+    static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
+    int k, iteration, try_length, answered = 0;
+    double merit = kc_roll_candidate(s);
+    for (iteration = 0; iteration < n_iterations; iteration++) {
+        NAME_info newest = *info;
         int solved, better = 0;
+        double before = merit;
         if (!kc_all_finite((KC_HORIZON + 1) * KC_N_X, s->states)) {
             info->reason = NAME_REASON_STATE;
-            kc_restart(s);
-            return info->status = kc_fall_back(s, u_out);
+            break;
         }
-        solved = kc_solve(s, &w, info);
+        solved = kc_solve(s, w, &newest);
+        info->iterations = newest.iterations;
         if (solved != KC_QP_SOLVED) {
-            info->slack = 0.0;
-            if (solved == KC_QP_INACCURATE) kc_restart(s);
             info->reason = solved == KC_QP_INFEASIBLE        ? NAME_REASON_INFEASIBLE
                            : solved == KC_QP_ITERATION_LIMIT ? NAME_REASON_ITERATION_LIMIT
                                                              : NAME_REASON_INACCURATE;
-            return info->status = kc_fall_back(s, u_out);
+            break;
         }
+        *info = newest;
+        answered = 1;
         for (try_length = 0; try_length < 4 && !better; try_length++) {
             double value;
             for (k = 0; k < KC_HORIZON * KC_N_U; k++) {
                 int v = kc_block[k / KC_N_U] * KC_N_U + k % KC_N_U;
-                double u = s->candidate[k] + lengths[try_length] * w.x[v] * s->scale[v];
+                double u = s->candidate[k] + lengths[try_length] * w->x[v] * s->scale[v];
                 s->trial[k] = kc_clip(u, kc_u_min[k % KC_N_U], kc_u_max[k % KC_N_U]);
             }
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
@@ -721,7 +711,94 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
             for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
             for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
         }
-        if (!better) break;
+        if (!better || before - merit <= KC_SETTLED * fabs(before)) break;
+    }
+    if (!answered) return INFINITY;
+    info->reason = NAME_REASON_NONE;
+    return merit;
+}
+
+/* Without a plan to start from: the steady inputs, and the best full swing with one switch. Swing-ups have many local
+ * optima; which one is found depends on the start. */
+static double kc_optimise_cold(NAME_state *s, kc_qp_work *w, NAME_info *info) {
+    int n = KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS;
+    double merit;
+    kc_start_plan(s, s->steady);
+    merit = kc_optimise(s, w, n, info);
+#if KC_SWINGS
+    {
+        NAME_info other = *info;
+        double best = INFINITY, second;
+        int i, k, high, at = 0, upper = 0, stride = KC_HORIZON / 8 > 1 ? KC_HORIZON / 8 : 1;
+        other.reason = NAME_REASON_NONE;
+        for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->best[i] = s->candidate[i];
+        for (k = 0; k < KC_HORIZON; k += stride)
+            for (high = 0; high < 2; high++) { /* early low, late high; then the other way round */
+                double value;
+                for (i = 0; i < KC_HORIZON * KC_N_U; i++)
+                    s->trial[i] = (i / KC_N_U < k) == high ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
+                kc_start_plan(s, s->trial);
+                value = kc_roll_candidate(s);
+                if (value < best) {
+                    best = value;
+                    at = k;
+                    upper = high;
+                }
+            }
+        for (i = 0; i < KC_HORIZON * KC_N_U; i++)
+            s->trial[i] = (i / KC_N_U < at) == upper ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
+        kc_start_plan(s, s->trial);
+        second = kc_optimise(s, w, n, &other);
+        info->iterations = other.iterations;
+        if (second < merit) {
+            merit = second;
+            *info = other;
+        } else {
+            for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->best[i];
+        }
+    }
+#endif
+    return merit;
+}
+
+/* One sample; see the header. */
+static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
+                      double *u_out, NAME_info *info) {
+    NAME_info local;
+    kc_qp_work w;
+    int i, k;
+    double merit;
+    if (info == 0) info = &local;
+    info->status = NAME_OPTIMAL;
+    info->reason = NAME_REASON_NONE;
+    info->iterations = 0;
+    info->kkt_residual = NAN;
+    info->slack = 0.0;
+    if (!kc_read(s, measurement)) info->reason = NAME_REASON_MEASUREMENT;
+    else if (!kc_all_finite(n_rows * KC_N_Y, reference)) info->reason = NAME_REASON_REFERENCE;
+    if (info->reason != NAME_REASON_NONE) return info->status = kc_fall_back(s, u_out);
+    kc_set_references(s, reference, n_rows, preview);
+    w.lam = s->lam;
+    w.d = s->qp_d;
+    w.r = s->r;
+    w.work = s->work;
+    w.value = s->value;
+    if (s->age > 0 && s->age < KC_HORIZON) {
+        for (k = 0; k < KC_HORIZON; k++)
+            for (i = 0; i < KC_N_U; i++) {
+                int from = s->age + k < KC_HORIZON ? s->age + k : KC_HORIZON - 1;
+                s->trial[k * KC_N_U + i] = s->plan[from * KC_N_U + i];
+            }
+        kc_start_plan(s, s->trial);
+        merit = kc_optimise(s, &w, KC_N_ITERATIONS, info);
+    } else {
+        merit = kc_optimise_cold(s, &w, info);
+    }
+    if (!isfinite(merit)) {
+        if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
+        info->slack = 0.0;
+        if (info->reason == NAME_REASON_STATE || info->reason == NAME_REASON_INACCURATE) kc_restart(s);
+        return info->status = kc_fall_back(s, u_out);
     }
     for (i = 0; i < KC_HORIZON * KC_N_U; i++)
         s->plan[i] = kc_clip(s->candidate[i], kc_u_min[i % KC_N_U], kc_u_max[i % KC_N_U]);
