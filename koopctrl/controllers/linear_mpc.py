@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,9 @@ from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import ReachableSetPoint, steady_target
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
+
+if TYPE_CHECKING:
+    from koopctrl.export.c_code import GeneratedCode
 
 
 class LinearMPC:
@@ -217,6 +221,12 @@ class LinearMPC:
             inputs, answer.slack, self._predictor(p),
         )  # fmt: skip
         return inputs[0].copy()
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
+        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        from koopctrl.export.c_code import mpc_to_c
+
+        return mpc_to_c(self, folder, name, **options)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

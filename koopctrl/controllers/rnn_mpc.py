@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,9 @@ from koopctrl.controllers.targets import weight_factor
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifting import find_equilibrium
+
+if TYPE_CHECKING:
+    from koopctrl.export.c_code import GeneratedCode
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _COLD_ITERATIONS, _SETTLED = 20, 1e-10
@@ -180,6 +184,12 @@ class RNNMPC:
     def disturbance(self) -> FloatArray:
         """Estimated disturbance on the next outputs `(n_y,)`; zero unless `offset_free`."""
         return self._d.copy()
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
+        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        from koopctrl.export.c_code import mpc_to_c
+
+        return mpc_to_c(self, folder, name, **options)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
