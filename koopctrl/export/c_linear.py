@@ -67,7 +67,7 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     )
     lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
     return Parts(
-        data, state, ("qp.c", "common.c", "linear_mpc.c", "api.c"),
+        data, state, ("qp.c", "common.c", "linear_source.c", "linear_mpc.c", "api.c"),
         f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
