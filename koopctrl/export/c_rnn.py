@@ -34,7 +34,8 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
     _add_memory(mpc, state)
     summary = f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._input_hessian)} variables."
     return Parts(
-        data, state, ("qp.c", "common.c", "rnn_model.c", "rnn_target.c", "rnn_mpc.c", "api.c"), summary, _DIAGNOSTICS if diagnostics else "",
+        data, state, ("qp.c", "common.c", "rnn_model.c", "rnn_target.c", "rnn_mpc.c", "api.c"),
+        summary, _DIAGNOSTICS if diagnostics else "",
         mpc.output_names, mpc.output_names, mpc.input_names, mpc.horizon, mpc.dt, "the last input",
     )  # fmt: skip
 
