@@ -134,9 +134,18 @@ def write(args: argparse.Namespace, name: str, figures: dict[str, Any], peers: S
     }
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{name}.json"
-    path.write_text(json.dumps(record, indent=2, default=_plain) + "\n")
+    path.write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n")
     print(f"\nwrote {path}")
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
+    """JSON types alone; a figure that is not finite (a free run that diverged) as text."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -66,7 +66,12 @@ def fit_pykoop(train: Trajectories, seed: int, n_centers: int, bilinear: bool) -
     pipeline.fit(pykoop_matrix(train), n_inputs=1, episode_feature=True)
 
     def predict(data: Trajectories) -> list[np.ndarray]:
-        predicted = pipeline.predict_trajectory(pykoop_matrix(data))
+        try:
+            predicted = pipeline.predict_trajectory(pykoop_matrix(data))
+        except ValueError:  # an episode overflowed: again one by one, to know which
+            if len(data) == 1:
+                return [np.full_like(data[0].outputs, np.inf)]
+            return [predict(data[i : i + 1])[0] for i in range(len(data))]
         return [predicted[predicted[:, 0] == i, 1:] for i in range(len(data))]
 
     return predict

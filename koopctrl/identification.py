@@ -28,7 +28,7 @@ class Settings:
     activation: str
     feature_scale: float
     rcond: float
-    ridge: float
+    ridge: float | str
     solver: str
 
 

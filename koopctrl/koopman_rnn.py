@@ -30,7 +30,7 @@ from koopctrl.features import ACTIVATIONS, SAMPLERS
 from koopctrl.features.lags import LagWindow
 from koopctrl.identification import Identification, Settings
 from koopctrl.recurrent import RecurrentNetwork
-from koopctrl.regression import SOLVERS
+from koopctrl.regression import AUTO, SOLVERS
 from koopctrl.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class KoopmanRNN(BaseEstimator):
         Whether `u[k]` acts on `y[k]`; then episodes need as many inputs as outputs.
     rcond : float
         Singular values of the column-scaled regressors below `rcond` times the largest are cut.
-    ridge : float
-        Penalty on the outer weights, relative to each regressor's energy.
+    ridge : float or "auto"
+        Penalty on the outer weights, relative to each regressor's energy; `"auto"` chooses it for each output
+        by the evidence of the data (`koopctrl.regression`), and `solution_.ridge` holds it.
     solver : {"svd", "gram"}
         Triangular factor and SVD, or normal equations (half the work, half the digits).
     random_state : int, numpy.random.Generator or None
@@ -104,8 +105,8 @@ class KoopmanRNN(BaseEstimator):
         output_lags: int = 1,
         input_lags: int = 1,
         feedthrough: bool = False,
-        rcond: float = 1e-12,
-        ridge: float = 0.0,
+        rcond: float = 1e-15,
+        ridge: float | str = "auto",
         solver: str = "svd",
         random_state: Any = None,
     ) -> None:
@@ -196,9 +197,14 @@ class KoopmanRNN(BaseEstimator):
             activation=check_choice(self.activation, "activation", ACTIVATIONS),
             feature_scale=check_number(self.feature_scale, "feature_scale", low=0.0, strict=True),
             rcond=check_number(self.rcond, "rcond", low=0.0, high=1.0),
-            ridge=check_number(self.ridge, "ridge", low=0.0),
+            ridge=self._checked_ridge(),
             solver=check_choice(self.solver, "solver", SOLVERS),
         )
+
+    def _checked_ridge(self) -> float | str:
+        if isinstance(self.ridge, str):
+            return check_choice(self.ridge, "ridge", (AUTO,))
+        return check_number(self.ridge, "ridge", low=0.0)
 
     def _start(self, data: Trajectories, settings: Settings) -> Identification:
         if data.n_u == 0 and self.input_lags > 1:

@@ -9,6 +9,7 @@ r"""LiftedModel: the linear face, a state-space model in lifted coordinates arou
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from koopctrl._validation import (
     check_dt,
     check_names,
 )
-from koopctrl.errors import SolverError
+from koopctrl.errors import RolloutWarning, SolverError
 from koopctrl.features import Layer
 from koopctrl.features.lags import LagWindow
 
@@ -246,15 +247,26 @@ class LiftedModel:
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
-        """Roll out linearly from `x0`, lifted once, under inputs `u`: `(n_steps, n_u)`; `n_steps + 1` outputs.
+        """Roll out linearly from `x0`, lifted once, under `(n_steps, n_u)` inputs `u`: `n_steps + 1` outputs.
 
         The last output is taken with the last input held (it matters only where `D` is not zero).
         """
         inputs = as_signal(u, "u", self.n_u)
         z = np.empty((len(inputs) + 1, self.n_z))
         z[0] = self.lift(as_vector(x0, "x0", self.n_x))
-        for k, row in enumerate(inputs):
-            z[k + 1] = self.step(z[k], row)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for k, row in enumerate(inputs):
+                z[k + 1] = self.step(z[k], row)
+        finite = np.isfinite(z).all(axis=1)
+        if not finite.all():
+            overflow = int(np.argmin(finite))
+            z[overflow:] = z[overflow - 1]
+            warnings.warn(
+                f"the linear face overflowed at step {overflow} and was held there; its spectral radius is "
+                f"{self.spectral_radius:.3g}. Simulate fewer steps, or lift with a larger rank_tol",
+                RolloutWarning,
+                stacklevel=2,
+            )
         held = np.concatenate([inputs, inputs[-1:]]) if len(inputs) else self.u_op[None]
         return self.output(z, held)
 

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.errors import DataError
 
 SOLVERS = ("svd", "gram")
+AUTO = "auto"
 _BLOCK_ELEMENTS = 16_000_000  # 128 MB of float64 regressors at a time
 
 
@@ -44,6 +45,8 @@ class LeastSquares:
         Root mean square of `Phi coef - Y` over the rows.
     n_rows : int
         Rows seen.
+    ridge : (n_targets,) array
+        Penalty of each target.
     """
 
     coef: FloatArray
@@ -51,6 +54,7 @@ class LeastSquares:
     singular_values: FloatArray
     residual_rms: FloatArray
     n_rows: int
+    ridge: FloatArray
 
     @property
     def condition(self) -> float:
@@ -67,7 +71,7 @@ class Accumulator(Protocol):
         """Add rows; the arrays are not kept."""
         ...
 
-    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
         """Solve for all rows seen so far."""
         ...
 
@@ -102,7 +106,7 @@ class QRAccumulator:
         self._factor = np.linalg.qr(stacked, mode="r")
         self.n_rows += len(regressors)
 
-    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
         """Solve by SVD of the column-scaled triangle."""
         _check_rows(self.n_rows)
         n = self._n
@@ -110,8 +114,8 @@ class QRAccumulator:
         triangle, right = top[:, :n], top[:, n:]
         scale = _column_scale(np.linalg.norm(triangle, axis=0))
         u, s, vt = _svd(triangle / scale)
-        rotated = u.T @ right
-        coef, rank = _filtered(vt.T, s, rotated, rcond, ridge)
+        unreachable = np.sum(self._factor[n:, n:] ** 2, axis=0)
+        coef, rank, penalty = _filtered(vt.T, s, u.T @ right, rcond, ridge, unreachable, self.n_rows)
         residual = self._factor[:, n:].copy()
         residual[: len(top)] -= triangle @ (coef / scale[:, None])
         return LeastSquares(
@@ -120,6 +124,7 @@ class QRAccumulator:
             s,
             np.linalg.norm(residual, axis=0) / np.sqrt(self.n_rows),
             self.n_rows,
+            penalty,
         )
 
 
@@ -139,7 +144,7 @@ class GramAccumulator:
         self._energy += np.einsum("ij,ij->j", targets, targets)
         self.n_rows += len(regressors)
 
-    def solve(self, rcond: float, ridge: float = 0.0) -> LeastSquares:
+    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
         """Solve by the eigendecomposition of the scaled Gram matrix."""
         _check_rows(self.n_rows)
         scale = _column_scale(np.sqrt(np.diag(self._gram)))
@@ -149,13 +154,14 @@ class GramAccumulator:
         # Rounding of the Gram matrix is eps |S|^2: singular values under sqrt(n eps) are noise.
         floor = np.sqrt(len(s) * np.finfo(float).eps)
         rotated = (v.T @ (self._cross / scale[:, None])) / np.where(s > 0, s, np.inf)[:, None]
-        coef, rank = _filtered(v, s, rotated, max(rcond, floor), ridge)
+        unreachable = np.maximum(self._energy - np.sum(rotated**2, axis=0), 0.0)
+        coef, rank, penalty = _filtered(v, s, rotated, max(rcond, floor), ridge, unreachable, self.n_rows)
         coef /= scale[:, None]
         square = (
             self._energy - 2 * np.sum(coef * self._cross, axis=0) + np.sum(coef * (self._gram @ coef), axis=0)
         )
         rms = np.sqrt(np.maximum(square, 0.0) / self.n_rows)
-        return LeastSquares(coef, rank, s, rms, self.n_rows)
+        return LeastSquares(coef, rank, s, rms, self.n_rows, penalty)
 
 
 def _svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -167,12 +173,52 @@ def _svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _filtered(
-    v: FloatArray, s: FloatArray, rotated: FloatArray, rcond: float, ridge: float
-) -> tuple[FloatArray, int]:
-    """Scaled coefficients `V diag(s / (s^2 + ridge)) U'Y` over the singular values that are kept."""
+    v: FloatArray,
+    s: FloatArray,
+    rotated: FloatArray,
+    rcond: float,
+    ridge: float | str,
+    unreachable: FloatArray,
+    n_rows: int,
+) -> tuple[FloatArray, int, FloatArray]:
+    """Scaled coefficients `V diag(s / (s^2 + ridge)) U'Y` over the singular values kept, rank and penalties.
+
+    `unreachable` is each target's energy outside the range of the regressors.
+    """
     rank = int(np.count_nonzero(s > rcond * s[0])) if len(s) and s[0] > 0 else 0
-    kept = s[:rank]
-    return v[:, :rank] @ ((kept / (kept**2 + ridge))[:, None] * rotated[:rank]), rank
+    kept, components = s[:rank], rotated[:rank]
+    if isinstance(ridge, str):
+        check_choice(ridge, "ridge", (AUTO,))
+        rest = unreachable + np.sum(rotated[rank:] ** 2, axis=0)
+        penalty = np.array(
+            [_evidence_ridge(kept, b, e, n_rows) for b, e in zip(components.T, rest, strict=True)]
+        )
+    else:
+        penalty = np.full(rotated.shape[1], float(ridge))
+    gain = kept[:, None] / (kept[:, None] ** 2 + penalty)
+    return v[:, :rank] @ (gain * components), rank, penalty
+
+
+def _evidence_ridge(s: FloatArray, b: FloatArray, rest: float, n_rows: int) -> float:
+    """Penalty of largest evidence for one target with components `b` and energy `rest` outside; see above."""
+    energy = b**2
+    if not len(s) or not energy.any():
+        return 0.0
+
+    def cost(
+        exponent: float,
+    ) -> float:  # -2 log evidence with the noise variance at its best, up to a constant
+        v = s**2 / 10.0**exponent + 1.0
+        return float(n_rows * np.log(np.sum(energy / v) + rest) + np.sum(np.log(v)))
+
+    # From rounding of the largest singular value, squared, to a penalty that leaves nothing of it.
+    top = 2.0 * np.log10(s[0])
+    grid = np.arange(top + 2.0 * np.log10(np.finfo(float).eps) - 2.0, top + 2.0, 0.5)
+    best = int(np.argmin([cost(t) for t in grid]))
+    if best in (0, len(grid) - 1):
+        return float(10.0 ** grid[best])
+    fine = optimize.minimize_scalar(cost, bounds=(grid[best - 1], grid[best + 1]), method="bounded")
+    return float(10.0**fine.x)
 
 
 def _column_scale(norms: FloatArray) -> FloatArray:

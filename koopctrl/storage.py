@@ -146,6 +146,7 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
         "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
         "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
+        "ridge": solution.ridge,
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
         "y_min": model.y_range_[0], "y_max": model.y_range_[1],
     }  # fmt: skip
@@ -174,7 +175,9 @@ def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
     rank, n_rows = int(header["rank"]), int(header["n_rows"])
     if not (0 <= rank <= len(singular_values) and n_rows >= 1):
         raise DataError(f"the header says rank {rank} of {len(singular_values)}, {n_rows} rows")
-    model.solution_ = LeastSquares(coef, rank, singular_values, arrays.get("residual_rms", n_y), n_rows)
+    model.solution_ = LeastSquares(
+        coef, rank, singular_values, arrays.get("residual_rms", n_y), n_rows, arrays.get("ridge", n_y)
+    )
     x = arrays.get("snapshots_x", None, n_x)
     model.snapshots_ = Snapshots(
         x, arrays.get("snapshots_u", len(x), n_u), arrays.get("snapshots_y", len(x), n_y)

@@ -191,6 +191,7 @@ class Trajectories(Sequence[Trajectory]):
             As `Trajectory`; also if `x` and `u` have different numbers of episodes.
         """
         x_list: list[Any] | None = _episode_list(x)
+        _refuse_list_of_samples(x_list)
         u_list: list[Any]
         if x_list is None:
             x_list, u_list = [x], [u]
@@ -457,6 +458,18 @@ def _episode_list(x: Any) -> list[Any] | None:
     if np.ndim(x) == 3:
         return list(x)
     return None
+
+
+def _refuse_list_of_samples(episodes: list[Any] | None) -> None:
+    """Refuse samples appended in a loop, which would be read as many short episodes of one signal."""
+    if not episodes or any(np.ndim(e) != 1 for e in episodes):
+        return
+    length = len(episodes[0])
+    if len(episodes) > length > 1 and all(len(e) == length for e in episodes):
+        raise ShapeError(
+            f"x is a list of {len(episodes)} vectors of length {length}; expected one (time, n) array an episode. "
+            "For one record of samples pass np.array(x); for short episodes of one signal (time, 1) arrays"
+        )
 
 
 def _depth(x: Any) -> int:

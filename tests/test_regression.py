@@ -82,6 +82,46 @@ def test_scaling_a_column_or_the_targets_scales_the_solution(solver, column_powe
 
 
 @each_solver
+def test_automatic_ridge_has_the_largest_evidence(solver):
+    phi, y = problem(n=60, m=8, condition=1e3)
+    phi /= np.linalg.norm(phi, axis=0)
+    solution = solve(solver, phi, y, ridge="auto")
+
+    def log_evidence(ridge, target):  # of y ~ N(0, q (I + phi phi' / ridge)), at the best q
+        cov = np.eye(60) + phi @ phi.T / ridge
+        q = target @ np.linalg.solve(cov, target) / 60
+        return -0.5 * (60 * np.log(q) + np.linalg.slogdet(cov)[1])
+
+    grid = np.geomspace(1e-10, 1e2, 400)
+    for ridge, target in zip(solution.ridge, y.T, strict=True):
+        assert log_evidence(ridge, target) >= max(log_evidence(g, target) for g in grid) - 1e-6
+
+
+@each_solver
+def test_automatic_ridge_vanishes_without_noise_and_stops_overfit_with_it(solver):
+    rng = np.random.default_rng(0)
+    phi, test = rng.normal(size=(2, 120, 100))
+    coef = rng.normal(size=(100, 1))
+    exact = solve(solver, phi, phi @ coef, ridge="auto")
+    np.testing.assert_allclose(exact.coef, coef, atol=1e-6)
+    noisy = phi @ coef + 10.0 * rng.normal(size=(120, 1))
+    error = {
+        r: np.linalg.norm(test @ (solve(solver, phi, noisy, ridge=r).coef - coef)) for r in (0.0, "auto")
+    }
+    assert error["auto"] < 0.6 * error[0.0]
+
+
+@each_solver
+def test_automatic_ridge_of_targets_that_are_zero_or_more_columns_than_rows(solver):
+    rng = np.random.default_rng(0)
+    phi, y = rng.normal(size=(10, 20)), rng.normal(size=(10, 3))
+    y[:, 0] = 0.0
+    solution = solve(solver, phi, y, rcond=1e-6, ridge="auto")
+    assert np.isfinite(solution.coef).all()
+    assert not solution.coef[:, 0].any()
+
+
+@each_solver
 def test_ridge_is_the_minimiser_of_its_cost(solver):
     phi, y = problem(condition=1e3)
     ridge, energy = 1e-3, np.sum(phi**2, axis=0)

@@ -24,6 +24,8 @@ from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
 if TYPE_CHECKING:
+    import control
+
     from koopctrl.export.c_code import GeneratedCode
 
 
@@ -227,6 +229,12 @@ class LinearMPC:
         from koopctrl.export.c_code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

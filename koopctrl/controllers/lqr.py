@@ -10,6 +10,7 @@ r"""LQR in lifted coordinates.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,9 @@ from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import ReachableSetPoint, steady_target
 from koopctrl.errors import OptionError
 from koopctrl.lifted import LiftedModel
+
+if TYPE_CHECKING:
+    import control
 
 
 class LQR:
@@ -130,6 +134,12 @@ class LQR:
         self._u_last = u
         self.info = ControlInfo(status, time.perf_counter() - start)
         return u.copy()
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

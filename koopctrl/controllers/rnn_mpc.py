@@ -26,6 +26,8 @@ from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifting import find_equilibrium
 
 if TYPE_CHECKING:
+    import control
+
     from koopctrl.export.c_code import GeneratedCode
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
@@ -190,6 +192,12 @@ class RNNMPC:
         from koopctrl.export.c_code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -52,7 +52,7 @@ class Defects:
     exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LTINetwork:
     """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
 
@@ -315,6 +315,15 @@ class LTINetwork:
         from koopctrl.ltinet.integrate import simulate_neurons
 
         return simulate_neurons(self, t, u, x0, tol)
+
+    def __repr__(self) -> str:
+        """Dimensions, neurons by order and conditioning."""
+        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
+        return (
+            f"LTINetwork({self.n_states} states in {len(self.blocks)} layers, "
+            f"{self.n_states - 2 * second} first- and {second} second-order neurons, "
+            f"n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, cond(T)={self.cond:.3g})"
+        )
 
     def summary(self) -> Summary:
         """Layers, neurons, weights, conditioning and bound; prints as a table."""

@@ -133,6 +133,44 @@ def test_the_estimate_converges_without_noise_and_skips_missing_samples(lifted):
     np.testing.assert_allclose(kf.estimate, z, atol=1e-6 * np.abs(z).max())
 
 
+def test_the_time_varying_gain_is_the_textbook_recursion_and_becomes_the_steady_one(lifted):
+    model = LiftedModel.from_matrices(lifted.A, lifted.B, [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dt=0.1)
+    Qn, Rn, P = np.diag([0.1, 0.2, 0.3]), np.diag([0.5, 0.1]), 4.0 * np.eye(3)
+    kf = KalmanFilter(model, Qn, Rn, steady=False, P0=4.0)
+    rng, z = np.random.default_rng(0), np.zeros(3)
+    for k in range(40):
+        y = rng.standard_normal(2)
+        if k == 0:
+            kf.reset(np.zeros(3))
+        rows = [0] if k == 5 else [0, 1]
+        C, R = model.C[rows], Rn[np.ix_(rows, rows)]
+        gain = P @ C.T @ np.linalg.inv(C @ P @ C.T + R)
+        z, P = z + gain @ (y[rows] - C @ z), (np.eye(3) - gain @ C) @ P
+        np.testing.assert_allclose(kf.update([y[0], np.nan if k == 5 else y[1]]), z, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(kf.covariance, P, rtol=1e-7, atol=1e-9)
+        u = rng.standard_normal(2)
+        z, P = model.A @ z + model.B @ u, model.A @ P @ model.A.T + Qn
+        kf.predict(u)
+    np.testing.assert_allclose(kf.covariance, KalmanFilter(model, Qn, Rn).P, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_the_gate_rejects_outliers_and_says_so_but_not_for_ever(lifted, steady):
+    kf = KalmanFilter(lifted, 1e-3, 1e-2, gate=5.0, steady=steady, P0=0.1)
+    z = np.array([0.1, -0.1, 0.05])
+    kf.reset(z)
+    before = kf.update(z)
+    np.testing.assert_array_equal(kf.update([50.0, 0.0, 0.0]), before)
+    assert kf.rejected
+    kf.update(z)
+    assert not kf.rejected
+    for _ in range(6):
+        after = kf.update([5.0, 0.0, 0.0])
+    assert not kf.rejected
+    assert kf.n_rejected == 6
+    assert abs(after[0] - before[0]) > 0.05
+
+
 def test_an_observer_closes_the_loop_through_outputs_alone(linear_plant, lifted):
     c = [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     model = LiftedModel.from_matrices(lifted.A, lifted.B, c, dt=0.1)
