@@ -306,6 +306,10 @@ def test_what_has_no_code_is_refused(tmp_path):
 
     with pytest.raises(OptionError, match="observer is a Other"):
         mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, observer=Other(lifted, 1.0, 1.0)), tmp_path)
+    for options in ({"steady": False}, {"gate": 3.0}):
+        observer = KalmanFilter(lifted, 1.0, 1.0, **options)
+        with pytest.raises(OptionError, match="steady=True and no gate"):
+            mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, observer=observer), tmp_path)
     with pytest.raises(OptionError, match="mpc is a LQR"):
         mpc_to_c(LQR(lifted, 1.0, 1.0), tmp_path)
     mpc = linear_mpc()
