@@ -2,12 +2,12 @@
 
 Random plants (1 to 6 states, 1 to 3 inputs and outputs, stable and unstable), horizons 2 to 25, weights over
 six orders, bounds on inputs from tight to loose, and in random combination bounds on moves, on outputs, each
-output row twice, and sums of rows; of each problem five successive samples, warm-started where a solver can be.
+output row twice, and sums of rows; of each problem five successive samples, warm-started where a solver can.
 
 An answer counts as solved if the KKT residual, computed by `koopctrl.controllers.solvers`, is at most 1e-6.
 Where the solvers differ, feasibility is decided by HiGHS (`scipy.optimize.linprog`): "wrong" counts feasible
-problems left unsolved, and infeasible ones said to be solved. Times are of the call with its certificate (in C
-for ours), through ctypes and through CasADi's buffers, which cost some microseconds each.
+problems left unsolved, and infeasible ones said to be solved. Times are of the call with its certificate (in
+C for ours), through ctypes and through CasADi's buffers, which cost some microseconds each.
 """
 
 from __future__ import annotations

@@ -467,8 +467,9 @@ def _refuse_list_of_samples(episodes: list[Any] | None) -> None:
     length = len(episodes[0])
     if len(episodes) > length > 1 and all(len(e) == length for e in episodes):
         raise ShapeError(
-            f"x is a list of {len(episodes)} vectors of length {length}; expected one (time, n) array an episode. "
-            "For one record of samples pass np.array(x); for short episodes of one signal (time, 1) arrays"
+            f"x is a list of {len(episodes)} vectors of length {length}; expected one (time, n) array "
+            "an episode. "
+            "For one record of samples pass np.array(x); for short episodes of one signal, (time, 1) arrays"
         )
 
 

@@ -17,10 +17,13 @@ from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice,
 from koopctrl.controllers.disturbance import KINDS, augment_by_kind
 from koopctrl.controllers.measurement import as_measurement, check_controllable
 from koopctrl.controllers.riccati import solve_riccati
+from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
 # So many measurements in a row may be rejected; after them the estimate is doubted instead.
 _MAX_REJECTIONS = 5
+# Distance of the slowest error mode to the unit circle that is nothing but rounding.
+_UNSEEN = 1e-12
 
 
 class KalmanFilter:
@@ -74,7 +77,7 @@ class KalmanFilter:
     Raises
     ------
     SolverError
-        If modes on or outside the unit circle cannot be seen in the outputs.
+        If modes on or outside the unit circle cannot be seen in the outputs, or told from disturbances.
 
     Notes
     -----
@@ -103,6 +106,12 @@ class KalmanFilter:
         noise = np.asarray(linalg.block_diag(self.Qn, self.Qd))[: len(model.A), : len(model.A)]
         what = "the lifted pair (A', C')" + (f" with {disturbance} disturbances" if model.n_d else "")
         found = solve_riccati(model.A.T, model.C.T, noise, self.Rn, what)
+        if model.n_d and found.spectral_radius > 1.0 - _UNSEEN:
+            raise SolverError(
+                f"the outputs cannot tell {disturbance} disturbances from the model's own integrators, so "
+                "that the estimate would wander off; expected a disturbance of another kind. Set disturbance="
+                + ("'input'" if disturbance == "output" else "'output'")
+            )
         self.P, self.L = found.P, found.K.T
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
         self._noise, self.steady = noise, bool(steady)

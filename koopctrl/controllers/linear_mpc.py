@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from koopctrl.lifted import LiftedModel
 
 if TYPE_CHECKING:
     import control
+
+    from koopctrl.export.c_code import GeneratedCode
 
 
 class LinearMPC:
@@ -228,6 +231,12 @@ class LinearMPC:
 
         pure = PureController(self)
         return controller_to_nlsys(self, pure, pure.size)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
+        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        from koopctrl.export.c_code import mpc_to_c
+
+        return mpc_to_c(self, folder, name, **options)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from koopctrl.lifting import find_equilibrium
 
 if TYPE_CHECKING:
     import control
+
+    from koopctrl.export.c_code import GeneratedCode
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _COLD_ITERATIONS, _SETTLED = 20, 1e-10
@@ -191,6 +194,12 @@ class RNNMPC:
 
         pure = PureController(self)
         return controller_to_nlsys(self, pure, pure.size)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
+        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        from koopctrl.export.c_code import mpc_to_c
+
+        return mpc_to_c(self, folder, name, **options)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -21,6 +21,8 @@ from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
 _RANK_TOL = 1e-10
+# Part of a steady target, relative to all of it, below which an input is rounding: integrators hold without.
+_NO_INPUT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def steady_target(
         offset = offset - lower @ (null_u @ offset + particular[n_z:])
         gain = gain - lower @ (null_u @ gain)
     z_gain, z_offset = null_z @ gain, null_z @ offset + particular[:n_z]
-    u_gain, u_offset = null_u @ gain, null_u @ offset + particular[n_z:]
+    u_gain, u_offset = _without_rounding(null_u @ gain, gain, lifted.B), null_u @ offset + particular[n_z:]
     y_gain, y_offset = lifted.C @ z_gain, lifted.C @ z_offset + seen_offset
     return SteadyTarget(
         z_gain,
@@ -170,6 +172,15 @@ class ReachableSetPoint:
         high = np.where(held, self._u_max + 1e-9, self._u_max)
         found = optimize.lsq_linear(self._root, rhs, (low, high), method="bvls", tol=1e-12)
         return y + self._gain @ (found.x - u)
+
+
+def _without_rounding(u_gain: FloatArray, gain: FloatArray, B: FloatArray) -> FloatArray:
+    """Set to zero what only rounding makes of the steady inputs of integrators, which need none.
+
+    Its inverse, of order 1e16, would else decide which set-points are within reach.
+    """
+    felt = np.abs(u_gain) * np.linalg.norm(B, axis=0)[:, None]
+    return np.where(felt <= _NO_INPUT * np.linalg.norm(gain, axis=0), 0.0, u_gain)
 
 
 def weight_factor(weight: FloatArray) -> FloatArray:

@@ -89,7 +89,7 @@ def mpc_to_c(
     check_identifier(name)
     if type(mpc).__name__ not in _PARTS:
         raise OptionError(
-            f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers that have C code"
+            f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
         )
     parts = _PARTS[type(mpc).__name__](mpc, diagnostics)
     texts = {
@@ -148,8 +148,9 @@ Run it:              one line per sample on stdin, measurement then reference; o
 
 Call {name}_reset once, then {name}_control every {parts.dt:.12g} s; {name}.h says what goes in and out.
 
-Memory:  {parts.state.bytes} bytes per controller ({name}_state, workspaces included), {parts.data.bytes} bytes of
-         constant data; no allocation, no global variables, so controllers in several threads do not meet.
+Memory:  {parts.state.bytes} bytes per controller ({name}_state, with workspaces), {parts.data.bytes}
+         bytes of constant data; no allocation, no global variables: controllers in several threads do not
+         meet.
 
 Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only
 if its KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in

@@ -67,7 +67,7 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     )
     lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
     return Parts(
-        data, state, ("qp.c", "common.c", "linear_mpc.c", "api.c"),
+        data, state, ("qp.c", "common.c", "linear_source.c", "linear_mpc.c", "api.c"),
         f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
@@ -119,10 +119,11 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
 def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
     lifted, observer = mpc.lifted, mpc._source.observer
     kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
-    if type(observer).__name__ != "KalmanFilter" or np.shape(kalman.M) != kalman.model.C.T.shape:
+    steady = getattr(kalman, "steady", True) and getattr(kalman, "gate", None) is None
+    if type(observer).__name__ != "KalmanFilter" or not steady:
         raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter of constant "
-            "gain, the only one that has C code. Build the controller with it, or without an observer"
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter with "
+            "steady=True and no gate, the only one that has C code. Use it, or no observer"
         )
     model = kalman.model
     for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c, "M": kalman.M}.items():

@@ -34,7 +34,8 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
     _add_memory(mpc, state)
     summary = f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._input_hessian)} variables."
     return Parts(
-        data, state, ("qp.c", "common.c", "rnn_mpc.c", "api.c"), summary, _DIAGNOSTICS if diagnostics else "",
+        data, state, ("qp.c", "common.c", "rnn_model.c", "rnn_target.c", "rnn_mpc.c", "api.c"),
+        summary, _DIAGNOSTICS if diagnostics else "",
         mpc.output_names, mpc.output_names, mpc.input_names, mpc.horizon, mpc.dt, "the last input",
     )  # fmt: skip
 
@@ -64,8 +65,9 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     n_v, n_rate, n_e = len(mpc._input_hessian), len(mpc._move_rows), len(mpc._E)
     n_soft = n_e * mpc.horizon if problem.soft else 0
     owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
+    bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        N_V=n_v, N_RATE=n_rate, N_E=n_e, N_SOFT=n_soft,
+        SWINGS=int(bounded), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_SOFT=n_soft,
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + n_e * mpc.horizon),
     )  # fmt: skip
     arrays = {
@@ -92,10 +94,13 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     size, n_kkt, n_qy = n_v + n_soft, 2 * n_x + n_u, roll._n_q * n_y
     n_c = size + n_rows + n_soft
     state.doubles(
-        u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, trial=N * n_u, states=(N + 1) * n_x,
-        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy, trial_t=N * n_qy,
+        u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, best=N * n_u,
+        trial=N * n_u, states=(N + 1) * n_x,
+        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
+        trial_t=N * n_qy,
         tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x, start_u=n_u, target_r=n_y,
-        target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u, P=n_x * n_x, riccati_A=n_x * n_x,
+        target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u, P=n_x * n_x,
+        riccati_A=n_x * n_x,
         riccati_G=n_x * n_x, riccati_M=n_x * n_x, riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u,
         riccati_V=n_x * n_x, gamma=N * n_x * n_v, H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v,
         rows=n_rows * n_v, row_scale=n_rows, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,

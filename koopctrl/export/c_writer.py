@@ -14,9 +14,9 @@ from koopctrl.errors import DataError, OptionError
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
-        """auto break case char const continue default do double else enum extern float for goto if inline int
-        long main register restrict return short signed sizeof static struct switch typedef union unsigned void
-        volatile while asm bool true false""",
+        """auto break case char const continue default do double else enum extern float for goto if inline
+        int long main register restrict return short signed sizeof static struct switch typedef union unsigned
+        void volatile while asm bool true false""",
     )
 )
 _PER_LINE = 4

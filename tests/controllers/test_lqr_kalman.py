@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koopctrl import LQR, KalmanFilter, LiftedModel, run_closed_loop
+from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import steady_target
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError
@@ -226,3 +226,36 @@ def test_models_that_cannot_be_controlled_are_refused(lifted):
     lqr = LQR(lifted, 1.0, 1.0)
     with pytest.raises(DataError, match="reference has 1 NaN"):
         lqr.control([1.0, 1.0, 0.0], [np.nan, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_set_points_of_integrators_are_kept_at_a_bound_on_the_steady_input(seed):
+    """A tank holds any level without input: bounds that start at zero leave every level within reach."""
+    rng = np.random.default_rng(seed)
+    n = rng.integers(1, 4)
+    a = np.eye(n + 1)
+    a[1:, 1:] = np.diag(rng.uniform(0.3, 0.95, n)) + np.triu(rng.normal(0.0, 0.2, (n, n)), 1)
+    a[0, 1:] = rng.uniform(0.005, 0.03, n)
+    b = np.append(0.0, rng.uniform(0.1, 1.0, n))[:, None]
+    tank = LiftedModel.from_matrices(a, b, np.eye(n + 1)[:1], dt=0.1)
+    for low in (0.0, 0.1):
+        lqr = LQR(tank, 1.0, 0.1, u_min=low, u_max=1.0)
+        np.testing.assert_allclose(lqr._reachable.nearest(np.array([2.5]), np.zeros(0)), [2.5], atol=1e-12)
+
+
+def test_bounds_without_a_steady_input_do_not_drive_an_integrator_away():
+    plant = LiftedModel.from_matrices([[1.0, 0.1], [0.0, 0.9]], [[0.0], [0.1]], dt=0.1)
+    for controller in (
+        LQR(plant, 1.0, 1.0, u_min=1.0, u_max=2.0),
+        LinearMPC(plant, 5, 1.0, 1.0, u_min=1.0, u_max=2.0),
+    ):
+        np.testing.assert_allclose(controller.control([3.0, 0.0]), [1.0])
+
+
+@pytest.mark.parametrize("coupling", [0.1, 0.11, 0.09, 0.12, 0.08])
+def test_output_disturbances_that_cannot_be_told_from_an_integrator_are_refused(coupling):
+    plant = LiftedModel.from_matrices([[1.0, coupling], [0.0, 0.9 - coupling]], [[0.0], [0.1]], dt=0.1)
+    with pytest.raises(SolverError, match="output disturbances"):
+        KalmanFilter(plant, 1.0, 1.0, disturbance="output")
+    found = KalmanFilter(plant, 1.0, 1.0, disturbance="input")
+    assert np.linalg.eigvalsh(found.P).min() > 0.0
