@@ -226,9 +226,11 @@ class LinearMPC:
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.controllers.memory import PureController
         from koopctrl.export.pycontrol import controller_to_nlsys
 
-        return controller_to_nlsys(self)
+        pure = PureController(self)
+        return controller_to_nlsys(self, pure, pure.size)
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
         """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""

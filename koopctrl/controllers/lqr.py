@@ -137,9 +137,11 @@ class LQR:
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.controllers.memory import PureController
         from koopctrl.export.pycontrol import controller_to_nlsys
 
-        return controller_to_nlsys(self)
+        pure = PureController(self)
+        return controller_to_nlsys(self, pure, pure.size)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

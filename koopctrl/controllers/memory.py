@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.errors import OptionError
 
 # Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
 _CHANGING = ("u_last", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last")
@@ -25,11 +26,14 @@ class PureController:
     controller : LQR, LinearMPC or RNNMPC
         Copied; the original is not touched. Its warm starts are dropped, which costs time but changes nothing
         beyond the solver's tolerance.
-    first_measurement : (n_y,) array
-        Any finite measurement, to learn the sizes from.
+
+    Raises
+    ------
+    OptionError
+        If what it measures are not the model's outputs.
     """
 
-    def __init__(self, controller: Any, first_measurement: FloatArray) -> None:
+    def __init__(self, controller: Any) -> None:
         self._controller = copy.deepcopy(controller)
         self._controller.reset()
         self._owners = [
@@ -40,8 +44,15 @@ class PureController:
         self._owners += [source, getattr(source, "_memory", None), getattr(source, "observer", None)]
         self._owners = [o for o in self._owners if o is not None]
         self._fields = [(o, n) for o in self._owners for n in _CHANGING if n in vars(o)]
-        self._controller.control(first_measurement)
-        self._controller.control(first_measurement)
+        if source is not None and source.n_measured != len(self._controller.lifted.y_op):
+            raise OptionError(
+                f"the controller measures {source.n_measured} signals but the model has "
+                f"{len(self._controller.lifted.y_op)} outputs; expected the same. Give it an observer"
+            )
+        # Sizes are learned from two steps at a harmless measurement.
+        calm = self._controller.lifted.y_op if source is not None else self._controller.set_point
+        self._controller.control(calm)
+        self._controller.control(calm)
         self._shapes = [np.shape(getattr(o, n)) for o, n in self._fields]
         self._controller.reset()
 

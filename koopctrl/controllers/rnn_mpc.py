@@ -189,9 +189,11 @@ class RNNMPC:
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.controllers.memory import PureController
         from koopctrl.export.pycontrol import controller_to_nlsys
 
-        return controller_to_nlsys(self)
+        pure = PureController(self)
+        return controller_to_nlsys(self, pure, pure.size)
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
         """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
@@ -231,12 +233,13 @@ class RNNMPC:
             self._d = self._d + self.offset_free * (unexplained - self._d)
         goal = self._goal(r, is_preview)
         plan = self._memory.shifted_plan
-        if plan is None:
-            n = max(self.n_iterations, _COLD_ITERATIONS)
-            found = [self._optimise(x, p, goal, n) for p in self._cold_plans(x, goal)]
-        else:
+        found = []
+        if plan is not None:
             warm = self._blocked(np.clip(plan, self.u_min, self.u_max))
             found = [self._optimise(x, warm, goal, self.n_iterations)]
+        if not found or found[0].answer is None:
+            n = max(self.n_iterations, _COLD_ITERATIONS)
+            found += [self._optimise(x, p, goal, n) for p in self._cold_plans(x, goal)]
         best = min(found, key=lambda f: f.merit)
         n_solves = sum(f.n_solves for f in found)
         if best.answer is None:
@@ -327,7 +330,13 @@ class RNNMPC:
             used.append(moves * row_scale[: len(moves)])
         used.append((states[1:] @ self._E.T).ravel() * row_scale[len(self._move_rows) :])
         used = np.concatenate(used)
-        self._solver.load(H * scale * scale[:, None], rows, row_scale, self._penalty)
+        try:
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, self._penalty)
+        except np.linalg.LinAlgError:
+            reason = (
+                "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
+            )
+            return StepSolution(None, reason, np.inf, 0), None
         answer = self._solver.solve(g * scale, lower - used, upper - used)
         if answer.x is None:
             return answer, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import control
@@ -166,19 +167,18 @@ def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeRespons
     )
 
 
-def controller_to_nlsys(controller: Any, name: str = "controller") -> control.NonlinearIOSystem:
+def controller_to_nlsys(
+    controller: Any, pure: Callable[..., tuple[FloatArray, FloatArray]], size: int, name: str = "controller"
+) -> control.NonlinearIOSystem:
     """A controller as a discrete-time block: inputs `[y; r]`, outputs `u`, its memory as the state.
 
     Both functions of the block are pure, so it can be interconnected and simulated like any other; it starts
     from the state 0, which means "before the first sample". The plant it is closed with must not have
     feedthrough.
     """
-    from koopctrl.controllers.memory import PureController
-
     named = controller if hasattr(controller, "output_names") else controller.lifted
     outputs, inputs = list(named.output_names), list(named.input_names)
     n_y = len(outputs)
-    pure = PureController(controller, np.zeros(n_y))
 
     def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
         return pure(np.asarray(memory), np.asarray(signals[:n_y]), np.asarray(signals[n_y:]))
@@ -188,7 +188,7 @@ def controller_to_nlsys(controller: Any, name: str = "controller") -> control.No
         lambda t, x, u, params: call(x, u)[1],
         inputs=[*(f"y_{n}" for n in outputs), *(f"r_{n}" for n in outputs)],
         outputs=inputs,
-        states=pure.size,
+        states=size,
         dt=controller.dt,
         name=name,
     )

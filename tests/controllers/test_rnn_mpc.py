@@ -190,6 +190,16 @@ def test_fall_back_follows_the_plan_then_holds(network, monkeypatch):
     assert mpc.info.reason == "solver crashed"
 
 
+def test_measurements_far_outside_the_data_never_raise_nor_give_nan(network):
+    mpc = RNNMPC(network, 30, 1.0, 0.1, u_min=-1, u_max=1)
+    for size in (10.0, 1e3, 1e6, 1e150, 1.0):
+        with np.errstate(all="ignore"):
+            u = mpc.control([size, -size])
+        assert np.isfinite(u).all()
+        assert np.abs(u).max() <= 1
+        assert mpc.info.status == "optimal" or mpc.info.reason
+
+
 def test_models_and_options_that_cannot_be_posed_are_refused(network, van_der_pol, van_der_pol_data):
     with pytest.raises(OptionError, match="expected a fitted KoopmanRNN"):
         RNNMPC(van_der_pol, 5, 1.0, 1.0)
