@@ -22,6 +22,7 @@ _FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
 
 API = {
     "koopctrl": None,  # the public names
+    "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
     "koopctrl.spectrum": ["Spectrum"],
@@ -91,7 +92,9 @@ def _entry(name: str, value: object) -> str:
 def _signature(value: object) -> str:
     signature = inspect.signature(value)  # type: ignore[arg-type]
     parameters = [
-        p.replace(annotation=inspect.Parameter.empty) for n, p in signature.parameters.items() if not n.startswith("_") and n != "self"
+        p.replace(annotation=inspect.Parameter.empty)
+        for n, p in signature.parameters.items()
+        if not n.startswith("_") and n != "self"
     ]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 

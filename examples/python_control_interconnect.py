@@ -6,9 +6,7 @@ import numpy as np
 from koopctrl import KoopmanRNN, datasets
 
 train, test = datasets.hair_dryer().split(0.5, by="time")
-model = KoopmanRNN(
-    50, input_coupling="network", output_lags=6, input_lags=20, ridge=1e-4, random_state=0
-).fit(train)
+model = KoopmanRNN(50, input_coupling="network", output_lags=6, input_lags=20, random_state=0).fit(train)
 
 plant = model.to_nlsys()
 k_p, k_i = 0.4, 1.2

@@ -18,6 +18,7 @@ _HOME = {
     "LQR": "koopctrl.controllers",
     "KalmanFilter": "koopctrl.controllers",
     "LinearMPC": "koopctrl.controllers",
+    "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }

@@ -24,6 +24,7 @@ app = typer.Typer(
 console = Console(soft_wrap=True)
 
 _PAIRS_PER_FEATURE = 10
+AUTO = "auto"
 
 
 @app.command()
@@ -69,7 +70,7 @@ def fit(
     coupling: Annotated[str, typer.Option(help="linear, bilinear, quadratic or network.")] = "network",
     sampler: Annotated[str, typer.Option(help="swim, uniform or elm.")] = "swim",
     feature_scale: Annotated[float, typer.Option(help="Width scale of the neurons.")] = 0.3,
-    ridge: Annotated[float, typer.Option(help="Relative penalty on outer weights.")] = 1e-6,
+    ridge: Annotated[str, typer.Option(help="Relative penalty on outer weights; auto by evidence.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the model (.npz).")] = None,
 ) -> None:
@@ -93,7 +94,7 @@ def fit(
         output_lags=output_lags,
         input_lags=input_lags,
         feedthrough=feedthrough,
-        ridge=ridge,
+        ridge=ridge if ridge == AUTO else _number(ridge),
         random_state=seed,
     )
     with console.status("fitting"):
@@ -144,6 +145,13 @@ def report(
         console.print(f"figure written to {plot}")
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--ridge is {text!r}; expected a number or auto") from error
+
+
 def _columns(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -181,5 +189,5 @@ def main() -> None:
         try:
             app()
         except (KoopctrlError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+            Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False)
             sys.exit(1)

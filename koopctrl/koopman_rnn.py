@@ -165,6 +165,18 @@ class KoopmanRNN(BaseEstimator):
         """Add episodes and solve again; the first call fixes scaling and hidden layer.
 
         Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+
+        Parameters
+        ----------
+        X : Trajectories, or an iterable of Trajectory
+            Episodes with the signals of the first call.
+        y : None
+            Not used; there for scikit-learn.
+
+        Returns
+        -------
+        KoopmanRNN
+            Itself.
         """
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
@@ -311,7 +323,22 @@ class KoopmanRNN(BaseEstimator):
     def score(
         self, X: Trajectories | Iterable[Trajectory], y: None = None, n_init: int | None = None
     ) -> float:
-        """Mean over outputs of the free run's coefficient of determination R2, all episodes pooled."""
+        """Mean over outputs of the free run's coefficient of determination R2, all episodes pooled.
+
+        Parameters
+        ----------
+        X : Trajectories
+            Episodes with the signals the model was fitted to.
+        y : None
+            Not used; there for scikit-learn.
+        n_init : int, optional
+            Measured samples that initialise, and do not count; as in `predict`.
+
+        Returns
+        -------
+        float
+            1 for a perfect free run, 0 for one no better than the mean.
+        """
         data = Trajectories.coerce(X)
         start = self._network.window.n_samples if n_init is None else n_init
         predicted = self.predict(data, n_init)
@@ -400,7 +427,7 @@ class KoopmanRNN(BaseEstimator):
     def report(
         self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
     ) -> Report:
-        """Dimensions, conditioning and errors by horizon of both faces; see `koopctrl.report.make_report`."""
+        """Sizes, conditioning, errors by horizon of both faces on `X`; see `koopctrl.report.make_report`."""
         from koopctrl.report import make_report
 
         return make_report(self, Trajectories.coerce(X), horizons)
@@ -408,7 +435,7 @@ class KoopmanRNN(BaseEstimator):
     def to_statespace(
         self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, *, rank_tol: float = 1e-6
     ) -> control.StateSpace:
-        """`control.StateSpace` in lifted coordinates, deviations from the operating point."""
+        """`control.StateSpace` in lifted coordinates; for `x_op`, `u_op` and `rank_tol` see `lift_at`."""
         return self.lift_at(x_op, u_op, rank_tol=rank_tol).to_statespace()
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
@@ -424,7 +451,7 @@ class KoopmanRNN(BaseEstimator):
         return network_to_casadi(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to an `.npz` file: arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
         from koopctrl.storage import save
 
         save(self, path)

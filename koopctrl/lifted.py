@@ -9,6 +9,7 @@ r"""LiftedModel: the linear face, a state-space model in lifted coordinates arou
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from koopctrl._validation import (
     check_dt,
     check_names,
 )
-from koopctrl.errors import SolverError
+from koopctrl.errors import RolloutWarning, SolverError
 from koopctrl.features import Layer
 from koopctrl.features.lags import LagWindow
 
@@ -145,7 +146,16 @@ class LiftedModel:
     ) -> LiftedModel:
         """Wrap a linear plant whose state is measured: `z = x`, operating point 0.
 
-        Controllers then take any discrete-time `(A, B, C, D)`. `C` defaults to the identity.
+        Controllers then take any discrete-time `(A, B, C, D)`.
+
+        Parameters
+        ----------
+        A, B, C, D : array_like
+            System matrices; `C` defaults to the identity, `D` to zero.
+        dt : float
+            Sample time in seconds.
+        output_names, input_names : sequence of str, optional
+            `y0, y1, ..` and `u0, u1, ..` by default.
         """
         a = as_matrix(A, "A")
         n_x = len(a)
@@ -209,20 +219,20 @@ class LiftedModel:
         return float(np.abs(linalg.eigvals(self.A)).max(initial=0.0))
 
     def lift(self, x: ArrayLike) -> FloatArray:
-        """Lift `(n_x,)` or `(time, n_x)` states; `lift(x_op)` is 0."""
+        """Lift states `x`, `(n_x,)` or `(time, n_x)`; `lift(x_op)` is 0."""
         array = as_float_array(x, "x")
         if array.ndim == 2:
             return self.observables(as_signal(array, "x", self.n_x))
         return self.observables(as_vector(array, "x", self.n_x))
 
     def unlift(self, z: ArrayLike) -> FloatArray:
-        """State of `(n_z,)` or `(time, n_z)` coordinates: `unlift(lift(x))` is `x`."""
+        """State of coordinates `z`, `(n_z,)` or `(time, n_z)`: `unlift(lift(x))` is `x`."""
         array = as_float_array(z, "z")
         array = as_signal(array, "z", self.n_z) if array.ndim == 2 else as_vector(array, "z", self.n_z)
         return self.x_op + array[..., : self.n_x] * self.observables.x_scale
 
     def step(self, z: FloatArray, u: FloatArray) -> FloatArray:
-        """`z_{k+1}` for `(..., n_z)` coordinates and `(..., n_u)` inputs."""
+        """`z_{k+1}` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
         du = u - self.u_op
         z_next = z @ self.A.T + du @ self.B.T + self.c
         if self.N is not None:
@@ -230,22 +240,33 @@ class LiftedModel:
         return z_next
 
     def output(self, z: FloatArray, u: FloatArray) -> FloatArray:
-        """`y_k` for `(..., n_z)` coordinates and `(..., n_u)` inputs."""
+        """`y_k` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
         if self.reads_next_state:
             x_next = self.x_op + self.step(z, u)[..., : self.n_x] * self.observables.x_scale
             return x_next[..., : self.n_y]
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
-        """Roll out linearly from `x0`, lifted once: `(n_steps + 1, n_y)` outputs for `(n_steps, n_u)` inputs.
+        """Roll out linearly from `x0`, lifted once, under `(n_steps, n_u)` inputs `u`: `n_steps + 1` outputs.
 
         The last output is taken with the last input held (it matters only where `D` is not zero).
         """
         inputs = as_signal(u, "u", self.n_u)
         z = np.empty((len(inputs) + 1, self.n_z))
         z[0] = self.lift(as_vector(x0, "x0", self.n_x))
-        for k, row in enumerate(inputs):
-            z[k + 1] = self.step(z[k], row)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for k, row in enumerate(inputs):
+                z[k + 1] = self.step(z[k], row)
+        finite = np.isfinite(z).all(axis=1)
+        if not finite.all():
+            overflow = int(np.argmin(finite))
+            z[overflow:] = z[overflow - 1]
+            warnings.warn(
+                f"the linear face overflowed at step {overflow} and was held there; its spectral radius is "
+                f"{self.spectral_radius:.3g}. Simulate fewer steps, or lift with a larger rank_tol",
+                RolloutWarning,
+                stacklevel=2,
+            )
         held = np.concatenate([inputs, inputs[-1:]]) if len(inputs) else self.u_op[None]
         return self.output(z, held)
 

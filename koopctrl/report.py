@@ -45,6 +45,8 @@ class Report:
         `n_x, n_u, n_y, n_features, n_z`, regressors and training pairs.
     rank, condition
         Of the column-scaled regressors of the nonlinear face's fit, after the cut.
+    ridge : list of float
+        Penalty on the outer weights, per output; relative to each regressor's energy.
     residual_rms : list of float
         One-step residual on the training data, per output, in standard deviations.
     spectral_radius : float
@@ -61,6 +63,7 @@ class Report:
     sizes: dict[str, int]
     rank: int
     condition: float
+    ridge: list[float]
     residual_rms: list[float]
     spectral_radius: float
     worst_mode_residual: float
@@ -78,6 +81,7 @@ class Report:
         lines = [
             f"sizes: {sizes}",
             f"fit: rank {self.rank}, condition {self.condition:.2e}, "
+            f"penalty {max(self.ridge):.1e}, "
             f"one-step residual {max(self.residual_rms):.2e} std",
             f"lifted face: spectral radius {self.spectral_radius:.4f}, "
             f"worst mode residual {self.worst_mode_residual:.2e}",
@@ -161,6 +165,7 @@ def make_report(
         sizes,
         solution.rank,
         solution.condition,
+        solution.ridge.tolist(),
         solution.residual_rms.tolist(),
         lifted.spectral_radius,
         float(np.nanmax(residuals)) if np.isfinite(residuals).any() else math.nan,
@@ -191,9 +196,11 @@ def _starts(
 def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray) -> FloatArray:
     """Newest output after all inputs, on the linear face."""
     z = lifted.observables(x0)
-    for k in range(u.shape[1]):
-        z = lifted.step(z, u[:, k])
-    return lifted.unlift(z)[:, : lifted.window.n_y]
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite error says it all
+        for k in range(u.shape[1]):
+            z = lifted.step(z, u[:, k])
+        x = lifted.x_op + z[:, : lifted.n_x] * lifted.observables.x_scale
+    return np.where(np.isnan(x), np.inf, x)[:, : lifted.window.n_y]
 
 
 def _rms(error: FloatArray) -> FloatArray:

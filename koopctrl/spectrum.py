@@ -79,7 +79,8 @@ def compute_spectrum(lifted: LiftedModel) -> Spectrum:
     if lifted.training is not None:
         z, du, z_next = lifted.training
         now = z @ left.T
-        then = (z_next - lifted.step(np.zeros_like(z), du + lifted.u_op)) @ left.T
+        by_input = lifted.step(z, du + lifted.u_op) - z @ lifted.A.T  # B u + c, and bilinear terms if any
+        then = (z_next - by_input) @ left.T
         size = np.sum(np.abs(now) ** 2, axis=0)
         defect = np.sum(np.abs(then - now * eigenvalues) ** 2, axis=0)
         residuals = np.sqrt(defect / np.where(size > 0, size, np.nan))

@@ -48,6 +48,15 @@ def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
 def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
     """Read a model that `save` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    KoopmanRNN or LiftedModel
+
     Raises
     ------
     DataError
@@ -56,10 +65,12 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
         If there is no such file.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} holds one bare array; expected a model that koopctrl saved")
-            arrays = {name: archive[name] for name in archive.files}
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise DataError("it is not a koopctrl model; expected a file that save() wrote")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
             raise DataError(f"{path} is not a koopctrl model; expected a file that save() wrote")
@@ -105,6 +116,13 @@ class _Arrays:
             raise DataError(f"array {name!r} has NaN or infinite values")
         return array
 
+    def get_scale(self, name: str, size: int) -> FloatArray:
+        """Vector of positive numbers."""
+        array = self.get(name, size)
+        if (array <= 0).any():
+            raise DataError(f"array {name!r} has entries that are not positive; expected scales")
+        return array
+
 
 def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     check_fitted(model, "network_")
@@ -148,18 +166,17 @@ def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
     coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
     scaling = Scaling(
         arrays.get("y_mean", n_y),
-        arrays.get("y_scale", n_y),
+        arrays.get_scale("y_scale", n_y),
         arrays.get("u_mean", n_u),
-        arrays.get("u_scale", n_u),
+        arrays.get_scale("u_scale", n_u),
     )
     model.network_ = RecurrentNetwork(window, layer, coupling, coef, scaling)
+    singular_values = arrays.get("singular_values", None)
+    rank, n_rows = int(header["rank"]), int(header["n_rows"])
+    if not (0 <= rank <= len(singular_values) and n_rows >= 1):
+        raise DataError(f"the header says rank {rank} of {len(singular_values)}, {n_rows} rows")
     model.solution_ = LeastSquares(
-        coef,
-        int(header["rank"]),
-        arrays.get("singular_values", None),
-        arrays.get("residual_rms", n_y),
-        int(header["n_rows"]),
-        arrays.get("ridge", n_y),
+        coef, rank, singular_values, arrays.get("residual_rms", n_y), n_rows, arrays.get("ridge", n_y)
     )
     x = arrays.get("snapshots_x", None, n_x)
     model.snapshots_ = Snapshots(
@@ -205,7 +222,7 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
     observables = Observables(
         layer,
         arrays.get("x_op", n_x),
-        arrays.get("x_scale", n_x),
+        arrays.get_scale("x_scale", n_x),
         arrays.get("reduce", len(biases), n_z - n_x),
         arrays.get("project", n_x, n_z - n_x),
     )

@@ -191,6 +191,7 @@ class Trajectories(Sequence[Trajectory]):
             As `Trajectory`; also if `x` and `u` have different numbers of episodes.
         """
         x_list: list[Any] | None = _episode_list(x)
+        _refuse_list_of_samples(x_list)
         u_list: list[Any]
         if x_list is None:
             x_list, u_list = [x], [u]
@@ -253,7 +254,22 @@ class Trajectories(Sequence[Trajectory]):
         episode: str | None = None,
         delimiter: str = ",",
     ) -> Trajectories:
-        """Build from a CSV file with one header line; arguments as in `from_dataframe`."""
+        """Build from a CSV file in UTF-8 with one header line.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+        outputs, inputs, dt, time, episode
+            As in `from_dataframe`.
+        delimiter : str
+            What stands between two cells.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, has no rows, or a used cell is not a number.
+        """
         from koopctrl.tables import episodes_from_columns, read_csv
 
         columns = read_csv(path, delimiter, text_columns={episode} if episode else set())
@@ -265,14 +281,14 @@ class Trajectories(Sequence[Trajectory]):
     def from_timeresponse(
         cls, response: control.TimeResponseData, *, signals: str = "outputs"
     ) -> Trajectories:
-        """Build from python-control's `TimeResponseData`; `signals` is "outputs" or "states"."""
+        """Build from `response`, python-control's `TimeResponseData`; `signals` is "outputs" or "states"."""
         from koopctrl.export.pycontrol import trajectories_from_timeresponse
 
         return trajectories_from_timeresponse(response, signals=signals)
 
     @classmethod
     def coerce(cls, data: Any, name: str = "X") -> Trajectories:
-        """Return `data` if it is a Trajectories, or wrap a Trajectory or an iterable of them."""
+        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`."""
         if isinstance(data, cls):
             return data
         if isinstance(data, Trajectory):
@@ -442,6 +458,19 @@ def _episode_list(x: Any) -> list[Any] | None:
     if np.ndim(x) == 3:
         return list(x)
     return None
+
+
+def _refuse_list_of_samples(episodes: list[Any] | None) -> None:
+    """Refuse samples appended in a loop, which would be read as many short episodes of one signal."""
+    if not episodes or any(np.ndim(e) != 1 for e in episodes):
+        return
+    length = len(episodes[0])
+    if len(episodes) > length > 1 and all(len(e) == length for e in episodes):
+        raise ShapeError(
+            f"x is a list of {len(episodes)} vectors of length {length}; expected one (time, n) array "
+            "an episode. "
+            "For one record of samples pass np.array(x); for short episodes of one signal, (time, 1) arrays"
+        )
 
 
 def _depth(x: Any) -> int:

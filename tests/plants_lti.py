@@ -85,27 +85,32 @@ def random_mimo(n: int, n_u: int, n_y: int, seed: int, stable: bool = True) -> M
     return A, rng.standard_normal((n, n_u)), rng.standard_normal((n_y, n)), rng.standard_normal((n_y, n_u))
 
 
+def duffing_step(x: np.ndarray, u: np.ndarray, dt: float) -> np.ndarray:
+    """One held-input step of `x'' = -0.4 x' - x - 0.3 x^3 + u`; x is (2, runs)."""
+
+    def rate(x: np.ndarray) -> np.ndarray:
+        return np.array([x[1], -0.4 * x[1] - x[0] - 0.3 * x[0] ** 3 + u])
+
+    h = dt / 10
+    for _ in range(10):
+        k1 = rate(x)
+        k2 = rate(x + 0.5 * h * k1)
+        k3 = rate(x + 0.5 * h * k2)
+        k4 = rate(x + h * k3)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x
+
+
 def lifted_duffing(
     dt: float = 0.1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Discrete model identified from the Duffing plant, lifted by monomials up to degree three (EDMD).
 
-    `x'' = -0.4 x' - x - 0.3 x^3 + u`, 4,000 held-input steps from random states; the constant is left out, so
-    that the lifted origin is the plant's equilibrium.
+    4,000 steps from random states; the constant is left out, so that the lifted origin is the equilibrium.
     """
     rng = np.random.default_rng(seed)
     x, u = rng.uniform(-1.2, 1.2, (2, 4000)), rng.uniform(-1.0, 1.0, 4000)
-
-    def rate(x: np.ndarray) -> np.ndarray:
-        return np.array([x[1], -0.4 * x[1] - x[0] - 0.3 * x[0] ** 3 + u])
-
-    after, h = x, dt / 10
-    for _ in range(10):
-        k1 = rate(after)
-        k2 = rate(after + 0.5 * h * k1)
-        k3 = rate(after + 0.5 * h * k2)
-        k4 = rate(after + h * k3)
-        after = after + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    after = duffing_step(x, u, dt)
 
     def lift(x: np.ndarray) -> np.ndarray:
         q, p = x

@@ -250,9 +250,10 @@ def test_leaving_the_data_s_range_is_a_warning_before_divergence():
     model = KoopmanRNN(0, input_coupling="linear").fit(LINEAR)
     low, high = model.y_range_
     inside, outside = high + 0.3 * (high - low), high + 0.7 * (high - low)
-    model.simulate(inside, np.zeros((1, 1)))
+    nothing = np.empty((0, 1))
+    model.simulate(inside, nothing)
     with pytest.warns(RolloutWarning, match="left the training data's range") as caught:
-        model.simulate(outside, np.zeros((1, 1)))
+        model.simulate(outside, nothing)
     assert caught[0].filename == __file__
 
 
@@ -368,7 +369,7 @@ def test_refitting_forgets_and_a_failed_fit_changes_nothing():
 
 
 def test_partial_fit_after_fit_starts_anew():
-    model = quick().fit(DUFFING).partial_fit(DUFFING[:2])
+    model = quick().partial_fit(DUFFING[5:]).fit(DUFFING).partial_fit(DUFFING[:2])
     assert model.solution_.n_rows == DUFFING[:2].n_steps
     assert model.partial_fit(DUFFING[2:4]).solution_.n_rows == DUFFING[:4].n_steps
 
@@ -574,24 +575,29 @@ def test_forced_van_der_pol(coupling, limit):
     options = {"x_max": 3.0, "u_max": 3.0}
     train = plants.record(step, 2, 1, 0.1, n_episodes=50, n_steps=150, **options)
     test = plants.record(step, 2, 1, 0.1, n_episodes=20, n_steps=100, seed=1, **options)
-    predicted = KoopmanRNN(input_coupling=coupling, random_state=0).fit(train).predict(test)
-    errors = [np.sqrt(np.mean((p - e.outputs) ** 2)) for e, p in zip(test, predicted, strict=True)]
+    errors = []
+    for seed in range(3):
+        predicted = KoopmanRNN(input_coupling=coupling, random_state=seed).fit(train).predict(test)
+        errors += [np.sqrt(np.mean((p - e.outputs) ** 2)) for e, p in zip(test, predicted, strict=True)]
     # Of the episodes: those that start in a corner, where no other one passes, are ten times worse.
     assert np.median(errors) <= limit
 
 
 @pytest.mark.slow
-def test_lorenz_valid_prediction_time():
+@pytest.mark.parametrize(("n_features", "limit"), [(300, 18), (1000, 23)])
+def test_lorenz_valid_prediction_time(n_features, limit):
     dt, lyapunov = 0.02, 0.9056
     step = plants.sampled(plants.lorenz, dt)
     none = np.empty((10_000, 0))
     x = plants.roll(step, plants.roll(step, np.ones(3), none[:500])[-1], none)
-    unseen = plants.roll(step, x[-1], none[:2300])
-    model = KoopmanRNN(rcond=1e-14, random_state=0).fit(Trajectories.from_arrays(x, dt=dt))
+    unseen = plants.roll(step, x[-1], none[:3600])
+    data = Trajectories.from_arrays(x, dt=dt)
     spread = np.sqrt(np.sum(x.var(axis=0)))
     times = []
-    for start in range(0, 1000, 100):
-        truth = unseen[start : start + 1300]
-        error = np.linalg.norm(model.simulate(truth[0], 1299) - truth, axis=1) / spread
-        times.append(np.argmax(np.append(error, 1.0) > 0.4) * dt * lyapunov)
-    assert np.median(times) >= 15
+    for seed in range(2):
+        model = KoopmanRNN(n_features, rcond=1e-14, random_state=seed).fit(data)
+        for start in range(0, 2000, 100):
+            truth = unseen[start : start + 1600]
+            error = np.linalg.norm(model.simulate(truth[0], 1599) - truth, axis=1) / spread
+            times.append(np.argmax(np.append(error, 1.0) > 0.4) * dt * lyapunov)
+    assert np.median(times) >= limit

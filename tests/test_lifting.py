@@ -248,6 +248,35 @@ def test_with_feedthrough_the_output_is_read_off_the_next_state(bilinear):
         np.testing.assert_allclose(lifted.simulate([y[9]], u[10:40])[:-1, 0], y[10:40], atol=1e-9)
 
 
+@pytest.mark.parametrize("b0", [0.0, 0.8])
+def test_lag_models_are_exact_away_from_an_equilibrium_too(b0):
+    feedthrough = b0 != 0
+    data = siso_records(b0)
+    model = KoopmanRNN(
+        0, output_lags=2, input_lags=3 if feedthrough else 2, feedthrough=feedthrough, input_coupling="linear"
+    ).fit(data)
+    lifted = model.lift_at(x_op=0.5, u_op=-0.3)
+    assert np.abs(lifted.c).max() > 0.1
+    e, s = data[0], int(feedthrough)
+    inputs = e.inputs[10 + s :]
+    run = lifted.simulate(model.network_.window.initial(e.outputs, e.inputs, 11), inputs)
+    # With feedthrough the first output belongs to the first input, else to the window itself.
+    n = len(inputs) - 1
+    np.testing.assert_allclose(run[:n], e.outputs[10 + s : 10 + s + n], atol=1e-9)
+
+
+@each_coupling
+def test_the_features_are_the_network_s_own_with_its_input_held(coupling):
+    moved = Trajectories.from_arrays(
+        [3 * e.outputs + 5 for e in DUFFING], [e.inputs - 2 for e in DUFFING], dt=0.1
+    )
+    model = KoopmanRNN(20, input_coupling=coupling, random_state=0).fit(moved)
+    net, x, u_op = model.network_, moved[0].outputs[:7], np.array([-1.8])
+    xs, us = net.standardise(x, np.tile(u_op, (7, 1)))
+    layer = model.lift_at(x_op=x[0], u_op=u_op).observables.layer
+    np.testing.assert_allclose(layer(x), net.dictionary(xs, us)[:, 3:], atol=1e-12)
+
+
 # --- autonomous ------------------------------------------------------------------------------------------
 
 
@@ -310,15 +339,33 @@ def test_units_do_not_matter(power):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_features", [100, 200])
-def test_lqr_in_lifted_coordinates_stabilises_the_double_well(n_features):
+@pytest.mark.parametrize("n_features", [100, 200, 400])
+def test_lqr_in_lifted_coordinates_stabilises_the_double_well_and_beats_the_plant_s_own(n_features):
     step = plants.sampled(plants.duffing, 0.1, n_substeps=4)
     data = plants.record(step, 2, 1, 0.1, n_episodes=60, n_steps=60, x_max=2.0, u_max=3.0)
     q, r = np.eye(2), np.array([[0.1]])
-    lifted = KoopmanRNN(n_features, random_state=0).fit(data).lift_at(x_op=0, u_op=0)
-    p = linalg.solve_discrete_are(lifted.A, lifted.B, lifted.C.T @ q @ lifted.C, r)
-    gain = np.linalg.solve(r + lifted.B.T @ p @ lifted.B, lifted.B.T @ p @ lifted.A)
-    for x in np.random.default_rng(5).uniform(-2, 2, (20, 2)):
-        for _ in range(100):
-            x = step(x, -gain @ lifted.lift(x))
-        assert np.linalg.norm(x) < 1e-2
+    starts = np.random.default_rng(5).uniform(-2, 2, (2, 60))
+
+    def closed_loop(law):
+        """Mean cost, and the distances to the origin at the end."""
+        x, cost = starts, 0.0
+        for _ in range(150):
+            u = law(x)
+            cost += np.sum(x**2) + 0.1 * np.sum(u**2)
+            x = step(x, u)
+        return cost / starts.shape[1], np.linalg.norm(x, axis=0)
+
+    def lqr(a, b, weight):
+        p = linalg.solve_discrete_are(a, b, weight, r)
+        return np.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)
+
+    local = lqr(*plants.discretise(np.array([[0.0, 1.0], [1.0, -0.3]]), np.array([[0.0], [1.0]]), 0.1), q)
+    reference, _ = closed_loop(lambda x: -local @ x)
+    costs = []
+    for seed in range(3):
+        lifted = KoopmanRNN(n_features, random_state=seed).fit(data).lift_at(x_op=0, u_op=0)
+        gain = lqr(lifted.A, lifted.B, lifted.C.T @ q @ lifted.C)
+        cost, distances = closed_loop(lambda x, lifted=lifted, gain=gain: -gain @ lifted.lift(x.T).T)
+        assert distances.max() < 1e-2
+        costs.append(cost)
+    assert np.mean(costs) <= reference

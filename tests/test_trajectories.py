@@ -339,3 +339,12 @@ def test_snapshots_do_not_write_and_can_be_written_to_without_harm():
         array[:] = 9.0
     np.testing.assert_array_equal(data[0].outputs, np.arange(8.0).reshape(4, 2))
     np.testing.assert_array_equal(data[0].inputs, np.ones((3, 1)))
+
+
+def test_samples_appended_in_a_loop_are_not_read_as_episodes():
+    samples = [np.array([k, -k], dtype=float) for k in range(6)]
+    with pytest.raises(ShapeError, match=r"list of 6 vectors of length 2.*np\.array\(x\)"):
+        Trajectories.from_arrays(samples, dt=0.1)
+    assert len(Trajectories.from_arrays(np.array(samples), dt=0.1)) == 1
+    records = [np.arange(9.0), np.arange(7.0)]  # episodes of one signal
+    assert [len(e) for e in Trajectories.from_arrays(records, dt=0.1)] == [9, 7]

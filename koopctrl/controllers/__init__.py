@@ -5,6 +5,18 @@ from koopctrl.controllers.kalman import KalmanFilter
 from koopctrl.controllers.linear_mpc import LinearMPC
 from koopctrl.controllers.lqr import LQR
 from koopctrl.controllers.nmpc import NMPC
+from koopctrl.controllers.policy import ControllerPolicy
 from koopctrl.controllers.protocol import Controller
+from koopctrl.controllers.rnn_mpc import RNNMPC
 
-__all__ = ["LQR", "NMPC", "ClosedLoopResult", "Controller", "KalmanFilter", "LinearMPC", "run_closed_loop"]
+__all__ = [
+    "LQR",
+    "NMPC",
+    "RNNMPC",
+    "ClosedLoopResult",
+    "Controller",
+    "ControllerPolicy",
+    "KalmanFilter",
+    "LinearMPC",
+    "run_closed_loop",
+]

@@ -176,7 +176,7 @@ def run_closed_loop(
     controller.reset()
     observation, info = env.reset(seed=seed, options=options)
     y = _measured(observation, 0)
-    default = getattr(getattr(controller, "lifted", None), "y_op", None)
+    default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     references = _sample_reference(reference, n_steps, dt, len(y), default)
     horizon = getattr(controller, "horizon", 0) if preview else 0
 
@@ -283,6 +283,6 @@ def _weight(given: ArrayLike | None, controller: Any, name: str, size: int) -> F
     return known if known is not None and np.shape(known) == (size, size) else None
 
 
-def _names(lifted: Any, attribute: str, count: int, prefix: str) -> tuple[str, ...]:
-    names = getattr(lifted, attribute, ())
+def _names(named: Any, attribute: str, count: int, prefix: str) -> tuple[str, ...]:
+    names = getattr(named, attribute, ())
     return tuple(names) if len(names) == count else tuple(f"{prefix}{i}" for i in range(count))

@@ -17,37 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.disturbance import Augmented
 from koopctrl.controllers.problem import MPCProblem
 from koopctrl.controllers.targets import SteadyTarget, weight_factor
-from koopctrl.lifted import LiftedModel
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The affine model a problem is condensed with: `z+ = A z + B (u - u_op) + c`, `y = C z + y_op`.
-
-    Its last `n_d` coordinates are constant disturbances, on the state through `A` and on the outputs through
-    `C`.
-
-    Attributes
-    ----------
-    A, B, C, c : arrays
-        With the disturbances appended to `z`.
-    lifted : LiftedModel
-        Without them.
-    n_d : int
-    basis, offset : arrays
-        `z_0 = basis p + offset`.
-    """
-
-    A: FloatArray
-    B: FloatArray
-    C: FloatArray
-    c: FloatArray
-    lifted: LiftedModel
-    n_d: int
-    basis: FloatArray
-    offset: FloatArray
 
 
 @dataclass(frozen=True)
@@ -113,9 +85,25 @@ def input_hessian(problem: MPCProblem) -> tuple[FloatArray, FloatArray]:
 
 
 def condense(
-    model: Prediction, problem: MPCProblem, target: SteadyTarget, P: FloatArray | None
+    model: Augmented,
+    problem: MPCProblem,
+    target: SteadyTarget,
+    P: FloatArray | None,
+    basis: FloatArray,
+    offset: FloatArray,
 ) -> CondensedMPC:
-    """Lower a problem; `P` is the terminal weight on `z_N - z_s`, None for the stage weight on `y_N`."""
+    """Lower a problem.
+
+    Parameters
+    ----------
+    model : Augmented
+    problem : MPCProblem
+    target : SteadyTarget
+    P : (n_z, n_z) array or None
+        Terminal weight on `z_N - z_s`; None for the stage weight on `y_N`.
+    basis, offset : arrays
+        `[z_0; d] = basis p + offset`.
+    """
     lifted, N, n_u, n_z = model.lifted, problem.horizon, problem.n_u, model.lifted.n_z
     n_y, n_a = lifted.n_y, len(model.A)
     T = problem.blocking()
@@ -197,7 +185,7 @@ def condense(
         F[:, n_z:] -= g_d
         matrix = np.vstack([F * scale[:, None], e_free * e_scale[:, None]])
         constant = np.concatenate([(g_drift - g_0) * scale, e_constant * e_scale])
-        return np.ascontiguousarray(matrix @ model.basis), constant + matrix @ model.offset
+        return np.ascontiguousarray(matrix @ basis), constant + matrix @ offset
 
     online_set_point, constant_set_point = online(pull_d, pull_0)
     online_preview, constant_preview = online(later_d, later_0)
@@ -242,7 +230,7 @@ def static_bounds(
     return sides[0], sides[1]
 
 
-def _input_responses(model: Prediction, N: int) -> FloatArray:
+def _input_responses(model: Augmented, N: int) -> FloatArray:
     """`A^j B` for `0 <= j < N`, shape `(N, n_a, n_u)`."""
     out = np.empty((N, *model.B.shape))
     out[0] = model.B
@@ -251,7 +239,7 @@ def _input_responses(model: Prediction, N: int) -> FloatArray:
     return out
 
 
-def _drift(model: Prediction, N: int) -> FloatArray:
+def _drift(model: Augmented, N: int) -> FloatArray:
     """Response to `c` alone at steps 0 to N, shape `(N + 1, n_a)`."""
     out = np.zeros((N + 1, len(model.c)))
     if model.c.any():

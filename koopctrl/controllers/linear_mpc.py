@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_vector
-from koopctrl.controllers.condensing import Prediction, condense
+from koopctrl.controllers.condensing import condense
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.lqr import output_or_lifted_weight
 from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
@@ -18,9 +19,14 @@ from koopctrl.controllers.plan import InputMemory, Preview
 from koopctrl.controllers.problem import describe_problem
 from koopctrl.controllers.qp_step import StepSolver
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.targets import steady_target
+from koopctrl.controllers.targets import ReachableSetPoint, steady_target
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
+
+if TYPE_CHECKING:
+    import control
+
+    from koopctrl.export.c_code import GeneratedCode
 
 
 class LinearMPC:
@@ -62,6 +68,10 @@ class LinearMPC:
         Weight at the end of the horizon: LQR's cost to go, or `Q`.
     observer : KalmanFilter, optional
         Estimates the lifted state; by default measurements are lifted.
+    offset_free : bool or float
+        Without an observer: whether what the model leaves unexplained from one sample to the next is taken as
+        a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state error;
+        a number in (0, 1] is the gain with which it is averaged. With one: `KalmanFilter(disturbance=...)`.
     solver : str
         Name of a CasADi conic plugin.
     solver_options : mapping, optional
@@ -109,10 +119,11 @@ class LinearMPC:
         blocks: int | Sequence[int] | None = None,
         terminal: str = "riccati",
         observer: Observer | None = None,
+        offset_free: bool | float = False,
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._source = StateSource(lifted, observer)
+        self._source = StateSource(lifted, observer, offset_free)
         self.lifted, self.dt = lifted, lifted.dt
         self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
         problem = self.problem = describe_problem(
@@ -133,11 +144,10 @@ class LinearMPC:
                 raise SolverError(f"{error}; or set terminal='none'") from error
             self.K, self.P = found.K, found.P
         weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
-        self.target = steady_target(lifted, weight, self.R)
-        model = Prediction(
-            lifted.A, lifted.B, lifted.C, lifted.c, lifted, 0, self._source.basis, self._source.offset
-        )
-        qp = self._qp = condense(model, problem, self.target, self.P)
+        source = self._source
+        self.target = steady_target(lifted, weight, self.R, (source.model.Bd, source.model.Cd))
+        self._reachable = ReachableSetPoint(self.target, weight, self.R, problem.u_min, problem.u_max)
+        qp = self._qp = condense(source.model, problem, self.target, self.P, source.basis, source.offset)
         n_rows = len(qp.rows)
         n_soft = n_rows - qp.n_rate if problem.soft else 0
         self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options)
@@ -183,6 +193,8 @@ class LinearMPC:
             known = qp.online_preview @ p + qp.constant_preview
             g = known[:n_v] + qp.from_preview @ r
         else:
+            d = self._source.disturbance(p)
+            r = self._reachable.nearest(r, d)
             known = qp.online_set_point @ p + qp.constant_set_point
             g = known[:n_v] + qp.from_set_point @ r
         last = u_last - self.lifted.u_op
@@ -212,29 +224,41 @@ class LinearMPC:
         )  # fmt: skip
         return inputs[0].copy()
 
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
+        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        from koopctrl.export.c_code import mpc_to_c
+
+        return mpc_to_c(self, folder, name, **options)
+
     def applied(self, u: ArrayLike) -> None:
-        """Tell what input the plant really applied, where that differs from what was sent."""
+        """Tell what input `u` the plant really applied, where that differs from what was sent."""
         self._memory.u_last = as_vector(u, "u", self.lifted.n_u)
 
     def _fall_back(self, start: float, p: FloatArray | None, r: FloatArray, reason: str) -> FloatArray:
         """The policy: shifted plan, else saturated LQR, else the last input."""
         lqr = None
         if p is not None and self.K is not None:
-            z = self._source.basis @ p + self._source.offset
-            z_s, u_s, _ = self.target(r[: self.lifted.n_y])
+            z = (self._source.basis @ p + self._source.offset)[: self.lifted.n_z]
+            z_s, u_s, _ = self.target(r[: self.lifted.n_y], self._source.disturbance(p))
             lqr = u_s - self.K @ (z - z_s)
         inputs, status = self._memory.fall_back(lqr)
         self.info = MPCInfo(status, time.perf_counter() - start, reason, inputs=inputs)
         return inputs[0].copy()
 
     def _predictor(self, p: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        lifted, source = self.lifted, self._source
+        lifted, source, model = self.lifted, self._source, self._source.model
 
         def predict(inputs: FloatArray) -> FloatArray:
-            z = np.empty((len(inputs) + 1, lifted.n_z))
+            z = np.empty((len(inputs) + 1, len(model.A)))
             z[0] = source.basis @ p + source.offset
             for k, u in enumerate(inputs):
-                z[k + 1] = lifted.A @ z[k] + lifted.B @ (u - lifted.u_op) + lifted.c
-            return z @ lifted.C.T + lifted.y_op
+                z[k + 1] = model.A @ z[k] + model.B @ (u - lifted.u_op) + model.c
+            return z @ model.C.T + lifted.y_op
 
         return predict

@@ -10,6 +10,7 @@ r"""LQR in lifted coordinates.
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,9 +19,12 @@ from koopctrl._validation import FloatArray, as_vector, as_weight, broadcast_vec
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.targets import steady_target
+from koopctrl.controllers.targets import ReachableSetPoint, steady_target
 from koopctrl.errors import OptionError
 from koopctrl.lifted import LiftedModel
+
+if TYPE_CHECKING:
+    import control
 
 
 class LQR:
@@ -38,6 +42,8 @@ class LQR:
         The input is clipped to these.
     observer : KalmanFilter, optional
         Estimates the lifted state; by default measurements are lifted.
+    offset_free : bool or float
+        As in `LinearMPC`: no steady-state error under a constant load or a wrong model.
 
     Attributes
     ----------
@@ -73,8 +79,9 @@ class LQR:
         u_min: ArrayLike | None = None,
         u_max: ArrayLike | None = None,
         observer: Observer | None = None,
+        offset_free: bool | float = False,
     ) -> None:
-        self._source = StateSource(lifted, observer)
+        source = self._source = StateSource(lifted, observer, offset_free)
         self.lifted, self.dt = lifted, lifted.dt
         self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
         self.R = as_weight(R, "R", lifted.n_u, definite=True)
@@ -83,11 +90,13 @@ class LQR:
         self.K, self.P = found.K, found.P
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
         weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
-        self.target = steady_target(lifted, weight, self.R)
-        # u = u_s + K z_s - K z with z = basis p + offset, folded into three small products.
-        self._gain = self.K @ self._source.basis
-        self._from_r = self.target.u_gain + self.K @ self.target.z_gain
-        self._constant = self.target.u_offset + self.K @ (self.target.z_offset - self._source.offset)
+        target = self.target = steady_target(lifted, weight, self.R, (source.model.Bd, source.model.Cd))
+        self._reachable = ReachableSetPoint(target, weight, self.R, self.u_min, self.u_max)
+        # u = u_s + K z_s - K z with [z; d] = basis p + offset, folded into three small products.
+        on_augmented = np.hstack([self.K, -(target.u_disturbance + self.K @ target.z_disturbance)])
+        self._gain = on_augmented @ source.basis
+        self._from_r = target.u_gain + self.K @ target.z_gain
+        self._constant = target.u_offset + self.K @ target.z_offset - on_augmented @ source.offset
         self.reset()
 
     def reset(self) -> None:
@@ -118,6 +127,7 @@ class LQR:
             held = self.lifted.u_op if self._u_last is None else self._u_last
             u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         else:
+            r = self._reachable.nearest(r, self._source.disturbance(p))
             free = self._from_r @ r + self._constant - self._gain @ p
             u = np.clip(free, self.u_min, self.u_max)
             status = "optimal" if np.array_equal(u, free) else "saturated"
@@ -125,8 +135,14 @@ class LQR:
         self.info = ControlInfo(status, time.perf_counter() - start)
         return u.copy()
 
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
+        from koopctrl.export.pycontrol import controller_to_nlsys
+
+        return controller_to_nlsys(self)
+
     def applied(self, u: ArrayLike) -> None:
-        """Tell what input the plant really applied, where that differs from what was sent."""
+        """Tell what input `u` the plant really applied, where that differs from what was sent."""
         self._u_last = as_vector(u, "u", self.lifted.n_u)
 
 

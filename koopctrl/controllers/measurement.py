@@ -7,32 +7,71 @@ precomputed matrices, and nothing online grows with the square of the lifted dim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_float_array
+from koopctrl._validation import FloatArray, as_float_array, check_number
+from koopctrl.controllers.disturbance import Augmented, augment
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+from koopctrl.features.lags import LagWindow
 from koopctrl.lifted import LiftedModel
 
 
 class Observer(Protocol):
     """An estimator of the lifted state, as `KalmanFilter` is."""
 
-    lifted: LiftedModel
+    model: Augmented
 
     def reset(self) -> None:
         """Forget the estimate."""
         ...
 
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
-        """Estimate `z_k` from `y_k` and the input held since the last call (None on the first)."""
+        """Estimate `[z_k; d_k]` from `y_k` and the input held since the last call (None on the first)."""
         ...
 
 
+class WindowMemory:
+    """The lag window, kept from measurements and the inputs really sent.
+
+    At the start it is filled with the first measurement and `u_op`. A missing sample is replaced by the
+    model's prediction, so that later windows are complete.
+
+    Parameters
+    ----------
+    window : LagWindow
+    u_op : (n_u,) array
+    predict : callable
+        `(x, u) -> y_next`.
+    """
+
+    def __init__(
+        self, window: LagWindow, u_op: FloatArray, predict: Callable[[FloatArray, FloatArray], FloatArray]
+    ) -> None:
+        self._window, self._u_op, self._predict = window, u_op, predict
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the window."""
+        self.x: FloatArray | None = None
+
+    def read(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray | None:
+        """Window at this sample; None if the measurement has NaN."""
+        missing = bool(np.isnan(measurement).any())
+        if self.x is None or u_last is None:
+            self.x = None if missing else self._window.repeat_channels(measurement, self._u_op)
+        else:
+            y = self._predict(self.x, u_last) if missing else measurement
+            self.x = self._window.advance(self.x, u_last, y)
+        return None if missing else self.x
+
+
 class StateSource:
-    """Lifted states from measurements: `z = basis @ read(...) + offset`.
+    """Lifted states, and disturbances after them, from measurements: `[z; d] = basis @ read(...) + offset`.
 
     Parameters
     ----------
@@ -42,26 +81,44 @@ class StateSource:
         the model's state, or its newest output for a model with lags, whose window is kept from past
         measurements and sent inputs. At the start the window is filled with the first measurement and `u_op`.
 
+    offset_free : bool or float
+        Without an observer: whether what one step of the model leaves unexplained is taken as a constant
+        disturbance on all lifted coordinates; a number in (0, 1] is the gain with which it is averaged.
+
+    Attributes
+    ----------
+    model : Augmented
+        The model with its disturbances.
+
     Raises
     ------
     OptionError
         If `u_k` acts on `y_k`, so that no window is complete before the input is chosen.
     """
 
-    def __init__(self, lifted: LiftedModel, observer: Observer | None = None) -> None:
+    def __init__(
+        self, lifted: LiftedModel, observer: Observer | None = None, offset_free: bool | float = False
+    ) -> None:
         check_controllable(lifted)
+        self._filter = check_number(float(offset_free), "offset_free", low=0.0, high=1.0)
+        if self._filter and observer is not None:
+            raise OptionError(
+                "offset_free is set and so is observer; expected one of them. Pass "
+                "observer=KalmanFilter(..., disturbance='output')"
+            )
         self.lifted, self.observer, window = lifted, observer, lifted.window
         obs = lifted.observables
         self._layer, self._x_op = obs.layer, obs.x_op
         self._has_layer = obs.reduce.shape[1] > 0
         n_x, n_z = lifted.n_x, lifted.n_z
         if observer is not None:
-            if not _same_model(observer.lifted, lifted):
+            if not _same_model(observer.model.lifted, lifted):
                 raise OptionError(
                     "observer was built on another model; expected one built on the controller's model"
                 )
             self.n_measured = lifted.n_y
-            self.basis, self.offset = np.eye(n_z), np.zeros(n_z)
+            self.model = observer.model
+            self.basis, self.offset = np.eye(len(self.model.A)), np.zeros(len(self.model.A))
         else:
             self.n_measured = window.n_y
             n_features = self._layer.n_features if self._has_layer else 0
@@ -71,12 +128,21 @@ class StateSource:
                 self.basis[n_x:, :n_x] = -obs.project.T
                 self.basis[n_x:, n_x:] = obs.reduce.T
                 self.offset[n_x:] = -obs.reduce.T @ self._layer(self._x_op)
-        self._keeps_window = observer is None and n_x != window.n_y
-        self._x: FloatArray | None = None
+            self._lift, self._lift_offset = self.basis, self.offset
+            n_d = n_z if self._filter else 0
+            self.model = augment(lifted, np.eye(n_z, n_d), np.zeros((lifted.n_y, n_d)))
+            self.basis = np.asarray(linalg.block_diag(self.basis, np.eye(n_d)))[: n_z + n_d]
+            self.offset = np.concatenate([self.offset, np.zeros(n_d)])
+        self._memory = None
+        if observer is None and n_x != window.n_y:
+            self._memory = WindowMemory(window, lifted.u_op, self._predict)
 
     def reset(self) -> None:
         """Forget past measurements."""
-        self._x = None
+        self._z: FloatArray | None = None
+        self._d = np.zeros(self.lifted.n_z)
+        if self._memory is not None:
+            self._memory.reset()
         if self.observer is not None:
             self.observer.reset()
 
@@ -92,28 +158,36 @@ class StateSource:
         """
         if self.observer is not None:
             return self.observer.observe(measurement, u_last)
-        missing = bool(np.isnan(measurement).any())
-        if not self._keeps_window:
-            return None if missing else self._features(measurement)
-        if missing and self._x is None:
-            return None
-        window = self.lifted.window
-        if self._x is None or u_last is None:
-            self._x = window.repeat_channels(measurement, self.lifted.u_op)
+        if self._memory is not None:
+            x = self._memory.read(measurement, u_last)
         else:
-            # A missing sample is replaced by the model's prediction, so that later windows are complete.
-            y = self._predict(u_last) if missing else measurement
-            self._x = window.advance(self._x, u_last, y)
-        return None if missing else self._features(self._x)
+            x = None if np.isnan(measurement).any() else measurement
+        if x is None:
+            self._z = None
+            return None
+        p = self._features(x)
+        return np.concatenate([p, self._unexplained(p, u_last)]) if self._filter else p
+
+    def _unexplained(self, p: FloatArray, u_last: FloatArray | None) -> FloatArray:
+        """The disturbance that explains the step from the last sample to this one, averaged."""
+        lifted, z = self.lifted, self._lift @ p + self._lift_offset
+        if self._z is not None and u_last is not None:
+            predicted = lifted.A @ self._z + lifted.B @ (u_last - lifted.u_op) + lifted.c
+            self._d = self._d + self._filter * (z - predicted - self._d)
+        self._z = z
+        return self._d
+
+    def disturbance(self, p: FloatArray) -> FloatArray:
+        """The disturbances in what `read` gave: its last entries."""
+        return p[len(p) - self.model.n_d :]
 
     def _features(self, x: FloatArray) -> FloatArray:
         deviation = x - self._x_op
         return np.concatenate([deviation, self._layer(x)]) if self._has_layer else deviation
 
-    def _predict(self, u_last: FloatArray) -> FloatArray:
-        lifted = self.lifted
-        z = lifted.step(lifted.observables(self._x), u_last)  # pyright: ignore[reportArgumentType]
-        return lifted.output(z, u_last)
+    def _predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        z = self.lifted.step(self.lifted.observables(x), u)
+        return self.lifted.C @ z + self.lifted.y_op
 
 
 def _same_model(first: LiftedModel, second: LiftedModel) -> bool:

@@ -32,8 +32,8 @@ class NMPC:
     r"""Nonlinear predictive control by multiple shooting, whose states are measured.
 
     .. math::
-        \min \sum_{k=1}^{N} |x_k - r|_Q^2 + \sum_{k=0}^{N-1} |u_k - u_r|_R^2 + |x_N - r|_P^2 - |x_N - r|_Q^2
-        \quad\text{s.t.}\quad x_{k+1} = f(x_k, u_k)
+        \min \sum_{k=1}^{N-1} |y_k - r|_Q^2 + \sum_{k=0}^{N-1} |u_k - u_r|_R^2 + |y_N - r|_P^2
+        \quad\text{s.t.}\quad x_{k+1} = f(x_k, u_k),\ y_k = h(x_k)
 
     Parameters
     ----------
@@ -43,11 +43,16 @@ class NMPC:
     n_x, n_u : int
     horizon : int
     Q, R, P : array_like
-        Weights; `P` (default `Q`) on the last state.
+        Weights; `P` (default `Q`) on the last output.
     dt : float
         Sample time in seconds.
     u_min, u_max, x_min, x_max : array_like, optional
         Hard bounds.
+    output : callable, optional
+        `output(x, xp=casadi) -> components` on a list of components, as a plant's `output_components`; by
+        default the outputs are the states.
+    to_state : callable, optional
+        State `(n_x,)` from a measurement `(n_y,)`; needed where `output` is given.
     u_reference : (n_u,) array_like, optional
         Input that goes with the set-point; 0 by default.
     solver : {"ipopt", "sqpmethod"}
@@ -73,35 +78,43 @@ class NMPC:
         u_max: ArrayLike | None = None,
         x_min: ArrayLike | None = None,
         x_max: ArrayLike | None = None,
+        output: Callable[..., Any] | None = None,
+        to_state: Callable[[FloatArray], ArrayLike] | None = None,
         u_reference: ArrayLike | None = None,
         solver: str = "ipopt",
     ) -> None:
         check_choice(solver, "solver", tuple(_QUIET))
         self.n_x, self.n_u = check_integer(n_x, "n_x", low=1), check_integer(n_u, "n_u", low=1)
         self.horizon, self.dt = check_integer(horizon, "horizon", low=1), check_dt(dt)
-        self.Q, self.R = as_weight(Q, "Q", n_x), as_weight(R, "R", n_u)
-        self.P = self.Q if P is None else as_weight(P, "P", n_x)
+        if (output is None) != (to_state is None):
+            raise OptionError("output and to_state belong together; expected both or neither")
+        h = _output_function(output, n_x)
+        self._to_state, n_y = to_state, int(h.numel_out())
+        self.Q, self.R = as_weight(Q, "Q", n_y), as_weight(R, "R", n_u)
+        self.P = self.Q if P is None else as_weight(P, "P", n_y)
         self.u_min, self.u_max = input_bounds(u_min, u_max, n_u)
         x_low, x_high = input_bounds(x_min, x_max, n_x, ("x_min", "x_max"))
         self._u_r = np.zeros(n_u) if u_reference is None else as_vector(u_reference, "u_reference", n_u)
-        self._preview = Preview(n_x, horizon, np.zeros(n_x))
-        self._solver = self._build(_as_function(step, n_x, n_u), solver)
+        self._n_y = n_y
+        self._preview = Preview(n_y, horizon, np.zeros(n_y))
+        self._solver = self._build(_as_function(step, n_x, n_u), h, solver)
         self._low = np.concatenate([np.tile(self.u_min, horizon), np.tile(x_low, horizon)])
         self._high = np.concatenate([np.tile(self.u_max, horizon), np.tile(x_high, horizon)])
         self.reset()
 
-    def _build(self, f: casadi.Function, solver: str) -> casadi.Function:
+    def _build(self, f: casadi.Function, h: casadi.Function, solver: str) -> casadi.Function:
         N, n_x, n_u = self.horizon, self.n_x, self.n_u
         u, x = casadi.MX.sym("u", n_u, N), casadi.MX.sym("x", n_x, N)
-        x0, r = casadi.MX.sym("x0", n_x), casadi.MX.sym("r", n_x, N + 1)
+        x0, r = casadi.MX.sym("x0", n_x), casadi.MX.sym("r", self._n_y, N + 1)
         before = casadi.horzcat(x0, x[:, :-1])
         gaps = x - f.map(N)(before, u)
+        y = h.map(N)(x)
         Q, R, P = (casadi.DM(w) for w in (self.Q, self.R, self.P))
         cost = casadi.MX(0)
         for k in range(N):
             du = u[:, k] - casadi.DM(self._u_r)
             cost += casadi.bilin(R, du, du)
-            e = x[:, k] - r[:, k + 1]
+            e = y[:, k] - r[:, k + 1]
             cost += casadi.bilin(Q if k < N - 1 else P, e, e)
         nlp = {"x": casadi.vertcat(casadi.vec(u), casadi.vec(x)), "f": cost, "g": casadi.vec(gaps)}
         nlp["p"] = casadi.vertcat(x0, casadi.vec(r))
@@ -115,15 +128,27 @@ class NMPC:
         self.info: MPCInfo | None = None
 
     def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
-        """Input at this sample; set-points and previews are of the states, 0 by default."""
+        """Input at this sample.
+
+        Parameters
+        ----------
+        measurement : (n_y,) array_like
+        reference : (n_y,) or (n, n_y) array_like, optional
+            Set-point, 0 by default, or preview.
+
+        Returns
+        -------
+        (n_u,) array
+        """
         start = time.perf_counter()
         N, n_x, n_u = self.horizon, self.n_x, self.n_u
-        x0 = as_measurement(measurement, n_x)
+        y0 = as_measurement(measurement, self._n_y)
         r, is_preview = self._preview.read(reference)
         r = r if is_preview else np.tile(r, N + 1)
-        if np.isnan(x0).any():
+        if np.isnan(y0).any():
             self.info = MPCInfo("fallback_hold", time.perf_counter() - start, "the measurement has NaN")
             return self._u_last.copy()
+        x0 = y0 if self._to_state is None else as_vector(self._to_state(y0), "to_state(measurement)", n_x)
         if self._guess is None:
             self._guess = np.concatenate([np.tile(self._u_last, N), np.tile(x0, N)])
         extra = {} if self._multipliers is None else {"lam_g0": self._multipliers}
@@ -163,3 +188,9 @@ def _as_function(step: Any, n_x: int, n_u: int) -> casadi.Function:
     x, u = casadi.SX.sym("x", n_x), casadi.SX.sym("u", n_u)
     parts: Any = step(casadi.vertsplit(x), casadi.vertsplit(u), xp=casadi)
     return casadi.Function("f", [x, u], [casadi.vertcat(*parts)])
+
+
+def _output_function(output: Callable[..., Any] | None, n_x: int) -> casadi.Function:
+    x = casadi.SX.sym("x", n_x)
+    parts = [x] if output is None else output(casadi.vertsplit(x), xp=casadi)
+    return casadi.Function("h", [x], [casadi.vertcat(*parts)])

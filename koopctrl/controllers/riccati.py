@@ -144,6 +144,10 @@ def _certify(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray, P: Floa
     radius = float(np.abs(linalg.eigvals(closed)).max(initial=0.0))
     if radius >= 1.0:
         return None
+    # A mode on the unit circle that cannot be moved may round to the inside; its cost is then anything, and a
+    # negative one gives it away.
+    if np.linalg.eigvalsh(P).min(initial=0.0) < -_REFUSED * np.abs(P).max(initial=0.0):
+        return None
     defect = A.T @ P @ closed + Q - P
     scale = max(float(np.abs(P).max(initial=0.0)), np.finfo(float).tiny)
     return Riccati(P, K, float(np.abs(defect).max(initial=0.0)) / scale, radius)

@@ -125,7 +125,8 @@ class QPSolver:
     ) -> None:
         check_plugin(plugin)
         self.plugin, self.n, self.m = plugin, n, m
-        self._warm = plugin in _WARM
+        self._warm, self._options = plugin in _WARM, dict(options or {})
+        self._H, self._A = np.eye(n), np.zeros((m, n))
         settings = {
             "error_on_fail": False,
             "print_time": False,
@@ -148,6 +149,10 @@ class QPSolver:
             self._buffer.set_arg(self._function.index_in(name), memoryview(array))  # pyright: ignore[reportCallIssue, reportArgumentType]
         for name, array in self._out.items():
             self._buffer.set_res(self._function.index_out(name), memoryview(array))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are rebuilt: CasADi's buffers cannot be copied."""
+        return _rebuild, (self.n, self.m, self.plugin, self._options, self._H, self._A)
 
     def load(self, H: FloatArray, A: FloatArray) -> None:
         """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come."""
@@ -202,6 +207,12 @@ class QPSolver:
     def _failure(self, status: str, n_solves: int) -> QPSolution:
         nan, rows = np.full(self.n, np.nan), np.full(self.m, np.nan)
         return QPSolution(nan, False, status, float("inf"), n_solves, nan, rows)
+
+
+def _rebuild(n: int, m: int, plugin: str, options: dict[str, Any], H: FloatArray, A: FloatArray) -> QPSolver:
+    solver = QPSolver(n, m, plugin, options)
+    solver.load(H, A)
+    return solver
 
 
 def check_plugin(plugin: str) -> str:

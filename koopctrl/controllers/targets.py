@@ -14,13 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
 _RANK_TOL = 1e-10
+# Part of a steady target, relative to all of it, below which an input is rounding: integrators hold without.
+_NO_INPUT = 1e-12
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def steady_target(
         offset = offset - lower @ (null_u @ offset + particular[n_z:])
         gain = gain - lower @ (null_u @ gain)
     z_gain, z_offset = null_z @ gain, null_z @ offset + particular[:n_z]
-    u_gain, u_offset = null_u @ gain, null_u @ offset + particular[n_z:]
+    u_gain, u_offset = _without_rounding(null_u @ gain, gain, lifted.B), null_u @ offset + particular[n_z:]
     y_gain, y_offset = lifted.C @ z_gain, lifted.C @ z_offset + seen_offset
     return SteadyTarget(
         z_gain,
@@ -125,6 +127,60 @@ def steady_target(
         y_offset[:, 1:],
         y_offset[:, 0],
     )
+
+
+class ReachableSetPoint:
+    """Moves set-points whose steady input would leave its bounds to the nearest that can be held.
+
+    Parameters
+    ----------
+    target : SteadyTarget
+    weight, R : arrays
+        The distance `|W^1/2 (y - r)|`, and the (much smaller) weight that picks among equals.
+    u_min, u_max : (n_u,) arrays
+    """
+
+    def __init__(
+        self,
+        target: SteadyTarget,
+        weight: FloatArray,
+        R: FloatArray,
+        u_min: FloatArray,
+        u_max: FloatArray,
+    ) -> None:
+        self._target, self._u_min, self._u_max = target, u_min, u_max
+        # Steady outputs move with steady inputs as y_s = G u_s + ..., on what set-points can ask for.
+        self._gain = target.y_gain @ np.linalg.pinv(target.u_gain, rcond=_RANK_TOL)
+        self._root = np.vstack([weight_factor(weight) @ self._gain, 1e-8 * weight_factor(R)])
+        self._weight = weight_factor(weight)
+
+    def nearest(self, r: FloatArray, d: FloatArray) -> FloatArray:
+        """The set-point itself where its steady input is within bounds."""
+        target = self._target
+        u = target.u_gain @ r + target.u_offset
+        if len(d):
+            u = u + target.u_disturbance @ d
+        if ((u >= self._u_min) & (u <= self._u_max)).all() or not np.isfinite(u).all():
+            return r
+        y = target(r, d)[2]
+        # min over bounded u of |W^1/2 (y + G (u - u_s) - r)|.
+        rhs = np.concatenate(
+            [self._weight @ (r - y + self._gain @ u), np.zeros(len(self._root) - len(self._weight))]
+        )
+        held = self._u_min == self._u_max
+        low = np.where(held, self._u_min - 1e-9, self._u_min)
+        high = np.where(held, self._u_max + 1e-9, self._u_max)
+        found = optimize.lsq_linear(self._root, rhs, (low, high), method="bvls", tol=1e-12)
+        return y + self._gain @ (found.x - u)
+
+
+def _without_rounding(u_gain: FloatArray, gain: FloatArray, B: FloatArray) -> FloatArray:
+    """Set to zero what only rounding makes of the steady inputs of integrators, which need none.
+
+    Its inverse, of order 1e16, would else decide which set-points are within reach.
+    """
+    felt = np.abs(u_gain) * np.linalg.norm(B, axis=0)[:, None]
+    return np.where(felt <= _NO_INPUT * np.linalg.norm(gain, axis=0), 0.0, u_gain)
 
 
 def weight_factor(weight: FloatArray) -> FloatArray:

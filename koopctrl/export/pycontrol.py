@@ -100,6 +100,8 @@ def trajectories_from_timeresponse(
         If the response has no such signals.
     """
     check_choice(signals, "signals", ("outputs", "states"))
+    if not isinstance(response, control.TimeResponseData):
+        raise DataError(f"response is a {type(response).__name__}; expected control.TimeResponseData")
     time = np.asarray(response.time, dtype=float)
     steps = np.diff(time)
     if not len(steps) or np.abs(steps - steps.mean()).max() > _DT_TOLERANCE * abs(steps.mean()):
@@ -161,4 +163,32 @@ def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeRespons
         squeeze=False,
         title="closed loop",
         sysname="closed_loop",
+    )
+
+
+def controller_to_nlsys(controller: Any, name: str = "controller") -> control.NonlinearIOSystem:
+    """A controller as a discrete-time block: inputs `[y; r]`, outputs `u`, its memory as the state.
+
+    Both functions of the block are pure, so it can be interconnected and simulated like any other; it starts
+    from the state 0, which means "before the first sample". The plant it is closed with must not have
+    feedthrough.
+    """
+    from koopctrl.controllers.memory import PureController
+
+    named = controller if hasattr(controller, "output_names") else controller.lifted
+    outputs, inputs = list(named.output_names), list(named.input_names)
+    n_y = len(outputs)
+    pure = PureController(controller, np.zeros(n_y))
+
+    def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return pure(np.asarray(memory), np.asarray(signals[:n_y]), np.asarray(signals[n_y:]))
+
+    return control.NonlinearIOSystem(
+        lambda t, x, u, params: call(x, u)[0],
+        lambda t, x, u, params: call(x, u)[1],
+        inputs=[*(f"y_{n}" for n in outputs), *(f"r_{n}" for n in outputs)],
+        outputs=inputs,
+        states=pure.size,
+        dt=controller.dt,
+        name=name,
     )

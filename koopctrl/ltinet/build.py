@@ -11,7 +11,8 @@ from scipy.linalg import block_diag
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.block_form import EPS, BlockForm, block_form, norm2
+from koopctrl.ltinet.assembly import EPS, BlockForm, norm2
+from koopctrl.ltinet.block_form import block_form
 from koopctrl.ltinet.convert import blocks_to_continuous, read_statespace
 from koopctrl.ltinet.residuals import cancelling_product
 

@@ -10,6 +10,7 @@ changes the transformation by a small factor from the right; its inverse is upda
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.splitting import Merge, Split, quasi_eigenvalues, quasi_starts
 
-_POWER_STEPS = 200
+_POWER_STEPS = 200  # up to 600 states; a quarter of it beyond, where each step costs milliseconds
 
 
 @dataclass
@@ -31,13 +32,19 @@ class _Cluster:
 
 
 def cluster(
-    S: FloatArray, Q: FloatArray, starts: tuple[int, ...], V: FloatArray, cond_max: float
+    S: FloatArray,
+    Q: FloatArray,
+    starts: tuple[int, ...],
+    V: FloatArray,
+    cond_max: float,
+    on_step: Callable[[int], None] | None = None,
 ) -> Split | None:
     """Merge the blocks at `starts`, separated by `V`, until `cond <= cond_max`; None if that fails.
 
-    The Schur form is reordered so that every cluster is contiguous.
+    The Schur form is reordered so that every cluster is contiguous. `on_step` is told how many blocks have
+    been merged.
     """
-    found = _merge(S, starts, V, cond_max)
+    found = _merge(S, starts, V, cond_max, on_step)
     if found is None:
         return None
     clusters, merges = found
@@ -55,7 +62,11 @@ def cluster(
 
 
 def _merge(
-    S: FloatArray, starts: tuple[int, ...], V: FloatArray, cond_max: float
+    S: FloatArray,
+    starts: tuple[int, ...],
+    V: FloatArray,
+    cond_max: float,
+    on_step: Callable[[int], None] | None,
 ) -> tuple[list[_Cluster], list[tuple[int, complex, complex, float]]] | None:
     n = len(S)
     T = np.array(V, order="F")
@@ -71,7 +82,7 @@ def _merge(
     merges: list[tuple[int, complex, complex, float]] = []
     left, right = np.random.default_rng(0).standard_normal((2, n))
     # one pair at a time while that is cheap; several disjoint ones for many blocks
-    at_once = max(1, len(starts) // 100)
+    at_once = max(1, len(starts) // 60)
     while len(clusters) > 1:
         left, size_W = _power(W.T, left)
         right, size_T = _power(T, right)
@@ -92,6 +103,8 @@ def _merge(
             _orthonormalise(T, W, keep.columns)
             gone.append(b)
         clusters = [c for i, c in enumerate(clusters) if i not in gone]
+        if on_step is not None:
+            on_step(len(starts) - len(clusters))
     return clusters, merges
 
 
@@ -105,7 +118,7 @@ def _power(M: FloatArray, start: FloatArray) -> tuple[FloatArray, float]:
     """Right singular vector of the largest singular value of M, and that value, from a warm start."""
     v = start / np.linalg.norm(start)
     size = 0.0
-    for _ in range(_POWER_STEPS):
+    for _ in range(_POWER_STEPS if len(M) <= 600 else _POWER_STEPS // 4):
         w = M.T @ (M @ v)
         before, size = size, float(np.linalg.norm(w))
         if not math.isfinite(size) or size == 0.0:

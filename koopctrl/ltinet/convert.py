@@ -152,7 +152,7 @@ def blocks_to_continuous(
 
 
 def _not_positive(stack: FloatArray) -> FloatArray:
-    values = np.linalg.eigvals(stack).ravel()
+    values: Any = np.linalg.eigvals(stack).ravel()
     near_axis = np.abs(values.imag) <= 1e-14 * np.abs(values)
     return values.real[near_axis & (values.real <= 0.0)]
 
@@ -185,7 +185,8 @@ def _invert_hold(
             "the inputs of the continuous model are not finite: a mode is an exact multiple of the sampling "
             "frequency. Sample at another rate"
         )
-    return Bc, np.asarray(np.concatenate(defects), dtype=np.float64), back - B
+    gaps: Any = np.concatenate(defects)
+    return Bc, gaps, back - B
 
 
 def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, broadcast_vector, check_number
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.block_form import EPS, norm2
+from koopctrl.ltinet.assembly import EPS, norm2
 from koopctrl.ltinet.decay import end_time, responses, upper_sum
 from koopctrl.ltinet.grouped import Grouped, group_blocks
 from koopctrl.ltinet.splitting import quasi_eigenvalues

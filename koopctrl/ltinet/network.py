@@ -52,7 +52,7 @@ class Defects:
     exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LTINetwork:
     """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
 
@@ -316,6 +316,15 @@ class LTINetwork:
 
         return simulate_neurons(self, t, u, x0, tol)
 
+    def __repr__(self) -> str:
+        """Dimensions, neurons by order and conditioning."""
+        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
+        return (
+            f"LTINetwork({self.n_states} states in {len(self.blocks)} layers, "
+            f"{self.n_states - 2 * second} first- and {second} second-order neurons, "
+            f"n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, cond(T)={self.cond:.3g})"
+        )
+
     def summary(self) -> Summary:
         """Layers, neurons, weights, conditioning and bound; prints as a table."""
         second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
@@ -338,19 +347,19 @@ class LTINetwork:
         )
 
     def to_statespace(self, coordinates: str = "block") -> Any:
-        """`control.StateSpace`, in neuron states ("block") or in the model's own ("original")."""
+        """`control.StateSpace`; `coordinates` are neuron states ("block") or the model's own ("original")."""
         from koopctrl.export.ltinet_pycontrol import network_to_statespace
 
         return network_to_statespace(self, coordinates)
 
     def to_casadi(self, name: str = "ltinet") -> Any:
-        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states."""
+        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states, called `name`."""
         from koopctrl.export.ltinet_casadi import network_to_casadi
 
         return network_to_casadi(self, name)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network; see `koopctrl.plotting_ltinet.plot_network`."""
+        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting_ltinet.plot_network`."""
         from koopctrl.plotting_ltinet import plot_network
 
         return plot_network(self, ax, **options)

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh, splu
 
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
-from koopctrl.ltinet.block_form import EPS
+from koopctrl.ltinet.assembly import EPS
 from koopctrl.ltinet.convert import StateSpaceData
 
 
@@ -66,7 +66,7 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
 
 
 def _left_out(A: Any, B: FloatArray, C: FloatArray, last: float) -> FloatArray:
-    """Peak gains, for inputs with `|u(t)| <= 1` (2-norm), of what `B` and `C` have left beside the kept modes."""
+    """Peak gains, for inputs of 2-norm one, of what `B` and `C` have left beside the kept modes."""
     if last >= 0.0:
         return np.where(np.abs(C).max(axis=1) * np.abs(B).max(initial=0.0) > 0.0, np.inf, 0.0)
     # shifted by the last eigenvalue kept, -A is positive definite on all of the space, and the sums over the

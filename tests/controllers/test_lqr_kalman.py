@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koopctrl import LQR, KalmanFilter, LiftedModel, run_closed_loop
+from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import steady_target
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError
@@ -133,6 +133,44 @@ def test_the_estimate_converges_without_noise_and_skips_missing_samples(lifted):
     np.testing.assert_allclose(kf.estimate, z, atol=1e-6 * np.abs(z).max())
 
 
+def test_the_time_varying_gain_is_the_textbook_recursion_and_becomes_the_steady_one(lifted):
+    model = LiftedModel.from_matrices(lifted.A, lifted.B, [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dt=0.1)
+    Qn, Rn, P = np.diag([0.1, 0.2, 0.3]), np.diag([0.5, 0.1]), 4.0 * np.eye(3)
+    kf = KalmanFilter(model, Qn, Rn, steady=False, P0=4.0)
+    rng, z = np.random.default_rng(0), np.zeros(3)
+    for k in range(40):
+        y = rng.standard_normal(2)
+        if k == 0:
+            kf.reset(np.zeros(3))
+        rows = [0] if k == 5 else [0, 1]
+        C, R = model.C[rows], Rn[np.ix_(rows, rows)]
+        gain = P @ C.T @ np.linalg.inv(C @ P @ C.T + R)
+        z, P = z + gain @ (y[rows] - C @ z), (np.eye(3) - gain @ C) @ P
+        np.testing.assert_allclose(kf.update([y[0], np.nan if k == 5 else y[1]]), z, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(kf.covariance, P, rtol=1e-7, atol=1e-9)
+        u = rng.standard_normal(2)
+        z, P = model.A @ z + model.B @ u, model.A @ P @ model.A.T + Qn
+        kf.predict(u)
+    np.testing.assert_allclose(kf.covariance, KalmanFilter(model, Qn, Rn).P, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_the_gate_rejects_outliers_and_says_so_but_not_for_ever(lifted, steady):
+    kf = KalmanFilter(lifted, 1e-3, 1e-2, gate=5.0, steady=steady, P0=0.1)
+    z = np.array([0.1, -0.1, 0.05])
+    kf.reset(z)
+    before = kf.update(z)
+    np.testing.assert_array_equal(kf.update([50.0, 0.0, 0.0]), before)
+    assert kf.rejected
+    kf.update(z)
+    assert not kf.rejected
+    for _ in range(6):
+        after = kf.update([5.0, 0.0, 0.0])
+    assert not kf.rejected
+    assert kf.n_rejected == 6
+    assert abs(after[0] - before[0]) > 0.05
+
+
 def test_an_observer_closes_the_loop_through_outputs_alone(linear_plant, lifted):
     c = [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     model = LiftedModel.from_matrices(lifted.A, lifted.B, c, dt=0.1)
@@ -188,3 +226,36 @@ def test_models_that_cannot_be_controlled_are_refused(lifted):
     lqr = LQR(lifted, 1.0, 1.0)
     with pytest.raises(DataError, match="reference has 1 NaN"):
         lqr.control([1.0, 1.0, 0.0], [np.nan, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_set_points_of_integrators_are_kept_at_a_bound_on_the_steady_input(seed):
+    """A tank holds any level without input: bounds that start at zero leave every level within reach."""
+    rng = np.random.default_rng(seed)
+    n = rng.integers(1, 4)
+    a = np.eye(n + 1)
+    a[1:, 1:] = np.diag(rng.uniform(0.3, 0.95, n)) + np.triu(rng.normal(0.0, 0.2, (n, n)), 1)
+    a[0, 1:] = rng.uniform(0.005, 0.03, n)
+    b = np.append(0.0, rng.uniform(0.1, 1.0, n))[:, None]
+    tank = LiftedModel.from_matrices(a, b, np.eye(n + 1)[:1], dt=0.1)
+    for low in (0.0, 0.1):
+        lqr = LQR(tank, 1.0, 0.1, u_min=low, u_max=1.0)
+        np.testing.assert_allclose(lqr._reachable.nearest(np.array([2.5]), np.zeros(0)), [2.5], atol=1e-12)
+
+
+def test_bounds_without_a_steady_input_do_not_drive_an_integrator_away():
+    plant = LiftedModel.from_matrices([[1.0, 0.1], [0.0, 0.9]], [[0.0], [0.1]], dt=0.1)
+    for controller in (
+        LQR(plant, 1.0, 1.0, u_min=1.0, u_max=2.0),
+        LinearMPC(plant, 5, 1.0, 1.0, u_min=1.0, u_max=2.0),
+    ):
+        np.testing.assert_allclose(controller.control([3.0, 0.0]), [1.0])
+
+
+@pytest.mark.parametrize("coupling", [0.1, 0.11, 0.09, 0.12, 0.08])
+def test_output_disturbances_that_cannot_be_told_from_an_integrator_are_refused(coupling):
+    plant = LiftedModel.from_matrices([[1.0, coupling], [0.0, 0.9 - coupling]], [[0.0], [0.1]], dt=0.1)
+    with pytest.raises(SolverError, match="output disturbances"):
+        KalmanFilter(plant, 1.0, 1.0, disturbance="output")
+    found = KalmanFilter(plant, 1.0, 1.0, disturbance="input")
+    assert np.linalg.eigvalsh(found.P).min() > 0.0

@@ -55,10 +55,12 @@ int qp_solve(void *p, const double *g, const double *lo, const double *hi, int l
 
 
 def gcc() -> str:
-    """Path of gcc; generated C cannot be tested without a compiler, so its absence is a failure and no skip."""
+    """Path of gcc; without a compiler generated C cannot be tested: that is a failure and no skip."""
     path = shutil.which("gcc")
     if path is None:
-        raise RuntimeError("gcc is not on the PATH; the tests of generated C need it. Install it (apt install gcc)")
+        raise RuntimeError(
+            "gcc is not on the PATH; the tests of generated C need it. Install it (apt install gcc)"
+        )
     return path
 
 
@@ -66,7 +68,9 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
     """Run, with what the command said in the error if it fails."""
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **kwargs)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        raise RuntimeError(
+            f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout[-99:]}{done.stderr[-4000:]}"
+        )
     return done
 
 
@@ -187,7 +191,7 @@ def random_mpc(rng: np.random.Generator, n_steps: int = 5) -> RandomMPC:
         low[n_v:] *= row_scale
         high[n_v:] *= row_scale
         steps.append((g, low, high))
-        # The plant moves on under a saturated least-squares guess, pushed about: warm starts that are half right.
+        # The plant moves on under a saturated guess, pushed about: warm starts that are half right.
         u = np.clip(-np.linalg.solve(H, g)[:n_u] * scale[:n_u], -bound, bound)
         u = np.clip(u, last - sizes["rate"] * bound, last + sizes["rate"] * bound)
         x = A @ x + B @ u + rng.normal(scale=0.05, size=n_x)

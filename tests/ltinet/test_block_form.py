@@ -175,6 +175,13 @@ def test_cancelling_product_against_extended_precision() -> None:
     assert np.abs(cancelling_product(left, right) - exact).max() <= 1e-3 * np.abs(exact).max()
 
 
+def test_a_progress_bar_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for A in (convection_diffusion_1d(30, 0.5)[0], random_mimo(30, 1, 1, 0)[0]):
+        silent, shown = (block_form(A, cond_max=12.0, progress=progress) for progress in (False, True))
+        assert silent.sizes == shown.sizes
+        np.testing.assert_array_equal(silent.T, shown.T)
+
+
 @pytest.mark.parametrize("A", [np.zeros((0, 0)), np.zeros((1, 1)), np.zeros((3, 3)), np.full((1, 1), -2.5)])
 def test_tiny_and_zero(A: np.ndarray) -> None:
     form = block_form(A)

@@ -20,6 +20,7 @@ from tests.plants_lti import (
     chain,
     convection_diffusion_1d,
     diffusion_2d,
+    duffing_step,
     jordan,
     laplacian_2d,
     lifted_duffing,
@@ -110,6 +111,29 @@ def test_a_lifted_model_identified_from_data_becomes_a_network() -> None:
     fine = net.simulate(dt / 2 * np.arange(799), np.repeat(u, 2, axis=0)[:799]).outputs[::2]
     np.testing.assert_allclose(fine, net.simulate(dt * np.arange(400), u).outputs, atol=1e-12 * net.cond)
     assert (net.error_bound().total < 1e-9).all()
+
+
+def test_from_data_to_a_sparse_network() -> None:
+    """The whole chain: records of the Duffing plant, KoopmanRNN, lifted model, network."""
+    from koopctrl import KoopmanRNN, Trajectories
+
+    rng = np.random.default_rng(0)
+    x, dt = rng.uniform(-1.2, 1.2, (20, 2)), 0.1
+    states, inputs = [x], rng.uniform(-1.0, 1.0, (20, 60, 1))
+    for k in range(60):
+        x = duffing_step(x.T, inputs[:, k, 0], dt).T
+        states.append(x)
+    records = Trajectories.from_arrays(np.stack(states, axis=1), inputs, dt=dt, input_names=["force"])
+    model = KoopmanRNN(n_features=50, random_state=0).fit(records)
+    sys = model.to_statespace()
+    net = LTINetwork.from_statespace(sys)
+    assert net.input_names == ("force",)
+    assert net.sample_time == dt
+    assert net.n_neurons < len(net.T)  # some neurons are of second order
+    u = rng.uniform(-1.0, 1.0, (200, 1))
+    theirs = control.forced_response(sys, dt * np.arange(200), u.T, squeeze=False).outputs.T
+    ours = net.simulate(dt * np.arange(200), u).outputs
+    assert oracles.relative(ours, theirs) <= 1e3 * net.cond * oracles.EPS
 
 
 def test_discrete_integrator_and_slow_pole_need_no_division_by_zero() -> None:

@@ -83,7 +83,8 @@ def check(kind: str, n: int, scale: float, seed: int) -> str:
         G, H = R, net.T @ np.linalg.inv(s * np.eye(n) - blocks) @ net.T_inv
         # the resolvent of the graded and huge alike: R itself is known to cond(sI - A) eps only
         assert np.linalg.norm(H - G, 2) <= limit * n * np.linalg.norm(R, 2)
-    if n_u and n_y and abs(scale) < 100.0:
+    # every third one is also simulated, and held to its own error bound
+    if n_u and n_y and abs(scale) < 100.0 and seed % 3 == 0:
         h = 0.3 / max(float(np.linalg.norm(A, 2)), 1e-3)
         t, u = h * np.arange(9), rng.choice([-1.0, 1.0], (9, n_u))
         y = net.simulate(t, u).outputs

@@ -1,0 +1,78 @@
+"""A controller's memory as one vector, so that it can be called as a pure function.
+
+Simulators evaluate an output function many times for one sample, in any order, and carry the state
+themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+
+# Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
+_CHANGING = ("u_last", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last")
+
+
+class PureController:
+    """A copy of a controller whose memory is given and returned at every call.
+
+    Parameters
+    ----------
+    controller : LQR, LinearMPC or RNNMPC
+        Copied; the original is not touched. Its warm starts are dropped, which costs time but changes nothing
+        beyond the solver's tolerance.
+    first_measurement : (n_y,) array
+        Any finite measurement, to learn the sizes from.
+    """
+
+    def __init__(self, controller: Any, first_measurement: FloatArray) -> None:
+        self._controller = copy.deepcopy(controller)
+        self._controller.reset()
+        self._owners = [
+            self._controller,
+            *(getattr(self._controller, n, None) for n in ("_memory", "_window")),
+        ]
+        source = getattr(self._controller, "_source", None)
+        self._owners += [source, getattr(source, "_memory", None), getattr(source, "observer", None)]
+        self._owners = [o for o in self._owners if o is not None]
+        self._fields = [(o, n) for o in self._owners for n in _CHANGING if n in vars(o)]
+        self._controller.control(first_measurement)
+        self._controller.control(first_measurement)
+        self._shapes = [np.shape(getattr(o, n)) for o, n in self._fields]
+        self._controller.reset()
+
+    @property
+    def size(self) -> int:
+        """Length of the memory; its first entry says whether there was a sample before."""
+        return 1 + sum(int(np.prod(shape)) for shape in self._shapes)
+
+    @property
+    def empty(self) -> FloatArray:
+        """Memory before the first sample."""
+        return np.zeros(self.size)
+
+    def __call__(
+        self, memory: FloatArray, y: FloatArray, r: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """New memory and input."""
+        self._controller.reset()
+        if memory[0] > 0.5:
+            position = 1
+            for (owner, name), shape in zip(self._fields, self._shapes, strict=True):
+                n = int(np.prod(shape))
+                value = memory[position : position + n].reshape(shape).copy()
+                position += n
+                if np.isnan(value).any():
+                    value = None
+                elif name in ("_age", "_in_a_row"):
+                    value = int(np.rint(value))
+                setattr(owner, name, value)
+        u = self._controller.control(y, reference=r)
+        # What is None (no plan after a missing first sample, say) is carried as NaN.
+        values = [(getattr(o, n), shape) for (o, n), shape in zip(self._fields, self._shapes, strict=True)]
+        parts = [np.full(shape, np.nan) if v is None else np.asarray(v, dtype=float) for v, shape in values]
+        return np.concatenate([[1.0], *(part.ravel() for part in parts)]), u

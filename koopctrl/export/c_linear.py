@@ -1,0 +1,259 @@
+"""What the C code of a `LinearMPC` consists of: data, memory, and lines in the header."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from koopctrl.errors import OptionError
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.kalman import KalmanFilter
+    from koopctrl.controllers.linear_mpc import LinearMPC
+
+_DIAGNOSTICS = """
+/* Lifted state of the last sample that had one, @n_z@ numbers. */
+void NAME_lifted_state(const NAME_state *state, double *z);
+
+/* Outputs predicted from the last sample under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the
+ * first one the present. */
+void NAME_predict(const NAME_state *state, const double *inputs, double *outputs);
+"""
+
+
+def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
+    """Data and memory layout of a controller.
+
+    Raises
+    ------
+    OptionError
+        If the controller's observer has no C code.
+    """
+    data, state = DataSection(), StateLayout()
+    n_p, n_d = mpc._source.basis.shape[1], mpc._source.model.n_d
+    data.define(
+        N_U=mpc.lifted.n_u, N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p, N_D=n_d,
+        N_MEASURED=mpc._source.n_measured, HORIZON=mpc.horizon, DIAGNOSTICS=int(diagnostics),
+    )  # fmt: skip
+    _add_source(mpc, data, state)
+    _add_qp(mpc, data, state)
+    _add_fall_back(mpc, data)
+    _add_set_point(mpc, data)
+    if diagnostics:
+        _add_diagnostics(mpc, data)
+    # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
+    source, lifts = mpc._source, _lifts_first_measurement(mpc)
+    offset_free = source.observer is None and n_d > 0
+    needed = offset_free or (lifts if source.observer is not None else diagnostics)
+    n_raw = _add_lift(mpc, data if needed else DataSection())
+    data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
+    problem = mpc.problem
+    bounds = {
+        "u_min": problem.u_min,
+        "u_max": problem.u_max,
+        "du_min": problem.du_min,
+        "du_max": problem.du_max,
+    }
+    for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
+        data.array(name, values)
+    data.alias("default_reference", "y_op")
+    state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
+    state.integers(has_input=0, started=0, age=0, has_z=0, has_d=0)
+    lifted = mpc.lifted
+    measured = (
+        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
+    )
+    lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
+    return Parts(
+        data, state, ("qp.c", "common.c", "linear_source.c", "linear_mpc.c", "api.c"),
+        f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
+        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
+        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
+    )  # fmt: skip
+
+
+def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
+    """From measurements to features: lifting, a window, or a Kalman filter."""
+    lifted, source, window = mpc.lifted, mpc._source, mpc.lifted.window
+    observer = source.observer
+    layer, has_layer = lifted.observables.layer, lifted.observables.reduce.shape[1] > 0
+    lifts = observer is None or _lifts_first_measurement(mpc)
+    keeps_window = observer is None and lifted.n_x != window.n_y
+    data.define(
+        N_FEATURES=layer.n_features if has_layer else 0,
+        TANH=int(layer.activation == "tanh"),
+        OBSERVER=int(observer is not None),
+        OBSERVER_LIFTS=int(observer is not None and lifts),
+        USES_WINDOW=int(keeps_window or (observer is not None and lifts)),
+        OUTPUT_LAGS=window.output_lags,
+        INPUT_LAGS=window.input_lags,
+        BILINEAR=int(keeps_window and lifted.N is not None),
+    )
+    if lifts:
+        data.array("x_op", lifted.x_op)
+        if has_layer:
+            data.array("weights", layer.weights)
+            data.array("biases", layer.biases)
+    if observer is not None:
+        _add_observer(mpc, data, state, lifts)
+    elif source.model.n_d:
+        for name in ("A", "B", "c"):
+            data.array(name, getattr(lifted, name))
+        data.array("filter", [float(source._filter)])
+        state.doubles(z=lifted.n_z, next=lifted.n_z)
+    state.doubles(x=lifted.n_x if keeps_window or (observer is not None and lifts) else 0)
+    if keeps_window:
+        # The next output from features and input: C (A z + B du + c + sum du_i N_i z) + y_op.
+        n, n_z = window.n_y, lifted.n_z
+        basis, offset = source.basis[:n_z, : source.basis.shape[1] - source.model.n_d], source.offset[:n_z]
+        data.array("step_p", lifted.C[:n] @ lifted.A @ basis)
+        data.array("step_u", lifted.C[:n] @ lifted.B)
+        data.array("step_constant", lifted.C[:n] @ (lifted.A @ offset + lifted.c) + lifted.y_op[:n])
+        if lifted.N is not None:
+            data.array("step_pu", np.stack([lifted.C[:n] @ N @ basis for N in lifted.N]))
+            data.array("step_pu_constant", np.stack([lifted.C[:n] @ N @ offset for N in lifted.N]))
+
+
+def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
+    lifted, observer = mpc.lifted, mpc._source.observer
+    kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
+    steady = getattr(kalman, "steady", True) and getattr(kalman, "gate", None) is None
+    if type(observer).__name__ != "KalmanFilter" or not steady:
+        raise OptionError(
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter with "
+            "steady=True and no gate, the only one that has C code. Use it, or no observer"
+        )
+    model = kalman.model
+    for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c, "M": kalman.M}.items():
+        data.array(name, values)
+    state.doubles(next=len(model.A), innovation=lifted.n_y)
+    if lifts:
+        state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
+
+
+def _add_lift(mpc: LinearMPC, data: DataSection) -> int:
+    """`z = basis (p - p_op)` with `p = [x - x_op; psi(x)]`; returns the length of `p`."""
+    lifted, obs = mpc.lifted, mpc.lifted.observables
+    n_x, n_features = lifted.n_x, obs.layer.n_features if obs.reduce.shape[1] else 0
+    basis, p_op = np.zeros((lifted.n_z, n_x + n_features)), np.zeros(n_x + n_features)
+    basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
+    if n_features:
+        basis[n_x:, :n_x] = -obs.project.T
+        basis[n_x:, n_x:] = obs.reduce.T
+        p_op[n_x:] = obs.layer(lifted.x_op)
+    data.array("basis", basis)
+    data.array("p_op", p_op)
+    return n_x + n_features
+
+
+def _lifts_first_measurement(mpc: LinearMPC) -> bool:
+    """Whether the outputs are the state's newest samples, `C lift(x) + y_op = x[:n_y]` for every x."""
+    lifted, n_y = mpc.lifted, mpc.lifted.n_y
+    if lifted.window.n_y != n_y:
+        return False
+    select = np.zeros_like(lifted.C)
+    select[:, :n_y] = np.diag(lifted.observables.x_scale[:n_y])
+    return bool(
+        np.allclose(lifted.C, select, rtol=1e-8, atol=1e-10) and np.allclose(lifted.y_op, lifted.x_op[:n_y])
+    )
+
+
+def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
+    """The condensed QP, hard and soft, and its workspaces."""
+    qp, problem = mpc._qp, mpc.problem
+    n_v, n_rows = qp.n_v, len(qp.rows)
+    n_e = n_rows - qp.n_rate
+    n_soft = n_e if problem.soft else 0
+    size = n_v + n_soft
+    owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
+    data.define(
+        N_V=n_v, N_RATE=qp.n_rate, N_E=n_e, N_SOFT=n_soft, RATE_COST=int(mpc._memory.has_rate_cost),
+        MAX_ITERATIONS=100 + 20 * (size + n_rows),
+    )  # fmt: skip
+    names = ["H", "rows", "scale", "lower", "upper", "from_set_point", "from_preview"]
+    names += ["from_last_input"] if mpc._memory.has_rate_cost else []
+    names += ["row_scale"] if qp.n_rate else []
+    for name in names:
+        data.array(name, getattr(qp, name))
+    data.array("Linv", np.tril(np.linalg.inv(np.linalg.cholesky(qp.H))))
+    data.array("block", owner.astype(int))
+    for name in ("online", "constant"):
+        data.array(f"{name}_set_point", getattr(qp, f"{name}_set_point"))
+        if np.array_equal(getattr(qp, f"{name}_set_point"), getattr(qp, f"{name}_preview")):
+            data.alias(f"{name}_preview", f"{name}_set_point")
+        else:
+            data.array(f"{name}_preview", getattr(qp, f"{name}_preview"))
+    if n_soft:
+        # As in controllers.qp_step: slacks in units of the scaled rows, their Hessian scaled to one.
+        weight = float(np.abs(mpc.Q).max(initial=0.0)) or 1.0
+        scale = qp.row_scale[qp.n_rate :]
+        linear, quadratic = (w * weight for w in problem.soft_weights)
+        unit = scale / np.sqrt(quadratic)
+        data.array("slack_unit", unit)
+        data.array("slack_gradient", linear / scale * unit)
+        data.array("slack_size", unit / scale)
+    n_c = size + n_rows + n_soft
+    state.doubles(
+        g=size, lo=n_c, hi=n_c, lam=size, d=size, r=size, work=size, value=n_c,
+        hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
+    )  # fmt: skip
+    state.integers(hard_k=0, hard_changes=0, soft_k=0, soft_changes=0)
+    state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
+    if n_soft:
+        state.doubles(soft_x=size, soft_Jt=size * size, soft_R=size * (size + 1) // 2)
+        state.integers(soft_active=size, soft_side=n_c)
+
+
+def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:
+    """The LQR's input: `u_s(r) - K (z - z_s(r))`."""
+    data.define(HAS_LQR=int(mpc.K is not None))
+    if mpc.K is not None:
+        target, source, n_z = mpc.target, mpc._source, mpc.lifted.n_z
+        lqr_p = mpc.K @ source.basis[:n_z]
+        if source.model.n_d:
+            lqr_p[:, -source.model.n_d :] -= target.u_disturbance + mpc.K @ target.z_disturbance
+        data.array("lqr_p", lqr_p)
+        data.array("lqr_r", target.u_gain + mpc.K @ target.z_gain)
+        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - source.offset[:n_z]))
+
+
+def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
+    """Bounded least squares that moves set-points out of reach; only where inputs are bounded."""
+    problem, target, reachable = mpc.problem, mpc.target, mpc._reachable
+    bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
+    data.define(MOVES_SET_POINT=int(bounded))
+    if not bounded:
+        return
+    weight, gain = reachable._weight.T @ reachable._weight, reachable._gain
+    H = gain.T @ weight @ gain
+    prox = np.full(len(H), 1e-7 * max(float(np.trace(H)), np.finfo(float).tiny))
+    H = H + np.diag(prox)
+    arrays = {
+        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_gain": gain,
+        "reach_gradient": gain.T @ weight, "reach_prox": prox, "u_gain": target.u_gain,
+        "u_offset": target.u_offset, "u_disturbance": target.u_disturbance, "y_gain": target.y_gain,
+        "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
+    }  # fmt: skip
+    for name, values in arrays.items():
+        data.array(name, values)
+
+
+def _add_diagnostics(mpc: LinearMPC, data: DataSection) -> None:
+    """The lift, and predictions `y_k = C (A^k z_0 + sum_j A^(k-1-j) (B du_j + c)) + y_op`."""
+    model, source = mpc._source.model, mpc._source
+    free, constant, markov = [], [], []
+    step, drift, reach = source.basis, np.zeros(len(model.A)), model.B
+    for _ in range(mpc.horizon + 1):
+        free.append(model.C @ step)
+        constant.append(model.C @ drift + mpc.lifted.y_op)
+        markov.append(model.C @ reach)
+        step, drift, reach = model.A @ step, model.A @ drift + model.c, model.A @ reach
+    n_d = 0 if source.observer is not None else model.n_d
+    n_raw = source.basis.shape[1] - n_d
+    data.array("predict_p", np.stack(free)[:, :, :n_raw])
+    if n_d:
+        data.array("predict_d", np.stack(free)[:, :, n_raw:])
+    data.array("predict_constant", np.stack(constant))
+    data.array("markov", np.stack(markov[:-1]))

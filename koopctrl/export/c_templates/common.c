@@ -1,0 +1,63 @@
+/* What all predictive controllers share: bounds, references, the window at the start. */
+
+#define KC_NO_SLACK 1e-9
+
+static int kc_all_finite(int n, const double *x) {
+    int i;
+    for (i = 0; i < n; i++)
+        if (!isfinite(x[i])) return 0;
+    return 1;
+}
+
+static double kc_clip(double value, double low, double high) { return fmin(fmax(value, low), high); }
+
+/* The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold. */
+static double kc_effective_last(const NAME_state *s, int i) {
+    double last = s->has_input ? s->u_last[i] : kc_u_op[i];
+    return kc_clip(last, kc_u_min[i] - kc_du_max[i], kc_u_max[i] - kc_du_min[i]);
+}
+
+/* Rounding of the sums may leave the bounds by an ulp: those on the input go last. */
+static double kc_admissible(const NAME_state *s, int i, double u) {
+    double last = kc_effective_last(s, i);
+    double low = fmax(kc_u_min[i], last + kc_du_min[i]), high = fmin(kc_u_max[i], last + kc_du_max[i]);
+    return kc_clip(kc_clip(u, low, high), kc_u_min[i], kc_u_max[i]);
+}
+
+/* Row k of a reference of n_rows rows, the last of which is held. */
+static const double *kc_reference(const double *reference, int n_rows, int k) {
+    return reference + (k < n_rows ? k : n_rows - 1) * KC_N_Y;
+}
+
+#if KC_USES_WINDOW
+/* The window filled with one sample, the inputs at u_op: a plant at rest. */
+static void kc_fill_window(const double *y, double *x) {
+    int i, j;
+    for (i = 0; i < KC_OUTPUT_LAGS; i++)
+        for (j = 0; j < KC_N_MEASURED; j++) x[i * KC_N_MEASURED + j] = y[j];
+    for (i = 0; i < KC_INPUT_LAGS - 1; i++)
+        for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
+}
+#endif
+
+#if KC_N_SOFT > 0
+/* From the hard problem's bounds to those with slacks e >= 0 on the last rows, their two sides apart. From the back,
+ * since the arrays are the same ones. */
+static void kc_widen(double *lo, double *hi) {
+    int i, first = KC_N_V + KC_N_RATE, size = KC_N_V + KC_N_SOFT;
+    for (i = KC_N_SOFT - 1; i >= 0; i--) {
+        lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
+        hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
+        lo[first + KC_N_SOFT + i] = lo[first + i];
+        hi[first + KC_N_SOFT + i] = INFINITY;
+    }
+    for (i = KC_N_RATE - 1; i >= 0; i--) {
+        lo[size + i] = lo[KC_N_V + i];
+        hi[size + i] = hi[KC_N_V + i];
+    }
+    for (i = 0; i < KC_N_SOFT; i++) {
+        lo[KC_N_V + i] = 0.0;
+        hi[KC_N_V + i] = INFINITY;
+    }
+}
+#endif

@@ -1,0 +1,283 @@
+/* Predictive control on a lifted linear model, condensed: see koopctrl.controllers.linear_mpc, step by step.
+ *
+ * p are the raw features of the measurement, z = basis p + offset the lifted state. All that is known before the
+ * QP, its gradient and its rows' bounds, is affine in p, the reference and the last input: one matrix product whose
+ * size does not grow with the square of the lifted dimension.
+ *
+ * What leaves here is finite and obeys the bounds on inputs (clipped last) and on moves, whatever comes in. */
+
+#define KC_SIZE (KC_N_V + KC_N_SOFT)
+
+#if KC_MOVES_SET_POINT
+static const kc_qp kc_reach = {KC_N_U, 0, 0, kc_reach_H, kc_reach_H, kc_reach_Linv, 0};
+
+/* A set-point whose steady input would leave its bounds moves to the nearest that can be held:
+ * min |W^1/2 (y_s + G (u - u_s) - r)|^2 over inputs within bounds. G may lose rank, so H = G'WG + eps I, and proximal
+ * steps, which re-centre the eps term at the last answer, take its bias away. Their least y is unique. */
+static void kc_nearest(NAME_state *s, double *r) {
+    double u_s[KC_N_U], y_s[KC_N_Y], error[KC_N_Y], u[KC_N_U], g[KC_N_U];
+    double x[KC_N_U], lam[KC_N_U], d[KC_N_U], rr[KC_N_U], work[KC_N_U], value[KC_N_U];
+    double Jt[KC_N_U * KC_N_U], R[KC_N_U * (KC_N_U + 1) / 2];
+    int active[KC_N_U], side[KC_N_U], saved[2 * KC_N_U], i, j, step, outside = 0;
+    const double *disturbance = s->p + KC_N_P - KC_N_D;
+    kc_qp_work w;
+    for (i = 0; i < KC_N_U; i++) {
+        u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
+                 kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
+        if (!isfinite(u_s[i])) return;
+        outside |= u_s[i] < kc_u_min[i] || u_s[i] > kc_u_max[i];
+        u[i] = kc_clip(u_s[i], kc_u_min[i], kc_u_max[i]);
+    }
+    if (!outside) return;
+    for (i = 0; i < KC_N_Y; i++)
+        y_s[i] = kc_y_offset[i] + kc_dot(KC_N_Y, kc_y_gain + i * KC_N_Y, r) +
+                 kc_dot(KC_N_D, kc_y_disturbance + i * KC_N_D, disturbance);
+    w.Jt = Jt;
+    w.R = R;
+    w.x = x;
+    w.lam = lam;
+    w.d = d;
+    w.r = rr;
+    w.work = work;
+    w.value = value;
+    w.active = active;
+    w.side = side;
+    w.k = -1;
+    w.changes = 0;
+    for (step = 0; step < 8; step++) {
+        for (i = 0; i < KC_N_Y; i++) {
+            error[i] = y_s[i] - r[i];
+            for (j = 0; j < KC_N_U; j++) error[i] -= kc_reach_gain[i * KC_N_U + j] * u_s[j];
+        }
+        for (i = 0; i < KC_N_U; i++)
+            g[i] = kc_dot(KC_N_Y, kc_reach_gradient + i * KC_N_Y, error) - kc_reach_prox[i] * u[i];
+        if (kc_qp_solve(&kc_reach, &w, g, kc_u_min, kc_u_max, 100 + 20 * KC_N_U, saved) != KC_QP_SOLVED) break;
+        for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
+    }
+    for (i = 0; i < KC_N_Y; i++) {
+        r[i] = y_s[i];
+        for (j = 0; j < KC_N_U; j++) r[i] += kc_reach_gain[i * KC_N_U + j] * (u[j] - u_s[j]);
+    }
+}
+#endif
+
+/* Policy without a certified solution: shifted plan, else saturated LQR, else the last input. */
+static int kc_fall_back(NAME_state *s, int has_features, const double *r, double *u_out) {
+    int i, status = NAME_FALLBACK_HOLD;
+    if (s->age > 0 && s->age < KC_HORIZON) {
+        for (i = 0; i < KC_N_U; i++) u_out[i] = s->plan[s->age * KC_N_U + i];
+        s->age++;
+        status = NAME_FALLBACK_PLAN;
+    }
+#if KC_HAS_LQR
+    if (status == NAME_FALLBACK_HOLD && has_features) {
+        for (i = 0; i < KC_N_U; i++)
+            u_out[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) -
+                       kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
+        if (kc_all_finite(KC_N_U, u_out)) status = NAME_FALLBACK_LQR;
+    }
+#else
+    (void)has_features;
+    (void)r;
+#endif
+    if (status == NAME_FALLBACK_HOLD)
+        for (i = 0; i < KC_N_U; i++) u_out[i] = kc_effective_last(s, i);
+    for (i = 0; i < KC_N_U; i++) u_out[i] = kc_admissible(s, i, u_out[i]);
+    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u_out[i];
+    s->has_input = 1;
+    return status;
+}
+
+/* Gradient and bounds from what is known: features, reference, last input. Tells whether they are finite. */
+static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview) {
+    int i, j, k;
+    double *g = s->g, *lo = s->lo, *hi = s->hi;
+    const double *matrix = preview ? kc_online_preview : kc_online_set_point;
+    const double *constant = preview ? kc_constant_preview : kc_constant_set_point;
+    for (i = 0; i < KC_N_V; i++) {
+        g[i] = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+        if (preview) {
+            for (k = 0; k <= KC_HORIZON; k++)
+                g[i] += kc_dot(KC_N_Y, kc_from_preview + (i * (KC_HORIZON + 1) + k) * KC_N_Y,
+                               kc_reference(reference, n_rows, k));
+        } else {
+            g[i] += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
+        }
+        lo[i] = kc_lower[i];
+        hi[i] = kc_upper[i];
+    }
+    for (j = 0; j < KC_N_U; j++) {
+        double last = kc_effective_last(s, j) - kc_u_op[j];
+#if KC_RATE_COST
+        for (i = 0; i < KC_N_V; i++) g[i] += kc_from_last_input[i * KC_N_U + j] * last;
+#endif
+#if KC_N_RATE > 0
+        lo[KC_N_V + j] = kc_lower[KC_N_V + j] + last * kc_row_scale[j];
+        hi[KC_N_V + j] = kc_upper[KC_N_V + j] + last * kc_row_scale[j];
+#else
+        (void)last;
+#endif
+    }
+    for (i = KC_N_V + KC_N_U; i < KC_N_V + KC_N_RATE; i++) {
+        lo[i] = kc_lower[i];
+        hi[i] = kc_upper[i];
+    }
+    for (i = KC_N_V; i < KC_N_V + KC_N_E; i++) { /* rows of the matrix; those of bounded combinations */
+        double free = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+        lo[KC_N_RATE + i] = kc_lower[KC_N_RATE + i] - free;
+        hi[KC_N_RATE + i] = kc_upper[KC_N_RATE + i] - free;
+        if (!isfinite(free)) return 0;
+    }
+    return kc_all_finite(KC_N_V, g);
+}
+
+static const kc_qp kc_hard = {KC_N_V, KC_N_RATE + KC_N_E, 0, kc_H, kc_rows, kc_Linv, 0};
+
+static int kc_solve_hard(NAME_state *s, kc_qp_work *w) {
+    int status;
+    w->Jt = s->hard_Jt;
+    w->R = s->hard_R;
+    w->x = s->hard_x;
+    w->active = s->hard_active;
+    w->side = s->hard_side;
+    w->k = s->hard_k;
+    w->changes = s->hard_changes;
+    status = kc_qp_solve(&kc_hard, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
+    s->hard_k = w->k;
+    s->hard_changes = w->changes;
+    return status;
+}
+
+#if KC_N_SOFT > 0
+static const kc_qp kc_soft = {KC_N_V, KC_N_RATE + KC_N_E, KC_N_SOFT, kc_H, kc_rows, kc_Linv, kc_slack_unit};
+
+static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
+    int i, status;
+    for (i = 0; i < KC_N_SOFT; i++) s->g[KC_N_V + i] = kc_slack_gradient[i];
+    kc_widen(s->lo, s->hi);
+    w->Jt = s->soft_Jt;
+    w->R = s->soft_R;
+    w->x = s->soft_x;
+    w->active = s->soft_active;
+    w->side = s->soft_side;
+    w->k = s->soft_k;
+    w->changes = s->soft_changes;
+    status = kc_qp_solve(&kc_soft, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
+    s->soft_k = w->k;
+    s->soft_changes = w->changes;
+    return status;
+}
+#endif
+
+/* One sample; see the header. */
+static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
+                      double *u_out, NAME_info *info) {
+    NAME_info local;
+    kc_qp_work w;
+    double set_point[KC_N_Y];
+    int i, solved, has_features;
+    if (info == 0) info = &local;
+    info->reason = NAME_REASON_NONE;
+    info->iterations = 0;
+    info->kkt_residual = NAN;
+    info->slack = 0.0;
+    has_features = kc_read(s, measurement);
+    if (!preview) {
+        for (i = 0; i < KC_N_Y; i++) set_point[i] = reference[i];
+        reference = set_point;
+#if KC_MOVES_SET_POINT
+        if (has_features && kc_all_finite(KC_N_P, s->p)) kc_nearest(s, set_point);
+#endif
+    }
+    if (!has_features) {
+        info->reason = NAME_REASON_MEASUREMENT;
+    } else if (!kc_all_finite(n_rows * KC_N_Y, reference)) {
+        info->reason = NAME_REASON_REFERENCE;
+    } else if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
+        info->reason = NAME_REASON_STATE;
+        s->has_z = s->has_d = 0; /* begin the estimates anew */
+        if (KC_OBSERVER) s->started = 0;
+    }
+    if (info->reason != NAME_REASON_NONE)
+        return info->status = kc_fall_back(s, has_features, kc_reference(reference, n_rows, 0), u_out);
+    w.lam = s->lam;
+    w.d = s->d;
+    w.r = s->r;
+    w.work = s->work;
+    w.value = s->value;
+    solved = kc_solve_hard(s, &w);
+    info->iterations = w.iterations;
+    info->status = NAME_OPTIMAL;
+#if KC_N_SOFT > 0
+    if (solved != KC_QP_SOLVED) {
+        solved = kc_solve_soft(s, &w);
+        info->iterations += w.iterations;
+        info->status = NAME_SOFTENED;
+        if (solved == KC_QP_SOLVED)
+            for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w.x[KC_N_V + i] * kc_slack_size[i]);
+        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
+        if (!(info->slack > KC_NO_SLACK)) info->status = NAME_OPTIMAL;
+    }
+#endif
+    info->kkt_residual = w.kkt;
+    if (solved != KC_QP_SOLVED) {
+        info->slack = 0.0;
+        info->reason = solved == KC_QP_INFEASIBLE        ? NAME_REASON_INFEASIBLE
+                       : solved == KC_QP_ITERATION_LIMIT ? NAME_REASON_ITERATION_LIMIT
+                                                         : NAME_REASON_INACCURATE;
+        return info->status = kc_fall_back(s, 1, reference, u_out);
+    }
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) {
+        int j = i % KC_N_U, v = kc_block[i / KC_N_U] * KC_N_U + j;
+        s->plan[i] = kc_clip(w.x[v] * kc_scale[v] + kc_u_op[j], kc_u_min[j], kc_u_max[j]);
+    }
+    for (i = 0; i < KC_N_U; i++) s->plan[i] = kc_admissible(s, i, s->plan[i]);
+    for (i = 0; i < KC_N_U; i++) u_out[i] = s->u_last[i] = s->plan[i];
+    s->has_input = 1;
+    s->age = 1;
+    return info->status;
+}
+
+void NAME_reset(NAME_state *s) {
+    s->has_input = 0;
+    s->started = 0;
+    s->has_z = 0;
+    s->has_d = 0;
+    s->age = 0;
+    s->hard_k = -1;
+    s->hard_changes = 0;
+    s->soft_k = -1;
+    s->soft_changes = 0;
+}
+
+#if KC_DIAGNOSTICS
+void NAME_lifted_state(const NAME_state *s, double *z) {
+#if KC_OBSERVER
+    int i;
+    for (i = 0; i < KC_N_Z; i++) z[i] = s->p[i];
+#else
+    kc_deviate(KC_N_Z, KC_N_RAW, kc_basis, s->p, z);
+#endif
+}
+
+void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
+    int i, j, k;
+#if KC_OBSERVER
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++) outputs[i] = kc_dot(KC_N_P, kc_predict_p + i * KC_N_P, s->p);
+#else
+    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_RAW, kc_predict_p, s->p, outputs);
+#if KC_N_D > 0
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++)
+        outputs[i] += kc_dot(KC_N_D, kc_predict_d + i * KC_N_D, s->p + KC_N_RAW);
+#endif
+#endif
+    for (k = 0; k <= KC_HORIZON; k++)
+        for (i = 0; i < KC_N_Y; i++) {
+            double y = outputs[k * KC_N_Y + i] + kc_predict_constant[k * KC_N_Y + i];
+            for (j = 0; j < k * KC_N_U; j++) /* input j / n_u acts k - j / n_u samples later */
+                y += kc_markov[((k - 1 - j / KC_N_U) * KC_N_Y + i) * KC_N_U + j % KC_N_U] *
+                     (inputs[j] - kc_u_op[j % KC_N_U]);
+            outputs[k * KC_N_Y + i] = y;
+        }
+}
+#endif

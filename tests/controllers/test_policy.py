@@ -1,0 +1,78 @@
+"""Controllers in other libraries' forms: policies and python-control blocks."""
+
+import control
+import gymnasium
+import numpy as np
+import pytest
+
+import koopctrl_envs  # noqa: F401
+from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
+from koopctrl.controllers import RNNMPC, ControllerPolicy
+from koopctrl.errors import OptionError, ShapeError
+
+
+def test_a_policy_acts_like_its_controller_and_resets_where_an_episode_starts(van_der_pol):
+    env = gymnasium.make("koopctrl/VanDerPol-v0")
+    mpc = LinearMPC(van_der_pol, 10, 1.0, 0.1, u_min=-3, u_max=3, du_min=-1, du_max=1)
+    expected = run_closed_loop(env, mpc, 30, [0.3, 0.0], seed=5)
+    policy = ControllerPolicy(mpc, [0.3, 0.0])
+    for batched in (False, True):
+        y, _ = env.reset(seed=5)
+        state, inputs = None, []
+        for k in range(30):
+            action, state = policy.predict(y[None] if batched else y, state, np.array([k == 0]))
+            assert action.shape == ((1, 1) if batched else (1,))
+            inputs.append(action.ravel())
+            y = env.step(inputs[-1])[0]
+        np.testing.assert_array_equal(inputs, expected.inputs)
+
+
+def test_a_policy_scales_its_actions(van_der_pol):
+    lqr = LQR(van_der_pol, 1.0, 0.1, u_min=-3, u_max=3)
+    scaled = ControllerPolicy(lqr, action_low=[-3.0], action_high=[3.0])
+    np.testing.assert_allclose(scaled.predict([0.4, 0.1])[0], lqr.control([0.4, 0.1]) / 3.0)
+    with pytest.raises(OptionError, match="both or neither"):
+        ControllerPolicy(lqr, action_low=[-1.0])
+    with pytest.raises(OptionError, match="expected an object"):
+        ControllerPolicy(lambda y: y)
+    with pytest.raises(ShapeError, match="one policy for each"):
+        scaled.predict(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("kind", ["lqr", "mpc", "observer", "offset_free", "rnn"])
+def test_a_block_simulates_like_the_closed_loop(kind, network, van_der_pol, linear_plant):
+    if kind == "observer":
+        a, b, c = np.array([[1.0, 0.1], [0.0, 0.9]]), np.array([[0.0], [0.1]]), np.array([[1.0, 0.0]])
+        model = LiftedModel.from_matrices(a, b, c, dt=0.1)
+        kf = KalmanFilter(model, 1e-2, 1e-2, disturbance="input", Qd=1e-2)
+        loop, r, x0 = LinearMPC(model, 8, 1.0, 0.1, u_min=-2, u_max=2, observer=kf), [0.5], [1.0, 0.0]
+    else:
+        a, b = np.array([[0.98, 0.1], [-0.1, 1.05]]), np.array([[0.0], [0.1]])
+        c, r, x0 = np.eye(2), [0.3, 0.0], [1.0, -0.5]
+        loop = {
+            "lqr": lambda: LQR(van_der_pol, 1.0, 0.1, u_min=-3, u_max=3),
+            "mpc": lambda: LinearMPC(van_der_pol, 8, 1.0, 0.1, u_min=-1, u_max=1, du_min=-0.5, du_max=0.5),
+            "offset_free": lambda: LinearMPC(van_der_pol, 8, 1.0, 0.1, u_min=-3, u_max=3, offset_free=0.5),
+            "rnn": lambda: RNNMPC(network, 8, 1.0, 0.1, u_min=-3, u_max=3, offset_free=True),
+        }[kind]()
+    expected = run_closed_loop(linear_plant(a, b, c), loop, 15, r, x0=x0)
+    block = loop.to_nlsys()
+    n_y = len(c)
+    plant = control.ss(
+        a, b, c, np.zeros((n_y, 1)), dt=0.1, inputs=["u"], outputs=[f"y{i}" for i in range(n_y)]
+    )
+    block = control.NonlinearIOSystem(
+        block.updfcn, block.outfcn, inputs=[*(f"y{i}" for i in range(n_y)), *(f"r{i}" for i in range(n_y))],
+        outputs=["u"], states=block.nstates, dt=0.1, name="controller",
+    )  # fmt: skip
+    whole = control.interconnect(
+        [plant, block], inplist=[f"r{i}" for i in range(n_y)], inputs=[f"r{i}" for i in range(n_y)],
+        outputs=["u", *(f"y{i}" for i in range(n_y))],
+    )  # fmt: skip
+    time = 0.1 * np.arange(15)
+    start = np.concatenate([x0, np.zeros(block.nstates)])
+    response = control.input_output_response(
+        whole, time, np.tile(np.array(r)[:, None], (1, 15)), start, squeeze=False
+    )
+    np.testing.assert_allclose(response.outputs[0], expected.inputs[:, 0], atol=1e-6)
+    np.testing.assert_allclose(response.outputs[1:].T, expected.outputs[:-1], atol=1e-6)
