@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, broadcast_vector
+from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weight, broadcast_vector
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
 from koopctrl.controllers.riccati import solve_riccati
@@ -133,7 +133,7 @@ class LQR:
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._u_last = as_vector(u, "u", self.lifted.n_u)
+        self._u_last = as_vector(u, "u", self.lifted.n_u).copy()
 
 
 def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArray, FloatArray]:
@@ -158,12 +158,12 @@ def input_bounds(
             f"{names[1]} "
             "in every entry"
         )
-    return lower, upper
+    return lower.copy(), upper.copy()
 
 
 def set_point(reference: ArrayLike | None, lifted: LiftedModel) -> FloatArray:
     """One set-point `(n_y,)`; the first row of a preview."""
     if reference is None:
         return lifted.y_op
-    array = np.asarray(reference, dtype=np.float64)
+    array = as_float_array(reference, "reference")
     return as_vector(array[0] if array.ndim == 2 and len(array) else array, "reference", lifted.n_y)
