@@ -339,3 +339,10 @@ def test_snapshots_do_not_write_and_can_be_written_to_without_harm():
         array[:] = 9.0
     np.testing.assert_array_equal(data[0].outputs, np.arange(8.0).reshape(4, 2))
     np.testing.assert_array_equal(data[0].inputs, np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("random_state", ["a", -1])
+def test_seeds_of_a_split_that_are_none_are_refused(random_state):
+    records = Trajectories.from_arrays([np.ones((3, 1))] * 4, dt=0.1)
+    with pytest.raises(OptionError, match="random_state is"):
+        records.split(0.5, random_state=random_state)

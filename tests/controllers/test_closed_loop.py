@@ -166,3 +166,10 @@ def test_arguments_of_another_kind_are_refused_by_name(linear_plant, lifted):
         run_closed_loop(plant, lqr, 2, reference=[[1.0], [1.0, 2.0]])
     with pytest.raises(OptionError, match="controller is a NoneType"):
         run_closed_loop(plant, None, 2)
+
+
+def test_steps_of_another_size_are_refused():
+    with pytest.raises(ShapeError, match="step returned 1 components"):
+        NMPC(lambda x, u, xp: (x[0] + u[0],), 2, 1, 3, 1.0, 1.0, dt=0.1)
+    with pytest.raises(OptionError, match="step returned a NoneType"):
+        NMPC(lambda x, u, xp: None, 2, 1, 3, 1.0, 1.0, dt=0.1)
