@@ -124,9 +124,14 @@ class LQR:
             u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         else:
             r = self._reachable.nearest(r, self._source.disturbance(p))
-            free = self._from_r @ r + self._constant - self._gain @ p
-            u = np.clip(free, self.u_min, self.u_max)
-            status = "optimal" if np.array_equal(u, free) else "saturated"
+            with np.errstate(over="ignore", invalid="ignore"):
+                free = self._from_r @ r + self._constant - self._gain @ p
+            if np.isfinite(free).all():
+                u = np.clip(free, self.u_min, self.u_max)
+                status = "optimal" if np.array_equal(u, free) else "saturated"
+            else:
+                held = self.lifted.u_op if self._u_last is None else self._u_last
+                u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         self._u_last = u
         self.info = ControlInfo(status, time.perf_counter() - start)
         return u.copy()

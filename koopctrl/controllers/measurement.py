@@ -228,7 +228,7 @@ def as_measurement(value: ArrayLike, size: int, name: str = "measurement") -> Fl
         array = array[None]
     if array.shape != (size,):
         raise ShapeError(f"{name} has shape {array.shape}; expected ({size},)")
-    if not np.isfinite(array.sum()) and np.isinf(array).any():
+    if np.isinf(array).any():
         raise DataError(
             f"{name} has infinite entries: {array.tolist()}; expected numbers, or NaN where missing"
         )
