@@ -21,6 +21,8 @@ IntArray = NDArray[np.intp]
 
 def as_float_array(value: ArrayLike, name: str) -> FloatArray:
     """Convert to a real float64 array; objects, strings and complex values are refused."""
+    if type(value) is np.ndarray and value.dtype == np.float64 and value.flags.c_contiguous:
+        return value
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -33,7 +35,12 @@ def as_float_array(value: ArrayLike, name: str) -> FloatArray:
             "throughout. Drop or interpolate those samples"
         )
     if array.dtype.kind == "O" and all(isinstance(v, (int, float, np.number)) for v in array.ravel()):
-        array = array.astype(np.float64)
+        try:
+            array = array.astype(np.float64)
+        except OverflowError as error:
+            raise DataError(
+                f"{name} has integers beyond float64 ({error}); expected numbers below 1e308"
+            ) from error
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has dtype {array.dtype}; expected real numbers. Convert it before passing it in"
@@ -143,7 +150,7 @@ def check_same_dt(dt: float, other: float, what: str) -> None:
 
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Check that an option is one of the names it may take."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise OptionError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
     return value
 
@@ -176,7 +183,10 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
         return tuple(f"{prefix}{i}" for i in range(count))
     if isinstance(names, str):
         names = [names]
-    result = tuple(str(n) for n in names)
+    try:
+        result = tuple(str(n) for n in names)
+    except TypeError as error:
+        raise OptionError(f"{name} is {names!r}; expected a sequence of {count} names") from error
     if len(result) != count:
         raise ShapeError(f"{name} has {len(result)} names; expected {count}, one per column")
     if len(set(result)) != count:

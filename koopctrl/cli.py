@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 console = Console(soft_wrap=True)
 
+_FIGURES = (".png", ".pdf", ".svg", ".jpg")
 _PAIRS_PER_FEATURE = 10
 AUTO = "auto"
 
@@ -78,6 +79,7 @@ def fit(
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.trajectories import Trajectories
 
+    _check_folder(save, "--save")
     records = Trajectories.from_csv(
         data, outputs=_columns(outputs), inputs=_columns(inputs), dt=dt, time=time, episode=episode
     )
@@ -123,6 +125,11 @@ def report(
     from koopctrl.storage import load
     from koopctrl.trajectories import Trajectories
 
+    _check_folder(plot, "--plot")
+    if plot is not None and plot.suffix.lower() not in _FIGURES:
+        raise typer.BadParameter(
+            f"--plot is {str(plot)!r}; expected a name that ends in {', '.join(_FIGURES)}"
+        )
     model = load(model_file)
     if not isinstance(model, KoopmanRNN):
         raise typer.BadParameter(f"{model_file} holds a {type(model).__name__}; expected a KoopmanRNN")
@@ -143,6 +150,12 @@ def report(
         shaded = n_init or model.network_.window.n_samples
         plot_free_run(records[0], {"KoopmanRNN": run}, n_init=shaded, title="free run").savefig(plot, dpi=150)
         console.print(f"figure written to {plot}")
+
+
+def _check_folder(path: Path | None, name: str) -> None:
+    """Refuse a file whose folder does not exist, before the work that would be lost."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{name} is {str(path)!r}, whose folder does not exist; make it first")
 
 
 def _number(text: str) -> float:

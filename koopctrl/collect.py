@@ -60,6 +60,10 @@ def collect(
     check_choice(signals, "signals", ("observation", "state"))
     if max_steps is not None:
         check_integer(max_steps, "max_steps", low=1)
+    if seed is not None:
+        check_integer(seed, "seed")
+    if policy is not None and not callable(policy):
+        raise OptionError(f"policy is {policy!r}; expected a callable observation -> action, or None")
     dt = dt if dt is not None else _attribute(env, "dt")
     if dt is None:
         raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
@@ -90,6 +94,10 @@ class _Recorder:
     def single(self, env: Any, policy: Any, episode: int) -> tuple[FloatArray, FloatArray]:
         """Record one episode of a single env."""
         seed = None if self.seed is None else self.seed + episode
+        if policy is None and not hasattr(env, "action_space"):
+            raise OptionError(
+                "policy is None and the env has no action_space to draw from; expected a policy"
+            )
         observation, info = env.reset(seed=seed)
         if policy is None:
             _seed_actions(env.action_space, seed)

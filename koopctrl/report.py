@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_integer
-from koopctrl.errors import DataError
+from koopctrl.errors import DataError, OptionError
 from koopctrl.features.lags import LagWindow
 from koopctrl.trajectories import Trajectories
 
@@ -123,6 +123,8 @@ def make_report(
     DataError
         If no record is long enough for any horizon.
     """
+    if np.ndim(horizons) != 1:
+        raise OptionError(f"horizons is {horizons!r}; expected a sequence of numbers of samples, as (1, 10)")
     net = model._network
     model._check_signals(data)
     lifted = model.lift_at() if lifted is None else lifted

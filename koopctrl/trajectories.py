@@ -398,7 +398,12 @@ class Trajectories(Sequence[Trajectory]):
                 f"test_fraction={fraction:g} of {len(self)} episodes leaves train or test empty; "
                 'expected both to have an episode. Use by="time" to cut within episodes'
             )
-        order = np.random.default_rng(random_state).permutation(len(self))
+        try:
+            order = np.random.default_rng(random_state).permutation(len(self))
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"random_state is {random_state!r}; expected a non-negative integer or None"
+            ) from error
         test = np.sort(order[:n_test])
         return self[np.sort(order[n_test:])], self[test]
 

@@ -86,3 +86,18 @@ def test_demo_prints_what_it_writes_and_its_controllers_come_close_to_the_true_m
     horizons = written["van_der_pol"]["horizons"]
     assert all(np.isfinite([h["nonlinear_face"], h["lifted_face"]]).all() for h in horizons)
     assert len(list((tmp_path / "figures").glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fit", "d.csv", "--outputs", "y", "--dt", 1, "--save", "nowhere/m.npz"), "--save"),
+        (("report", "m.npz", "--data", "d.csv", "--plot", "nowhere/a.png"), "--plot"),
+        (("report", "m.npz", "--data", "d.csv", "--plot", "a.foo"), ".svg"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path, arguments, said):
+    done = run(tmp_path, *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

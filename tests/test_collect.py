@@ -170,3 +170,17 @@ def test_names_of_the_plants_of_the_package_travel():
     plant = gymnasium.make("koopctrl/VanDerPol-v0").unwrapped.plant
     assert data.output_names == tuple(plant.output_names)
     assert data.input_names == tuple(plant.input_names)
+
+
+@pytest.mark.parametrize("kwargs", [{"seed": "a"}, {"seed": -5}, {"policy": 3}])
+def test_seeds_and_policies_of_another_kind_are_refused_by_name(kwargs):
+    with pytest.raises(OptionError, match=f"{next(iter(kwargs))} is"):
+        collect(Adder(), max_steps=2, **kwargs)
+
+
+def test_an_env_without_action_space_needs_a_policy():
+    env = Adder()
+    del env.action_space
+    with pytest.raises(OptionError, match="policy is None"):
+        collect(env, max_steps=2)
+    assert len(collect(env, lambda _: np.zeros(1), max_steps=2)[0]) == 3

@@ -94,3 +94,10 @@ def test_a_linear_face_that_explodes_is_reported_and_not_a_numpy_warning():
     with pytest.warns(RolloutWarning, match="step"):
         y = wild.simulate(np.ones(2), np.ones((50, 1)))
     assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("horizons", [5, None, "a"])
+def test_horizons_that_are_no_sequence_are_refused(horizons):
+    model = KoopmanRNN(5, random_state=0).fit(DATA)
+    with pytest.raises(OptionError, match="horizons is"):
+        model.report(DATA, horizons)

@@ -348,3 +348,10 @@ def test_samples_appended_in_a_loop_are_not_read_as_episodes():
     assert len(Trajectories.from_arrays(np.array(samples), dt=0.1)) == 1
     records = [np.arange(9.0), np.arange(7.0)]  # episodes of one signal
     assert [len(e) for e in Trajectories.from_arrays(records, dt=0.1)] == [9, 7]
+
+
+@pytest.mark.parametrize("random_state", ["a", -1])
+def test_seeds_of_a_split_that_are_none_are_refused(random_state):
+    records = Trajectories.from_arrays([np.ones((3, 1))] * 4, dt=0.1)
+    with pytest.raises(OptionError, match="random_state is"):
+        records.split(0.5, random_state=random_state)

@@ -202,3 +202,13 @@ def test_check_fitted():
 
     with pytest.raises(NotFittedError, match="Estimator is not fitted"):
         v.check_fitted(Estimator(), "network_")
+
+
+def test_values_of_another_kind_are_refused_by_name():
+    with pytest.raises(DataError, match="signal_a has integers beyond float64"):
+        v.as_float_array([[10**400, 1]], "signal_a")
+    with pytest.raises(OptionError, match="state_names is 3"):
+        v.check_names(3, "state_names", 2, "x")
+    for odd in (["swim"], np.array(["swim", "elm"]), {"swim": 1}):
+        with pytest.raises(OptionError, match="sampler is"):
+            v.check_choice(odd, "sampler", {"swim": 1, "elm": 2})

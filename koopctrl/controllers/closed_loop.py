@@ -172,7 +172,13 @@ def run_closed_loop(
             )
     dt = _sample_time(env, controller)
     if x0 is not None:
-        options = {**(options or {}), "x0": np.array(x0, dtype=np.float64)}
+        options = {**(options or {}), "x0": as_float_array(x0, "x0").copy()}
+    for name in ("reset", "control"):
+        if not hasattr(controller, name):
+            raise OptionError(
+                f"controller is a {type(controller).__name__} without {name}(); expected an LQR, a LinearMPC "
+                "or another object with reset() and control(measurement, reference)"
+            )
     controller.reset()
     observation, info = env.reset(seed=seed, options=options)
     y = _measured(observation, 0)
@@ -253,7 +259,7 @@ def _measured(observation: Any, step: int) -> FloatArray:
 
 def _state(info: Any, y: FloatArray) -> FloatArray:
     if isinstance(info, dict) and info.get("x") is not None:
-        return np.array(info["x"], dtype=np.float64).ravel()
+        return as_float_array(info["x"], 'info["x"]').ravel().copy()
     return y
 
 
@@ -266,7 +272,7 @@ def _sample_reference(
         return np.tile(row, (n_steps + 1, 1))
     if callable(reference):
         return np.array([as_vector(reference(k * dt), "reference(t)", n_y) for k in range(n_steps + 1)])
-    array = np.asarray(reference, dtype=np.float64)
+    array = as_float_array(reference, "reference")
     if array.ndim < 2 and not (array.ndim == 1 and n_y == 1 and len(array) > 1):
         return np.tile(as_vector(array, "reference", n_y), (n_steps + 1, 1))
     rows = as_signal(array, "reference", n_y)

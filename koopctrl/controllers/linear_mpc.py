@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ class LinearMPC:
         self.R, self.horizon = problem.R, problem.horizon
         self.u_min, self.u_max = problem.u_min, problem.u_max
         self.du_min, self.du_max = problem.du_min, problem.du_max
-        self.y_min, self.y_max = y_min, y_max
+        self.y_min, self.y_max = deepcopy((y_min, y_max))
         self.K: FloatArray | None = None
         self.P: FloatArray | None = None
         if terminal == "riccati":
@@ -240,7 +241,7 @@ class LinearMPC:
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._memory.u_last = as_vector(u, "u", self.lifted.n_u)
+        self._memory.u_last = as_vector(u, "u", self.lifted.n_u).copy()
 
     def _fall_back(self, start: float, p: FloatArray | None, r: FloatArray, reason: str) -> FloatArray:
         """The policy: shifted plan, else saturated LQR, else the last input."""

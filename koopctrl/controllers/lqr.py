@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, broadcast_vector
+from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weight, broadcast_vector
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
 from koopctrl.controllers.riccati import solve_riccati
@@ -128,9 +128,14 @@ class LQR:
             u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         else:
             r = self._reachable.nearest(r, self._source.disturbance(p))
-            free = self._from_r @ r + self._constant - self._gain @ p
-            u = np.clip(free, self.u_min, self.u_max)
-            status = "optimal" if np.array_equal(u, free) else "saturated"
+            with np.errstate(over="ignore", invalid="ignore"):
+                free = self._from_r @ r + self._constant - self._gain @ p
+            if np.isfinite(free).all():
+                u = np.clip(free, self.u_min, self.u_max)
+                status = "optimal" if np.array_equal(u, free) else "saturated"
+            else:
+                held = self.lifted.u_op if self._u_last is None else self._u_last
+                u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         self._u_last = u
         self.info = ControlInfo(status, time.perf_counter() - start)
         return u.copy()
@@ -145,7 +150,7 @@ class LQR:
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._u_last = as_vector(u, "u", self.lifted.n_u)
+        self._u_last = as_vector(u, "u", self.lifted.n_u).copy()
 
 
 def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArray, FloatArray]:
@@ -170,12 +175,12 @@ def input_bounds(
             f"{names[1]} "
             "in every entry"
         )
-    return lower, upper
+    return lower.copy(), upper.copy()
 
 
 def set_point(reference: ArrayLike | None, lifted: LiftedModel) -> FloatArray:
     """One set-point `(n_y,)`; the first row of a preview."""
     if reference is None:
         return lifted.y_op
-    array = np.asarray(reference, dtype=np.float64)
+    array = as_float_array(reference, "reference")
     return as_vector(array[0] if array.ndim == 2 and len(array) else array, "reference", lifted.n_y)

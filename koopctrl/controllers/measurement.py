@@ -100,7 +100,7 @@ class StateSource:
         self, lifted: LiftedModel, observer: Observer | None = None, offset_free: bool | float = False
     ) -> None:
         check_controllable(lifted)
-        self._filter = check_number(float(offset_free), "offset_free", low=0.0, high=1.0)
+        self._filter = check_number(offset_free, "offset_free", low=0.0, high=1.0)
         if self._filter and observer is not None:
             raise OptionError(
                 "offset_free is set and so is observer; expected one of them. Pass "
@@ -112,6 +112,10 @@ class StateSource:
         self._has_layer = obs.reduce.shape[1] > 0
         n_x, n_z = lifted.n_x, lifted.n_z
         if observer is not None:
+            if not hasattr(observer, "observe") or not hasattr(observer, "model"):
+                raise OptionError(
+                    f"observer is a {type(observer).__name__}; expected a KalmanFilter built on this model"
+                )
             if not _same_model(observer.model.lifted, lifted):
                 raise OptionError(
                     "observer was built on another model; expected one built on the controller's model"
@@ -219,14 +223,12 @@ def check_controllable(lifted: LiftedModel) -> None:
 
 def as_measurement(value: ArrayLike, size: int, name: str = "measurement") -> FloatArray:
     """A `(size,)` measurement; NaN marks missing samples, infinity is refused."""
-    array = (
-        value if isinstance(value, np.ndarray) and value.dtype == np.float64 else as_float_array(value, name)
-    )
+    array = as_float_array(value, name)
     if array.ndim == 0 and size == 1:
         array = array[None]
     if array.shape != (size,):
         raise ShapeError(f"{name} has shape {array.shape}; expected ({size},)")
-    if not np.isfinite(array.sum()) and np.isinf(array).any():
+    if np.isinf(array).any():
         raise DataError(
             f"{name} has infinite entries: {array.tolist()}; expected numbers, or NaN where missing"
         )

@@ -15,7 +15,7 @@ from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.lqr import input_bounds
 from koopctrl.controllers.measurement import as_measurement
 from koopctrl.controllers.plan import Preview
-from koopctrl.errors import OptionError
+from koopctrl.errors import OptionError, ShapeError
 
 _QUIET = {
     "ipopt": {
@@ -182,12 +182,20 @@ class NMPC:
 
 def _as_function(step: Any, n_x: int, n_u: int) -> casadi.Function:
     if isinstance(step, casadi.Function):
-        return step
+        return _check_size(step, n_x)
     if not callable(step):
         raise OptionError(f"step is a {type(step).__name__}; expected a casadi.Function or a callable")
     x, u = casadi.SX.sym("x", n_x), casadi.SX.sym("u", n_u)
     parts: Any = step(casadi.vertsplit(x), casadi.vertsplit(u), xp=casadi)
-    return casadi.Function("f", [x, u], [casadi.vertcat(*parts)])
+    if not isinstance(parts, (tuple, list)):
+        raise OptionError(f"step returned a {type(parts).__name__}; expected a tuple of {n_x} components")
+    return _check_size(casadi.Function("f", [x, u], [casadi.vertcat(*parts)]), n_x)
+
+
+def _check_size(f: casadi.Function, n_x: int) -> casadi.Function:
+    if f.numel_out(0) != n_x:
+        raise ShapeError(f"step returned {f.numel_out(0)} components; expected n_x = {n_x}")
+    return f
 
 
 def _output_function(output: Callable[..., Any] | None, n_x: int) -> casadi.Function:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_signal, as_vector
+from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector
 from koopctrl.controllers.problem import MPCProblem
 from koopctrl.errors import ShapeError
 
@@ -93,7 +93,7 @@ class Preview:
         """`(r, False)` for a set-point `(n_y,)`, `(rows, True)` for a preview, `(N + 1) n_y` numbers."""
         if reference is None:
             return self._default, False
-        array = np.asarray(reference, dtype=np.float64)
+        array = as_float_array(reference, "reference")
         if array.ndim < 2:
             return as_vector(array, "reference", self._n_y), False
         if array.ndim > 2 or not len(array):

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import (
     FloatArray,
+    as_float_array,
     as_matrix,
     as_weight,
     check_choice,
@@ -129,12 +130,14 @@ def describe_problem(
             raise OptionError(
                 "constraints is not (E, low, high); expected low <= E x <= high as a tuple of three"
             )
-        E = as_matrix(np.atleast_2d(np.asarray(constraints[0], dtype=np.float64)), "constraints[0]")
+        E = as_matrix(np.atleast_2d(as_float_array(constraints[0], "constraints[0]")), "constraints[0]")
         E = as_matrix(E, "constraints[0]", (len(E), n_x))
         low, high = input_bounds(constraints[1], constraints[2], len(E), ("constraints[1]", "constraints[2]"))
         rows.append(np.hstack([np.zeros((len(E), n_y)), E]))
         lows.append(low)
         highs.append(high)
+    if np.shape(soft_weights) != (2,):
+        raise OptionError(f"soft_weights is {soft_weights!r}; expected a pair: linear and quadratic cost")
     linear, quadratic = soft_weights
     return MPCProblem(
         horizon=horizon,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,9 @@ class RNNMPC:
         self.R, self.horizon = problem.R, problem.horizon
         self.u_min, self.u_max = problem.u_min, problem.u_max
         self.du_min, self.du_max = problem.du_min, problem.du_max
-        self.y_min, self.y_max = y_min, y_max
+        self.y_min, self.y_max = deepcopy((y_min, y_max))
         self.n_iterations = check_integer(n_iterations, "n_iterations", low=1)
-        self.offset_free = check_number(float(offset_free), "offset_free", low=0.0, high=1.0)
+        self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
 
         self._rollout = Rollout(network)
         self._root = weight_factor(self.Q)
@@ -203,7 +204,7 @@ class RNNMPC:
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._memory.u_last = as_vector(u, "u", self._rollout.n_u)
+        self._memory.u_last = as_vector(u, "u", self._rollout.n_u).copy()
 
     def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
         """Input at this sample.

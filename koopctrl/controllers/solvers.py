@@ -124,6 +124,8 @@ class QPSolver:
         self, n: int, m: int, plugin: str = "daqp", options: Mapping[str, Any] | None = None
     ) -> None:
         check_plugin(plugin)
+        if options is not None and not isinstance(options, Mapping):
+            raise OptionError(f"solver_options is {options!r}; expected a mapping of the plugin's options")
         self.plugin, self.n, self.m = plugin, n, m
         self._warm, self._options = plugin in _WARM, dict(options or {})
         self._H, self._A = np.eye(n), np.zeros((m, n))

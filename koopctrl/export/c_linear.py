@@ -228,7 +228,7 @@ def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
         return
     weight, gain = reachable._weight.T @ reachable._weight, reachable._gain
     H = gain.T @ weight @ gain
-    prox = np.full(len(H), 1e-7 * max(float(np.trace(H)), np.finfo(float).tiny))
+    prox = np.full(len(H), 1e-7 * (float(np.trace(H)) or 1.0))  # 0 where integrators need no input
     H = H + np.diag(prox)
     arrays = {
         "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_gain": gain,

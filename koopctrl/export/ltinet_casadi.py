@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from koopctrl.errors import OptionError
+
 if TYPE_CHECKING:
     from koopctrl.ltinet.network import LTINetwork
 
@@ -23,6 +25,8 @@ def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
     """
     import casadi
 
+    if not isinstance(name, str) or not casadi.Function.check_name(name):
+        raise OptionError(f"name is {name!r}; expected a C identifier without double underscores")
     x = casadi.SX.sym("x", net.n_states)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     u = casadi.SX.sym("u", net.B.shape[1])  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     A, B, C, D = (casadi.sparsify(casadi.DM(M)) for M in (net.block_matrix().tocsc(), net.B, net.C, net.D))

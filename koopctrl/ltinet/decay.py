@@ -42,7 +42,8 @@ def responses(
     lefts = [left[:, where].reshape(len(left), *stack.shape[:2]).transpose(1, 0, 2)
              for where, stack in zip(rest, grouped.others, strict=True)]  # fmt: skip
     rights = [
-        right[where].reshape(*stack.shape[:2], -1) for where, stack in zip(rest, grouped.others, strict=True)
+        right[where].reshape(*stack.shape[:2], right.shape[1])
+        for where, stack in zip(rest, grouped.others, strict=True)
     ]
     step, t = 0, 0.0
     for _ in range(nodes * (2 + _OCTAVES)):
@@ -54,8 +55,8 @@ def responses(
             rows[:, where] = left[:, first] * F[:, 0, i] + left[:, second] * F[:, 1, i]
             columns[where] = F[:, i, 0, None] * right[first] + F[:, i, 1, None] * right[second]
         for where, L, R in zip(rest, lefts, rights, strict=True):
-            rows[:, where] = L.transpose(1, 0, 2).reshape(len(left), -1)
-            columns[where] = R.reshape(-1, right.shape[1])
+            rows[:, where] = L.transpose(1, 0, 2).reshape(len(left), where.stop - where.start)
+            columns[where] = R.reshape(where.stop - where.start, right.shape[1])
         yield t, rows, columns
         if t >= end:
             return

@@ -109,7 +109,7 @@ def error_bound(
     limit = math.inf if horizon is None else horizon
     # peak gains of what is left out are for |u| <= 1 in the 2-norm
     left_out = net.defects.left_out * u_bound * math.sqrt(net.B.shape[1])
-    if net.n_states == 0:
+    if net.n_states == 0 or n_y == 0:
         return ErrorBound(np.zeros(n_y), np.zeros(n_y), left_out, limit)
     chain = _chain(net, tols, horizon)
     if not math.isfinite(end):

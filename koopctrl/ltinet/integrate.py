@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
 from koopctrl._validation import FloatArray, as_vector, check_number
-from koopctrl.errors import NumericalWarning
+from koopctrl.errors import NumericalWarning, SolverError
 from koopctrl.ltinet.neurons import Layer
 from koopctrl.ltinet.response import NeuronResponse, read_grid, read_inputs, read_start
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _STAGES = 6
 _MOST_POINTS = 2_000_000  # steps x points of one layer; finer steps would only add rounding
+_FITTING_POINTS = 20_000_000  # more do not fit into memory
 
 
 @cache
@@ -93,6 +94,8 @@ def simulate_neurons(
     ------
     ShapeError, TimeBaseError, DataError, OptionError
         Input that cannot be used.
+    SolverError
+        A layer is too fast for the grid, or the response of an unstable system overflows.
 
     Warns
     -----
@@ -117,14 +120,26 @@ def simulate_neurons(
         rows = slice(layer.start, layer.start + len(layer.matrix))
         fastest = float(np.abs(np.linalg.eigvals(layer.matrix)).max())
         pieces = 2 ** max(0, int(np.ceil(np.log2(max(fastest * h / 4.0, 1.0)))))
+        if pieces * N * _STAGES > _FITTING_POINTS:
+            raise SolverError(
+                f"layer {i} is too fast to integrate: its rate {fastest:.3g} 1/s asks for {pieces * N:.3g} "
+                "steps. Use simulate, which is exact, or a shorter t"
+            )
         while True:
-            W[:, rows], defects[i], rate = _layer(layer, net.B[rows], w0[rows], time, h, pieces, inputs)
+            with np.errstate(over="ignore", invalid="ignore"):
+                W[:, rows], defects[i], rate = _layer(layer, net.B[rows], w0[rows], time, h, pieces, inputs)
             if defects[i] <= tol * rate or 2 * pieces * N * _STAGES > _MOST_POINTS:
                 break
             pieces *= 2
         if defects[i] > tol * rate:
             late.append(i)
         steps[i] = h / pieces
+    if not np.isfinite(W).all():
+        at = int(np.argmin(np.isfinite(W).all(axis=1)))
+        raise SolverError(
+            f"the response leaves float64's range at t[{at}] ({time[at] - time[0]:.6g} s after the start): "
+            "the system is unstable. Shorten the horizon or stabilise the system first"
+        )
     if late:
         warnings.warn(
             f"layers {late[:5]} kept a defect above tol={tol:g} at the smallest step; use simulate, which is "

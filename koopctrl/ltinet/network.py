@@ -225,16 +225,16 @@ class LTINetwork:
 
     def output(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
         """Outputs `C x + D u` of neuron states `(..., m)` and inputs `(..., n_u)`."""
-        y = as_float_array(x, "x") @ self.C.T
-        return y if u is None else y + as_float_array(u, "u") @ self.D.T
+        y = _rows(x, "x", self.n_states) @ self.C.T
+        return y if u is None else y + _rows(u, "u", self.B.shape[1]) @ self.D.T
 
     def to_neurons(self, x: ArrayLike) -> FloatArray:
         """Neuron states `T_inv x` of original states `(..., n)`."""
-        return as_float_array(x, "x") @ self.T_inv.T
+        return _rows(x, "x", self.T.shape[0]) @ self.T_inv.T
 
     def to_states(self, w: ArrayLike) -> FloatArray:
         """Original states `T w` of neuron states `(..., m)`."""
-        return as_float_array(w, "w") @ self.T.T
+        return _rows(w, "w", self.n_states) @ self.T.T
 
     def simulate(
         self,
@@ -363,3 +363,13 @@ class LTINetwork:
         from koopctrl.plotting_ltinet import plot_network
 
         return plot_network(self, ax, **options)
+
+
+def _rows(value: ArrayLike, name: str, size: int) -> FloatArray:
+    """Convert to `(..., size)`; a scalar is accepted when `size` is 1."""
+    array = as_float_array(value, name)
+    if array.ndim == 0 and size == 1:
+        array = array[None]
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ShapeError(f"{name} has shape {array.shape}; expected (..., {size})")
+    return array

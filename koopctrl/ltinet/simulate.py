@@ -45,10 +45,10 @@ def step_maps(grouped: Grouped, B: FloatArray, C: FloatArray, D: FloatArray, h: 
     Phi_others, one_others, two_others = [], [], []
     hB = h * B
     for where, stack in zip(rest, grouped.others, strict=True):
-        Phi, one, two = held_maps(stack, hB[where].reshape(*stack.shape[:2], -1), h)
+        Phi, one, two = held_maps(stack, hB[where].reshape(*stack.shape[:2], B.shape[1]), h)
         Phi_others.append(Phi)
-        one_others.append(one.reshape(-1, B.shape[1]))
-        two_others.append(two.reshape(-1, B.shape[1]))
+        one_others.append(one.reshape(where.stop - where.start, B.shape[1]))
+        two_others.append(two.reshape(where.stop - where.start, B.shape[1]))
     real, pairs = np.exp(grouped.real * h), apply_pairs(grouped, np.exp, h)
 
     def held(function: object, others: list[FloatArray]) -> FloatArray:

@@ -128,7 +128,7 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
 
 
 def _per_layer(net: LTINetwork) -> list[tuple[FloatArray, FloatArray]]:
-    stops = [*net.starts[1:], net.n_states]
+    stops = [start + len(block) for start, block in zip(net.starts, net.blocks, strict=True)]
     return [(net.B[i:j], net.C[:, i:j]) for i, j in zip(net.starts, stops, strict=True)]
 
 

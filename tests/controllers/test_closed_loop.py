@@ -154,3 +154,22 @@ def test_what_cannot_run_is_refused(linear_plant, lifted):
         run_closed_loop(plant, lqr, 5, reference=[np.nan, 0.0, 0.0])
     with pytest.raises(DataError, match="controller returned"):
         run_closed_loop(linear_plant([[0.5]], [[1.0]]), Scripted([[np.nan]]), 1)
+
+
+def test_arguments_of_another_kind_are_refused_by_name(linear_plant, lifted):
+    lqr, plant = LQR(lifted, 1.0, 1.0), linear_plant(lifted.A, lifted.B)
+    with pytest.raises(DataError, match="x0 has dtype"):
+        run_closed_loop(plant, lqr, 2, x0="abc")
+    with pytest.raises(DataError, match="reference has dtype"):
+        run_closed_loop(plant, lqr, 2, reference=[1j, 0.0, 0.0])
+    with pytest.raises(ShapeError, match="reference is ragged"):
+        run_closed_loop(plant, lqr, 2, reference=[[1.0], [1.0, 2.0]])
+    with pytest.raises(OptionError, match="controller is a NoneType"):
+        run_closed_loop(plant, None, 2)
+
+
+def test_steps_of_another_size_are_refused():
+    with pytest.raises(ShapeError, match="step returned 1 components"):
+        NMPC(lambda x, u, xp: (x[0] + u[0],), 2, 1, 3, 1.0, 1.0, dt=0.1)
+    with pytest.raises(OptionError, match="step returned a NoneType"):
+        NMPC(lambda x, u, xp: None, 2, 1, 3, 1.0, 1.0, dt=0.1)

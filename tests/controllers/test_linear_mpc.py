@@ -342,3 +342,46 @@ def test_bad_measurements_and_references_are_refused(lifted):
         mpc.control([1.0, 2.0, 0.0], np.ones((0, 3)))
     with pytest.raises(DataError, match="reference has 1 NaN"):
         mpc.control([1.0, 2.0, 0.0], [[1.0, np.nan, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"soft_weights": 5.0}, "soft_weights is 5.0"),
+        ({"soft_weights": (1.0,)}, "soft_weights is"),
+        ({"soft_weights": None}, "soft_weights is None"),
+        ({"observer": 3}, "observer is a int"),
+        ({"offset_free": "yes"}, "offset_free is 'yes'"),
+        ({"solver_options": 3}, "solver_options is 3"),
+        ({"constraints": ("a", None, None)}, r"constraints\[0\] has dtype"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_by_name(lifted, kwargs, match):
+    with pytest.raises((OptionError, DataError), match=match):
+        LinearMPC(lifted, 5, 1.0, 1.0, **kwargs)
+
+
+def test_signals_that_are_not_real_numbers_are_refused_by_name(lifted):
+    hidden = np.ma.masked_array([1.0, 9.0, 0.0], mask=[False, True, False])
+    for controller in (LinearMPC(lifted, 5, 1.0, 1.0), LQR(lifted, 1.0, 1.0)):
+        for bad in ("abc", [1j, 0.0, 0.0], hidden):
+            with pytest.raises(DataError, match="reference"):
+                controller.control([1.0, 0.0, 0.0], bad)
+        with pytest.raises(DataError, match="measurement is a masked array"):
+            controller.control(hidden)
+
+
+def test_bounds_changed_by_the_caller_do_not_change_the_controller(lifted):
+    u, y = np.full(lifted.n_u, -1.0), np.full(lifted.n_y, -5.0)
+    controllers = [LQR(lifted, 1.0, 1.0, u_min=u), LinearMPC(lifted, 5, 1.0, 1.0, u_min=u, y_min=y)]
+    told = np.zeros(lifted.n_u)
+    for controller in controllers:
+        controller.applied(told)
+    u += 50.0
+    y += 50.0
+    told += 50.0
+    assert (controllers[0].u_min == -1.0).all()
+    assert (controllers[1].u_min == -1.0).all()
+    assert (controllers[1].y_min == -5.0).all()
+    assert (controllers[0]._u_last == 0.0).all()
+    assert (controllers[1]._memory.u_last == 0.0).all()

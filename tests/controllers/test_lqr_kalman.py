@@ -259,3 +259,10 @@ def test_output_disturbances_that_cannot_be_told_from_an_integrator_are_refused(
         KalmanFilter(plant, 1.0, 1.0, disturbance="output")
     found = KalmanFilter(plant, 1.0, 1.0, disturbance="input")
     assert np.linalg.eigvalsh(found.P).min() > 0.0
+
+
+def test_a_measurement_that_overflows_holds_the_input():
+    plant = LiftedModel.from_matrices([[1.0, 0.1], [0.0, 0.9]], [[0.0], [0.1]], dt=0.1)
+    lqr = LQR(plant, 1.0, 1.0)
+    np.testing.assert_array_equal(lqr.control([1e308, 1e308]), [0.0])
+    assert lqr.info.status == "fallback_hold"

@@ -375,3 +375,12 @@ def test_twenty_thousand_steps_within_bounds(tmp_path):
         assert (np.abs(u - last) <= 0.3 + 1e-8).all()
         last = u
         x = np.clip(A @ x + B @ u + 0.05 * rng.normal(size=3), -20, 20)
+
+
+@pytest.mark.parametrize("low", [0.0, 0.1])
+def test_set_points_of_integrators_are_kept_in_c_too(tmp_path, low):
+    tank = LiftedModel.from_matrices([[1.0, 0.1], [0.0, 0.9]], [[0.0], [0.1]], dt=0.1)
+    mpc = LinearMPC(tank, 8, 1.0, 0.1, u_min=low, u_max=2.0)
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
+    for y in ([3.0, 0.0], [-3.0, 0.5], [0.5, 0.2]):
+        np.testing.assert_allclose(compiled.control(y, [1.0, 0.0]), mpc.control(y, [1.0, 0.0]), atol=1e-6)

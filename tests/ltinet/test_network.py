@@ -286,3 +286,50 @@ def test_transfer_function_through_python_control() -> None:
     ours, theirs = LTINetwork.from_statespace(model).to_statespace(), control.StateSpace(*model)
     for s in oracles.random_points(model[0], 10):
         np.testing.assert_allclose(ours(s), theirs(s), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net: net.output([1.0]),
+        lambda net: net.output([1.0, 2.0, 3.0, 4.0], [1.0, 2.0]),
+        lambda net: net.to_neurons([1.0]),
+        lambda net: net.to_states([[1.0, 2.0]]),
+        lambda net: net.to_states(3.0),
+    ],
+)
+def test_states_of_another_size_are_refused(call) -> None:
+    with pytest.raises(ShapeError, match="expected"):
+        call(LTINetwork.from_statespace(chain(2)))
+
+
+@pytest.mark.parametrize("A", [[[-1.0]], [[-1.0, 1.0], [0.0, -1.0]], [[-1.0, 1.0], [-1.0, -1.0]]])
+@pytest.mark.parametrize(("n_u", "n_y"), [(0, 1), (1, 0), (0, 0)])
+def test_networks_without_inputs_or_outputs_have_bounds(A, n_u, n_y) -> None:
+    n = len(A)
+    net = LTINetwork.from_statespace((A, np.ones((n, n_u)), np.ones((n_y, n)), np.zeros((n_y, n_u))))
+    assert net.error_bound(x0_bound=1.0).total.shape == (n_y,)
+    assert np.isfinite(net.summary().bound)
+    assert net.simulate([0.0, 1.0], x0=np.ones(n)).outputs.shape == (2, n_y)
+
+
+def test_a_network_without_states_can_be_truncated_and_drawn() -> None:
+    net = LTINetwork.from_statespace((np.zeros((0, 0)), np.zeros((0, 1)), np.zeros((1, 0)), [[1.0]]))
+    assert net.truncate(0.1).kept == ()
+    assert net.plot() is not None
+
+
+def test_neurons_that_overflow_or_are_too_fast_are_refused() -> None:
+    u = np.ones((2, 1))
+    growing = LTINetwork.from_statespace(([[5000.0]], [[1.0]], [[1.0]], [[0.0]]))
+    with pytest.raises(SolverError, match="float64's range"):
+        growing.simulate_neurons([0.0, 1.0], u)
+    stiff = LTINetwork.from_statespace((np.diag([-1e12, -1.0]), np.ones((2, 1)), np.ones((1, 2)), [[0.0]]))
+    with pytest.raises(SolverError, match="too fast to integrate"):
+        stiff.simulate_neurons([0.0, 1.0], u)
+
+
+@pytest.mark.parametrize("name", ["bad name!", "", 3])
+def test_names_that_are_no_identifiers_are_refused(name) -> None:
+    with pytest.raises(OptionError, match="name is"):
+        LTINetwork.from_statespace(chain(2)).to_casadi(name)
