@@ -32,7 +32,7 @@ class Settings:
     solver: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshots:
     """At most `MAX_SNAPSHOTS` of the training pairs `(x_k, u_k, y_{k+1})`, a uniform sample of all."""
 

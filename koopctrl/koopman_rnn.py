@@ -393,7 +393,7 @@ class KoopmanRNN(BaseEstimator):
             warnings.warn(
                 f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were "
                 "held there. "
-                "Try other lags, input_coupling='network', a larger rcond or more data",
+                "Try other lags, input_coupling='network', a larger ridge or more data",
                 RolloutWarning,
                 stacklevel=3,
             )

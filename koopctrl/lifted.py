@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from koopctrl.spectrum import Spectrum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observables:
     r"""The lift `z = [(x - x_op) / s; T'(psi(x) - psi(x_op)) - P (x - x_op)]`.
 
@@ -87,7 +87,7 @@ class Observables:
         return cls(layer, x_op, np.ones(n_x), np.empty((0, 0)), np.empty((n_x, 0)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LiftedModel:
     """Linear model in lifted coordinates (see the module's equation).
 

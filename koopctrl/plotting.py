@@ -133,7 +133,7 @@ def plot_spectrum(spectrum: Spectrum, *, title: str = "") -> Figure:
     with np.errstate(divide="ignore"):
         colour = np.log10(np.clip(np.nan_to_num(spectrum.residuals, nan=1.0), 1e-12, None))
     dots = axis.scatter(values.real, values.imag, c=colour, s=16, cmap="viridis_r")
-    figure.colorbar(dots, ax=axis, label="log10 residual", shrink=0.8)
+    figure.colorbar(dots, ax=axis, label="log10 residual (low: trustworthy)", shrink=0.8)
     axis.set(xlabel="real part", ylabel="imaginary part", title=title, aspect="equal")
     return figure
 

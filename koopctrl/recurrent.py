@@ -23,7 +23,7 @@ from koopctrl.features.lags import LagWindow
 DIVERGED = 1e4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
     """Mean and standard deviation of each output and input channel over the training data."""
 
@@ -38,7 +38,7 @@ class Scaling:
         return cls(*_mean_and_spread(outputs), *_mean_and_spread(inputs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RecurrentNetwork:
     """A fitted network: `x_{k+1} = step(x_k, u_k)` in raw units.
 

@@ -29,7 +29,7 @@ AUTO = "auto"
 _BLOCK_ELEMENTS = 16_000_000  # 128 MB of float64 regressors at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeastSquares:
     """Solution of one least-squares problem.
 
@@ -58,7 +58,10 @@ class LeastSquares:
 
     @property
     def condition(self) -> float:
-        """Condition number of the part of the scaled regressors that was kept."""
+        """Condition number of the scaled regressors that were kept, as the penalty leaves it."""
+        if self.rank and self.ridge.min(initial=np.inf) > 0.0:
+            smallest = np.hypot(self.singular_values[self.rank - 1], np.sqrt(self.ridge.min()))
+            return float(self.singular_values[0] / smallest)
         return float(self.singular_values[0] / self.singular_values[self.rank - 1]) if self.rank else np.inf
 
 

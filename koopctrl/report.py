@@ -86,6 +86,8 @@ class Report:
             f"lifted face: spectral radius {self.spectral_radius:.4f}, "
             f"worst mode residual {self.worst_mode_residual:.2e}",
             f"free-run R2 (nonlinear face): {self.score:.6f}",
+            "nonlinear: re-lifted at every step; lifted: A, B, C, D in lifted coordinates throughout;",
+            "NRMSE: error / spread of the output, 1 is no better than its mean",
             "horizon  starts  NRMSE nonlinear  NRMSE lifted",
         ]
         lines += [

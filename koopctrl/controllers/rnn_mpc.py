@@ -197,7 +197,10 @@ class RNNMPC:
         return controller_to_nlsys(self, pure, pure.size)
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
-        """Self-contained C99 of this controller, written to a folder; see `koopctrl.export.c_code`."""
+        """Self-contained C99 of this controller, written to `folder`; see `koopctrl.export.c_code.mpc_to_c`.
+
+        `name` starts every file and identifier; `options` are those of `mpc_to_c`.
+        """
         from koopctrl.export.c_code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)

@@ -49,7 +49,9 @@ def run_van_der_pol(out: Path, progress: Callable[[str], None] = lambda text: No
     plot_horizon_errors(report, title="Van der Pol, unseen episodes").savefig(
         out / "van-der-pol-horizons.png", dpi=150
     )
-    plot_spectrum(lifted.spectrum(), title="lifted face").savefig(out / "van-der-pol-spectrum.png", dpi=150)
+    plot_spectrum(lifted.spectrum(), title="Van der Pol, eigenvalues of the lifted face").savefig(
+        out / "van-der-pol-spectrum.png", dpi=150
+    )
 
     plant: Any = env.unwrapped.plant  # type: ignore[attr-defined]
     bounds = {"u_min": plant.u_min, "u_max": plant.u_max}
@@ -76,7 +78,7 @@ def run_van_der_pol(out: Path, progress: Callable[[str], None] = lambda text: No
             {
                 "controller": name,
                 "cost": result.cost,
-                "cost_over_nmpc": result.cost / best,
+                "cost_/_NMPC": result.cost / best,
                 "largest_|u|": float(np.abs(result.inputs).max()),
                 "median_step_ms": 1e3 * metrics["solve_time_median"],
                 "fallbacks": metrics["n_fallbacks"],

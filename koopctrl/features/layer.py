@@ -14,7 +14,7 @@ ACTIVATIONS = ("tanh", "relu")
 _PAIR_CONSTANTS = {"tanh": (np.log(3.0), np.log(3.0) / 2.0), "relu": (1.0, 0.0)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Hidden layer `psi(p) = activation(W p + b)`.
 
