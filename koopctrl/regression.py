@@ -59,10 +59,10 @@ class LeastSquares:
     @property
     def condition(self) -> float:
         """Condition number of the scaled regressors that were kept, as the penalty leaves it."""
-        if self.rank and self.ridge.min(initial=np.inf) > 0.0:
-            smallest = np.hypot(self.singular_values[self.rank - 1], np.sqrt(self.ridge.min()))
-            return float(self.singular_values[0] / smallest)
-        return float(self.singular_values[0] / self.singular_values[self.rank - 1]) if self.rank else np.inf
+        if not self.rank:
+            return np.inf
+        smallest = np.hypot(self.singular_values[self.rank - 1], np.sqrt(self.ridge.min(initial=np.inf)))
+        return float(self.singular_values[0] / smallest)
 
 
 class Accumulator(Protocol):

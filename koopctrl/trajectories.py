@@ -95,6 +95,9 @@ class Trajectory:
             "input_names": check_names(input_names, "input_names", u.shape[1], "u"),
             "label": str(label),
         }
+        for name in values["input_names"]:
+            if name in values["output_names"]:
+                raise OptionError(f"the signal {name!r} is both output and input; expected distinct names")
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

@@ -355,3 +355,8 @@ def test_seeds_of_a_split_that_are_none_are_refused(random_state):
     records = Trajectories.from_arrays([np.ones((3, 1))] * 4, dt=0.1)
     with pytest.raises(OptionError, match="random_state is"):
         records.split(0.5, random_state=random_state)
+
+
+def test_a_signal_cannot_be_output_and_input():
+    with pytest.raises(OptionError, match="'a' is both output and input"):
+        Trajectory(np.zeros(3), np.zeros(3), 0.1, ["a"], ["a"])
