@@ -149,7 +149,7 @@ class KalmanFilter:
         if self.steady:
             gain, S = self.M, self._innovation
         else:
-            S = C @ self.covariance @ C.T + self.Rn[np.ix_(here, here)]
+            S = C @ self.covariance @ C.T + self.Rn[here][:, here]
             gain = np.linalg.solve(S, C @ self.covariance).T
         if self.gate is not None:
             far = float(np.sqrt(error @ np.linalg.solve(S, error) / len(error))) > self.gate
@@ -161,7 +161,7 @@ class KalmanFilter:
         if not self.steady:
             # Joseph's form stays positive semidefinite under rounding.
             left = np.eye(len(gain)) - gain @ C
-            noise = self.Rn[np.ix_(here, here)]
+            noise = self.Rn[here][:, here]
             self.covariance = left @ self.covariance @ left.T + gain @ noise @ gain.T
         return estimate + gain @ error
 

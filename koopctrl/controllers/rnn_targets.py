@@ -122,7 +122,7 @@ class TargetSolver:
         n_x, n_y, n_f = roll.n_x, roll.n_y, int(free.sum())
         sx, su = self._scale, self._u_scale[free]
         Q = self._Q * sx[:n_y, None] * sx[:n_y]
-        R = self._R[np.ix_(free, free)] * su[:, None] * su * self._epsilon
+        R = self._R[free][:, free] * su[:, None] * su * self._epsilon
         n = n_x + n_f
         kkt, rhs = np.zeros((n + n_x, n + n_x)), np.zeros(n + n_x)
         size = np.inf
