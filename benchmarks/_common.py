@@ -119,7 +119,7 @@ def write(args: argparse.Namespace, name: str, figures: dict[str, Any], peers: S
     """Write `<out>/<name>.json`: figures, arguments, versions, cores and threads."""
     record = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_shown, sys.argv[1:])]),
         "date": datetime.date.today().isoformat(),
         "seeds": list(range(args.seeds)),
         "cores": os.cpu_count(),
@@ -149,3 +149,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _shown(argument: str) -> str:
+    """Argument as it is recorded: a folder of this machine means nothing on another."""
+    return "DATA_DIR" if Path(argument).is_dir() else argument
