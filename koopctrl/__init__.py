@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Trajectory": "koopctrl.trajectories",
+    "Trajectory": "koopctrl.trajectory",
     "Trajectories": "koopctrl.trajectories",
     "collect": "koopctrl.collect",
     "KoopmanRNN": "koopctrl.koopman_rnn",

@@ -11,7 +11,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray, as_float_array, check_dt, check_same_dt
 from koopctrl.errors import DataError, OptionError, TimeBaseError
-from koopctrl.trajectories import Trajectory
+from koopctrl.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
