@@ -86,8 +86,8 @@ def test_every_public_callable_has_a_docstring_that_names_its_parameters(label, 
     if inspect.isclass(value) and value.__init__ is object.__init__:
         return
     # A delegate may send the reader on to the function that it calls.
-    for module, attribute in re.findall(r"see `(koopctrl(?:\.\w+)+)\.(\w+)`", doc):
-        doc += inspect.getdoc(getattr(importlib.import_module(module), attribute)) or ""
+    for name in re.findall(r"see `(koopctrl(?:\.\w+)+)`", doc):
+        doc += inspect.getdoc(pkgutil.resolve_name(name)) or ""
     skipped = ("self", "cls")
     parameters = [
         p for p in inspect.signature(value).parameters if p not in skipped and not p.startswith("_")
