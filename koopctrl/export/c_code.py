@@ -20,8 +20,7 @@ from koopctrl.export.c_rnn import rnn_mpc_parts
 from koopctrl.export.c_writer import Parts, check_identifier, comment, template
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.linear_mpc import LinearMPC
-    from koopctrl.controllers.rnn_mpc import RNNMPC
+    from koopctrl.controllers.predictive import PredictiveController
 
 _COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
 _PARTS: dict[str, Callable[[Any, bool], Parts]] = {"LinearMPC": linear_mpc_parts, "RNNMPC": rnn_mpc_parts}
@@ -57,7 +56,7 @@ class GeneratedCode:
 
 
 def mpc_to_c(
-    mpc: LinearMPC | RNNMPC,
+    mpc: PredictiveController,
     folder: str | PathLike[str],
     name: str = "koopctrl_mpc",
     *,

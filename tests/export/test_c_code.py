@@ -187,7 +187,7 @@ def test_set_points_out_of_reach_move_as_in_python(tmp_path, bounds):
         rng, moved = np.random.default_rng(0), 0
         for _ in range(200):
             y, r = 0.1 * rng.normal(size=lifted.n_y), 20.0 * rng.normal(size=lifted.n_y)
-            moved += not np.array_equal(mpc._reachable.nearest(r, np.empty(0)), r)
+            moved += not np.array_equal(mpc._reachable.nearest(r, np.empty(0))[0], r)
             expected = mpc.control(y, r)
             np.testing.assert_allclose(compiled.control(y, r), expected, atol=1e-6)
             compiled.applied(expected)
