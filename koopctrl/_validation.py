@@ -177,6 +177,13 @@ def check_integer(value: Any, name: str, *, low: int = 0) -> int:
     return int(value)
 
 
+def check_bool(value: Any, name: str) -> bool:
+    """Check a flag: only True and False, since any text or array of one element would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} is {value!r}; expected True or False")
+    return bool(value)
+
+
 def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str) -> tuple[str, ...]:
     """Check signal names, or make `prefix0, prefix1, ...`."""
     if names is None:
