@@ -159,6 +159,8 @@ def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
     """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
+    if isinstance(value, (str, bytes)) or np.ndim(value):
+        raise OptionError(f"{name} is {value!r}; expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
