@@ -1,11 +1,15 @@
 /* From a posed QP to an input: hard where feasible, else with slacks; the plan taken, or the policy without one. */
 
-/* The answer within bounds, its first input within those on moves too: from here on the last plan and input. */
+/* The answer put exactly inside the bounds on inputs and moves: from here on the last plan and input. The certificate
+ * is relative to the largest value at stake, which relaxed bounds can make large. */
 static void kc_accept(NAME_state *s, double *u_out) {
     int i;
-    for (i = 0; i < KC_HORIZON * KC_N_U; i++)
-        s->plan[i] = kc_clip(s->plan[i], kc_u_min[i % KC_N_U], kc_u_max[i % KC_N_U]);
     for (i = 0; i < KC_N_U; i++) s->plan[i] = kc_admissible(s, i, s->plan[i]);
+    for (; i < KC_HORIZON * KC_N_U; i++) {
+        int j = i % KC_N_U;
+        double last = s->plan[i - KC_N_U], u = kc_clip(s->plan[i], last + kc_du_min[j], last + kc_du_max[j]);
+        s->plan[i] = kc_clip(u, kc_u_min[j], kc_u_max[j]);
+    }
     for (i = 0; i < KC_N_U; i++) u_out[i] = s->u_last[i] = s->plan[i];
     s->has_input = 1;
     s->age = 1;
