@@ -74,9 +74,20 @@ class InputMemory:
         return np.clip(last, problem.u_min - problem.du_max, problem.u_max - problem.du_min)
 
     def accept(self, plan: FloatArray) -> FloatArray:
-        """Take a new plan `(N, n_u)`, its inputs put exactly inside the bounds, and advance by one sample."""
-        plan = np.clip(plan, self._problem.u_min, self._problem.u_max)
+        """Take a new plan `(N, n_u)`, its inputs put exactly inside the bounds, and advance by one sample.
+
+        The certificate is relative to the largest value at stake, which relaxed bounds can make large.
+        """
+        problem = self._problem
+        plan = np.clip(plan, problem.u_min, problem.u_max)
         plan[0] = self._admissible(plan[0])
+        if problem.bounds_rate:
+            moves = np.diff(plan, axis=0)
+            if (moves > problem.du_max).any() or (moves < problem.du_min).any():
+                for k in range(1, len(plan)):
+                    last = plan[k - 1]
+                    plan[k] = np.clip(plan[k], last + problem.du_min, last + problem.du_max)
+                    plan[k] = np.clip(plan[k], problem.u_min, problem.u_max)
         self._plan, self._age = plan, 1
         self.send(plan[0])
         return plan

@@ -24,6 +24,9 @@ from koopctrl.errors import OptionError
 # Scaled KKT residual up to which an answer counts as a solution.
 KKT_TOL = 1e-6
 
+# Residual above which an answer is solved again as an equality problem on its own active set.
+_POLISH_TOL = 1e-9
+
 # What makes each plugin quiet, and accurate enough for the certificate.
 _OPTIONS: dict[str, dict[str, Any]] = {
     "daqp": {"daqp": {"primal_tol": 1e-9}},
@@ -208,11 +211,41 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             x, lam_x, lam_a = (self._out[k] for k in ("x", "lam_x", "lam_a"))
             residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
-            if residual <= KKT_TOL or time.perf_counter() > deadline:
+            if residual <= KKT_TOL:
+                if residual > _POLISH_TOL:
+                    x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
+                break
+            if time.perf_counter() > deadline:
                 break
         success = residual <= KKT_TOL
         status = "" if success else f"{self.plugin}: {self._said()}, KKT residual {residual:.1e}"
         return QPSolution(x.copy(), success, status, residual, n_solves, lam_x.copy(), lam_a.copy())
+
+    def _polish(
+        self,
+        g: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        answer: tuple[FloatArray, FloatArray, FloatArray, float],
+    ) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+        """The optimum on the answer's active set where that is the better answer, with its multipliers."""
+        n, multipliers = self.n, np.concatenate(answer[1:3])
+        active = np.flatnonzero(multipliers)
+        normals = np.vstack([np.eye(n), self._A])[active]
+        bounds = np.where(multipliers > 0.0, upper, lower)[active]
+        k = len(active)
+        if not np.isfinite(bounds).all():
+            return answer
+        system = np.block([[self._H, normals.T], [normals, np.zeros((k, k))]])
+        try:
+            found = np.linalg.lstsq(system, np.concatenate([-g, bounds]), rcond=None)[0]
+        except np.linalg.LinAlgError:
+            return answer
+        x, multipliers = found[:n], np.zeros(len(multipliers))
+        multipliers[active] = found[n:]
+        lam_x, lam_a = multipliers[:n], multipliers[n:]
+        residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
+        return (x, lam_x, lam_a, residual) if residual < answer[3] else answer
 
     def _said(self) -> str:
         try:

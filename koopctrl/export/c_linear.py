@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from koopctrl.controllers.kalman import _MAX_REJECTIONS
 from koopctrl.errors import OptionError
-from koopctrl.export.c_writer import DataSection, Parts, StateLayout
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
 
 if TYPE_CHECKING:
     from koopctrl.controllers.kalman import KalmanFilter
@@ -59,18 +60,24 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
         data.array(name, values)
     data.alias("default_reference", "y_op")
-    state.doubles(u_last=mpc.lifted.n_u, plan=mpc.horizon * mpc.lifted.n_u, p=n_p)
-    state.integers(has_input=0, started=0, age=0, has_z=0, has_d=0)
+    state.doubles(p=n_p)
+    state.integers(has_z=0, has_d=0)
     lifted = mpc.lifted
     measured = (
         lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
     )
-    lqr = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
+    source_files = ("linear_lift.c", "linear_source.c")
+    if source.observer is not None:
+        source_files = ("linear_lift.c", "kalman.c")
+        if not getattr(source.observer, "steady", True):
+            source_files = ("cholesky.c", *source_files)
+    fall_back = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
     return Parts(
-        data, state, ("qp.c", "common.c", "linear_source.c", "linear_mpc.c", "api.c"),
+        data, state,
+        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_mpc.c", "api.c"),
         f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
-        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, lqr,
+        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, fall_back,
     )  # fmt: skip
 
 
@@ -85,6 +92,7 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         N_FEATURES=layer.n_features if has_layer else 0,
         TANH=int(layer.activation == "tanh"),
         OBSERVER=int(observer is not None),
+        GATED=int(getattr(observer, "gate", None) is not None),
         OBSERVER_LIFTS=int(observer is not None and lifts),
         USES_WINDOW=int(keeps_window or (observer is not None and lifts)),
         OUTPUT_LAGS=window.output_lags,
@@ -118,17 +126,29 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
 
 def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
     lifted, observer = mpc.lifted, mpc._source.observer
-    kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
-    steady = getattr(kalman, "steady", True) and getattr(kalman, "gate", None) is None
-    if type(observer).__name__ != "KalmanFilter" or not steady:
+    if type(observer).__name__ != "KalmanFilter":
         raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter with "
-            "steady=True and no gate, the only one that has C code. Use it, or no observer"
+            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter, the only "
+            "one that has C code. Use it, or no observer"
         )
-    model = kalman.model
-    for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c, "M": kalman.M}.items():
+    kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
+    model, n, n_y = kalman.model, len(kalman.model.A), lifted.n_y
+    for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c}.items():
         data.array(name, values)
-    state.doubles(next=len(model.A), innovation=lifted.n_y)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=_MAX_REJECTIONS)
+    if kalman.gate is not None:
+        data.array("gate", [kalman.gate])
+        state.integers(in_a_row=0)
+    if kalman.steady:
+        data.array("M", kalman.M)
+        if kalman.gate is not None:
+            data.array("whiten", np.tril(np.linalg.inv(np.linalg.cholesky(kalman._innovation))))
+    else:
+        data.array("noise", kalman._noise)
+        data.array("R_noise", kalman.Rn)
+        data.array("P0", kalman.P0)
+        state.doubles(covariance=n * n, product=n * n, seen=n_y * n, gain=n * n_y)
+    state.doubles(next=n, innovation=n_y)
     if lifts:
         state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
 
@@ -195,16 +215,7 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         data.array("slack_unit", unit)
         data.array("slack_gradient", linear / scale * unit)
         data.array("slack_size", unit / scale)
-    n_c = size + n_rows + n_soft
-    state.doubles(
-        g=size, lo=n_c, hi=n_c, lam=size, d=size, r=size, work=size, value=n_c,
-        hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
-    )  # fmt: skip
-    state.integers(hard_k=0, hard_changes=0, soft_k=0, soft_changes=0)
-    state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
-    if n_soft:
-        state.doubles(soft_x=size, soft_Jt=size * size, soft_R=size * (size + 1) // 2)
-        state.integers(soft_active=size, soft_side=n_c)
+    add_step(state, mpc.lifted.n_u, mpc.horizon, n_v, n_rows, n_soft)
 
 
 def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:

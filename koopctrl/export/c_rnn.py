@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl.export.c_writer import DataSection, Parts, StateLayout
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
 
 if TYPE_CHECKING:
     from koopctrl.controllers.rnn_mpc import RNNMPC
@@ -23,8 +23,9 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
     data, state, roll = DataSection(), StateLayout(), mpc._rollout
     window = roll.window
     data.define(
-        N_U=roll.n_u, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=mpc.horizon, USES_WINDOW=1,
-        OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics),
+        GATED=0, N_U=roll.n_u, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=mpc.horizon,
+        USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
+        DIAGNOSTICS=int(diagnostics),
         N_ITERATIONS=mpc.n_iterations, OFFSET_FREE=int(bool(mpc.offset_free)),
         RICCATI=int(mpc.problem.terminal == "riccati"), RATE_COST=int(mpc._memory.has_rate_cost),
     )  # fmt: skip
@@ -36,7 +37,9 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
         f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._iteration.input_hessian)} variables."
     )
     return Parts(
-        data, state, ("qp.c", "common.c", "rnn_model.c", "rnn_target.c", "rnn_mpc.c", "api.c"),
+        data, state,
+        ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
+         "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         mpc.output_names, mpc.output_names, mpc.input_names, mpc.horizon, mpc.dt, "the last input",
     )  # fmt: skip
@@ -96,25 +99,19 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, N = mpc._rollout, mpc.horizon
     n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, roll.n_u, len(roll._bias)
-    n_v, n_rows = len(mpc._iteration.input_hessian), len(mpc._iteration.move_rows) + len(mpc._iteration.E) * N
-    n_soft = len(mpc._iteration.E) * N if mpc.problem.soft else 0
-    size, n_kkt, n_qy = n_v + n_soft, 2 * n_x + n_u, roll._n_q * n_y
-    n_c = size + n_rows + n_soft
+    search = mpc._iteration
+    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + len(search.E) * N
+    n_soft = len(search.E) * N if mpc.problem.soft else 0
+    n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
     state.doubles(
-        u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, best=N * n_u,
-        trial=N * n_u, states=(N + 1) * n_x,
+        x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
-        trial_t=N * n_qy,
-        tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x, start_u=n_u, target_r=n_y,
-        target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u, P=n_x * n_x,
-        riccati_A=n_x * n_x,
-        riccati_G=n_x * n_x, riccati_M=n_x * n_x, riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u,
-        riccati_V=n_x * n_x, gamma=N * n_x * n_v, H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v,
-        rows=n_rows * n_v, row_scale=n_rows, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,
-        value=n_c, hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
+        trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
+        start_u=n_u, target_r=n_y, target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
+        P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
+        riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,
+        H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
+        slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(has_input=0, started=0, age=0, has_target=0, has_P=0, end_converged=0, hard_k=0, soft_k=0)
-    state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
-    if n_soft:
-        state.doubles(soft_x=size, soft_Jt=size * size, soft_R=size * (size + 1) // 2)
-        state.integers(soft_active=size, soft_side=n_c)
+    state.integers(has_target=0, has_P=0, end_converged=0)
+    add_step(state, n_u, N, n_v, n_rows, n_soft)

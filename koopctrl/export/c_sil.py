@@ -28,6 +28,8 @@ class _Info(ctypes.Structure):
         ("iterations", ctypes.c_int),
         ("kkt_residual", ctypes.c_double),
         ("slack", ctypes.c_double),
+        ("rejected", ctypes.c_int),
+        ("n_rejected", ctypes.c_int),
     )
 
 
@@ -40,6 +42,8 @@ class CompiledInfo:
     iterations: int
     kkt_residual: float
     slack: float
+    rejected: bool
+    n_rejected: int
 
 
 class CompiledMPC:
@@ -121,7 +125,10 @@ class CompiledMPC:
                 "control_preview", _pointer(y), _pointer(rows), len(rows), self._u_pointer, self._info_pointer
             )
         i = self._info
-        self.info = CompiledInfo(STATUS[i.status], REASON[i.reason], i.iterations, i.kkt_residual, i.slack)
+        self.info = CompiledInfo(
+            STATUS[i.status], REASON[i.reason], i.iterations, i.kkt_residual, i.slack, bool(i.rejected),
+            i.n_rejected,
+        )  # fmt: skip
         return self._u.copy()
 
     def applied(self, u: ArrayLike) -> None:

@@ -138,6 +138,22 @@ class StateLayout:
         return "\n".join(lines)
 
 
+def add_step(state: StateLayout, n_u: int, horizon: int, n_v: int, n_rows: int, n_soft: int) -> None:
+    """Memory that all predictive controllers have: last input and plan, the QP and its two working sets."""
+    size = n_v + n_soft
+    n_c = size + n_rows + n_soft
+    state.doubles(
+        u_last=n_u, plan=horizon * n_u, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,
+        value=n_c, hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
+    )  # fmt: skip
+    state.integers(has_input=0, started=0, age=0, rejected=0, n_rejected=0)
+    state.integers(hard_k=0, hard_changes=0, soft_k=0, soft_changes=0)
+    state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
+    if n_soft:
+        state.doubles(soft_x=size, soft_Jt=size * size, soft_R=size * (size + 1) // 2)
+        state.integers(soft_active=size, soft_side=n_c)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What one kind of controller contributes to its files.

@@ -10,6 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from koopctrl.export.c_code import mpc_to_c
+from koopctrl.export.c_sil import CompiledMPC
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 
@@ -77,7 +81,8 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
 def build_qp_library(folder: Path) -> Path:
     """Compile the QP template with a harness around it."""
     templates = resources.files("koopctrl.export") / "c_templates"
-    (folder / "qp.c").write_text((templates / "qp.c").read_text())
+    text = (templates / "qp_factor.c").read_text() + (templates / "qp.c").read_text()
+    (folder / "qp.c").write_text(text)
     (folder / "harness.c").write_text(_HARNESS)
     library = folder / "libqp.so"
     run(gcc(), *FLAGS, "-shared", "-fPIC", folder / "harness.c", "-o", library, "-lm")
@@ -197,3 +202,95 @@ def random_mpc(rng: np.random.Generator, n_steps: int = 5) -> RandomMPC:
         x = A @ x + B @ u + rng.normal(scale=0.05, size=n_x)
         last = u
     return RandomMPC(H, raw * row_scale[:, None], steps, row_scale)
+
+
+def compare(
+    mpc,
+    folder,
+    plant,
+    measure,
+    *,
+    n_steps=300,
+    seed=0,
+    n_missing=0.05,
+    spread=0.6,
+    follow=False,
+    outliers=0.0,
+):
+    """Run both controllers in the loop with one plant and return the largest difference of their inputs.
+
+    Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the
+    same. `follow` tells the C that the plant took Python's input: with an observer the loop from its own
+    input through its own estimate need not be stable where no plant closes it. `outliers` is the share of
+    samples with a gross error in one of the outputs.
+    """
+    compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
+    rng, worst, statuses = np.random.default_rng(seed), 0.0, set()
+    x, r = np.zeros(len(plant(None, None))), None
+    mpc.reset()
+    for k in range(n_steps):
+        if k % 30 == 0:
+            rows = int(rng.integers(1, 20))
+            r = [
+                None,
+                spread * rng.normal(size=mpc.lifted.n_y),
+                spread * rng.normal(size=(rows, mpc.lifted.n_y)),
+            ][k // 30 % 3]
+        y = measure(x)
+        if rng.random() < n_missing:
+            y[rng.integers(len(y))] = np.nan
+        if rng.random() < outliers:
+            y[rng.integers(len(y))] += 100.0 * rng.normal()
+        expected, u = mpc.control(y, r), compiled.control(y, r)
+        worst = max(worst, float(np.abs(expected - u).max()))
+        statuses.add(mpc.info.status)
+        assert compiled.info.status == mpc.info.status
+        observer = mpc._source.observer
+        if observer is not None:
+            z, size = observer.estimate[: mpc.lifted.n_z], 1.0 + np.abs(observer.estimate).max()
+            np.testing.assert_allclose(compiled.lifted_state(len(z)), z, atol=1e-10 * size)
+            assert (compiled.info.rejected, compiled.info.n_rejected) == (
+                observer.rejected,
+                observer.n_rejected,
+            )
+        if mpc.info.status in ("optimal", "softened"):
+            assert compiled.info.kkt_residual <= 1e-6
+            np.testing.assert_allclose(compiled.plan, mpc.info.inputs, atol=1e-6)
+            predicted = mpc.info.outputs
+            size = 1.0 + np.abs(predicted).max()
+            np.testing.assert_allclose(compiled.predict(mpc.info.inputs), predicted, atol=1e-10 * size)
+            assert compiled.info.slack == pytest.approx(mpc.info.slack, abs=1e-6)
+        if k % 7 == 0:  # the plant takes another input than was sent
+            u = expected + 0.01
+            for controller in (mpc, compiled):
+                controller.applied(u)
+        elif follow:
+            compiled.applied(expected)
+        x = plant(x, u) + (0.5 if rng.random() < 0.03 else 0.02) * rng.normal(size=len(x))
+    return worst, statuses
+
+
+def random_lines(n, seed, n_y):
+    """Random measurements and references, some of them wild or missing, as the example reads them."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, 2 * n_y)) * 10.0 ** rng.integers(-2, 2, (n, 1))
+    wild = rng.random(n) < 0.02
+    values[wild, :n_y] = rng.choice([np.nan, np.inf, -np.inf, 1e200], (int(wild.sum()), n_y))
+    values[rng.random(n) < 0.01, 2 * n_y - 1] = np.nan
+    return "\n".join(" ".join(f"{v:.6g}" for v in row) for row in values)
+
+
+def check_clean(folder, n_y, n_lines=20_000, n_valgrind=1000):
+    """Run the generated example under the sanitizers and under valgrind; its numbers, a row a line."""
+    sources = [folder / "main.c", folder / "koopctrl_mpc.c"]
+    sanitize = ("-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+    run("gcc", *FLAGS, *sanitize, *sources, "-o", folder / "sanitized", "-lm")
+    run("gcc", *FLAGS, "-g", *sources, "-o", folder / "plain", "-lm")
+    lines = run(folder / "sanitized", input=random_lines(n_lines, 0, n_y)).stdout.splitlines()
+    answer = np.array([line.split() for line in lines], float)
+    assert len(answer) == n_lines
+    assert np.isfinite(answer).all()
+    assert shutil.which("valgrind"), "valgrind is not on the PATH; this test needs it (apt install valgrind)"
+    options = ("-q", "--error-exitcode=9", "--leak-check=full")
+    assert not run("valgrind", *options, folder / "plain", input=random_lines(n_valgrind, 1, n_y)).stderr
+    return answer

@@ -1,10 +1,8 @@
 """Generated C of RNNMPC: agreement with Python in closed loop, honesty, clean under sanitizers."""
 
-import shutil
-
 import numpy as np
 import pytest
-from c_tools import FLAGS, gcc, run
+from c_tools import FLAGS, check_clean, gcc, run
 
 from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.controllers.rnn_mpc import RNNMPC
@@ -142,24 +140,6 @@ def test_sizes_are_those_of_the_compiler(tmp_path, models):
 @pytest.mark.parametrize("case", ["everything", "lags, moves", "linear without features"])
 def test_clean_under_sanitizers_and_valgrind(tmp_path, models, case):
     mpc = make(models, case)
-    n_y = len(mpc.output_names)
     mpc_to_c(mpc, tmp_path)
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(3000, 2 * n_y)) * 10.0 ** rng.integers(-2, 2, (3000, 1))
-    wild = rng.random(3000) < 0.02
-    values[wild, 0] = rng.choice([np.nan, np.inf, -np.inf, 1e200], int(wild.sum()))
-    values[rng.random(3000) < 0.01, n_y] = np.nan
-    lines = [" ".join(f"{v:.6g}" for v in row) for row in values]
-    sources = [tmp_path / "main.c", tmp_path / "koopctrl_mpc.c"]
-    sanitize = ("-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
-    run("gcc", *FLAGS, *sanitize, *sources, "-o", tmp_path / "sanitized", "-lm")
-    run("gcc", *FLAGS, "-g", *sources, "-o", tmp_path / "plain", "-lm")
-    answer = np.array(
-        [line.split() for line in run(tmp_path / "sanitized", input="\n".join(lines)).stdout.splitlines()],
-        float,
-    )
-    assert answer.shape == (3000, 2)
+    answer = check_clean(tmp_path, len(mpc.output_names), 3000, 200)
     assert (np.abs(answer[:, 0]) <= 3.0).all()
-    assert shutil.which("valgrind"), "valgrind is not on the PATH; this test needs it (apt install valgrind)"
-    checked = run("valgrind", "-q", "--error-exitcode=9", tmp_path / "plain", input="\n".join(lines[:200]))
-    assert not checked.stderr

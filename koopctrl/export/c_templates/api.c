@@ -1,4 +1,34 @@
-/* The interface that all predictive controllers share. */
+
+/* The interface that all predictive controllers share. Each of them brings
+ *     kc_read       what is known of the state at this sample; tells whether that is enough to plan on,
+ *     kc_find_plan  a new plan in s->plan, and whether there is one; if not, perhaps an LQR's input,
+ *     kc_forget     its own part of the reset. */
+
+/* One sample; see the header. */
+static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
+                      double *u_out, NAME_info *info) {
+    NAME_info local;
+    double lqr[KC_N_U];
+    int i;
+    if (info == 0) info = &local;
+    info->status = NAME_OPTIMAL;
+    info->reason = NAME_REASON_NONE;
+    info->iterations = 0;
+    info->kkt_residual = NAN;
+    info->slack = 0.0;
+    for (i = 0; i < KC_N_U; i++) lqr[i] = NAN;
+    if (!kc_read(s, measurement)) info->reason = NAME_REASON_MEASUREMENT;
+    else if (!kc_all_finite(n_rows * KC_N_Y, reference)) info->reason = NAME_REASON_REFERENCE;
+    info->rejected = KC_GATED ? s->rejected : 0;
+    info->n_rejected = KC_GATED ? s->n_rejected : 0;
+    if (info->reason == NAME_REASON_NONE && kc_find_plan(s, reference, n_rows, preview, lqr, info)) {
+        kc_accept(s, u_out);
+    } else {
+        info->slack = 0.0;
+        info->status = kc_fall_back(s, lqr, u_out);
+    }
+    return info->status;
+}
 
 int NAME_control(NAME_state *s, const double *measurement, const double *reference, double *u_out, NAME_info *info) {
     return kc_control(s, measurement, reference == 0 ? kc_default_reference : reference, 1, 0, u_out, info);
@@ -9,6 +39,19 @@ int NAME_control_preview(NAME_state *s, const double *measurement, const double 
     if (references == 0 || n_rows < 1) return NAME_control(s, measurement, 0, u_out, info);
     if (n_rows > KC_HORIZON + 1) n_rows = KC_HORIZON + 1;
     return kc_control(s, measurement, references, n_rows, 1, u_out, info);
+}
+
+void NAME_reset(NAME_state *s) {
+    s->has_input = 0;
+    s->started = 0;
+    s->age = 0;
+    s->hard_k = -1;
+    s->hard_changes = 0;
+    s->soft_k = -1;
+    s->soft_changes = 0;
+    s->rejected = 0;
+    s->n_rejected = 0;
+    kc_forget(s);
 }
 
 void NAME_applied(NAME_state *s, const double *u) {

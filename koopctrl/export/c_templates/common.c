@@ -39,25 +39,3 @@ static void kc_fill_window(const double *y, double *x) {
         for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
 }
 #endif
-
-#if KC_N_SOFT > 0
-/* From the hard problem's bounds to those with slacks e >= 0 on the last rows, their two sides apart. From the back,
- * since the arrays are the same ones. */
-static void kc_widen(double *lo, double *hi) {
-    int i, first = KC_N_V + KC_N_RATE, size = KC_N_V + KC_N_SOFT;
-    for (i = KC_N_SOFT - 1; i >= 0; i--) {
-        lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
-        hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
-        lo[first + KC_N_SOFT + i] = lo[first + i];
-        hi[first + KC_N_SOFT + i] = INFINITY;
-    }
-    for (i = KC_N_RATE - 1; i >= 0; i--) {
-        lo[size + i] = lo[KC_N_V + i];
-        hi[size + i] = hi[KC_N_V + i];
-    }
-    for (i = 0; i < KC_N_SOFT; i++) {
-        lo[KC_N_V + i] = 0.0;
-        hi[KC_N_V + i] = INFINITY;
-    }
-}
-#endif

@@ -61,32 +61,14 @@ static void kc_nearest(NAME_state *s, double *r) {
 }
 #endif
 
-/* Policy without a certified solution: shifted plan, else saturated LQR, else the last input. */
-static int kc_fall_back(NAME_state *s, int has_features, const double *r, double *u_out) {
-    int i, status = NAME_FALLBACK_HOLD;
-    if (s->age > 0 && s->age < KC_HORIZON) {
-        for (i = 0; i < KC_N_U; i++) u_out[i] = s->plan[s->age * KC_N_U + i];
-        s->age++;
-        status = NAME_FALLBACK_PLAN;
-    }
 #if KC_HAS_LQR
-    if (status == NAME_FALLBACK_HOLD && has_features) {
-        for (i = 0; i < KC_N_U; i++)
-            u_out[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) -
-                       kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
-        if (kc_all_finite(KC_N_U, u_out)) status = NAME_FALLBACK_LQR;
-    }
-#else
-    (void)has_features;
-    (void)r;
-#endif
-    if (status == NAME_FALLBACK_HOLD)
-        for (i = 0; i < KC_N_U; i++) u_out[i] = kc_effective_last(s, i);
-    for (i = 0; i < KC_N_U; i++) u_out[i] = kc_admissible(s, i, u_out[i]);
-    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u_out[i];
-    s->has_input = 1;
-    return status;
+/* The LQR's input at what is known, for the policy without a solution. */
+static void kc_lqr(const NAME_state *s, const double *r, double *u) {
+    int i;
+    for (i = 0; i < KC_N_U; i++)
+        u[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) - kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
 }
+#endif
 
 /* Gradient and bounds from what is known: features, reference, last input. Tells whether they are finite. */
 static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview) {
@@ -133,121 +115,44 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
 
 static const kc_qp kc_hard = {KC_N_V, KC_N_RATE + KC_N_E, 0, kc_H, kc_rows, kc_Linv, 0};
 
-static int kc_solve_hard(NAME_state *s, kc_qp_work *w) {
-    int status;
-    w->Jt = s->hard_Jt;
-    w->R = s->hard_R;
-    w->x = s->hard_x;
-    w->active = s->hard_active;
-    w->side = s->hard_side;
-    w->k = s->hard_k;
-    w->changes = s->hard_changes;
-    status = kc_qp_solve(&kc_hard, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
-    s->hard_k = w->k;
-    s->hard_changes = w->changes;
-    return status;
-}
-
-#if KC_N_SOFT > 0
-static const kc_qp kc_soft = {KC_N_V, KC_N_RATE + KC_N_E, KC_N_SOFT, kc_H, kc_rows, kc_Linv, kc_slack_unit};
-
-static int kc_solve_soft(NAME_state *s, kc_qp_work *w) {
-    int i, status;
-    for (i = 0; i < KC_N_SOFT; i++) s->g[KC_N_V + i] = kc_slack_gradient[i];
-    kc_widen(s->lo, s->hi);
-    w->Jt = s->soft_Jt;
-    w->R = s->soft_R;
-    w->x = s->soft_x;
-    w->active = s->soft_active;
-    w->side = s->soft_side;
-    w->k = s->soft_k;
-    w->changes = s->soft_changes;
-    status = kc_qp_solve(&kc_soft, w, s->g, s->lo, s->hi, KC_MAX_ITERATIONS, s->saved);
-    s->soft_k = w->k;
-    s->soft_changes = w->changes;
-    return status;
-}
+#if KC_N_SOFT == 0
+static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */
 #endif
 
-/* One sample; see the header. */
-static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
-                      double *u_out, NAME_info *info) {
-    NAME_info local;
-    kc_qp_work w;
+/* Begin the estimates anew. */
+static void kc_forget(NAME_state *s) {
+    s->has_z = s->has_d = 0;
+    if (KC_OBSERVER) s->started = 0;
+}
+
+static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+    const double *v;
     double set_point[KC_N_Y];
-    int i, solved, has_features;
-    if (info == 0) info = &local;
-    info->reason = NAME_REASON_NONE;
-    info->iterations = 0;
-    info->kkt_residual = NAN;
-    info->slack = 0.0;
-    has_features = kc_read(s, measurement);
-    if (!preview) {
-        for (i = 0; i < KC_N_Y; i++) set_point[i] = reference[i];
-        reference = set_point;
+    int i;
+    for (i = 0; i < KC_N_Y && !preview; i++) set_point[i] = reference[i];
+    if (!preview) reference = set_point;
 #if KC_MOVES_SET_POINT
-        if (has_features && kc_all_finite(KC_N_P, s->p)) kc_nearest(s, set_point);
+    if (!preview && kc_all_finite(KC_N_P, s->p)) kc_nearest(s, set_point);
 #endif
-    }
-    if (!has_features) {
-        info->reason = NAME_REASON_MEASUREMENT;
-    } else if (!kc_all_finite(n_rows * KC_N_Y, reference)) {
-        info->reason = NAME_REASON_REFERENCE;
-    } else if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
+    if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
         info->reason = NAME_REASON_STATE;
-        s->has_z = s->has_d = 0; /* begin the estimates anew */
-        if (KC_OBSERVER) s->started = 0;
+        kc_forget(s);
+        return 0;
     }
-    if (info->reason != NAME_REASON_NONE)
-        return info->status = kc_fall_back(s, has_features, kc_reference(reference, n_rows, 0), u_out);
-    w.lam = s->lam;
-    w.d = s->d;
-    w.r = s->r;
-    w.work = s->work;
-    w.value = s->value;
-    solved = kc_solve_hard(s, &w);
-    info->iterations = w.iterations;
-    info->status = NAME_OPTIMAL;
-#if KC_N_SOFT > 0
-    if (solved != KC_QP_SOLVED) {
-        solved = kc_solve_soft(s, &w);
-        info->iterations += w.iterations;
-        info->status = NAME_SOFTENED;
-        if (solved == KC_QP_SOLVED)
-            for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w.x[KC_N_V + i] * kc_slack_size[i]);
-        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
-        if (!(info->slack > KC_NO_SLACK)) info->status = NAME_OPTIMAL;
-    }
+    v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
+    if (v == 0) {
+        if (info->reason == NAME_REASON_INACCURATE) kc_forget(s); /* an absurd measurement may have spoilt them */
+#if KC_HAS_LQR
+        kc_lqr(s, reference, lqr);
 #endif
-    info->kkt_residual = w.kkt;
-    if (solved != KC_QP_SOLVED) {
-        info->slack = 0.0;
-        info->reason = solved == KC_QP_INFEASIBLE        ? NAME_REASON_INFEASIBLE
-                       : solved == KC_QP_ITERATION_LIMIT ? NAME_REASON_ITERATION_LIMIT
-                                                         : NAME_REASON_INACCURATE;
-        return info->status = kc_fall_back(s, 1, reference, u_out);
+        (void)lqr;
+        return 0;
     }
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) {
-        int j = i % KC_N_U, v = kc_block[i / KC_N_U] * KC_N_U + j;
-        s->plan[i] = kc_clip(w.x[v] * kc_scale[v] + kc_u_op[j], kc_u_min[j], kc_u_max[j]);
+        int j = i % KC_N_U, k = kc_block[i / KC_N_U] * KC_N_U + j;
+        s->plan[i] = v[k] * kc_scale[k] + kc_u_op[j];
     }
-    for (i = 0; i < KC_N_U; i++) s->plan[i] = kc_admissible(s, i, s->plan[i]);
-    for (i = 0; i < KC_N_U; i++) u_out[i] = s->u_last[i] = s->plan[i];
-    s->has_input = 1;
-    s->age = 1;
-    return info->status;
-}
-
-void NAME_reset(NAME_state *s) {
-    s->has_input = 0;
-    s->started = 0;
-    s->has_z = 0;
-    s->has_d = 0;
-    s->age = 0;
-    s->hard_k = -1;
-    s->hard_changes = 0;
-    s->soft_k = -1;
-    s->soft_changes = 0;
+    return 1;
 }
 
 #if KC_DIAGNOSTICS

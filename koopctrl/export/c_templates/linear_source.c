@@ -1,62 +1,6 @@
-/* From measurements to features p: by lifting them, by a window of past ones, or by a Kalman filter. */
+/* From measurements to features p: by lifting them, or by a window of past ones. */
 
-#if KC_LIFTS
-/* y = matrix (p - p_op). The features' deviations are small where the features are not: taking them first keeps the
- * digits that a constant -matrix p_op would cancel. */
-static void kc_deviate(int rows, int columns, const double *matrix, const double *p, double *y) {
-    int i, j;
-    for (i = 0; i < rows; i++) {
-        y[i] = 0.0;
-        for (j = 0; j < columns; j++) y[i] += matrix[i * columns + j] * (p[j] - kc_p_op[j]);
-    }
-}
-#endif
-
-#if !KC_OBSERVER || KC_OBSERVER_LIFTS
-/* p = [x - x_op; psi(x)] */
-static void kc_features(const double *x, double *p) {
-    int i;
-    for (i = 0; i < KC_N_X; i++) p[i] = x[i] - kc_x_op[i];
-#if KC_N_FEATURES > 0
-    for (i = 0; i < KC_N_FEATURES; i++) {
-        double pre = kc_dot(KC_N_X, kc_weights + i * KC_N_X, x) + kc_biases[i];
-        p[KC_N_X + i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
-    }
-#endif
-}
-#endif
-
-#if KC_OBSERVER
-/* Steady-state Kalman filter of state and disturbances: predict with the input held since the last call, correct
- * unless y has NaN. */
-static void kc_observe(NAME_state *s, const double *y, int measured) {
-    double *z = s->p;
-    int i, j;
-    if (s->has_input) {
-        for (i = 0; i < KC_N_P; i++) {
-            double next = kc_c[i] + (s->started ? kc_dot(KC_N_P, kc_A + i * KC_N_P, z) : 0.0);
-            for (j = 0; j < KC_N_U; j++) next += kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
-            s->next[i] = next;
-        }
-        for (i = 0; i < KC_N_P; i++) z[i] = s->next[i];
-        s->started = 1;
-    }
-    if (!s->started) {
-        for (i = 0; i < KC_N_P; i++) z[i] = 0.0;
-#if KC_OBSERVER_LIFTS
-        if (measured) {
-            kc_fill_window(y, s->x);
-            kc_features(s->x, s->raw);
-            kc_deviate(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, z);
-        }
-#endif
-        s->started = 1;
-    }
-    if (!measured) return;
-    for (i = 0; i < KC_N_Y; i++) s->innovation[i] = y[i] - kc_y_op[i] - kc_dot(KC_N_P, kc_C + i * KC_N_P, z);
-    for (i = 0; i < KC_N_P; i++) z[i] += kc_dot(KC_N_Y, kc_M + i * KC_N_Y, s->innovation);
-}
-#elif KC_USES_WINDOW
+#if KC_USES_WINDOW
 /* The window moves on by one sample; a missing one is replaced by the model's prediction, so that later windows are
  * complete. */
 static void kc_advance_window(NAME_state *s, const double *y, int measured) {
@@ -114,10 +58,7 @@ static void kc_explain(NAME_state *s, int has_features) {
 /* Features of the state at this sample; tells whether there are any. */
 static int kc_read(NAME_state *s, const double *y) {
     int measured = kc_all_finite(KC_N_MEASURED, y);
-#if KC_OBSERVER
-    kc_observe(s, y, measured);
-    measured = 1;
-#elif KC_USES_WINDOW
+#if KC_USES_WINDOW
     if (!measured && !s->started) return 0;
     if (!s->started || !s->has_input)
         kc_fill_window(y, s->x);

@@ -43,6 +43,8 @@ typedef struct {
     int iterations;      /* of the active-set method */
     double kkt_residual; /* largest scaled violation of the optimality conditions; NaN if no QP was solved */
     double slack;        /* largest relaxation of a bound, in its units */
+    int rejected;        /* whether the observer's gate rejected this measurement */
+    int n_rejected;      /* how many since the reset */
 } NAME_info;
 
 /* Memory of one controller. Its fields are not part of the interface. */

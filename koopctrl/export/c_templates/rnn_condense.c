@@ -1,0 +1,187 @@
+/* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
+
+#define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON)
+
+/* What outputs shall follow, inputs stay near, and the end's weight. */
+static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
+    int i, k;
+    for (k = 0; k <= KC_HORIZON; k++) {
+        const double *r = kc_reference(reference, n_rows, k);
+        kc_find_target(s, r);
+        for (i = 0; i < KC_N_Y; i++)
+            s->tracked[k * KC_N_Y + i] = !preview && s->end_converged ? s->end_x[i] : r[i];
+        for (i = 0; i < KC_N_U && k < KC_HORIZON; i++) s->steady[k * KC_N_U + i] = s->end_u[i];
+    }
+#if KC_RICCATI
+    if (s->has_P < 0) s->has_P = s->end_converged && kc_riccati(s, s->end_x, s->end_u);
+#else
+    s->has_P = 0;
+#endif
+}
+
+static void kc_roll(NAME_state *s, const double *plan, double *states, double *psi, double *t) {
+    int k;
+    for (k = 0; k < KC_HORIZON; k++)
+        kc_step(states + k * KC_N_X, plan + k * KC_N_U, s->d, psi + k * KC_N_FEATURES, t + k * KC_N_QY,
+                states + (k + 1) * KC_N_X);
+}
+
+/* v' M v */
+static double kc_quadratic(int n, const double *M, const double *v) {
+    double sum = 0.0;
+    int i;
+    for (i = 0; i < n; i++) sum += v[i] * kc_dot(n, M + i * n, v);
+    return sum;
+}
+
+/* Cost of a plan along its roll-out, relaxations included; infinite unless it is a number. */
+static double kc_merit(const NAME_state *s, const double *plan, const double *states) {
+    double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U], worst = 0.0;
+    int i, k, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    for (k = 0; k < KC_HORIZON; k++) {
+        const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
+        if (k < n_stage) {
+            for (i = 0; i < KC_N_Y; i++) error[i] = x[i] - s->tracked[(k + 1) * KC_N_Y + i];
+            cost += kc_quadratic(KC_N_Y, kc_Q, error);
+        }
+        for (i = 0; i < KC_N_U; i++) du[i] = u[i] - s->steady[k * KC_N_U + i];
+        cost += kc_quadratic(KC_N_U, kc_R, du);
+        for (i = 0; i < KC_N_U; i++) {
+            du[i] = u[i] - (k ? u[i - KC_N_U] : kc_effective_last(s, i));
+            worst = fmax(worst, fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i]));
+        }
+#if KC_RATE_COST
+        cost += kc_quadratic(KC_N_U, kc_S, du);
+#endif
+#if KC_N_E > 0
+        for (i = 0; i < KC_N_E; i++) {
+            double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, x);
+            double excess = fmax(e - kc_e_max[i], 0.0) + fmax(kc_e_min[i] - e, 0.0);
+            cost += kc_penalty[0] * excess + kc_penalty[1] * excess * excess;
+        }
+#endif
+    }
+    if (s->has_P) {
+        for (i = 0; i < KC_N_X; i++) last[i] = states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
+        cost += kc_quadratic(KC_N_X, s->P, last);
+    }
+    /* The shifted plan may break move bounds when the plant applied another input than was sent. */
+    if (worst > 1e-9) cost += 1e12;
+    return isfinite(cost) ? cost : INFINITY;
+}
+
+/* Hessian, gradient, rows and bounds of the QP in the plan's change, scaled as in the package. */
+static void kc_condense(NAME_state *s) {
+    int i, j, k, l, n = KC_N_V, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    double *H = s->H, *g = s->g, *gamma = s->gamma, *lo = s->lo, *hi = s->hi;
+    double y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_U], error[KC_N_X];
+    int end = KC_OUTPUT_LAGS * KC_N_Y;
+    for (i = 0; i < n * n; i++) H[i] = kc_input_hessian[i];
+    for (i = 0; i < n; i++) g[i] = 0.0;
+    for (k = 0; k < KC_HORIZON; k++) {
+        int block = kc_block[k] * KC_N_U;
+        const double *u = s->candidate + k * KC_N_U;
+        double *now = gamma + k * KC_N_X * n; /* dx_{k+1} / dv */
+        const double *before = k > 0 ? now - KC_N_X * n : now;
+        kc_jacobian(u, s->psi + k * KC_N_FEATURES, s->t + k * KC_N_QY, y_x, y_u);
+        for (i = 0; i < KC_N_X; i++) {
+            double *row = now + i * n;
+            for (j = 0; j < n; j++) row[j] = 0.0;
+            if (i < KC_N_Y) {
+                for (l = 0; k > 0 && l < KC_N_X; l++) kc_axpy(block + KC_N_U, y_x[i * KC_N_X + l], before + l * n, row);
+                for (j = 0; j < KC_N_U; j++) row[block + j] += y_u[i * KC_N_U + j];
+            } else if (i < end) {
+                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_Y) * n + j];
+            } else if (i < end + KC_N_U) {
+                row[block + i - end] = 1.0;
+            } else {
+                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_U) * n + j];
+            }
+        }
+        if (k < n_stage) {
+            for (i = 0; i < KC_N_Y; i++)
+                error[i] = s->states[(k + 1) * KC_N_X + i] - s->tracked[(k + 1) * KC_N_Y + i];
+            for (i = 0; i < KC_N_Y; i++)
+                for (j = 0; j < KC_N_Y; j++) {
+                    double weight = kc_Q[i * KC_N_Y + j];
+                    const double *left = now + i * n, *right = now + j * n;
+                    if (weight == 0.0) continue;
+                    for (l = 0; l < block + KC_N_U; l++)
+                        kc_axpy(block + KC_N_U, weight * left[l], right, H + l * n);
+                    kc_axpy(block + KC_N_U, weight * error[j], left, g);
+                }
+        }
+        for (i = 0; i < KC_N_U; i++)
+            for (j = 0; j < KC_N_U; j++)
+                g[block + i] += kc_R[i * KC_N_U + j] * (u[j] - s->steady[k * KC_N_U + j]);
+#if KC_RATE_COST
+        for (i = 0; i < KC_N_U; i++)
+            for (j = 0; j < KC_N_U; j++) { /* S (u_k - u_{k-1}) at k, its negative at k - 1 */
+                double move = kc_S[i * KC_N_U + j] * (u[j] - (k ? u[j - KC_N_U] : kc_effective_last(s, j)));
+                g[block + i] += move;
+                if (k > 0) g[kc_block[k - 1] * KC_N_U + i] -= move;
+            }
+#endif
+    }
+    if (s->has_P) {
+        const double *last = gamma + (KC_HORIZON - 1) * KC_N_X * n;
+        for (i = 0; i < KC_N_X; i++) error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
+        for (i = 0; i < KC_N_X; i++)
+            for (j = 0; j < KC_N_X; j++) {
+                double weight = s->P[i * KC_N_X + j];
+                for (l = 0; l < n; l++) kc_axpy(n, weight * last[i * n + l], last + j * n, H + l * n);
+                kc_axpy(n, weight * error[j], last + i * n, g);
+            }
+    }
+    for (i = 0; i < n; i++) s->scale[i] = 1.0 / sqrt(H[i * n + i]);
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < n; j++) H[i * n + j] *= s->scale[i] * s->scale[j];
+        g[i] *= s->scale[i];
+    }
+    /* Bounds of the change: what the plan uses already is taken off. */
+    for (i = 0; i < n; i++) {
+        double value = s->candidate[kc_block_start[i / KC_N_U] * KC_N_U + i % KC_N_U];
+        lo[i] = (kc_u_min[i % KC_N_U] - value) / s->scale[i];
+        hi[i] = (kc_u_max[i % KC_N_U] - value) / s->scale[i];
+    }
+    for (k = 0; k < KC_N_ROWS; k++) {
+        double *row = s->rows + k * n, norm, used, low, high;
+        if (k < KC_N_RATE) {
+            i = k % KC_N_U;
+            used = s->candidate[kc_block_start[k / KC_N_U] * KC_N_U + i];
+            used -= k < KC_N_U ? kc_effective_last(s, i) : s->candidate[kc_block_start[k / KC_N_U - 1] * KC_N_U + i];
+            for (j = 0; j < n; j++) row[j] = 0.0;
+            row[k] = s->scale[k];
+            if (k >= KC_N_U) row[k - KC_N_U] = -s->scale[k - KC_N_U];
+            low = kc_du_min[i];
+            high = kc_du_max[i];
+        } else {
+#if KC_N_E > 0
+            int step = (k - KC_N_RATE) / KC_N_E;
+            i = (k - KC_N_RATE) % KC_N_E;
+            used = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + (step + 1) * KC_N_X);
+            for (j = 0; j < n; j++) row[j] = 0.0;
+            for (l = 0; l < KC_N_X; l++)
+                kc_axpy(n, kc_E[i * KC_N_X + l], gamma + (step * KC_N_X + l) * n, row);
+            for (j = 0; j < n; j++) row[j] *= s->scale[j];
+            low = kc_e_min[i];
+            high = kc_e_max[i];
+#else
+            continue;
+#endif
+        }
+        norm = sqrt(kc_dot(n, row, row));
+        s->row_scale[k] = norm > 0.0 ? 1.0 / norm : 1.0;
+        for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
+#if KC_N_SOFT > 0
+        if (k >= KC_N_RATE) { /* as in controllers.qp_step */
+            i = k - KC_N_RATE;
+            s->slack_unit[i] = s->row_scale[k] / sqrt(kc_penalty[1]);
+            s->slack_size[i] = 1.0 / sqrt(kc_penalty[1]);
+            s->slack_gradient[i] = kc_penalty[0] / sqrt(kc_penalty[1]);
+        }
+#endif
+        lo[n + k] = (low - used) * s->row_scale[k];
+        hi[n + k] = (high - used) * s->row_scale[k];
+    }
+}
