@@ -186,9 +186,9 @@ class ExtendedKalmanFilter(InnovationGate):
         else:
             what = "prediction" if not held.all() else "uncertainty of the prediction"
             warnings.warn(
-                f"the {what} left the training data's range by {DIVERGED:g} standard "
-                "deviations; the estimate is forgotten, and the next measurement starts the filter anew. Check units and inputs, "
-                "measure more signals, or fit on a wider range",
+                f"the {what} left the training data's range by {DIVERGED:g} standard deviations; it is "
+                "forgotten, and the next measurement starts the filter anew. Check units and inputs, measure "
+                "more signals, or fit on a wider range",
                 RolloutWarning,
                 stacklevel=2,
             )
