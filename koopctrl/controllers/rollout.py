@@ -64,11 +64,11 @@ class Rollout:
         """`dq_j / du_i`, `(..., n_q, n_u)`: central differences are exact for monomials of degree two."""
         us, coupling = (u - self._u_mean) / self._u_scale, self.network.coupling
         unit = np.eye(self.n_u)
-        columns = [
-            0.5 * (coupling.monomials(us + unit[i]) - coupling.monomials(us - unit[i])) / self._u_scale[i]
-            for i in range(self.n_u)
-        ]
-        return np.stack(columns, axis=-1)
+        out = np.empty((*us.shape[:-1], self._n_q, self.n_u))
+        for i in range(self.n_u):
+            difference = coupling.monomials(us + unit[i]) - coupling.monomials(us - unit[i])
+            out[..., i] = 0.5 * difference / self._u_scale[i]
+        return out
 
     def _activate(self, pre: FloatArray) -> FloatArray:
         return np.tanh(pre, out=pre) if self._tanh else np.maximum(pre, 0.0, out=pre)
