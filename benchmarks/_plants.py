@@ -1,8 +1,8 @@
 """Plants and tasks of the closed-loop benchmark: one `Task` each.
 
-A new one is an entry in `make_tasks`; a plant of koopctrl_envs needs `from_plant` and what is wanted of it, and
-any other object with `reset`, `step` and `info["x"]` a `Task` by hand (see the motor). A registered gymnasium
-id without an entry gets generic settings from `registered`.
+A new one is an entry in `make_tasks`; a plant of koopctrl_envs needs `from_plant` and what is wanted of it,
+and any other object with `reset`, `step` and `info["x"]` a `Task` by hand (see the motor). A registered
+gymnasium id without an entry gets generic settings from `registered`.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def episodes(plant: Any, n_episodes: int, n_steps: int) -> Callable[[np.random.G
 
 
 def from_plant(
-    name: str, plant: Any, make_env: Callable[..., Any], *, reference: Any, Q: Array, R: Any, n_episodes: int = 50,
-    riccati: bool = True, **options: Any,
+    name: str, plant: Any, make_env: Callable[..., Any], *, reference: Any, Q: Array, R: Any,
+    n_episodes: int = 50, riccati: bool = True, **options: Any,
 ) -> Task:  # fmt: skip
     """Task on a plant of koopctrl_envs; with `riccati` NMPC has its LQR's cost to go at the end."""
     P = None
@@ -156,7 +156,9 @@ class Motor:
             for s, p, q, r, w in zip((a, b), k1, k2, k3, k4, strict=True)
         )
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:  # fmt: skip
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         """Start."""
         self.rng = np.random.default_rng(seed)
         self.x = np.array((options or {}).get("x0", [0.0, 0.0]), dtype=float)
@@ -188,8 +190,8 @@ def make_tasks() -> dict[str, Task]:
     k = np.arange(301)[:, None]
     tasks = (
         from_plant(
-            "van_der_pol", vdp, env_of(VanDerPolEnv, vdp), reference=[0.0, 0.0], Q=np.eye(2), R=0.1, horizon=20,
-            starts=np.array([[2.0, -1.0], [-2.5, 2.5], [1.0, 2.0], [-1.0, -2.5]]), n_steps=100,
+            "van_der_pol", vdp, env_of(VanDerPolEnv, vdp), reference=[0.0, 0.0], Q=np.eye(2), R=0.1,
+            horizon=20, starts=np.array([[2.0, -1.0], [-2.5, 2.5], [1.0, 2.0], [-1.0, -2.5]]), n_steps=100,
             x_op=[0.0, 0.0], load=0.4, noise=0.05,
         ),
         from_plant(
@@ -200,14 +202,16 @@ def make_tasks() -> dict[str, Task]:
         from_plant(
             "pendulum", pendulum, env_of(PendulumEnv, pendulum), reference=[1.0, 0.0, 0.0],
             Q=np.diag([10.0, 10.0, 0.1]), R=0.01, riccati=False, n_episodes=60, horizon=40,
-            starts=np.array([[np.pi, 0.0], [2.5, 0.5]]), n_steps=150, x_op=[1.0, 0.0, 0.0], load=0.3, noise=0.02,
+            starts=np.array([[np.pi, 0.0], [2.5, 0.5]]), n_steps=150, x_op=[1.0, 0.0, 0.0], load=0.3,
+            noise=0.02,
         ),
         Task(
             "motor", Motor, Motor.dt, 2, 1, Motor.step_components, lambda x, xp: (x[1],), lambda x: x[:, 1:],
             Motor.sample,
             {"switched": np.where(k < 100, 0.3, -0.3)[:201], "cosine": 0.5 * np.cos(2.0 * np.pi * k / 300.0)},
             starts=np.array([[0.0, 0.0]]), n_steps=0, horizon=100, Q=np.eye(1), R=0.01, u_min=-np.ones(1),
-            u_max=np.ones(1), load=0.05, noise=0.005, network=OUTPUT, y_max=0.4, x_max=np.array([np.inf, 0.4]),
+            u_max=np.ones(1), load=0.05, noise=0.005, network=OUTPUT, y_max=0.4,
+            x_max=np.array([np.inf, 0.4]),
         ),
     )  # fmt: skip
     return {t.name: t for t in tasks}

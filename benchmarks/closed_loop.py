@@ -1,9 +1,9 @@
 """Closed loop on true plants: controllers on identified models beside NMPC that knows the plant.
 
 Every controller has the same horizon, weights and bounds, and is judged on the true plant by
-`sum (y - r)'Q(y - r) + u'Ru` of its noise-free outputs, summed over starts and divided by the cost of NMPC with
-the true model (CasADi, multiple shooting, ipopt), which is given the true state, noise-free. Identification
-seeds differ in data, hidden layer and nothing else.
+`sum (y - r)'Q(y - r) + u'Ru` of its noise-free outputs, summed over starts and divided by the cost of NMPC
+with the true model (CasADi, multiple shooting, ipopt), which is given the true state, noise-free.
+Identification seeds differ in data, hidden layer and nothing else.
 
 - van_der_pol: to the origin (unstable) with |u| <= 3.
 - duffing: from one well to the other with |u| <= 0.6.
@@ -12,13 +12,13 @@ seeds differ in data, hidden layer and nothing else.
   (switched) and 0.5 cos over 3 s (cosine), which the bound cuts.
 - koopctrl/<name>-v0: any other registered env, with the generic settings of `_plants.registered`.
 
-With `load`: an unknown constant input disturbance, controllers with `offset_free` (no NMPC knows the load); the
-error at the end is the figure. With `noise`: measurement noise of 1 % of the outputs' range.
+With `load`: an unknown constant input disturbance, controllers with `offset_free` (no NMPC knows the load);
+the error at the end is the figure. With `noise`: measurement noise of 1 % of the outputs' range.
 
 Peers: LinearMPC on least-squares DMDc; pykoop's EDMD in the same QP, with the polynomials of its control
 example (their order chosen on held-out roll-outs) and with the splines of its pendulum example (without a
-terminal weight: the Riccati equation of these unreduced models is solved badly or not at all); do-mpc's MPC on
-the plant's own discrete equations, given the true state.
+terminal weight: the Riccati equation of these unreduced models is solved badly or not at all); do-mpc's MPC
+on the plant's own discrete equations, given the true state.
 
 Violations are the largest excess of the true outputs over `y_max` and of the inputs that were sent over their
 bounds. A controller that cannot be made or that fails on the way is counted, with its reason in the JSON.
@@ -36,9 +36,9 @@ from collections.abc import Callable
 from typing import Any
 
 import _common as c
-import casadi
 import numpy as np
-from _peers import DoMpc, Edmd, EdmdMPC, identify_edmd, plant_model, polynomials, splines
+from _do_mpc import DoMpc, plant_model
+from _edmd import Edmd, EdmdMPC, identify_edmd, polynomials, splines
 from _plants import Task, make_tasks, registered
 
 from koopctrl import LQR, KoopmanRNN, LinearMPC, run_closed_loop
@@ -141,8 +141,7 @@ def controllers(task: Task, models: dict[str, Any], offset_free: bool) -> dict[s
 
 def true_model(task: Task, env: Watched) -> dict[str, Callable[[], Any]]:
     """Makers of the controllers that know the plant and see its state."""
-    same = {"dt": task.dt, "horizon": task.horizon, "Q": task.Q, "R": task.R, "P": task.P, "u_min": task.u_min,
-            "u_max": task.u_max}  # fmt: skip
+    same = {k: getattr(task, k) for k in ("dt", "horizon", "Q", "R", "P", "u_min", "u_max")}
 
     def ours() -> Any:
         bounds = {} if task.x_max is None else {"x_min": -task.x_max, "x_max": task.x_max}
@@ -151,9 +150,7 @@ def true_model(task: Task, env: Watched) -> dict[str, Callable[[], Any]]:
         )
 
     def theirs() -> Any:
-        model = plant_model(task.step, task.n_x, task.n_u, len(task.Q))
-        model.setup()
-        y = casadi.vertcat(*task.output(casadi.vertsplit(model.x["x"]), xp=casadi))
+        model, y = plant_model(task.step, task.output, task.n_x, task.n_u, len(task.Q))
         return DoMpc(model, y, state=lambda: env.x, x_max=task.x_max, **same)
 
     return {YARDSTICK: ours, DO_MPC: theirs}
@@ -259,11 +256,11 @@ def show(title: str, found: dict[str, Any]) -> None:
         if "cost_ratio" in v:
             rows.append(
                 [name, v["cost_ratio"]["median"], v["cost_ratio"]["max"], v["final_error"]["median"],
-                 v["y_excess"], v["u_excess"], 1e3 * v["median_step"]["median"], 1e3 * v["p95_step"]["median"],
-                 v["fallbacks"], v["not_converged"], v["failed"]]
+                 v["y_excess"], v["u_excess"], 1e3 * v["median_step"]["median"],
+                 1e3 * v["p95_step"]["median"], v["fallbacks"], v["not_converged"], v["failed"]]
             )  # fmt: skip
-    header = ["", "cost/NMPC", "worst", "final error", "y excess", "u excess", "step ms", "p95 ms", "fallbacks",
-              "unsolved", "failed"]  # fmt: skip
+    header = ["", "cost/NMPC", "worst", "final error", "y excess", "u excess", "step ms", "p95 ms",
+              "fallbacks", "unsolved", "failed"]  # fmt: skip
     c.print_table(title, header, rows)
     for reason in dict.fromkeys(reasons):
         print(f"  {reason[:200]}")
