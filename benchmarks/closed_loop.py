@@ -30,6 +30,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -230,6 +231,7 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, dict[str
             found = attempt_run(task, env, attempt(make), scenario)
             runs[scenario, _][name] = [found]
     for seed in range(seeds):
+        print(f"{task.name}, seed {seed}", end="\r", flush=True, file=sys.stderr)
         models = identify(task, seed)
         for offset_free in sorted({k == "load" for k in conditions}):
             for name, make in controllers(task, models, offset_free).items():

@@ -9,9 +9,9 @@ at samples whose QP has active bounds, from the second sample on:
   collocation, the latter also compiled (`compile_nlp`); and with the network that `to_do_mpc` exports.
 
 Against lifted dimension: a linear model on tanh features of 4 states, with 2 inputs and 2 outputs; horizon
-20, |u| <= 0.3, LQR's cost to go at the end. Its first 50 lifted coordinates hold all that acts on the outputs; larger models
-add coordinates that do not, so that all of them pose the same QPs and only the lift differs. Every timed step
-has active bounds, so that the QP solver is called.
+20, |u| <= 0.3, LQR's cost to go at the end. Its first 50 lifted coordinates hold all that acts on the
+outputs; larger models add coordinates that do not, so that all of them pose the same QPs and only the lift
+differs. Every timed step has active bounds, so that the QP solver is called. Beside it, on the same problem:
 
 - sparse: the same problem with the states kept as variables, OSQP through CasADi to 1e-6.
 - do-mpc: its linear model and MPC (ipopt), the same weights and bounds, from the second step on.
