@@ -155,7 +155,14 @@ class RNNMPC:
         self.set_point = x_rest[: window.n_y].copy()
         u_rest = np.clip(scaling.u_mean, problem.u_min, problem.u_max)
         self._targets = TargetSolver(
-            self._rollout, self.Q, self.R, problem.u_min, problem.u_max, x_rest, scaling.u_mean
+            self._rollout,
+            self.Q,
+            self.R,
+            problem.u_min,
+            problem.u_max,
+            x_rest,
+            scaling.u_mean,
+            model.y_range_,
         )
         # Combinations of [y; x] become combinations of the window, whose first entries are y.
         self._E = problem.E[:, window.n_y :].copy()
