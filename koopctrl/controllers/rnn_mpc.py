@@ -136,7 +136,15 @@ class RNNMPC(PredictiveController):
         u_rest = np.clip(u_mean, problem.u_min, problem.u_max)
         self._begin(problem, channels, model.input_names_, u_rest, v_mean, (y_min, y_max))
         self._targets = TargetSolver(
-            self._rollout, channels, self.Q, self.R, problem.u_min, problem.u_max, x_rest, u_mean
+            self._rollout,
+            channels,
+            self.Q,
+            self.R,
+            problem.u_min,
+            problem.u_max,
+            x_rest,
+            scaling.u_mean,
+            model.y_range_,
         )
         self._iteration = RealTimeIteration(self._rollout, problem, channels, solver, solver_options)
         self._window = WindowMemory(window, channels.join(u_rest, v_mean), self._predict)

@@ -146,10 +146,15 @@ class SteadyView:
     ) -> None:
         self._rollout, self._channels, self._v, self._offset = rollout, channels, v, offset
         self.n_x, self.n_y, self.n_u = rollout.n_x, rollout.n_y, channels.n_u
+        self.window = rollout.window
 
     def _full(self, u: FloatArray) -> FloatArray:
         full = self._channels.join(u, np.broadcast_to(self._v, (*u.shape[:-1], len(self._v))))
         return full if self._offset is None else full + self._offset
+
+    def run(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """See `Rollout.run`."""
+        return self._rollout.run(x0, self._full(u), d)
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
