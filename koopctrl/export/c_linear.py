@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl.controllers.kalman import _MAX_REJECTIONS
+from koopctrl.controllers.innovation import MAX_REJECTIONS
 from koopctrl.errors import OptionError
 from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
 
@@ -135,7 +135,7 @@ def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: 
     model, n, n_y = kalman.model, len(kalman.model.A), lifted.n_y
     for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c}.items():
         data.array(name, values)
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=_MAX_REJECTIONS)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
     if kalman.gate is not None:
         data.array("gate", [kalman.gate])
         state.integers(in_a_row=0)
