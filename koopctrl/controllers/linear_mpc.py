@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector
+from koopctrl._validation import FloatArray, check_integer
+from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.condensing import condense
-from koopctrl.controllers.info import MPCInfo
-from koopctrl.controllers.lqr import output_or_lifted_weight
-from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
-from koopctrl.controllers.plan import InputMemory, Preview
-from koopctrl.controllers.problem import describe_problem
+from koopctrl.controllers.measurement import Observer, StateSource, check_controllable
+from koopctrl.controllers.predictive import NoPlan, Plan, PredictiveController
+from koopctrl.controllers.previews import Request
+from koopctrl.controllers.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.qp_step import StepSolver
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.targets import ReachableSetPoint, steady_target
+from koopctrl.controllers.set_points import ReachableSetPoint
+from koopctrl.controllers.targets import steady_target
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
-if TYPE_CHECKING:
-    import control
 
-    from koopctrl.export.c_code import GeneratedCode
-
-
-class LinearMPC:
+class LinearMPC(PredictiveController):
     r"""Model predictive controller on a lifted model.
 
     .. math::
@@ -47,11 +40,12 @@ class LinearMPC:
     horizon : int
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
-        Weight on outputs or on lifted coordinates.
+        Weight on outputs or on lifted coordinates; of shape `(N, n_y, n_y)` or `(N, n_z, n_z)` one a step,
+        the first on the next sample. The last counts for steady targets and the Riccati weight.
     R : scalar, (n_u,) or (n_u, n_u) array_like
-        Weight on inputs; positive definite.
+        Weight on inputs, positive definite; or `(N, n_u, n_u)`, one a step.
     R_rate : scalar, (n_u,) or (n_u, n_u) array_like, optional
-        Weight `S` on input moves.
+        Weight `S` on input moves; or `(N, n_u, n_u)`, one a step.
     u_min, u_max, du_min, du_max : scalar or (n_u,) array_like, optional
         Hard bounds on inputs and on their moves a sample.
     y_min, y_max : scalar or (n_y,) array_like, optional
@@ -59,6 +53,9 @@ class LinearMPC:
         `soft=False`.
     constraints : (E, low, high), optional
         Further bounds `low <= E x <= high` on combinations of the states; soft or hard as those on outputs.
+    terminal_set : (E, low, high), optional
+        Bounds `low <= E (x_N - x_s) <= high` on the distance of the last state from its steady target; soft
+        or hard as the others.
     soft : bool
         Whether bounds on outputs and states may be relaxed. If not, a step without a solution falls back.
     soft_weights : (float, float)
@@ -67,6 +64,13 @@ class LinearMPC:
         A control horizon (inputs are held after it), or the lengths of blocks over which inputs are held.
     terminal : {"riccati", "none"}
         Weight at the end of the horizon: LQR's cost to go, or `Q`.
+    measured_disturbances : sequence of str or int, optional
+        Names or positions of the model's inputs that are not moved but measured; `control` is then told them,
+        with a preview if there is one.
+    input_delay : int
+        Samples that pass before an input acts on the plant, where the model does not know of them.
+    max_solve_time : float, optional
+        Seconds after which no further QP is begun; without a solution by then, `control` falls back.
     observer : KalmanFilter, optional
         Estimates the lifted state; by default measurements are lifted.
     offset_free : bool or float
@@ -84,6 +88,8 @@ class LinearMPC:
         Status, time, certificate and plan of the last step.
     K, P : arrays or None
         LQR gain and cost to go, if `terminal="riccati"`.
+    set_point : (n_y,) array
+        Where no reference is given: `y_op`.
 
     Raises
     ------
@@ -114,93 +120,97 @@ class LinearMPC:
         du_max: ArrayLike | None = None,
         y_min: ArrayLike | None = None,
         y_max: ArrayLike | None = None,
-        constraints: tuple[ArrayLike, ArrayLike | None, ArrayLike | None] | None = None,
+        constraints: Bounds | None = None,
+        terminal_set: Bounds | None = None,
         soft: bool = True,
         soft_weights: tuple[float, float] = (1e3, 1e3),
         blocks: int | Sequence[int] | None = None,
         terminal: str = "riccati",
+        measured_disturbances: Sequence[str | int] | str | int | None = None,
+        input_delay: int = 0,
         observer: Observer | None = None,
         offset_free: bool | float = False,
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
+        max_solve_time: float | None = None,
     ) -> None:
-        self._source = StateSource(lifted, observer, offset_free)
-        self.lifted, self.dt = lifted, lifted.dt
-        self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
-        problem = self.problem = describe_problem(
-            lifted.n_y, lifted.n_x, lifted.n_u, horizon=horizon, Q=self.Q, R=R, R_rate=R_rate, u_min=u_min,
+        check_controllable(lifted)
+        channels = choose_channels(lifted.input_names, measured_disturbances)
+        source = self._source = StateSource(lifted, observer, offset_free, channels)
+        model = source.model
+        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op
+        self.n_measured, self.output_names = source.n_measured, lifted.output_names
+        horizon = check_integer(horizon, "horizon", low=1)
+        problem = describe_problem(
+            lifted.n_y, lifted.n_x, channels.n_u, horizon=horizon,
+            Q=stage_weights(Q, "Q", (lifted.n_y, lifted.n_z), horizon), R=R, R_rate=R_rate, u_min=u_min,
             u_max=u_max, du_min=du_min, du_max=du_max, y_min=y_min, y_max=y_max, constraints=constraints,
-            soft=soft, soft_weights=soft_weights, blocks=blocks, terminal=terminal,
+            terminal_set=terminal_set, soft=soft, soft_weights=soft_weights, blocks=blocks, terminal=terminal,
+            input_delay=input_delay, max_solve_time=max_solve_time,
         )  # fmt: skip
-        self.R, self.horizon = problem.R, problem.horizon
-        self.u_min, self.u_max = problem.u_min, problem.u_max
-        self.du_min, self.du_max = problem.du_min, problem.du_max
-        self.y_min, self.y_max = deepcopy((y_min, y_max))
+        self._begin(problem, channels, lifted.input_names, model.u_op, model.v_op, (y_min, y_max))
+        self.Q = problem.Q[-1]
+        on_outputs = len(self.Q) == lifted.n_y
         self.K: FloatArray | None = None
         self.P: FloatArray | None = None
         if terminal == "riccati":
+            lifted_q = lifted.C.T @ self.Q @ lifted.C if on_outputs else self.Q
             try:
-                found = solve_riccati(lifted.A, lifted.B, lifted_q, self.R, "the lifted pair (A, B)")
+                found = solve_riccati(
+                    lifted.A, model.B[: lifted.n_z], lifted_q, self.R, "the lifted pair (A, B)"
+                )
             except SolverError as error:
                 raise SolverError(f"{error}; or set terminal='none'") from error
             self.K, self.P = found.K, found.P
-        weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
-        source = self._source
-        self.target = steady_target(lifted, weight, self.R, (source.model.Bd, source.model.Cd))
-        self._reachable = ReachableSetPoint(self.target, weight, self.R, problem.u_min, problem.u_max)
-        qp = self._qp = condense(source.model, problem, self.target, self.P, source.basis, source.offset)
+        weight = self.Q if on_outputs else np.eye(lifted.n_y)
+        self.target = steady_target(model, weight, self.R)
+        self._reachable = ReachableSetPoint(self.target, model, weight, self.R, problem.u_min, problem.u_max)
+        qp = self._qp = condense(model, problem, self.target, self.P, source.basis, source.offset)
         n_rows = len(qp.rows)
         n_soft = n_rows - qp.n_rate if problem.soft else 0
         self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options)
-        size = float(np.abs(self.Q).max(initial=0.0)) or 1.0
-        linear, quadratic = problem.soft_weights
-        self._solver.load(qp.H, qp.rows, qp.row_scale, (linear * size, quadratic * size))
-        self._preview = Preview(lifted.n_y, problem.horizon, lifted.y_op)
+        self._solver.load(qp.H, qp.rows, qp.row_scale, problem.soft_weights)
         self._blocking = problem.blocking() if len(problem.blocks) < problem.horizon else None
-        self._memory = InputMemory(problem, lifted.u_op)
         self.reset()
 
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""
+        super().reset()
         self._source.reset()
         self._solver.reset()
-        self._memory.reset()
-        self.info: MPCInfo | None = None
 
-    def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
-        """Input at this sample.
+    def _observer(self) -> Any:
+        return self._source.observer
 
-        Parameters
-        ----------
-        measurement : (n_y,) array_like
-            Newest outputs; NaN marks missing ones.
-        reference : (n_y,) or (n, n_y) array_like, optional
-            Set-point (`y_op` by default), or preview: row `j` for `j` samples from now; the last row is held.
-
-        Returns
-        -------
-        (n_u,) array
-            Within the bounds on inputs and moves.
-        """
-        start = time.perf_counter()
-        y = as_measurement(measurement, self._source.n_measured)
-        r, is_preview = self._preview.read(reference)
-        p = self._source.read(y, self._memory.u_last)
-        u_last = self._memory.effective_last()
+    def _solve(
+        self, y: FloatArray, acted: FloatArray | None, asked: Request, deadline: float
+    ) -> Plan | NoPlan:
+        p = self._source.read(y, acted)
         if p is None:
-            return self._fall_back(start, None, r, "the measurement has NaN and there is no observer")
+            return NoPlan("the measurement has NaN and there is no observer")
         qp, n_v = self._qp, self._qp.n_v
-        if is_preview:
-            known = qp.online_preview @ p + qp.constant_preview
-            g = known[:n_v] + qp.from_preview @ r
+        w, dv = self._known(asked)
+        d = self._source.disturbance(p)
+        r, wish = asked.r, None
+        if asked.u_r is not None and asked.u_r.ndim == 1:
+            wish = asked.u_r - self._source.model.u_op
+        if asked.is_preview:
+            known = qp.online_preview @ p + qp.constant_preview + qp.from_preview @ r.ravel()
+            from_wish, from_known = qp.from_wish_preview, qp.from_known_preview
         else:
-            d = self._source.disturbance(p)
-            r = self._reachable.nearest(r, d)
-            known = qp.online_set_point @ p + qp.constant_set_point
-            g = known[:n_v] + qp.from_set_point @ r
-        last = u_last - self.lifted.u_op
+            r, wish = self._reachable.nearest(r, d, dv, wish)
+            known = qp.online_set_point @ p + qp.constant_set_point + qp.from_set_point @ r
+            from_wish, from_known = qp.from_wish_set_point, qp.from_known_set_point
+        if wish is not None:
+            known += from_wish @ wish
+        if len(w):
+            known += from_known @ w
+        g = known[:n_v]
+        if asked.u_r is not None and asked.u_r.ndim == 2:
+            g = g + qp.from_input_preview @ (asked.u_r - self._steady_inputs(r, d, dv, wish)).ravel()
+        last = self._memory.effective_last() - self._source.model.u_op
         if self._memory.has_rate_cost:
-            g += qp.from_last_input @ last
+            g = g + qp.from_last_input @ last
         lower, upper = qp.lower, qp.upper
         if len(qp.rows):
             lower, upper = lower.copy(), upper.copy()
@@ -211,60 +221,70 @@ class LinearMPC:
             lower[n_v + qp.n_rate :] -= known[n_v:]
             upper[n_v + qp.n_rate :] -= known[n_v:]
         if not np.isfinite(known.sum()):
-            return self._fall_back(start, None, r, "the lifted state is not finite")
-        answer = self._solver.solve(g, lower, upper)
+            self._source.forget_disturbance()
+            return NoPlan("the lifted state is not finite")
+        answer = self._solver.solve(g, lower, upper, deadline)
         if answer.x is None:
-            return self._fall_back(start, p, r, answer.status)
+            return NoPlan(answer.status, self._lqr(p, w, asked, r, dv, wish))
         v = answer.x * qp.scale
         inputs = (v if self._blocking is None else self._blocking @ v).reshape(self.horizon, -1)
-        inputs = self._memory.accept(inputs + self.lifted.u_op)
         objective = 2.0 * float(answer.x @ (0.5 * (qp.H @ answer.x) + g))
-        self.info = MPCInfo(
-            answer.status, time.perf_counter() - start, "", answer.n_solves, answer.kkt_residual, objective,
-            inputs, answer.slack, self._predictor(p),
+        return Plan(
+            inputs + self._source.model.u_op, answer.status, answer.n_solves, answer.kkt_residual, objective,
+            answer.slack, self._predictor(p, w),
         )  # fmt: skip
-        return inputs[0].copy()
 
-    def to_nlsys(self) -> control.NonlinearIOSystem:
-        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
-        from koopctrl.controllers.memory import PureController
-        from koopctrl.export.pycontrol import controller_to_nlsys
+    def _known(self, asked: Request) -> tuple[FloatArray, FloatArray]:
+        """`w` (inputs on their way, then measured disturbances) and the last disturbance, in deviations."""
+        model = self._source.model
+        if not self.problem.delay and not model.n_v:
+            return model.v_op, model.v_op
+        pending, dv = self._memory.pending - model.u_op, asked.v - model.v_op
+        return np.concatenate([pending.ravel(), dv.ravel()]), dv[-1]
 
-        pure = PureController(self)
-        return controller_to_nlsys(self, pure, pure.size)
+    def _steady_inputs(
+        self, r: FloatArray, d: FloatArray, dv: FloatArray, wish: FloatArray | None
+    ) -> FloatArray:
+        """Inputs that the cost is measured from, one row for each of a preview's."""
+        if r.ndim == 1:
+            return self.target(r, d, dv, wish)[1]
+        at_zero = self.target(np.zeros_like(r[0]), d, dv, wish)[1]
+        return r[:-1] @ self.target.u_gain.T + at_zero
 
-    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
-        """Self-contained C99 of this controller, written to `folder`; see `koopctrl.export.c_code.mpc_to_c`.
+    def _lqr(
+        self,
+        p: FloatArray,
+        w: FloatArray,
+        asked: Request,
+        r: FloatArray,
+        dv: FloatArray,
+        wish: FloatArray | None,
+    ) -> FloatArray | None:
+        """What the LQR would send, from the sample on which it acts."""
+        if self.K is None:
+            return None
+        z = self._begin_state(p, w)[: self.lifted.n_z]
+        z_s, u_s, _ = self.target(r[0] if asked.is_preview else r, self._source.disturbance(p), dv, wish)
+        return u_s - self.K @ (z - z_s)
 
-        `name` starts every file and identifier; `options` are those of `mpc_to_c`.
-        """
-        from koopctrl.export.c_code import mpc_to_c
+    def _begin_state(self, p: FloatArray, w: FloatArray) -> FloatArray:
+        """`[z; d]` when the new input begins to act."""
+        power, forced = self._qp.ahead
+        now = self._source.basis @ p + self._source.offset
+        return now if not self.problem.delay else power @ now + forced[:, 0] + forced[:, 1:] @ w
 
-        return mpc_to_c(self, folder, name, **options)
-
-    def applied(self, u: ArrayLike) -> None:
-        """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._memory.u_last = as_vector(u, "u", self.lifted.n_u).copy()
-
-    def _fall_back(self, start: float, p: FloatArray | None, r: FloatArray, reason: str) -> FloatArray:
-        """The policy: shifted plan, else saturated LQR, else the last input."""
-        lqr = None
-        if p is not None and self.K is not None:
-            z = (self._source.basis @ p + self._source.offset)[: self.lifted.n_z]
-            z_s, u_s, _ = self.target(r[: self.lifted.n_y], self._source.disturbance(p))
-            lqr = u_s - self.K @ (z - z_s)
-        inputs, status = self._memory.fall_back(lqr)
-        self.info = MPCInfo(status, time.perf_counter() - start, reason, inputs=inputs)
-        return inputs[0].copy()
-
-    def _predictor(self, p: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        lifted, source, model = self.lifted, self._source, self._source.model
+    def _predictor(self, p: FloatArray, w: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        model, delay = self._source.model, self.problem.delay
+        begin = self._begin_state
+        told = w[delay * model.n_u :].reshape(-1, model.n_v)[delay:] if model.n_v else None
 
         def predict(inputs: FloatArray) -> FloatArray:
             z = np.empty((len(inputs) + 1, len(model.A)))
-            z[0] = source.basis @ p + source.offset
+            z[0] = begin(p, w)
             for k, u in enumerate(inputs):
-                z[k + 1] = model.A @ z[k] + model.B @ (u - lifted.u_op) + model.c
-            return z @ model.C.T + lifted.y_op
+                z[k + 1] = model.A @ z[k] + model.B @ (u - model.u_op) + model.c
+                if told is not None:
+                    z[k + 1] += model.Bv @ told[k]
+            return z @ model.C.T + model.lifted.y_op
 
         return predict

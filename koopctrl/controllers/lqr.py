@@ -19,7 +19,8 @@ from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weigh
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.targets import ReachableSetPoint, steady_target
+from koopctrl.controllers.set_points import ReachableSetPoint
+from koopctrl.controllers.targets import steady_target
 from koopctrl.errors import OptionError
 from koopctrl.lifted import LiftedModel
 
@@ -90,12 +91,13 @@ class LQR:
         self.K, self.P = found.K, found.P
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
         weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
-        target = self.target = steady_target(lifted, weight, self.R, (source.model.Bd, source.model.Cd))
-        self._reachable = ReachableSetPoint(target, weight, self.R, self.u_min, self.u_max)
+        target = self.target = steady_target(source.model, weight, self.R)
+        self._reachable = ReachableSetPoint(target, source.model, weight, self.R, self.u_min, self.u_max)
         # u = u_s + K z_s - K z with [z; d] = basis p + offset, folded into three small products.
         on_augmented = np.hstack([self.K, -(target.u_disturbance + self.K @ target.z_disturbance)])
         self._gain = on_augmented @ source.basis
         self._from_r = target.u_gain + self.K @ target.z_gain
+        self._from_wish = target.u_input + self.K @ target.z_input
         self._constant = target.u_offset + self.K @ target.z_offset - on_augmented @ source.offset
         self.reset()
 
@@ -127,9 +129,11 @@ class LQR:
             held = self.lifted.u_op if self._u_last is None else self._u_last
             u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
         else:
-            r = self._reachable.nearest(r, self._source.disturbance(p))
+            r, wish = self._reachable.nearest(r, self._source.disturbance(p))
             with np.errstate(over="ignore", invalid="ignore"):
                 free = self._from_r @ r + self._constant - self._gain @ p
+                if wish is not None:
+                    free += self._from_wish @ wish
             if np.isfinite(free).all():
                 u = np.clip(free, self.u_min, self.u_max)
                 status = "optimal" if np.array_equal(u, free) else "saturated"

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg
 
 from koopctrl._validation import FloatArray, as_float_array, check_number
+from koopctrl.controllers.channels import InputChannels, choose_channels
 from koopctrl.controllers.disturbance import Augmented, augment
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.features.lags import LagWindow
@@ -84,11 +85,13 @@ class StateSource:
     offset_free : bool or float
         Without an observer: whether what one step of the model leaves unexplained is taken as a constant
         disturbance on all lifted coordinates; a number in (0, 1] is the gain with which it is averaged.
+    channels : InputChannels, optional
+        Which inputs are moved; all by default.
 
     Attributes
     ----------
     model : Augmented
-        The model with its disturbances.
+        The model with its disturbances, its inputs told apart.
 
     Raises
     ------
@@ -97,7 +100,11 @@ class StateSource:
     """
 
     def __init__(
-        self, lifted: LiftedModel, observer: Observer | None = None, offset_free: bool | float = False
+        self,
+        lifted: LiftedModel,
+        observer: Observer | None = None,
+        offset_free: bool | float = False,
+        channels: InputChannels | None = None,
     ) -> None:
         check_controllable(lifted)
         self._filter = check_number(offset_free, "offset_free", low=0.0, high=1.0)
@@ -137,6 +144,7 @@ class StateSource:
             self.model = augment(lifted, np.eye(n_z, n_d), np.zeros((lifted.n_y, n_d)))
             self.basis = np.asarray(linalg.block_diag(self.basis, np.eye(n_d)))[: n_z + n_d]
             self.offset = np.concatenate([self.offset, np.zeros(n_d)])
+        self.model = self.model.select(channels or choose_channels(lifted.input_names, None))
         self._memory = None
         if observer is None and n_x != window.n_y:
             self._memory = WindowMemory(window, lifted.u_op, self._predict)
@@ -158,7 +166,7 @@ class StateSource:
         measurement : (n_measured,) array
             May have NaN entries.
         u_last : (n_u,) array or None
-            Input held since the last call; None on the first.
+            All inputs of the model that acted since the last call; None on the first.
         """
         if self.observer is not None:
             return self.observer.observe(measurement, u_last)
@@ -180,6 +188,10 @@ class StateSource:
             self._d = self._d + self._filter * (z - predicted - self._d)
         self._z = z
         return self._d
+
+    def forget_disturbance(self) -> None:
+        """After a measurement that spoilt it."""
+        self._z, self._d = None, np.zeros(self.lifted.n_z)
 
     def disturbance(self, p: FloatArray) -> FloatArray:
         """The disturbances in what `read` gave: its last entries."""

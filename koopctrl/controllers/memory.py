@@ -15,7 +15,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 
 # Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
-_CHANGING = ("u_last", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last")
+_CHANGING = ("line", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last", "v_last")
 
 
 class PureController:
@@ -38,7 +38,7 @@ class PureController:
         self._controller.reset()
         self._owners = [
             self._controller,
-            *(getattr(self._controller, n, None) for n in ("_memory", "_window")),
+            *(getattr(self._controller, n, None) for n in ("_memory", "_window", "_requests")),
         ]
         source = getattr(self._controller, "_source", None)
         self._owners += [source, getattr(source, "_memory", None), getattr(source, "observer", None)]
@@ -50,7 +50,8 @@ class PureController:
                 f"{len(self._controller.lifted.y_op)} outputs; expected the same. Give it an observer"
             )
         # Sizes are learned from two steps at a harmless measurement.
-        calm = self._controller.lifted.y_op if source is not None else self._controller.set_point
+        calm = getattr(self._controller, "set_point", None)
+        calm = self._controller.lifted.y_op if calm is None else calm
         self._controller.control(calm)
         self._controller.control(calm)
         self._shapes = [np.shape(getattr(o, n)) for o, n in self._fields]
@@ -67,7 +68,7 @@ class PureController:
         return np.zeros(self.size)
 
     def __call__(
-        self, memory: FloatArray, y: FloatArray, r: FloatArray | None
+        self, memory: FloatArray, y: FloatArray, r: FloatArray | None, v: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """New memory and input."""
         self._controller.reset()
@@ -82,7 +83,8 @@ class PureController:
                 elif name in ("_age", "_in_a_row"):
                     value = int(np.rint(value))
                 setattr(owner, name, value)
-        u = self._controller.control(y, reference=r)
+        told = {} if v is None or not len(v) else {"disturbance": v}
+        u = self._controller.control(y, reference=r, **told)
         # What is None (no plan after a missing first sample, say) is carried as NaN.
         values = [(getattr(o, n), shape) for (o, n), shape in zip(self._fields, self._shapes, strict=True)]
         parts = [np.full(shape, np.nan) if v is None else np.asarray(v, dtype=float) for v, shape in values]

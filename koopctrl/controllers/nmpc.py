@@ -14,7 +14,7 @@ from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice,
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.lqr import input_bounds
 from koopctrl.controllers.measurement import as_measurement
-from koopctrl.controllers.plan import Preview
+from koopctrl.controllers.previews import RequestReader
 from koopctrl.errors import OptionError, ShapeError
 
 _QUIET = {
@@ -96,7 +96,7 @@ class NMPC:
         x_low, x_high = input_bounds(x_min, x_max, n_x, ("x_min", "x_max"))
         self._u_r = np.zeros(n_u) if u_reference is None else as_vector(u_reference, "u_reference", n_u)
         self._n_y = n_y
-        self._preview = Preview(n_y, horizon, np.zeros(n_y))
+        self._requests = RequestReader(n_y, n_u, 0, horizon, 0, np.zeros(n_y), np.empty(0))
         self._solver = self._build(_as_function(step, n_x, n_u), h, solver)
         self._low = np.concatenate([np.tile(self.u_min, horizon), np.tile(x_low, horizon)])
         self._high = np.concatenate([np.tile(self.u_max, horizon), np.tile(x_high, horizon)])
@@ -143,8 +143,8 @@ class NMPC:
         start = time.perf_counter()
         N, n_x, n_u = self.horizon, self.n_x, self.n_u
         y0 = as_measurement(measurement, self._n_y)
-        r, is_preview = self._preview.read(reference)
-        r = r if is_preview else np.tile(r, N + 1)
+        asked = self._requests.read(reference, None, None)
+        r = asked.r.ravel() if asked.is_preview else np.tile(asked.r, N + 1)
         if np.isnan(y0).any():
             self.info = MPCInfo("fallback_hold", time.perf_counter() - start, "the measurement has NaN")
             return self._u_last.copy()

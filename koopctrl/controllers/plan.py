@@ -1,17 +1,15 @@
-"""What predictive controllers remember and read: last input, last plan, and the reference's preview."""
+"""What predictive controllers remember: inputs sent and on their way, and the last plan."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector
+from koopctrl._validation import FloatArray
 from koopctrl.controllers.problem import MPCProblem
-from koopctrl.errors import ShapeError
 
 
 class InputMemory:
-    """The last input and plan of a controller, and its policy when there is no new one.
+    """Inputs sent and last plan of a controller, and its policy when there is no new one.
 
     Parameters
     ----------
@@ -29,9 +27,37 @@ class InputMemory:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.u_last: FloatArray | None = None
+        # Oldest first: the input that acted until now, then those on their way.
+        self.line: FloatArray | None = None
         self._plan: FloatArray | None = None
         self._age = 0
+
+    @property
+    def u_last(self) -> FloatArray | None:
+        """The input sent last; None before the first."""
+        return None if self.line is None else self.line[-1]
+
+    @property
+    def arrived(self) -> FloatArray | None:
+        """The input that acted since the last sample; None before the first."""
+        return None if self.line is None else self.line[0]
+
+    @property
+    def pending(self) -> FloatArray:
+        """Inputs sent that do not act yet, `(delay, n_u)`, the next one first."""
+        delay = self._problem.delay
+        return np.tile(self._u_op, (delay, 1)) if self.line is None else self.line[1:]
+
+    def send(self, u: FloatArray) -> None:
+        """Record what is sent at this sample."""
+        self.line = np.concatenate([self.pending, u[None]])
+
+    def replace_last(self, u: FloatArray) -> None:
+        """Record that the last input sent was another one."""
+        if self.line is None:
+            self.send(u)
+        else:
+            self.line = np.concatenate([self.line[:-1], u[None]])
 
     @property
     def shifted_plan(self) -> FloatArray | None:
@@ -44,7 +70,7 @@ class InputMemory:
     def effective_last(self) -> FloatArray:
         """The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold."""
         problem = self._problem
-        last = self._u_op if self.u_last is None else self.u_last
+        last = self._u_op if self.line is None else self.line[-1]
         return np.clip(last, problem.u_min - problem.du_max, problem.u_max - problem.du_min)
 
     def accept(self, plan: FloatArray) -> FloatArray:
@@ -62,7 +88,8 @@ class InputMemory:
                     last = plan[k - 1]
                     plan[k] = np.clip(plan[k], last + problem.du_min, last + problem.du_max)
                     plan[k] = np.clip(plan[k], problem.u_min, problem.u_max)
-        self._plan, self._age, self.u_last = plan, 1, plan[0]
+        self._plan, self._age = plan, 1
+        self.send(plan[0])
         return plan
 
     def fall_back(self, lqr: FloatArray | None) -> tuple[FloatArray, str]:
@@ -76,7 +103,7 @@ class InputMemory:
         else:
             inputs, status = self.effective_last()[None].copy(), "fallback_hold"
         inputs[0] = self._admissible(inputs[0])
-        self.u_last = inputs[0]
+        self.send(inputs[0])
         return inputs, status
 
     def _admissible(self, u: FloatArray) -> FloatArray:
@@ -85,35 +112,3 @@ class InputMemory:
         high = np.minimum(problem.u_max, last + problem.du_max)
         # Rounding of the sums may leave the bounds by an ulp: those on the input go last.
         return np.clip(np.clip(u, low, high), problem.u_min, problem.u_max)
-
-
-class Preview:
-    """Reads references.
-
-    Parameters
-    ----------
-    n_y, horizon : int
-    default : (n_y,) array
-        Set-point where none is given.
-    """
-
-    def __init__(self, n_y: int, horizon: int, default: FloatArray) -> None:
-        self._n_y, self._horizon, self._default = n_y, horizon, default
-
-    def read(self, reference: ArrayLike | None) -> tuple[FloatArray, bool]:
-        """`(r, False)` for a set-point `(n_y,)`, `(rows, True)` for a preview, `(N + 1) n_y` numbers."""
-        if reference is None:
-            return self._default, False
-        array = as_float_array(reference, "reference")
-        if array.ndim < 2:
-            return as_vector(array, "reference", self._n_y), False
-        if array.ndim > 2 or not len(array):
-            raise ShapeError(
-                f"reference has shape {array.shape}; expected ({self._n_y},) or a preview (n, {self._n_y}) "
-                "with n >= 1"
-            )
-        rows = as_signal(array, "reference", self._n_y)[: self._horizon + 1]
-        missing = self._horizon + 1 - len(rows)
-        if missing:
-            rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-        return rows.ravel(), True

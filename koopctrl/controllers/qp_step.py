@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from scipy import linalg
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.solvers import KKT_TOL, QPSolution, QPSolver, kkt_residual
 
+OUT_OF_TIME = "max_solve_time had passed before a solution was found"
 _NO_SLACK = 1e-9
 
 
@@ -75,8 +78,15 @@ class StepSolver:
         self._hard.load(H, rows)
         self._weights, self._soft_loaded = weights, False
 
-    def solve(self, g: FloatArray, lower: FloatArray, upper: FloatArray) -> StepSolution:
-        """Solve for one gradient and one set of bounds (of variables, then rows)."""
+    def solve(
+        self, g: FloatArray, lower: FloatArray, upper: FloatArray, deadline: float = math.inf
+    ) -> StepSolution:
+        """Solve for one gradient and one set of bounds (of variables, then rows).
+
+        No QP is begun after `deadline`, on the clock of `time.perf_counter`.
+        """
+        if time.perf_counter() > deadline:
+            return StepSolution(None, OUT_OF_TIME, math.inf, 0)
         x = -(self._inverse @ g)
         values = np.concatenate([x, self._rows @ x]) if self._m else x
         if ((values >= lower) & (values <= upper)).all():
@@ -87,17 +97,25 @@ class StepSolver:
         guess = None
         if self._last is not None:
             guess = (self._last.x, self._last.multipliers_x, self._last.multipliers_a)
-        found = self._hard.solve(g, lower, upper, guess)
+        found = self._hard.solve(g, lower, upper, guess, deadline)
         if found.success:
             self._last = found
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
         self._last = None
         if self._soft is None:
             return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
-        return self._solve_soft(self._soft, g, lower, upper, found.n_solves)
+        if time.perf_counter() > deadline:
+            return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, found.n_solves)
+        return self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
 
     def _solve_soft(
-        self, solver: QPSolver, g: FloatArray, lower: FloatArray, upper: FloatArray, n_before: int
+        self,
+        solver: QPSolver,
+        g: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        n_before: int,
+        deadline: float,
     ) -> StepSolution:
         """Relax the last rows: `l - e <= A x <= u + e`, each slack `e >= 0` shared by both sides."""
         n, m, k = self._n, self._m, self._n_soft
@@ -119,7 +137,7 @@ class StepSolver:
         infinite = np.full(k, np.inf)
         low = np.concatenate([lower[:n], np.zeros(k), lower[n:], -infinite])
         high = np.concatenate([upper[:n], infinite, upper[n : n + m - k], infinite, upper[n + m - k :]])
-        found = solver.solve(np.concatenate([g, linear * unit]), low, high)
+        found = solver.solve(np.concatenate([g, linear * unit]), low, high, None, deadline)
         n_solves = n_before + found.n_solves
         if not found.success:
             return StepSolution(None, found.status, found.kkt_residual, n_solves)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.rollout import Rollout
+from koopctrl.controllers.rollout import Rollout, SteadyView
 from koopctrl.errors import SolverError
 
 _TOL, _MAX_ITERATIONS, _CACHE = 1e-10, 40, 256
@@ -45,6 +46,7 @@ class TargetSolver:
     Parameters
     ----------
     rollout : Rollout
+    channels : InputChannels
     Q, R : (n_y, n_y) and (n_u, n_u) arrays
     u_min, u_max : (n_u,) arrays
     x0, u0 : arrays
@@ -52,14 +54,14 @@ class TargetSolver:
     """
 
     def __init__(
-        self, rollout: Rollout, Q: FloatArray, R: FloatArray, u_min: FloatArray, u_max: FloatArray, x0:
-        FloatArray, u0: FloatArray,
+        self, rollout: Rollout, channels: InputChannels, Q: FloatArray, R: FloatArray, u_min: FloatArray,
+        u_max: FloatArray, x0: FloatArray, u0: FloatArray,
     ) -> None:  # fmt: skip
-        self._rollout, self._Q, self._R = rollout, Q, R
+        self._all, self._channels, self._Q, self._R = rollout, channels, Q, R
         self._u_min, self._u_max = u_min, u_max
         self._start, self._u0 = (x0, np.clip(u0, u_min, u_max)), u0
         self._scale = rollout.network.x_scale
-        self._u_scale = rollout.network.scaling.u_scale
+        self._u_scale = rollout.network.scaling.u_scale[channels.moved]
         # The tie-break is far below the tracking weight, in standardised units.
         y_scale = self._scale[: rollout.n_y]
         level = np.trace(Q * y_scale[:, None] * y_scale) / np.trace(
@@ -69,9 +71,31 @@ class TargetSolver:
         self._known: dict[bytes, NonlinearTarget] = {}
         self._weights: dict[bytes, FloatArray | None] = {}
 
-    def find(self, r: FloatArray, d: FloatArray) -> NonlinearTarget:
-        """Target of a set-point under a disturbance."""
-        key = r.tobytes() + d.tobytes()
+    def find(
+        self,
+        r: FloatArray,
+        d: FloatArray,
+        v: FloatArray,
+        offset: FloatArray | None = None,
+        wish: FloatArray | None = None,
+    ) -> NonlinearTarget:
+        """Target of a set-point.
+
+        Parameters
+        ----------
+        r : (n_y,) array
+        d : (n_y,) array
+            Disturbance on the next outputs.
+        v : (n_v,) array
+            Measured disturbances.
+        offset : array, optional
+            Disturbance on all inputs of the model.
+        wish : (n_u,) array, optional
+            What idle inputs stay near; `u0` by default.
+        """
+        key = b"".join(part.tobytes() if part is not None else b"-" for part in (r, d, v, offset, wish))
+        self._rollout = SteadyView(self._all, self._channels, v, offset)
+        self._idle = self._u0 if wish is None else wish
         found = self._known.get(key)
         if found is None:
             found = self._search(r, d)
@@ -82,9 +106,14 @@ class TargetSolver:
                 self._start = (found.x, found.u)
         return found
 
-    def weight(self, target: NonlinearTarget) -> FloatArray | None:
+    def weight(
+        self, target: NonlinearTarget, v: FloatArray, offset: FloatArray | None = None
+    ) -> FloatArray | None:
         """Local Riccati weight on the window there; None where there is none."""
-        key = target.x.tobytes() + target.u.tobytes()
+        key = b"".join(
+            part.tobytes() if part is not None else b"-" for part in (target.x, target.u, v, offset)
+        )
+        self._rollout = SteadyView(self._all, self._channels, v, offset)
         if key not in self._weights:
             if len(self._weights) >= _CACHE:
                 self._weights.pop(next(iter(self._weights)))
@@ -136,7 +165,7 @@ class TargetSolver:
             kkt[n:, :n], kkt[:n, n:] = rows, rows.T
             rhs[:] = 0.0
             rhs[:n_y] = -Q @ ((x[:n_y] - r) / sx[:n_y])
-            rhs[n_x:n] = -R @ ((u[free] - self._u0[free]) / su)
+            rhs[n_x:n] = -R @ ((u[free] - self._idle[free]) / su)
             rhs[n:] = -gap
             step = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0][:n]
             size = float(np.abs(step).max(initial=0.0))

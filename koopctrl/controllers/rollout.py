@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.channels import InputChannels
 from koopctrl.recurrent import RecurrentNetwork
 
 
@@ -126,3 +127,35 @@ class Rollout:
         b = np.repeat(self._shift_u[None], N, axis=0)
         a[:, :n_y], b[:, :n_y] = y_x, y_u
         return a, b
+
+
+class SteadyView:
+    """A roll-out seen through the inputs that are moved: measured disturbances and input offsets stand still.
+
+    Parameters
+    ----------
+    rollout : Rollout
+    channels : InputChannels
+    v : (n_v,) array
+    offset : None or array
+        Added to all inputs of the model.
+    """
+
+    def __init__(
+        self, rollout: Rollout, channels: InputChannels, v: FloatArray, offset: FloatArray | None
+    ) -> None:
+        self._rollout, self._channels, self._v, self._offset = rollout, channels, v, offset
+        self.n_x, self.n_y, self.n_u = rollout.n_x, rollout.n_y, channels.n_u
+
+    def _full(self, u: FloatArray) -> FloatArray:
+        full = self._channels.join(u, np.broadcast_to(self._v, (*u.shape[:-1], len(self._v))))
+        return full if self._offset is None else full + self._offset
+
+    def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
+        return self._rollout.step(x, self._full(u), d)
+
+    def jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Rollout.jacobians`."""
+        a, b = self._rollout.jacobians(x, self._full(u))
+        return a, b if not self._channels.n_v else b[:, :, self._channels.moved]

@@ -9,6 +9,8 @@ through preallocated buffers, which costs a quarter of the usual call with keywo
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -171,6 +173,7 @@ class QPSolver:
         lower: FloatArray,
         upper: FloatArray,
         guess: tuple[FloatArray, FloatArray, FloatArray] | None = None,
+        deadline: float = math.inf,
     ) -> QPSolution:
         """Solve for one gradient and one set of bounds.
 
@@ -181,6 +184,8 @@ class QPSolver:
             Bounds of `x`, then of `A x`; infinite where there is none.
         guess : (x, multipliers_x, multipliers_a), optional
             Warm start, for the plugins that use one. If its answer is not certified, a cold start follows.
+        deadline : float
+            On the clock of `time.perf_counter`; no cold start follows after it.
         """
         n, data = self.n, self._in
         data["g"][:] = g
@@ -197,9 +202,9 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             x, lam_x, lam_a = (self._out[k] for k in ("x", "lam_x", "lam_a"))
             residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
-            if residual <= KKT_TOL:
-                if residual > _POLISH_TOL:
-                    x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
+            if _POLISH_TOL < residual <= KKT_TOL:
+                x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
+            if residual <= KKT_TOL or time.perf_counter() > deadline:
                 break
         success = residual <= KKT_TOL
         status = "" if success else f"{self.plugin}: {self._said()}, KKT residual {residual:.1e}"

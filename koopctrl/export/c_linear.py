@@ -196,7 +196,9 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
     names += ["from_last_input"] if mpc._memory.has_rate_cost else []
     names += ["row_scale"] if qp.n_rate else []
     for name in names:
-        data.array(name, getattr(qp, name))
+        # The maps from references reach the bounded rows where there is a terminal set only.
+        values = getattr(qp, name)
+        data.array(name, values[:n_v] if name.startswith("from_") else values)
     data.array("Linv", np.tril(np.linalg.inv(np.linalg.cholesky(qp.H))))
     data.array("block", owner.astype(int))
     for name in ("online", "constant"):
@@ -207,9 +209,8 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
             data.array(f"{name}_preview", getattr(qp, f"{name}_preview"))
     if n_soft:
         # As in controllers.qp_step: slacks in units of the scaled rows, their Hessian scaled to one.
-        weight = float(np.abs(mpc.Q).max(initial=0.0)) or 1.0
         scale = qp.row_scale[qp.n_rate :]
-        linear, quadratic = (w * weight for w in problem.soft_weights)
+        linear, quadratic = problem.soft_weights
         unit = scale / np.sqrt(quadratic)
         data.array("slack_unit", unit)
         data.array("slack_gradient", linear / scale * unit)

@@ -33,7 +33,9 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
     _add_network(mpc, data)
     _add_problem(mpc, data)
     _add_memory(mpc, state)
-    summary = f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._input_hessian)} variables."
+    summary = (
+        f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._iteration.input_hessian)} variables."
+    )
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
@@ -65,7 +67,7 @@ def _add_network(mpc: RNNMPC, data: DataSection) -> None:
 def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets = mpc.problem, mpc._targets
-    n_v, n_rate, n_e = len(mpc._input_hessian), len(mpc._move_rows), len(mpc._E)
+    n_v, n_rate, n_e = len(mpc._iteration.input_hessian), len(mpc._iteration.move_rows), len(mpc._iteration.E)
     n_soft = n_e * mpc.horizon if problem.soft else 0
     owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
@@ -74,16 +76,21 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + n_e * mpc.horizon),
     )  # fmt: skip
     arrays = {
-        "input_hessian": mpc._input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
+        "input_hessian": mpc._iteration.input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "u_op": mpc._window._u_op, "start_x": targets._start[0], "start_u": targets._start[1],
         "default_reference": mpc.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
     if mpc._memory.has_rate_cost:
-        arrays["S"] = problem.S
+        arrays["S"] = problem.S[-1]
     if n_e:
-        arrays |= {"E": mpc._E, "e_min": problem.e_min, "e_max": problem.e_max, "penalty": mpc._penalty}
+        arrays |= {
+            "E": mpc._iteration.E,
+            "e_min": problem.e_min,
+            "e_max": problem.e_max,
+            "penalty": problem.soft_weights,
+        }
     for name, values in arrays.items():
         data.array(name, values)
 
@@ -92,8 +99,9 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, N = mpc._rollout, mpc.horizon
     n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, roll.n_u, len(roll._bias)
-    n_v, n_rows = len(mpc._input_hessian), len(mpc._move_rows) + len(mpc._E) * N
-    n_soft = len(mpc._E) * N if mpc.problem.soft else 0
+    n_v, n_e = len(mpc._iteration.input_hessian), len(mpc._iteration.E)
+    n_rows = len(mpc._iteration.move_rows) + n_e * N
+    n_soft = n_e * N if mpc.problem.soft else 0
     n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
     state.doubles(
         x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, trial=N * n_u, states=(N + 1) * n_x,

@@ -170,7 +170,9 @@ def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeRespons
 def controller_to_nlsys(
     controller: Any, pure: Callable[..., tuple[FloatArray, FloatArray]], size: int, name: str = "controller"
 ) -> control.NonlinearIOSystem:
-    """A controller as a discrete-time block: inputs `[y; r]`, outputs `u`, its memory as the state.
+    """A controller as a discrete-time block: inputs `[y; r; v]`, outputs `u`, its memory as the state.
+
+    `v` are the measured disturbances, where the controller is told any.
 
     Both functions of the block are pure, so it can be interconnected and simulated like any other; it starts
     from the state 0, which means "before the first sample". The plant it is closed with must not have
@@ -178,15 +180,16 @@ def controller_to_nlsys(
     """
     named = controller if hasattr(controller, "output_names") else controller.lifted
     outputs, inputs = list(named.output_names), list(named.input_names)
-    n_y = len(outputs)
+    told, n_y = list(getattr(named, "disturbance_names", ())), len(outputs)
 
     def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return pure(np.asarray(memory), np.asarray(signals[:n_y]), np.asarray(signals[n_y:]))
+        y, r, v = np.split(np.asarray(signals), [n_y, 2 * n_y])
+        return pure(np.asarray(memory), y, r, v)
 
     return control.NonlinearIOSystem(
         lambda t, x, u, params: call(x, u)[0],
         lambda t, x, u, params: call(x, u)[1],
-        inputs=[*(f"y_{n}" for n in outputs), *(f"r_{n}" for n in outputs)],
+        inputs=[*(f"y_{n}" for n in outputs), *(f"r_{n}" for n in outputs), *(f"v_{n}" for n in told)],
         outputs=inputs,
         states=size,
         dt=controller.dt,

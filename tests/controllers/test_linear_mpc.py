@@ -124,7 +124,8 @@ def test_condensed_is_sparse_with_active_bounds(seed, drift, terminal):
     assert mpc.info.iterations > 0  # some bound is active
     assert mpc.info.kkt_residual < 1e-7
     # The model's steady state for r, or for what the inputs can hold of it.
-    target = mpc.target(mpc._reachable.nearest(r, np.empty(0)))
+    reachable, wish = mpc._reachable.nearest(r, np.empty(0))
+    target = mpc.target(reachable, du=wish)
     if terminal == "none":  # the stage weight on y_N, completed to a weight on z_N - z_s
         assert np.allclose(model.C @ target[0] + model.y_op, target[2])
     expected = sparse_optimum(

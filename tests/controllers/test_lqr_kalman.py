@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
+from koopctrl.controllers.disturbance import augment_by_kind
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.targets import steady_target
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError
@@ -69,7 +70,7 @@ def test_set_points_that_can_be_held_are_steady_states_of_the_model(lifted):
     # Two inputs hold any two independent outputs.
     c = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     model = LiftedModel.from_matrices(lifted.A, lifted.B, c, dt=0.1)
-    target = steady_target(model, np.eye(2), np.eye(2))
+    target = steady_target(augment_by_kind(model, "none"), np.eye(2), np.eye(2))
     z, u, y = target(np.array([0.7, -0.3]))
     np.testing.assert_allclose(y, [0.7, -0.3], atol=1e-12)
     np.testing.assert_allclose(model.step(z, u), z, atol=1e-12)
@@ -78,7 +79,8 @@ def test_set_points_that_can_be_held_are_steady_states_of_the_model(lifted):
 def test_unreachable_set_points_give_the_weighted_nearest_and_least_input():
     # y1 = y2 = x whatever the input: r = (1, 3) is met at the weighted mean.
     model = LiftedModel.from_matrices([[0.5]], [[0.25, 0.25]], [[1.0], [1.0]], dt=0.1)
-    _, u, y = steady_target(model, np.diag([3.0, 1.0]), np.diag([1.0, 4.0]))(np.array([1.0, 3.0]))
+    target = steady_target(augment_by_kind(model, "none"), np.diag([3.0, 1.0]), np.diag([1.0, 4.0]))
+    _, u, y = target(np.array([1.0, 3.0]))
     np.testing.assert_allclose(y, [1.5, 1.5], rtol=1e-12)
     # 0.25 (u1 + u2) = 0.75 at the least u1^2 + 4 u2^2.
     np.testing.assert_allclose(u, [2.4, 0.6], rtol=1e-12)
@@ -87,7 +89,7 @@ def test_unreachable_set_points_give_the_weighted_nearest_and_least_input():
 def test_a_drift_no_input_can_hold_is_refused(lifted):
     model = LiftedModel.from_matrices(np.diag([1.0, 0.5]), [[0.0], [1.0]], dt=0.1)
     with pytest.raises(SolverError, match="drifts at its operating point"):
-        steady_target(replace(model, c=np.array([0.1, 0.0])), np.eye(2), np.eye(1))
+        steady_target(augment_by_kind(replace(model, c=np.array([0.1, 0.0])), "none"), np.eye(2), np.eye(1))
 
 
 def test_lqr_regulates_the_true_van_der_pol_and_saturates(van_der_pol):
@@ -240,7 +242,7 @@ def test_set_points_of_integrators_are_kept_at_a_bound_on_the_steady_input(seed)
     tank = LiftedModel.from_matrices(a, b, np.eye(n + 1)[:1], dt=0.1)
     for low in (0.0, 0.1):
         lqr = LQR(tank, 1.0, 0.1, u_min=low, u_max=1.0)
-        np.testing.assert_allclose(lqr._reachable.nearest(np.array([2.5]), np.zeros(0)), [2.5], atol=1e-12)
+        np.testing.assert_allclose(lqr._reachable.nearest(np.array([2.5]), np.zeros(0))[0], [2.5], atol=1e-12)
 
 
 def test_bounds_without_a_steady_input_do_not_drive_an_integrator_away():

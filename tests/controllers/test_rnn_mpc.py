@@ -84,7 +84,7 @@ def test_cost_on_the_true_plant_is_that_of_nmpc_with_the_true_model(network):
     env = gymnasium.make("koopctrl/VanDerPol-v0")
     plant = env.unwrapped.plant
     mpc = RNNMPC(network, 20, 1.0, 0.1, u_min=-3, u_max=3)
-    P = mpc._targets.weight(mpc._targets.find(np.zeros(2), np.zeros(2)))
+    P = mpc._targets.weight(mpc._targets.find(np.zeros(2), np.zeros(2), np.empty(0)), np.empty(0))
     true = NMPC(plant.step_components, 2, 1, 20, 1.0, 0.1, dt=0.1, P=P, u_min=-3, u_max=3)
     for x0 in ([2.0, -1.0], [-2.5, 2.5]):
         found, best = (run_closed_loop(env, c, 100, [0.0, 0.0], x0=x0) for c in (mpc, true))
@@ -183,7 +183,7 @@ def test_fall_back_follows_the_plan_then_holds(network, monkeypatch):
     np.testing.assert_array_equal(mpc.control([np.nan, 0.0]), plan[1])
     assert mpc.info.status == "fallback_plan"
     broken = StepSolution(None, "solver crashed", float("inf"), 1)
-    monkeypatch.setattr(mpc._solver, "solve", lambda *_: broken)
+    monkeypatch.setattr(mpc._iteration._solver, "solve", lambda *_: broken)
     np.testing.assert_array_equal(mpc.control([1.0, 0.0]), plan[2])
     np.testing.assert_array_equal(mpc.control([1.0, 0.0]), plan[2])
     assert mpc.info.status == "fallback_hold"
