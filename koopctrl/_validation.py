@@ -159,6 +159,8 @@ def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
     """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
+    if isinstance(value, (str, bytes)) or np.ndim(value):
+        raise OptionError(f"{name} is {value!r}; expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
@@ -175,6 +177,13 @@ def check_integer(value: Any, name: str, *, low: int = 0) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < low:
         raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}")
     return int(value)
+
+
+def check_bool(value: Any, name: str) -> bool:
+    """Check a flag: only True and False, since any text or array of one element would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} is {value!r}; expected True or False")
+    return bool(value)
 
 
 def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str) -> tuple[str, ...]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from koopctrl._validation import FloatArray, as_float_array, check_choice, check_dt, check_integer
-from koopctrl.errors import DataError, OptionError, TimeBaseError
+from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+from koopctrl.plant_io import (
+    as_observation,
+    check_plant,
+    check_vector_like,
+    fit_action,
+    reset_plant,
+    step_plant,
+)
 from koopctrl.trajectories import Trajectories, Trajectory
 
 
@@ -55,7 +63,10 @@ def collect(
     ------
     TimeBaseError
         If the sample time is not known.
+    DataError
+        If the env's answers are not those of gymnasium's interface, or have NaN.
     """
+    check_plant(env)
     check_integer(n_episodes, "n_episodes", low=1)
     check_choice(signals, "signals", ("observation", "state"))
     if max_steps is not None:
@@ -98,15 +109,18 @@ class _Recorder:
             raise OptionError(
                 "policy is None and the env has no action_space to draw from; expected a policy"
             )
-        observation, info = env.reset(seed=seed)
+        observation, info = reset_plant(env, seed)
         if policy is None:
             _seed_actions(env.action_space, seed)
-        y, u = [self._signal(observation, info)], []
+        y, u = [self._signal(observation, info, None)], []
         while self.max_steps is None or len(u) < self.max_steps:
             action = env.action_space.sample() if policy is None else policy(observation)
-            observation, _, terminated, truncated, info = env.step(action)
-            u.append(_row(info.get("u", action), "action"))
-            y.append(self._signal(observation, info))
+            if policy is not None:
+                action = fit_action(env, action, "the policy's action")
+            observation, _, terminated, truncated, info = step_plant(env, action, len(u))
+            applied = info["u"] if info.get("u") is not None else action
+            u.append(_action_row(applied, u[0].size if u else None))
+            y.append(self._signal(observation, info, y[0].size))
             if terminated or truncated:
                 break
         return np.stack(y), np.stack(u)
@@ -117,7 +131,7 @@ class _Recorder:
         if mode == "DISABLED":
             raise OptionError("env has autoreset disabled; expected next-step or same-step autoreset")
         n = env.num_envs
-        observation, info = env.reset(seed=self.seed)
+        observation, info = reset_plant(env, self.seed)
         if policy is None:
             _seed_actions(env.action_space, self.seed)
         done: list[tuple[int, FloatArray, FloatArray]] = []
@@ -126,10 +140,11 @@ class _Recorder:
         open_: list[tuple[int, list[FloatArray], list[FloatArray]] | None] = [
             (i, [start[i]], []) for i in range(n)
         ]
-        begun = n
+        begun, n_vector_steps = n, 0
         while sum(order < n_episodes for order, _, _ in done) < n_episodes:
             action = env.action_space.sample() if policy is None else policy(observation)
-            observation, _, terminated, truncated, info = env.step(action)
+            observation, _, terminated, truncated, info = step_plant(env, action, n_vector_steps)
+            n_vector_steps += 1
             signals = self._signals(observation, info, n)
             applied = _rows(_masked(info, "u", action), "action")
             for i in range(n):
@@ -157,21 +172,22 @@ class _Recorder:
         chosen = sorted((d for d in done if d[0] < n_episodes), key=lambda d: d[0])
         return [(y, u) for _, y, u in chosen]
 
-    def _signal(self, observation: Any, info: dict[str, Any]) -> FloatArray:
+    def _signal(self, observation: Any, info: Mapping[str, Any], size: int | None) -> FloatArray:
         if self.signals == "observation":
-            return _row(observation, "observation")
+            return as_observation(observation, "observation", size)
         if "x" not in info:
             raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
-        return _row(info["x"], 'info["x"]')
+        return as_observation(info["x"], 'info["x"]', size)
 
-    def _signals(self, observation: Any, info: dict[str, Any], n: int) -> FloatArray:
+    def _signals(self, observation: Any, info: Mapping[str, Any], n: int) -> FloatArray:
         if self.signals == "observation":
+            check_vector_like(observation, "observation")
             return _rows(observation, "observation")
         if "x" not in info:
             raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
         return _rows(info["x"], 'info["x"]').reshape(n, -1)
 
-    def _final(self, info: dict[str, Any], i: int) -> tuple[FloatArray, FloatArray | None]:
+    def _final(self, info: Mapping[str, Any], i: int) -> tuple[FloatArray, FloatArray | None]:
         """Last observation (or state) before a same-step reset, and the input that led to it."""
         final_info = info.get("final_info", {})
         u = final_info["u"][i] if "u" in final_info else None
@@ -195,7 +211,7 @@ def _seed_actions(space: Any, seed: int | None) -> None:
         space.seed(seed)
 
 
-def _masked(info: dict[str, Any], key: str, default: Any) -> Any:
+def _masked(info: Mapping[str, Any], key: str, default: Any) -> Any:
     """Per-env entry of a vector env's info, the default where a sub-env gave none."""
     if key not in info:
         return default
@@ -207,6 +223,15 @@ def _masked(info: dict[str, Any], key: str, default: Any) -> Any:
 
 def _row(value: Any, name: str) -> FloatArray:
     return np.array(as_float_array(value, name), dtype=np.float64).ravel()
+
+
+def _action_row(value: Any, size: int | None) -> FloatArray:
+    row = _row(value, "action")
+    if size is not None and row.size != size:
+        raise ShapeError(
+            f"action has {row.size} entries, and had {size} before; expected the same throughout"
+        )
+    return row
 
 
 def _rows(value: Any, name: str) -> FloatArray:

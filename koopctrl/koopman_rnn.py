@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from koopctrl._validation import (
-    FloatArray,
-    as_float_array,
-    as_signal,
-    as_vector,
-    check_choice,
-    check_finite,
-    check_fitted,
-    check_integer,
-    check_number,
-    check_same_dt,
+from koopctrl._validation import FloatArray, as_signal, check_fitted, check_integer
+from koopctrl.fitting import check_settings, start, take_steps
+from koopctrl.free_run import (
+    as_state,
+    check_signals,
+    last_state,
+    r2_score,
+    run_records,
+    run_states,
+    warn_outside,
 )
-from koopctrl.coupling import COUPLINGS, Coupling
-from koopctrl.errors import DataError, OptionError, RolloutWarning, ShapeError
-from koopctrl.features import ACTIVATIONS, SAMPLERS
-from koopctrl.features.lags import LagWindow
 from koopctrl.identification import Identification, Settings
 from koopctrl.recurrent import RecurrentNetwork
-from koopctrl.regression import AUTO, SOLVERS
 from koopctrl.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
@@ -150,10 +142,10 @@ class KoopmanRNN(BaseEstimator):
         settings = self._checked_settings()
         if not isinstance(X, Iterator):
             data = Trajectories.coerce(X)
-            work = self._start(data, settings)
+            work = start(self, data, settings)
         else:
-            data = Trajectories.coerce(list(_take_steps(X, _FIRST_STEPS)))
-            work = self._start(data, settings)
+            data = Trajectories.coerce(list(take_steps(X, _FIRST_STEPS)))
+            work = start(self, data, settings)
             data = data[:1]
             for episode in X:
                 work.add((data + Trajectories.coerce(episode))[1:])  # refuses other signals
@@ -183,40 +175,12 @@ class KoopmanRNN(BaseEstimator):
             self._check_signals(data)
             self._identification.add(data)
         else:
-            self._identification = self._start(data, self._checked_settings())
+            self._identification = start(self, data, self._checked_settings())
         self._finish(self._identification, data)
         return self
 
     def _checked_settings(self) -> Settings:
-        check_choice(self.input_coupling, "input_coupling", COUPLINGS)
-        check_integer(self.output_lags, "output_lags", low=1)
-        check_integer(self.input_lags, "input_lags", low=1)
-        return Settings(
-            n_features=check_integer(self.n_features, "n_features"),
-            sampler=check_choice(self.sampler, "sampler", tuple(SAMPLERS)),
-            activation=check_choice(self.activation, "activation", ACTIVATIONS),
-            feature_scale=check_number(self.feature_scale, "feature_scale", low=0.0, strict=True),
-            rcond=check_number(self.rcond, "rcond", low=0.0, high=1.0),
-            ridge=self._checked_ridge(),
-            solver=check_choice(self.solver, "solver", SOLVERS),
-        )
-
-    def _checked_ridge(self) -> float | str:
-        if isinstance(self.ridge, str):
-            return check_choice(self.ridge, "ridge", (AUTO,))
-        return check_number(self.ridge, "ridge", low=0.0)
-
-    def _start(self, data: Trajectories, settings: Settings) -> Identification:
-        if data.n_u == 0 and self.input_lags > 1:
-            raise OptionError(f"input_lags is {self.input_lags} but the data have no inputs; expected 1")
-        window = LagWindow(self.output_lags, self.input_lags, bool(self.feedthrough), data.n_y, data.n_u)
-        try:
-            rng = np.random.default_rng(self.random_state)
-        except (TypeError, ValueError) as error:
-            raise OptionError(
-                f"random_state is {self.random_state!r}; expected a non-negative integer, a Generator or None"
-            ) from error
-        return Identification(data, window, Coupling(self.input_coupling, data.n_u), settings, rng)
+        return check_settings(self)
 
     def _finish(self, work: Identification, data: Trajectories) -> None:
         self.network_, self.solution_ = work.solve()
@@ -277,22 +241,9 @@ class KoopmanRNN(BaseEstimator):
         data = Trajectories.coerce(X)
         self._check_signals(data)
         n_init = window.n_samples if n_init is None else check_integer(n_init, "n_init", low=1)
-        x0 = np.stack([window.initial(e.outputs, e.inputs, n_init) for e in data])
-        inputs = [window.acting_inputs(e.outputs, e.inputs, n_init) for e in data]
-        n_steps = [len(e) - n_init for e in data]
-        # Ragged episodes are rolled out together, padded with the last input; the padding is cut off again.
-        padded = np.empty((len(data), max(n_steps), window.n_u))
-        for i, u in enumerate(inputs):
-            padded[i, : len(u)] = u
-            padded[i, len(u) :] = u[-1] if len(u) else self._network.scaling.u_mean
-        y, diverged_at = self._network.rollout(x0, padded)
-        free_runs = [y[i, : n + 1] for i, n in enumerate(n_steps)]
-        self._warn_outside(
-            free_runs, [int(d) if d <= n else None for d, n in zip(diverged_at, n_steps, strict=True)]
-        )
-        return [
-            np.concatenate([e.outputs[: n_init - 1], run]) for e, run in zip(data, free_runs, strict=True)
-        ]
+        runs = run_records(self._network, data, n_init)
+        warn_outside(runs, *self.y_range_)
+        return [np.concatenate([e.outputs[: n_init - 1], r.outputs]) for e, r in zip(data, runs, strict=True)]
 
     def simulate(self, x0: ArrayLike | Trajectory, u: ArrayLike | int) -> FloatArray:
         """One roll-out.
@@ -316,9 +267,9 @@ class KoopmanRNN(BaseEstimator):
             u_array = np.empty((check_integer(u, "u"), 0))
         else:
             u_array = as_signal(u, "u", self.n_u)
-        y, diverged_at = self._network.rollout(x[None], u_array[None])
-        self._warn_outside([y[0]], [int(diverged_at[0]) if diverged_at[0] <= len(u_array) else None])
-        return y[0]
+        runs = run_states(self._network, x[None], [u_array])
+        warn_outside(runs, *self.y_range_)
+        return runs[0].outputs
 
     def score(
         self, X: Trajectories | Iterable[Trajectory], y: None = None, n_init: int | None = None
@@ -340,74 +291,18 @@ class KoopmanRNN(BaseEstimator):
             1 for a perfect free run, 0 for one no better than the mean.
         """
         data = Trajectories.coerce(X)
-        start = self._network.window.n_samples if n_init is None else n_init
-        predicted = self.predict(data, n_init)
-        scale = self._network.scaling.y_scale  # so that squares of extreme units neither over- nor underflow
-        truth = np.concatenate([e.outputs[start:] for e in data]) / scale
-        if not len(truth):
-            raise DataError(
-                f"X has no sample after the first {start}, which initialise; expected longer episodes"
-            )
-        error = truth - np.concatenate([p[start:] for p in predicted]) / scale
-        spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-        spread = np.where(spread > 0, spread, len(truth))
-        return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
+        first = self._network.window.n_samples if n_init is None else n_init
+        return r2_score(data, self.predict(data, n_init), first, self._network.scaling.y_scale)
 
     def _initial_state(self, x0: ArrayLike | Trajectory) -> FloatArray:
         window = self._network.window
-        if isinstance(x0, Trajectory):
-            self._check_signals(Trajectories([x0]))
-            if len(x0) < window.n_samples:
-                raise DataError(
-                    f"x0 has {len(x0)} samples; expected at least {window.n_samples} to fill the lag window"
-                )
-            return window.initial(x0.outputs, x0.inputs, len(x0))
-        array = as_float_array(x0, "x0")
-        if array.ndim == 2 and window.n_x == window.output_lags * window.n_y:
-            if array.shape != (window.output_lags, window.n_y):
-                raise ShapeError(
-                    f"x0 has shape {array.shape}; expected ({window.n_x},) or "
-                    f"({window.output_lags}, {window.n_y})"
-                )
-            return check_finite(array, "x0")[::-1].ravel()
-        return as_vector(array, "x0", window.n_x)
+        if not isinstance(x0, Trajectory):
+            return as_state(window, x0)
+        self._check_signals(Trajectories([x0]))
+        return last_state(window, x0)
 
     def _check_signals(self, data: Trajectories) -> None:
-        check_same_dt(self.dt_, data.dt, "the model and the data")
-        for name, count, expected in (
-            ("outputs", data.n_y, len(self.output_names_)),
-            ("inputs", data.n_u, len(self.input_names_)),
-        ):
-            if count != expected:
-                raise ShapeError(f"the data have {count} {name}; expected {expected} as in the training data")
-        for name in ("output_names", "input_names"):
-            got, expected = getattr(data, name), getattr(self, name + "_")
-            if got != expected:
-                raise OptionError(
-                    f"the data have {name} {list(got)}; expected {list(expected)} as in training"
-                )
-
-    def _warn_outside(self, runs: list[FloatArray], diverged: list[int | None]) -> None:
-        held = [d for d in diverged if d is not None]
-        if held:
-            warnings.warn(
-                f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were "
-                "held there. "
-                "Try other lags, input_coupling='network', a larger ridge or more data",
-                RolloutWarning,
-                stacklevel=3,
-            )
-            return
-        low, high = self.y_range_
-        margin = 0.5 * (high - low)
-        n_left = sum(bool(((r < low - margin) | (r > high + margin)).any()) for r in runs)
-        if n_left:
-            warnings.warn(
-                f"{n_left} of {len(runs)} roll-outs left the training data's range by more than half of it; "
-                "the model has not seen such values",
-                RolloutWarning,
-                stacklevel=3,
-            )
+        check_signals(data, self.dt_, self.output_names_, self.input_names_)
 
     # --- the other faces and exports, each a delegate ------------------------------------------------------
 
@@ -455,13 +350,3 @@ class KoopmanRNN(BaseEstimator):
         from koopctrl.storage import save
 
         save(self, path)
-
-
-def _take_steps(episodes: Iterator[Trajectory], n_steps: int) -> Iterator[Trajectory]:
-    """Take episodes until they hold `n_steps` steps."""
-    taken = 0
-    for episode in chain(episodes):
-        yield episode
-        taken += episode.n_steps
-        if taken >= n_steps:
-            return

@@ -155,10 +155,16 @@ def plot_closed_loop(result: Any, *, title: str = "") -> Figure:
 
 
 def plot_closed_loops(results: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Several closed-loop runs over the same time in one figure, one colour a controller."""
+    """Several closed-loop runs over the same time in one figure, one colour a controller.
+
+    References and measured disturbances are those of the first run.
+    """
     first = next(iter(results.values()))
     n_y, n_u = first.outputs.shape[1], first.inputs.shape[1]
-    figure, axes = _stack(n_y + n_u)
+    pushed = getattr(first, "disturbances", None)
+    pushed = np.empty((len(first.inputs), 0)) if pushed is None else pushed
+    n_v = pushed.shape[1]
+    figure, axes = _stack(n_y + n_u + n_v)
     names = _names(first, "output_names", n_y, "y")
     for i in range(n_y):
         if first.references is not None and np.isfinite(first.references[:, i]).any():
@@ -188,6 +194,9 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str = "") -> Figure:
                 lw=1.1,
             )
         axes[n_y + i].set_ylabel(names[i])
+    for i, name in enumerate(_names(first, "disturbance_names", n_v, "v")):
+        axes[n_y + n_u + i].step(first.time[:-1], pushed[:, i], where="post", color="C7", lw=1.1)
+        axes[n_y + n_u + i].set_ylabel(name)
     for axis, sides, i in [(axes[i], ("y_min", "y_max"), i) for i in range(n_y)] + [
         (axes[n_y + i], ("u_min", "u_max"), i) for i in range(n_u)
     ]:

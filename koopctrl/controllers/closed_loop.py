@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,109 +13,41 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import (
     FloatArray,
     as_float_array,
-    as_signal,
     as_vector,
     as_weight,
+    check_bool,
     check_dt,
     check_integer,
     check_same_dt,
 )
-from koopctrl.controllers.metrics import closed_loop_metrics
 from koopctrl.controllers.protocol import bounds_of
+from koopctrl.controllers.result import ClosedLoopResult
+from koopctrl.controllers.schedule import Schedule, sample_schedule
 from koopctrl.errors import DataError, KoopctrlWarning, OptionError, ShapeError
+from koopctrl.plant_io import (
+    accepts,
+    as_observation,
+    as_reward,
+    check_plant,
+    fit_action,
+    reset_plant,
+    step_plant,
+)
 
-if TYPE_CHECKING:
-    import control
+__all__ = ["ClosedLoopResult", "run_closed_loop"]
 
-Reference = ArrayLike | Callable[[float], ArrayLike] | None
-
-
-@dataclass(frozen=True)
-class ClosedLoopResult:
-    """One episode; time is axis 0 of every array.
-
-    Attributes
-    ----------
-    time : (n + 1,) array
-        Seconds.
-    states : (n + 1, n_x) array
-        `info["x"]` where the plant gives it, else the measurements.
-    outputs : (n + 1, n_y) array
-        Measurements.
-    inputs : (n, n_u) array
-        `info["u"]`, what was really applied, where the plant gives it; else what the controller sent.
-    references : (n + 1, n_y) array
-    solve_times : (n,) array
-        Seconds spent in `control`.
-    statuses : tuple of str
-        The controller's status at every step.
-    rewards : (n,) array
-        As the plant gave them.
-    ended : str
-        `terminated` or `truncated` where the plant ended the episode, else empty.
-    Q, R : arrays or None
-        Weights of `cost`.
-    bounds : dict
-        Bounds the controller was given, by name.
-    output_names, input_names : tuple of str
-    """
-
-    time: FloatArray
-    states: FloatArray
-    outputs: FloatArray
-    inputs: FloatArray
-    references: FloatArray
-    solve_times: FloatArray
-    statuses: tuple[str, ...]
-    rewards: FloatArray
-    ended: str
-    Q: FloatArray | None
-    R: FloatArray | None
-    bounds: dict[str, Any] = field(default_factory=dict)
-    output_names: tuple[str, ...] = ()
-    input_names: tuple[str, ...] = ()
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps taken."""
-        return len(self.inputs)
-
-    @property
-    def dt(self) -> float:
-        """Sample time in seconds."""
-        return float(self.time[1] - self.time[0])
-
-    @property
-    def cost(self) -> float:
-        """`sum_k (y - r)'Q(y - r)` over steps 1 to n, plus `sum_k u'Ru`; NaN where no weights are known."""
-        if self.Q is None or self.R is None:
-            return float("nan")
-        error = (self.outputs - self.references)[1:]
-        return float(np.sum((error @ self.Q) * error) + np.sum((self.inputs @ self.R) * self.inputs))
-
-    def metrics(self) -> dict[str, Any]:
-        """Figures of merit; see `koopctrl.controllers.metrics`."""
-        return closed_loop_metrics(self)
-
-    def plot(self) -> Any:
-        """Figure of outputs, references, inputs and bounds; see `koopctrl.plotting`."""
-        from koopctrl.plotting import plot_closed_loop
-
-        return plot_closed_loop(self)
-
-    def to_timeresponse(self) -> control.TimeResponseData:
-        """python-control's form; see `koopctrl.export.pycontrol`."""
-        from koopctrl.export.pycontrol import closed_loop_to_timeresponse
-
-        return closed_loop_to_timeresponse(self)
+# An output that is missing this long, up to the end, is a broken sensor and not a lost sample.
+_BLIND = 10
 
 
 def run_closed_loop(
     env: Any,
     controller: Any,
     n_steps: int,
-    reference: Reference = None,
+    reference: Schedule = None,
     *,
+    disturbance: Schedule = None,
+    input_reference: Schedule = None,
     seed: int | None = 0,
     x0: ArrayLike | None = None,
     options: dict[str, Any] | None = None,
@@ -139,12 +70,17 @@ def run_closed_loop(
     reference : None, (n_y,), (n, n_y) array_like, or callable
         None leaves the controller's own set-point; an array has one row a step, the last one held; a callable
         maps time in seconds to `(n_y,)`.
+    disturbance : None, (n_v,), (n, n_v) array_like, or callable
+        Measured disturbance: `v_k` acts on the plant over the same interval as `u_k`. The controller is shown
+        it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`.
+    input_reference : None, (n_u,), (n, n_u) array_like, or callable
+        Where the inputs should be, shown to the controller.
     seed, options
         Passed to `env.reset`.
     x0 : (n_x,) array_like, optional
         Passed to `env.reset` as `options={"x0": x0}`.
     preview : bool
-        Whether the controller is shown the reference's next `horizon` samples too.
+        Whether the controller is shown the next `horizon` samples of references and disturbances too.
     Q, R : array_like, optional
         Weights of `cost`; the controller's by default.
 
@@ -155,75 +91,88 @@ def run_closed_loop(
     Raises
     ------
     DataError
-        If the plant returns numbers that are not finite, or the controller does.
+        If the plant returns numbers that are not finite, or the controller does, or the plant's answers are
+        not those of gymnasium's interface.
     TimeBaseError
         If plant and controller have different sample times, or none is known.
 
     Warns
     -----
     KoopctrlWarning
-        If the plant ends the episode early.
+        If the plant ends the episode early, or an output is missing from some sample to the end.
     """
     n_steps = check_integer(n_steps, "n_steps", low=1)
-    for name in ("reset", "step"):
-        if not hasattr(env, name):
-            raise OptionError(
-                f"env is a {type(env).__name__} without {name}(); expected gymnasium's reset and step"
-            )
+    check_plant(env)
+    if hasattr(env, "num_envs"):
+        raise OptionError("env is a vector env; expected a single one. A controller remembers one episode")
+    _check_options(options)
+    if seed is not None:
+        check_integer(seed, "seed")
+    check_bool(preview, "preview")
     dt = _sample_time(env, controller)
     if x0 is not None:
         options = {**(options or {}), "x0": as_float_array(x0, "x0").copy()}
-    for name in ("reset", "control"):
-        if not hasattr(controller, name):
-            raise OptionError(
-                f"controller is a {type(controller).__name__} without {name}(); expected an LQR, a LinearMPC "
-                "or another object with reset() and control(measurement, reference)"
-            )
+    given = {"reference": reference, "disturbance": disturbance, "input_reference": input_reference}
+    _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
     controller.reset()
-    observation, info = env.reset(seed=seed, options=options)
-    y = _measured(observation, 0)
+    observation, info = reset_plant(env, seed, options)
+    y = _measured(observation, 0, None)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
-    references = _sample_reference(reference, n_steps, dt, len(y), default)
-    horizon = getattr(controller, "horizon", 0) if preview else 0
+    horizon = int(getattr(controller, "horizon", 0)) if preview else 0
+    sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
+             "input_reference": _size_of(controller, "n_u")}  # fmt: skip
+    rows = {
+        name: sample_schedule(value, n_steps + 1 + horizon, dt, name, sizes[name])
+        for name, value in given.items()
+        if value is not None
+    }
+    references = rows["reference"] if "reference" in rows else _default_reference(default, n_steps, len(y))
+    v = rows.get("disturbance")
 
-    states, outputs = [_state(info, y)], [y]
-    inputs, times, statuses, rewards, ended = [], [], [], [], ""
+    states, outputs = [_state(info, None)], [y]
+    inputs, disturbances, times, statuses, rewards, ended = [], [], [], [], [], ""
     for k in range(n_steps):
-        shown = None if reference is None else references[k : k + horizon + 1] if horizon else references[k]
+        shown: dict[str, Any] = {n: r[k : k + horizon + 1] if horizon else r[k] for n, r in rows.items()}
         start = time.perf_counter()
-        u = np.atleast_1d(np.asarray(controller.control(y, reference=shown), dtype=np.float64))
+        answer = controller.control(y, **{"reference": None, **shown})
         times.append(time.perf_counter() - start)
-        if not np.isfinite(u).all():
-            raise DataError(f"the controller returned {u.tolist()} at step {k}; expected finite inputs")
+        u = _as_input(answer, k)
         statuses.append(str(getattr(getattr(controller, "info", None), "status", "")))
-        observation, reward, terminated, truncated, info = env.step(u.copy())
-        y = _measured(observation, k + 1)
-        sent = u
-        if isinstance(info, dict) and info.get("u") is not None:
-            u = as_vector(info["u"], 'info["u"]', len(u)).copy()
+        action = _joined(controller, u, v[k]) if v is not None else u
+        answer = step_plant(env, fit_action(env, action.copy(), "the controller's input"), k)
+        observation, reward, terminated, truncated, info = answer
+        y = _measured(observation, k + 1, len(y))
+        sent, v_k = u, None if v is None else v[k]
+        if info.get("u") is not None:
+            u, v_k = _applied(controller, info["u"], len(u), v_k)
             if hasattr(controller, "applied") and not np.array_equal(u, sent):
                 controller.applied(u)
-        states.append(_state(info, y))
+        states.append(_state(info, states[-1]))
         outputs.append(y)
         inputs.append(u)
-        rewards.append(float(reward))
-        if (terminated or truncated) and k + 1 < n_steps:
+        disturbances.append(v_k)
+        rewards.append(as_reward(reward))
+        if terminated or truncated:
             ended = "terminated" if terminated else "truncated"
-            warnings.warn(
-                f"the plant ended the episode ({ended}) after {k + 1} of {n_steps} steps; make it with a "
-                "longer "
-                "max_episode_steps, or ask for fewer",
-                KoopctrlWarning,
-                stacklevel=2,
-            )
             break
     n = len(inputs)
+    if n < n_steps:
+        warnings.warn(
+            f"the plant ended the episode ({ended}) after {n} of {n_steps} steps; make it with a longer "
+            "max_episode_steps, or ask for fewer",
+            KoopctrlWarning,
+            stacklevel=2,
+        )
     n_y, n_u = len(y), len(inputs[0])
-    named = getattr(controller, "lifted", None) or getattr(getattr(env, "unwrapped", env), "plant", None)
+    measured = np.array(outputs)
+    output_names, input_names, disturbance_names = _signal_names(
+        env, controller, n_y, n_u, 0 if v is None else v.shape[1]
+    )
+    _warn_blind(measured, output_names)
     return ClosedLoopResult(
         time=dt * np.arange(n + 1),
-        states=np.array(states),
-        outputs=np.array(outputs),
+        states=_stack_states(states, measured),
+        outputs=measured,
         inputs=np.array(inputs),
         references=references[: n + 1],
         solve_times=np.array(times),
@@ -233,9 +182,40 @@ def run_closed_loop(
         Q=_weight(Q, controller, "Q", n_y),
         R=_weight(R, controller, "R", n_u),
         bounds=bounds_of(controller),
-        output_names=_names(named, "output_names", n_y, "y"),
-        input_names=_names(named, "input_names", n_u, "u"),
+        output_names=output_names,
+        input_names=input_names,
+        disturbances=None if v is None else np.array(disturbances),
+        disturbance_names=disturbance_names,
     )
+
+
+def _check_options(options: Any) -> None:
+    if options is not None and not isinstance(options, Mapping):
+        raise OptionError(f"options is a {type(options).__name__}; expected a dict for env.reset")
+
+
+def _check_controller(controller: Any, shown: list[str]) -> None:
+    """Refuse a controller without the methods, or without the arguments that it is to be called with."""
+    for name in ("reset", "control"):
+        if not callable(getattr(controller, name, None)):
+            raise OptionError(
+                f"controller is a {type(controller).__name__} without {name}(); expected an LQR, a LinearMPC "
+                "or another object with reset() and control(measurement, reference)"
+            )
+    if isinstance(controller, type):
+        raise OptionError(f"controller is the class {controller.__name__}; expected an object of it")
+    for name in shown:
+        if not accepts(controller.control, None, **{name: None}):
+            raise OptionError(
+                f"the control() of {type(controller).__name__} takes no {name}; expected "
+                f"control(measurement, reference=None, *, ...) with {name}. Use a controller that has it"
+            )
+
+
+def _size_of(controller: Any, name: str) -> int | None:
+    """Number of inputs or disturbances that a controller says it has."""
+    size = getattr(controller, name, None)
+    return size if isinstance(size, int) else None
 
 
 def _sample_time(env: Any, controller: Any) -> float:
@@ -246,10 +226,10 @@ def _sample_time(env: Any, controller: Any) -> float:
     return check_dt(known[0] if known else None, "dt of the plant or the controller")
 
 
-def _measured(observation: Any, step: int) -> FloatArray:
-    y = np.atleast_1d(np.array(as_float_array(observation, "observation")))
-    if y.ndim != 1:
-        raise ShapeError(f"the plant's observation has shape {y.shape}; expected (n_y,)")
+def _measured(observation: Any, step: int, size: int | None) -> FloatArray:
+    y = as_observation(observation, "observation", size)
+    if np.ndim(observation) > 1:
+        raise ShapeError(f"the plant's observation has shape {np.shape(observation)}; expected (n_y,)")
     if np.isinf(y).any():
         raise DataError(
             f"the plant returned {y.tolist()} at step {step}; expected finite outputs, or NaN for missing"
@@ -257,29 +237,67 @@ def _measured(observation: Any, step: int) -> FloatArray:
     return y
 
 
-def _state(info: Any, y: FloatArray) -> FloatArray:
-    if isinstance(info, dict) and info.get("x") is not None:
-        return as_float_array(info["x"], 'info["x"]').ravel().copy()
-    return y
+def _state(info: Mapping[str, Any], last: FloatArray | None) -> FloatArray | None:
+    """State that the plant reports, if any."""
+    if info.get("x") is None:
+        return None
+    return as_observation(info["x"], 'info["x"]', None if last is None else len(last))
 
 
-def _sample_reference(
-    reference: Reference, n_steps: int, dt: float, n_y: int, default: FloatArray | None
-) -> FloatArray:
-    """One row for each of the samples 0 to n."""
-    if reference is None:
-        row = np.zeros(n_y) if default is None or len(default) != n_y else default
-        return np.tile(row, (n_steps + 1, 1))
-    if callable(reference):
-        return np.array([as_vector(reference(k * dt), "reference(t)", n_y) for k in range(n_steps + 1)])
-    array = as_float_array(reference, "reference")
-    if array.ndim < 2 and not (array.ndim == 1 and n_y == 1 and len(array) > 1):
-        return np.tile(as_vector(array, "reference", n_y), (n_steps + 1, 1))
-    rows = as_signal(array, "reference", n_y)
-    if not len(rows):
-        raise ShapeError("reference has no rows; expected one a step")
-    missing = n_steps + 1 - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], max(missing, 0), axis=0)])[: n_steps + 1]
+def _stack_states(states: list[FloatArray | None], outputs: FloatArray) -> FloatArray:
+    """States, NaN where the plant reported none; the outputs where it never did."""
+    known = next((s for s in states if s is not None), None)
+    if known is None:
+        return outputs.copy()
+    return np.array([np.full(len(known), np.nan) if s is None else s for s in states])
+
+
+def _as_input(value: Any, step: int) -> FloatArray:
+    u = np.array(as_float_array(value, "what the controller returned")) if value is not None else None
+    if u is None or u.ndim > 1 or not u.size:
+        got = "None" if u is None else f"an array of shape {u.shape}"
+        raise ShapeError(f"the controller returned {got} at step {step}; expected inputs (n_u,)")
+    if not np.isfinite(u).all():
+        raise DataError(f"the controller returned {u.tolist()} at step {step}; expected finite inputs")
+    return np.atleast_1d(u)
+
+
+def _joined(controller: Any, u: FloatArray, v: FloatArray) -> FloatArray:
+    """What the env is sent: inputs and disturbances, in the order that the controller knows."""
+    if not hasattr(controller, "join"):
+        return u
+    return np.atleast_1d(as_float_array(controller.join(u, v), "what controller.join returned"))
+
+
+def _applied(
+    controller: Any, reported: Any, n_u: int, v: FloatArray | None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Inputs and disturbances in what the plant says it applied."""
+    full = as_float_array(reported, 'info["u"]').ravel()
+    if v is not None and len(full) != n_u and hasattr(controller, "split_inputs"):
+        u, v = (np.atleast_1d(np.array(part, dtype=np.float64)) for part in controller.split_inputs(full))
+        return as_vector(u, 'the inputs in info["u"]', n_u), v
+    return as_vector(full, 'info["u"]', n_u).copy(), v
+
+
+def _default_reference(default: FloatArray | None, n_steps: int, n_y: int) -> FloatArray:
+    row = np.zeros(n_y) if default is None or np.shape(default) != (n_y,) else default
+    return np.tile(row, (n_steps + 1, 1))
+
+
+def _warn_blind(outputs: FloatArray, names: tuple[str, ...]) -> None:
+    """Say which outputs are missing from some sample to the end."""
+    n = len(outputs)
+    tails = [n - 1 - int(np.max(np.flatnonzero(~np.isnan(y)), initial=-1)) for y in outputs.T]
+    lost = [(name, n - t) for name, t in zip(names, tails, strict=True) if t >= min(_BLIND, n - 1)]
+    if lost:
+        said = ", ".join(f"{name} from sample {k} on" for name, k in lost)
+        warnings.warn(
+            f"the plant's outputs were NaN to the end: {said}; the controller ran without them. Look at the "
+            "plant, or at what makes its observation",
+            KoopctrlWarning,
+            stacklevel=3,
+        )
 
 
 def _weight(given: ArrayLike | None, controller: Any, name: str, size: int) -> FloatArray | None:
@@ -289,6 +307,26 @@ def _weight(given: ArrayLike | None, controller: Any, name: str, size: int) -> F
     return known if known is not None and np.shape(known) == (size, size) else None
 
 
-def _names(named: Any, attribute: str, count: int, prefix: str) -> tuple[str, ...]:
-    names = getattr(named, attribute, ())
-    return tuple(names) if len(names) == count else tuple(f"{prefix}{i}" for i in range(count))
+def _signal_names(
+    env: Any, controller: Any, n_y: int, n_u: int, n_v: int
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Names of outputs, inputs and disturbances: the model's or the plant's, where the numbers agree."""
+    plant = getattr(getattr(env, "unwrapped", env), "plant", None)
+    named = [getattr(controller, "lifted", None), plant]
+    found = {
+        kind: [tuple(getattr(n, kind)) for n in named if n is not None and hasattr(n, kind)]
+        for kind in ("output_names", "input_names")
+    }
+    outputs = next((n for n in found["output_names"] if len(n) == n_y), _numbered("y", n_y))
+    # The controller's split of the numbers 0, 1, .. tells which of the model's inputs are disturbances.
+    if n_v and hasattr(controller, "split_inputs"):
+        for names in found["input_names"]:
+            if len(names) == n_u + n_v:
+                u, v = controller.split_inputs(np.arange(float(n_u + n_v)))
+                return outputs, tuple(names[int(i)] for i in u), tuple(names[int(i)] for i in v)
+    inputs = next((n for n in found["input_names"] if len(n) == n_u), _numbered("u", n_u))
+    return outputs, inputs, _numbered("v", n_v)
+
+
+def _numbered(prefix: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{i}" for i in range(count))

@@ -168,7 +168,7 @@ class LinearMPC(PredictiveController):
         qp = self._qp = condense(model, problem, self.target, self.P, source.basis, source.offset)
         n_rows = len(qp.rows)
         n_soft = n_rows - qp.n_rate if problem.soft else 0
-        self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options)
+        self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time)
         self._solver.load(qp.H, qp.rows, qp.row_scale, problem.soft_weights)
         self._blocking = problem.blocking() if len(problem.blocks) < problem.horizon else None
         self.reset()
@@ -221,10 +221,11 @@ class LinearMPC(PredictiveController):
             lower[n_v + qp.n_rate :] -= known[n_v:]
             upper[n_v + qp.n_rate :] -= known[n_v:]
         if not np.isfinite(known.sum()):
-            self._source.forget_disturbance()
+            self._source.forget_absurd()
             return NoPlan("the lifted state is not finite")
         answer = self._solver.solve(g, lower, upper, deadline)
         if answer.x is None:
+            self._source.forget_absurd()
             return NoPlan(answer.status, self._lqr(p, w, asked, r, dv, wish))
         v = answer.x * qp.scale
         inputs = (v if self._blocking is None else self._blocking @ v).reshape(self.horizon, -1)

@@ -21,6 +21,9 @@ from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.features.lags import LagWindow
 from koopctrl.lifted import LiftedModel
 
+# Times the signals' size that a constant disturbance cannot have.
+ABSURD = 1e6
+
 
 class Observer(Protocol):
     """An estimator of the lifted state, as `KalmanFilter` is."""
@@ -189,9 +192,11 @@ class StateSource:
         self._z = z
         return self._d
 
-    def forget_disturbance(self) -> None:
-        """After a measurement that spoilt it."""
-        self._z, self._d = None, np.zeros(self.lifted.n_z)
+    def forget_absurd(self) -> None:
+        """Forget a disturbance that an absurd measurement has spoilt: it would spoil all plans to come."""
+        size = 0.0 if self._z is None else float(np.abs(self._z).max(initial=0.0))
+        if not float(np.abs(self._d).max(initial=0.0)) <= ABSURD * (1.0 + size):
+            self._z, self._d = None, np.zeros(self.lifted.n_z)
 
     def disturbance(self, p: FloatArray) -> FloatArray:
         """The disturbances in what `read` gave: its last entries."""

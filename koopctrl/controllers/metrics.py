@@ -10,7 +10,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.closed_loop import ClosedLoopResult
+    from koopctrl.controllers.result import ClosedLoopResult
 
 _VIOLATED = 1e-8
 _BAND = 0.02

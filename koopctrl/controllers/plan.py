@@ -53,9 +53,9 @@ class InputMemory:
         self.line = np.concatenate([self.pending, u[None]])
 
     def replace_last(self, u: FloatArray) -> None:
-        """Record that the last input sent was another one."""
+        """Record that the last input sent was another one; before the first, the one that was held so far."""
         if self.line is None:
-            self.send(u)
+            self.line = np.tile(u, (self._problem.delay + 1, 1))
         else:
             self.line = np.concatenate([self.line[:-1], u[None]])
 

@@ -15,7 +15,8 @@ class Controller(Protocol):
 
     `run_closed_loop` also uses, where they exist: `info` (with `status` and `solve_time`), `applied(u)`
     (called with the input the plant says it applied), `dt`, and the weights and bounds of the controllers
-    here.
+    here. `control` is called with `disturbance=` and `input_reference=` only where the loop has them; then
+    `join(u, v)` makes what the plant is sent, and `split_inputs` takes it apart again.
     """
 
     def reset(self) -> None:

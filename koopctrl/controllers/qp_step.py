@@ -51,16 +51,22 @@ class StepSolver:
     ----------
     n, m, n_soft : int
         Variables, rows, and how many of the last rows may be relaxed.
-    plugin, options
+    plugin, options, max_time
         See `QPSolver`.
     """
 
     def __init__(
-        self, n: int, m: int, n_soft: int, plugin: str, options: Mapping[str, Any] | None = None
+        self,
+        n: int,
+        m: int,
+        n_soft: int,
+        plugin: str,
+        options: Mapping[str, Any] | None = None,
+        max_time: float = math.inf,
     ) -> None:
-        self._hard = QPSolver(n, m, plugin, options)
+        self._hard = QPSolver(n, m, plugin, options, max_time)
         self._n, self._m, self._n_soft = n, m, n_soft
-        self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options) if n_soft else None
+        self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
         self._last: QPSolution | None = None
 
     def reset(self) -> None:

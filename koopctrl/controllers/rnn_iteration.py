@@ -117,7 +117,12 @@ class RealTimeIteration:
         self._blocking = problem.blocking()
         n_rows = len(self.move_rows) + problem.n_bounded
         self._solver = StepSolver(
-            len(self.input_hessian), n_rows, problem.n_bounded if problem.soft else 0, solver, solver_options
+            len(self.input_hessian),
+            n_rows,
+            problem.n_bounded if problem.soft else 0,
+            solver,
+            solver_options,
+            problem.max_solve_time,
         )
 
     def reset(self) -> None:

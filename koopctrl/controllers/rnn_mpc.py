@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
-from koopctrl.controllers.measurement import WindowMemory
+from koopctrl.controllers.measurement import ABSURD, WindowMemory
 from koopctrl.controllers.predictive import NoPlan, Plan, PredictiveController
 from koopctrl.controllers.previews import Request
 from koopctrl.controllers.problem import Bounds, describe_problem, stage_weights
@@ -178,8 +178,8 @@ class RNNMPC(PredictiveController):
         found = self._candidates(now, goal, deadline)
         best = min(found, key=lambda f: f.merit)
         if best.answer is None:
-            if not np.isfinite(best.states).all():
-                # A disturbance estimated from an absurd measurement would spoil all plans to come.
+            if not (np.abs(self._d) <= ABSURD * self._rollout.network.scaling.y_scale).all():
+                # Estimated from an absurd measurement, it would spoil all plans to come.
                 self._d = np.zeros_like(self._d)
             return NoPlan(best.reason)
         states = best.states

@@ -85,6 +85,8 @@ class ReachableSetPoint:
         held = self._u_min == self._u_max
         low = np.concatenate([np.where(held, self._u_min - 1e-9, self._u_min) - u, -self._free])
         high = np.concatenate([np.where(held, self._u_max + 1e-9, self._u_max) - u, self._free])
+        if not (low < high).all():  # u is beyond all measure, and with it the disturbance
+            return r, du
         found = optimize.lsq_linear(self._rows, rhs, (low, high), method="bvls", tol=1e-12)
         change, t = found.x[: len(u)], found.x[len(u) :]
         return y + self._gain @ change + self._idle @ t, u + change - self._u_op

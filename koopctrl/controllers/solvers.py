@@ -41,6 +41,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "highs": {"highs": {"output_flag": False}},
     "ipqp": {"print_iter": False, "print_header": False, "print_info": False},
 }
+# Where a plugin takes a time limit in seconds: its own dictionary, if any, and the option's name.
+_TIME_LIMITS = {"highs": ("highs", "time_limit"), "qpoases": ("", "CPUtime")}
 _WARM = frozenset({"osqp", "qrqp", "qpoases", "proxqp"})
 # These either crash the process on dense problems (fatrop, hpipm want a stage structure) or need a licence.
 _REFUSED = frozenset({"fatrop", "hpipm", "nlpsol", "clp", "cbc"})
@@ -118,6 +120,8 @@ class QPSolver:
         Name of a CasADi conic plugin: `daqp`, `osqp`, `qpoases`, `proxqp`, `piqp`, `highs`, `qrqp`, ...
     options : mapping, optional
         Passed to the plugin over the defaults.
+    max_time : float
+        Seconds a call may take, where the plugin can be limited.
 
     Raises
     ------
@@ -126,18 +130,23 @@ class QPSolver:
     """
 
     def __init__(
-        self, n: int, m: int, plugin: str = "daqp", options: Mapping[str, Any] | None = None
+        self,
+        n: int,
+        m: int,
+        plugin: str = "daqp",
+        options: Mapping[str, Any] | None = None,
+        max_time: float = math.inf,
     ) -> None:
         check_plugin(plugin)
         if options is not None and not isinstance(options, Mapping):
             raise OptionError(f"solver_options is {options!r}; expected a mapping of the plugin's options")
         self.plugin, self.n, self.m = plugin, n, m
-        self._warm, self._options = plugin in _WARM, dict(options or {})
+        self._warm, self._options, self._max_time = plugin in _WARM, dict(options or {}), max_time
         self._H, self._A = np.eye(n), np.zeros((m, n))
         settings = {
             "error_on_fail": False,
             "print_time": False,
-            **_OPTIONS.get(plugin, {}),
+            **_limited(plugin, max_time),
             **(options or {}),
         }
         shapes = {"h": casadi.Sparsity.dense(n, n), "a": casadi.Sparsity.dense(m, n)}
@@ -159,7 +168,7 @@ class QPSolver:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are rebuilt: CasADi's buffers cannot be copied."""
-        return _rebuild, (self.n, self.m, self.plugin, self._options, self._H, self._A)
+        return _rebuild, (self.n, self.m, self.plugin, self._options, self._max_time, self._H, self._A)
 
     def load(self, H: FloatArray, A: FloatArray) -> None:
         """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come."""
@@ -247,10 +256,21 @@ class QPSolver:
         return QPSolution(nan, False, status, float("inf"), n_solves, nan, rows)
 
 
-def _rebuild(n: int, m: int, plugin: str, options: dict[str, Any], H: FloatArray, A: FloatArray) -> QPSolver:
-    solver = QPSolver(n, m, plugin, options)
+def _rebuild(
+    n: int, m: int, plugin: str, options: dict[str, Any], max_time: float, H: FloatArray, A: FloatArray
+) -> QPSolver:
+    solver = QPSolver(n, m, plugin, options, max_time)
     solver.load(H, A)
     return solver
+
+
+def _limited(plugin: str, max_time: float) -> dict[str, Any]:
+    """The plugin's defaults, with its time limit."""
+    settings = dict(_OPTIONS.get(plugin, {}))
+    if math.isfinite(max_time) and plugin in _TIME_LIMITS:
+        group, name = _TIME_LIMITS[plugin]
+        settings |= {group: {**settings.get(group, {}), name: max_time}} if group else {name: max_time}
+    return settings
 
 
 def check_plugin(plugin: str) -> str:

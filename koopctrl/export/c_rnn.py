@@ -99,9 +99,9 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, N = mpc._rollout, mpc.horizon
     n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, roll.n_u, len(roll._bias)
-    n_v, n_e = len(mpc._iteration.input_hessian), len(mpc._iteration.E)
-    n_rows = len(mpc._iteration.move_rows) + n_e * N
-    n_soft = n_e * N if mpc.problem.soft else 0
+    search = mpc._iteration
+    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + len(search.E) * N
+    n_soft = len(search.E) * N if mpc.problem.soft else 0
     n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
     state.doubles(
         x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, trial=N * n_u, states=(N + 1) * n_x,

@@ -92,7 +92,8 @@ def test_an_early_end_is_said(network):
         result = run_closed_loop(env, lqr, 30)
     assert result.n_steps == 10
     assert result.ended == "truncated"
-    assert run_closed_loop(env, lqr, 10).ended == ""
+    assert run_closed_loop(env, lqr, 10).ended == "truncated"
+    assert run_closed_loop(env, lqr, 9).ended == ""
 
 
 def test_same_seed_same_episode(van_der_pol):

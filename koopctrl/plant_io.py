@@ -1,0 +1,147 @@
+"""Talking to a plant: gymnasium's `reset` and `step`, with what an odd env answers said in one line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray, as_float_array
+from koopctrl.errors import DataError, OptionError, ShapeError
+
+_OLD = "This is the interface of old gym: wrap the env so that it follows gymnasium's"
+
+
+def check_plant(env: Any) -> None:
+    """Refuse what has no `reset` and `step`."""
+    for name in ("reset", "step"):
+        if not callable(getattr(env, name, None)):
+            raise OptionError(
+                f"env is a {type(env).__name__} without {name}(); expected gymnasium's reset and step"
+            )
+
+
+def accepts(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether a call with these arguments fits the signature; True where there is none to read."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def reset_plant(
+    env: Any, seed: int | None, options: dict[str, Any] | None = None
+) -> tuple[Any, Mapping[str, Any]]:
+    """`(observation, info)` of `env.reset`; what is None need not be an argument of it."""
+    if accepts(env.reset, seed=seed, options=options):
+        given: dict[str, Any] = {"seed": seed, "options": options}
+    else:
+        given = {k: v for k, v in (("seed", seed), ("options", options)) if v is not None}
+        if not accepts(env.reset, **given):
+            raise OptionError(
+                f"env.reset does not take {' and '.join(given)}; expected gymnasium's "
+                "reset(*, seed=None, options=None). Add them to it, or pass seed=None and no x0 or options"
+            )
+    answer = env.reset(**given)
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and _is_info(answer[1])):
+        raise DataError(
+            f"env.reset returned {_describe(answer)}; expected (observation, info) with a dict info. {_OLD}"
+        )
+    return answer[0], _info(answer[1])
+
+
+def step_plant(env: Any, action: Any, step: int) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
+    """`(observation, reward, terminated, truncated, info)` of `env.step`; `step` is named in messages."""
+    try:
+        answer = env.step(action)
+    except Exception as error:
+        error.add_note(
+            f"raised by env.step at step {step}, which was given an action of shape {np.shape(action)}"
+        )
+        raise
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 5):
+        raise DataError(
+            f"env.step returned {_describe(answer)}; expected (observation, reward, terminated, truncated, "
+            f"info). {_OLD}"
+        )
+    observation, reward, terminated, truncated, info = answer
+    if not _is_info(info):
+        raise DataError(f"env.step returned {_describe(info)} as info; expected a dict")
+    return observation, reward, terminated, truncated, _info(info)
+
+
+def fit_action(env: Any, action: Any, name: str) -> Any:
+    """Give an action the shape of the env's action space where the sizes agree; refuse it where not."""
+    if action is None:
+        raise DataError(f"{name} is None; expected an action")
+    shape = getattr(getattr(env, "action_space", None), "shape", None)
+    if shape is None:
+        return action
+    space = type(env.action_space).__name__
+    if space != "Box" and isinstance(action, np.ndarray) and np.issubdtype(action.dtype, np.floating):
+        raise OptionError(
+            f"the env's actions are {env.action_space}, and {name} is real numbers; expected an env with a "
+            "Box of actions"
+        )
+    if np.shape(action) == shape:
+        return action
+    if np.size(action) != int(np.prod(shape)):
+        raise ShapeError(
+            f"{name} has shape {np.shape(action)}; expected {shape}, the shape of the env's actions"
+        )
+    return np.reshape(action, shape)
+
+
+def as_observation(value: Any, name: str, size: int | None = None) -> FloatArray:
+    """A fresh float64 vector from an observation or state, NaN allowed; `size` is that of the one before."""
+    check_vector_like(value, name)
+    array = np.array(as_float_array(value, f"the plant's {name}")).ravel()
+    if size is not None and len(array) != size:
+        raise ShapeError(
+            f"the plant's {name} has {len(array)} entries, and had {size} before; expected the same "
+            "throughout"
+        )
+    return array
+
+
+def check_vector_like(value: Any, name: str) -> None:
+    """Refuse dicts and None in place of a vector."""
+    if isinstance(value, Mapping):
+        raise DataError(
+            f"the plant's {name} is a dict with keys {list(value)}; expected a vector. Wrap the env, e.g. "
+            "with gymnasium.wrappers.FlattenObservation"
+        )
+    if value is None:
+        raise DataError(f"the plant's {name} is None; expected a vector of numbers")
+
+
+def as_reward(value: Any) -> float:
+    """A number, NaN where the plant gives none."""
+    if value is None:
+        return float("nan")
+    array = as_float_array(value, "the plant's reward")
+    if array.size != 1:
+        raise ShapeError(f"the plant's reward has shape {array.shape}; expected a number")
+    return float(array.ravel()[0])
+
+
+def _is_info(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+def _info(value: Any) -> Mapping[str, Any]:
+    return {} if value is None else value
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        kinds = ", ".join(type(v).__name__ for v in value[:6])
+        return f"{len(value)} values ({kinds})"
+    return f"a {type(value).__name__}"
