@@ -1,17 +1,27 @@
 """Closed loop on true plants: controllers on identified models beside NMPC that knows the plant.
 
-Every controller has the same horizon, weights and input bounds, and is judged on the true plant by
-`sum (y - r)'Q(y - r) + u'Ru`, summed over starts and divided by the cost of NMPC with the true model (CasADi,
-multiple shooting, ipopt), which is given the true state, noise-free. Identification
-seeds differ in data, hidden layer and nothing else.
+Every controller has the same horizon, weights and bounds, and is judged on the true plant by
+`sum (y - r)'Q(y - r) + u'Ru` of its noise-free outputs, summed over starts and divided by the cost of NMPC
+with the true model (CasADi, multiple shooting, ipopt), which is given the true state, noise-free.
+Identification seeds differ in data, hidden layer and nothing else.
 
 - van_der_pol: to the origin (unstable) with |u| <= 3.
 - duffing: from one well to the other with |u| <= 0.6.
 - pendulum: swing-up from hanging with |torque| <= 5 N m, about half of gravity's.
-- motor: bilinear DC motor of Korda and Mezic, one output, 8 + 8 lags, horizon 100; 0.3 and back, |y| <= 0.4.
+- motor: bilinear DC motor of Korda and Mezic, one output, 8 + 8 lags, horizon 100, |y| <= 0.4; 0.3 and back
+  (switched) and 0.5 cos over 3 s (cosine), which the bound cuts.
+- koopctrl/<name>-v0: any other registered env, with the generic settings of `_plants.registered`.
 
-With `load`: the same with an unknown constant input disturbance, controllers with `offset_free`; the figure
-is the error at the end. With `noise`: measurement noise of 1 % of the outputs' range, cost as above.
+With `load`: an unknown constant input disturbance, controllers with `offset_free` (no NMPC knows the load);
+the error at the end is the figure. With `noise`: measurement noise of 1 % of the outputs' range.
+
+Peers: LinearMPC on least-squares DMDc; pykoop's EDMD in the same QP, with the polynomials of its control
+example (their order chosen on held-out roll-outs) and with the splines of its pendulum example (without a
+terminal weight: the Riccati equation of these unreduced models is solved badly or not at all); do-mpc's MPC
+on the plant's own discrete equations, given the true state.
+
+Violations are the largest excess of the true outputs over `y_max` and of the inputs that were sent over their
+bounds. A controller that cannot be made or that fails on the way is counted, with its reason in the JSON.
 """
 
 from __future__ import annotations
@@ -20,277 +30,242 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import _common as c
 import numpy as np
+from _do_mpc import DoMpc, plant_model
+from _edmd import Edmd, EdmdMPC, identify_edmd, polynomials, splines
+from _plants import Task, make_tasks, registered
 
-from koopctrl import LQR, KoopmanRNN, LiftedModel, LinearMPC, Trajectories, run_closed_loop
+from koopctrl import LQR, KoopmanRNN, LinearMPC, run_closed_loop
 from koopctrl.controllers import NMPC, RNNMPC
-from koopctrl.errors import KoopctrlError
-from koopctrl_envs import Duffing, Pendulum, VanDerPol
-from koopctrl_envs.base import PlantEnv
-from koopctrl_envs.duffing import DuffingEnv
-from koopctrl_envs.pendulum import PendulumEnv
-from koopctrl_envs.van_der_pol import VanDerPolEnv
+from koopctrl.features.lags import LagWindow
+
+CONDITIONS = ("plain", "noise", "load")
+DO_MPC, YARDSTICK = "do-mpc NMPC, true model", "NMPC, true model"
 
 
-@dataclass(frozen=True)
-class Task:
-    """One plant and what is wanted of it."""
+class Watched:
+    """A plant that keeps its true state for NMPC to see."""
 
-    name: str
-    make_env: Callable[..., Any]
-    step: Callable[..., Any]
-    n_x: int
-    n_u: int
-    starts: np.ndarray
-    reference: Any
-    horizon: int
-    n_steps: int
-    Q: np.ndarray
-    R: float
-    u_max: float
-    x_op: Any
-    sample: Callable[[np.random.Generator], Trajectories]
-    network: dict[str, Any]
-    load: float
-    noise: float
-    terminal: str = "riccati"
-    y_max: float | None = None
-    output: Callable[..., Any] | None = None
+    def __init__(self, env: Any) -> None:
+        self._env, self.dt = env, env.dt
+        self.x = np.empty(0)
 
-
-def from_plant(plant: Any, n_episodes: int, n_steps: int, scale: float = 1.0) -> Callable[..., Trajectories]:
-    """Episodes with uniform starts and inputs."""
-
-    def sample(rng: np.random.Generator) -> Trajectories:
-        low, high = scale * np.array(plant.x0_low), scale * np.array(plant.x0_high)
-        x = np.empty((n_episodes, n_steps + 1, plant.n_x))
-        x[:, 0] = rng.uniform(low, high, (n_episodes, plant.n_x))
-        u = rng.uniform(plant.u_min, plant.u_max, (n_episodes, n_steps, plant.n_u))
-        for k in range(n_steps):
-            x[:, k + 1] = plant.step(x[:, k], u[:, k])
-        return Trajectories.from_arrays(plant.output(x), u, dt=plant.dt)
-
-    return sample
-
-
-class Motor:
-    """Bilinear DC motor; only x2 is measured. RK4 at 0.01 s."""
-
-    dt = 0.01
-
-    def __init__(self, disturbance: float = 0.0, measurement_noise: float = 0.0) -> None:
-        self.load, self.noise = disturbance, measurement_noise
-
-    @staticmethod
-    def step_components(x: Any, u: Any, xp: Any = np) -> tuple[Any, ...]:
-        """One sample."""
-        del xp
-
-        def f(a: Any, b: Any) -> tuple[Any, Any]:
-            return 19.10828025 - 39.3153 * a - 32.2293 * b * u[
-                0
-            ], -3.333333333 - 1.6599 * b + 22.9478 * a * u[0]
-
-        h, (a, b) = 0.01, x
-        k1 = f(a, b)
-        k2 = f(a + 0.5 * h * k1[0], b + 0.5 * h * k1[1])
-        k3 = f(a + 0.5 * h * k2[0], b + 0.5 * h * k2[1])
-        k4 = f(a + h * k3[0], b + h * k3[1])
-        return tuple(
-            s + h / 6.0 * (p + 2.0 * q + 2.0 * r + w)
-            for s, p, q, r, w in zip((a, b), k1, k2, k3, k4, strict=True)
-        )
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **options: Any) -> Any:
         """Start."""
-        self.rng = np.random.default_rng(seed)
-        self.x = np.array((options or {}).get("x0", [0.0, 0.0]), dtype=float)
-        return self._see(), {"x": self.x}
+        answer = self._env.reset(**options)
+        self.x = np.array(answer[1]["x"])
+        return answer
 
-    def step(self, u: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Any:
         """One sample."""
-        u = np.clip(u, -1.0, 1.0)
-        self.x = np.array(self.step_components(self.x.tolist(), (u + self.load).tolist()))
-        return self._see(), 0.0, False, False, {"x": self.x.copy(), "u": u}
-
-    def _see(self) -> np.ndarray:
-        return self.x[1:] + self.noise * self.rng.standard_normal(1)
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> Trajectories:
-        """Episodes."""
-        n, steps = 60, 400
-        x, u = np.empty((n, steps + 1, 2)), rng.uniform(-1, 1, (n, steps, 1))
-        x[:, 0] = rng.uniform(-1, 1, (n, 2))
-        for k in range(steps):
-            x[:, k + 1] = np.stack(cls.step_components((x[:, k, 0], x[:, k, 1]), (u[:, k, 0],)), axis=-1)
-        return Trajectories.from_arrays(x[:, :, 1:], u, dt=0.01)
+        answer = self._env.step(action)
+        self.x = np.array(answer[4]["x"])
+        return answer
 
 
-def make_tasks() -> dict[str, Task]:
-    """All of them."""
-    vdp, duffing, pendulum = VanDerPol(), Duffing(u_min=(-0.6,), u_max=(0.6,)), Pendulum()
-    quadratic = {"n_features": 300, "input_coupling": "quadratic"}
-    switched = np.where(np.arange(201)[:, None] < 100, 0.3, -0.3)
+class Sent:
+    """A controller whose inputs are kept as it sent them."""
 
-    def env(cls: type[PlantEnv], plant: Any) -> Callable[..., Any]:
-        return lambda **options: cls(plant, **options)
-
-    return {
-        t.name: t
-        for t in (
-            Task(
-                "van_der_pol", env(VanDerPolEnv, vdp), vdp.step_components, 2, 1,
-                np.array([[2.0, -1.0], [-2.5, 2.5], [1.0, 2.0], [-1.0, -2.5]]), [0.0, 0.0], 20, 100,
-                np.eye(2), 0.1, 3.0, 0.0, from_plant(vdp, 50, 150), quadratic, 0.4, 0.05,
-            ),
-            Task(
-                "duffing", env(DuffingEnv, duffing), duffing.step_components, 2, 1,
-                np.array([[1.0, 0.0], [1.3, 0.5]]), [-1.0, 0.0], 30, 150, np.eye(2), 0.1, 0.6, [-1.0, 0.0],
-                from_plant(duffing, 50, 150), quadratic, 0.1, 0.03,
-            ),
-            Task(
-                "pendulum", env(PendulumEnv, pendulum), pendulum.step_components, 2, 1,
-                np.array([[np.pi, 0.0], [2.5, 0.5]]), [1.0, 0.0, 0.0], 40, 150, np.diag([10.0, 10.0, 0.1]),
-                0.01, 5.0, [1.0, 0.0, 0.0], from_plant(pendulum, 60, 150), quadratic, 0.3, 0.02, "none",
-                output=pendulum.output_components,
-            ),
-            Task(
-                "motor", Motor, Motor.step_components, 2, 1, np.array([[0.0, 0.0]]), switched, 100, 200,
-                np.eye(1), 0.01, 1.0, None, Motor.sample,
-                {"n_features": 300, "input_coupling": "network", "output_lags": 8, "input_lags": 8},
-                0.05, 0.005, "none", y_max=0.4, output=lambda x, xp: (x[1],),
-            ),
-        )
-    }  # fmt: skip
-
-
-class Seeing:
-    """NMPC that is shown the plant's state."""
-
-    def __init__(self, nmpc: NMPC, env: Any) -> None:
-        self.nmpc, self.env, self.dt, self.horizon = nmpc, env, nmpc.dt, nmpc.horizon
-        self.bounds = {}
-        nmpc._to_state = lambda y: env.x if isinstance(env, Motor) else env._x
-
-    def reset(self) -> None:
-        """Forget."""
-        self.nmpc.reset()
-
-    def control(self, y: Any, reference: Any = None) -> np.ndarray:
-        """Input."""
-        return self.nmpc.control(y, reference)
+    def __init__(self, controller: Any) -> None:
+        self._controller, self.dt = controller, controller.dt
+        self.horizon = getattr(controller, "horizon", 0)
+        self.inputs: list[np.ndarray] = []
+        if hasattr(controller, "applied"):
+            self.applied = controller.applied
 
     @property
     def info(self) -> Any:
         """Status."""
-        return self.nmpc.info
+        return self._controller.info
+
+    def reset(self) -> None:
+        """Forget."""
+        self._controller.reset()
+
+    def control(self, measurement: Any, reference: Any = None) -> np.ndarray:
+        """Input."""
+        u = self._controller.control(measurement, reference)
+        self.inputs.append(np.array(u))
+        return u
 
 
-def make_controllers(task: Task, data: Trajectories, seed: int, offset_free: bool = False) -> dict[str, Any]:
-    """All on identified models; a name with an error where one cannot be made."""
-    model = KoopmanRNN(random_state=seed, **task.network).fit(data)
-    size = {"horizon": task.horizon, "Q": task.Q, "R": task.R, "u_min": -task.u_max, "u_max": task.u_max}
+def identify(task: Task, seed: int) -> dict[str, Any]:
+    """The models of one seed, or what went wrong with each."""
+    data = task.sample(np.random.default_rng(1000 + seed))
+    lags = {k: task.network.get(k, 1) for k in ("output_lags", "input_lags")}
+    model = attempt(lambda: KoopmanRNN(random_state=seed, **task.network).fit(data))
+    plain = attempt(lambda: KoopmanRNN(n_features=0, input_coupling="linear", **lags).fit(data))
+    point = {} if task.x_op is None else {"x_op": task.x_op, "u_op": 0.0}
+    window = LagWindow(*lags.values(), False, data.n_y, data.n_u)
+
+    def edmd(functions: dict[str, Any]) -> Edmd:
+        return identify_edmd(data, window, functions, task.x_op, task.horizon)
+
+    return {
+        "network": model,
+        "lifted": attempt(lambda: usable(model).lift_at(**point)),
+        "dmdc": attempt(lambda: usable(plain).lift_at(**point)),
+        "polynomials": attempt(lambda: edmd(polynomials(window.n_x))),
+        "splines": attempt(lambda: edmd(splines(seed))),
+    }
+
+
+def controllers(task: Task, models: dict[str, Any], offset_free: bool) -> dict[str, Callable[[], Any]]:
+    """Makers of the controllers on identified models."""
+    lqr_size = {
+        "Q": task.Q,
+        "R": task.R,
+        "u_min": task.u_min,
+        "u_max": task.u_max,
+        "offset_free": offset_free,
+    }
+    size = lqr_size | {"horizon": task.horizon}
     if task.y_max is not None:
         size |= {"y_min": -task.y_max, "y_max": task.y_max}
-    lqr_size = {k: v for k, v in size.items() if k not in ("horizon", "y_min", "y_max")}
-    point = {} if task.x_op is None else {"x_op": task.x_op, "u_op": 0.0}
-
-    def linear() -> LinearMPC:
-        return LinearMPC(model.lift_at(**point), offset_free=offset_free, **size)
-
-    def dmdc() -> LinearMPC:
-        plain = KoopmanRNN(
-            n_features=0, input_coupling="linear", output_lags=task.network.get("output_lags", 1),
-            input_lags=task.network.get("input_lags", 1),
-        ).fit(data)  # fmt: skip
-        return LinearMPC(plain.lift_at(**point), offset_free=offset_free, **size)
-
-    makers: dict[str, Callable[[], Any]] = {
-        "RNNMPC": lambda: RNNMPC(model, terminal=task.terminal, offset_free=offset_free, **size),
-        "LinearMPC": linear,
-        "LQR": lambda: LQR(model.lift_at(**point), offset_free=offset_free, **lqr_size),
-        "DMDc + LinearMPC": dmdc,
+    terminal = "none" if task.P is None else "riccati"
+    return {
+        "RNNMPC": lambda: RNNMPC(usable(models["network"]), terminal=terminal, **size),
+        "LinearMPC": lambda: LinearMPC(usable(models["lifted"]), **size),
+        "LQR": lambda: LQR(usable(models["lifted"]), **lqr_size),
+        "DMDc + LinearMPC": lambda: LinearMPC(usable(models["dmdc"]), **size),
+        "pykoop polynomials + our QP": lambda: EdmdMPC(usable(models["polynomials"]), "riccati", **size),
+        "pykoop splines + our QP": lambda: EdmdMPC(usable(models["splines"]), "none", **size),
     }
-    made = {}
-    for name, maker in makers.items():
-        try:
-            made[name] = maker()
-        except KoopctrlError as error:
-            made[name] = str(error)
+
+
+def true_model(task: Task, env: Watched) -> dict[str, Callable[[], Any]]:
+    """Makers of the controllers that know the plant and see its state."""
+    same = {k: getattr(task, k) for k in ("dt", "horizon", "Q", "R", "P", "u_min", "u_max")}
+
+    def ours() -> Any:
+        bounds = {} if task.x_max is None else {"x_min": -task.x_max, "x_max": task.x_max}
+        return NMPC(
+            task.step, task.n_x, task.n_u, output=task.output, to_state=lambda y: env.x, **same, **bounds
+        )
+
+    def theirs() -> Any:
+        model, y = plant_model(task.step, task.output, task.n_x, task.n_u, len(task.Q))
+        return DoMpc(model, y, state=lambda: env.x, x_max=task.x_max, **same)
+
+    return {YARDSTICK: ours, DO_MPC: theirs}
+
+
+class Failed(Exception):
+    """Something that this one builds on could not be made."""
+
+
+def usable(made: Any) -> Any:
+    """What was made, or the reason why not, raised."""
+    if isinstance(made, Failed):
+        raise made
     return made
 
 
-def make_nmpc(task: Task, env: Any) -> Any:
-    """The yardstick."""
-    P = None
-    if task.terminal == "riccati":
-        a, b = env.plant.linearize(np.asarray(task.reference, dtype=float), [0.0], dt=env.dt)
-        P = LQR(LiftedModel.from_matrices(a, b, dt=env.dt), task.Q, task.R).P
-    bounds = {} if task.y_max is None else {"x_min": [-np.inf, -task.y_max], "x_max": [np.inf, task.y_max]}
-    nmpc = NMPC(
-        task.step, task.n_x, task.n_u, task.horizon, task.Q, task.R, dt=env.dt, P=P, u_min=-task.u_max,
-        u_max=task.u_max, output=task.output,
-        to_state=task.output and np.asarray, **bounds,
-    )  # fmt: skip
-    return Seeing(nmpc, env)
+def attempt(call: Callable[[], Any]) -> Any:
+    """Result, or the failure; one that fails must not end the benchmark."""
+    try:
+        return call()
+    except Failed as error:
+        return error
+    except Exception as error:
+        return Failed(f"{type(error).__name__}: {error}")
 
 
-def run(task: Task, env: Any, controller: Any) -> dict[str, Any]:
-    """All starts."""
-    cost, times, statuses, excess, final = 0.0, [], [], 0.0, 0.0
+def run(task: Task, env: Watched, controller: Any, scenario: str) -> dict[str, Any]:
+    """All starts of one scenario."""
+    reference, preview, n_steps = task.scenario(scenario)
+    cost, times, statuses, y_excess, u_excess, final = 0.0, [], [], 0.0, 0.0, 0.0
     for i, x0 in enumerate(task.starts):
-        result = run_closed_loop(
-            env, controller, task.n_steps, task.reference, x0=x0, seed=i, preview=task.name == "motor",
-            Q=task.Q, R=task.R,
-        )  # fmt: skip
-        cost += result.cost
+        sent = Sent(controller)
+        result = run_closed_loop(env, sent, n_steps, reference, x0=x0, seed=i, preview=preview)
+        y, u = task.measure(result.states), result.inputs
+        error = (y - result.references)[1:]
+        cost += float(np.sum((error @ task.Q) * error) + np.sum((u @ (np.eye(task.n_u) * task.R)) * u))
         times.append(result.solve_times)
         statuses += result.statuses
         if task.y_max is not None:
-            excess = max(excess, float(np.max(np.abs(result.outputs[1:]) - task.y_max)))
-        final = max(final, float(np.abs(result.outputs[-1, 0] - result.references[-1, 0])))
-    fallbacks = sum(s.startswith("fallback") for s in statuses)
+            y_excess = max(y_excess, float(np.max(np.abs(y[1:]) - task.y_max)))
+        u_sent = np.array(sent.inputs)
+        u_excess = max(u_excess, float(np.max(np.maximum(u_sent - task.u_max, task.u_min - u_sent))))
+        final = max(final, float(np.abs(error[-1]).max()))
+    taken = np.concatenate(times)
     return {
-        "cost": cost, "median_step": float(np.median(np.concatenate(times))), "fallbacks": fallbacks,
-        "excess": excess, "final_error": final,
+        "cost": cost, "final_error": final, "y_excess": y_excess, "u_excess": u_excess,
+        "fallbacks": sum(s.startswith("fallback") for s in statuses), "statuses": dict(Counter(statuses)),
+        "median_step": float(np.median(taken)), "p95_step": float(np.percentile(taken, 95)),
     }  # fmt: skip
 
 
-def compare(task: Task, seeds: int, condition: str) -> dict[str, Any]:
-    """One plant under one condition."""
-    options = {"load": {"disturbance": task.load}, "noise": {"measurement_noise": task.noise}}.get(
-        condition, {}
-    )
-    env = task.make_env(**options)
-    best = run(task, env, make_nmpc(task, env))
-    runs: dict[str, list[dict[str, Any]]] = {}
+def attempt_run(task: Task, env: Watched, controller: Any, scenario: str) -> dict[str, Any]:
+    """Run it, or the reason why there is no run."""
+    found = attempt(lambda: run(task, env, usable(controller), scenario))
+    return {"error": str(found)} if isinstance(found, Failed) else found
+
+
+def summarise(runs: list[dict[str, Any]], cost: float) -> dict[str, Any]:
+    """Figures of one controller over seeds, relative to the yardstick's cost."""
+    good = [r for r in runs if "error" not in r]
+    summary: dict[str, Any] = {"failed": len(runs) - len(good), "runs": runs}
+    if good:
+        summary |= {"cost_ratio": c.spread([r["cost"] / cost for r in good])}
+        summary |= {k: c.spread([r[k] for r in good]) for k in ("final_error", "median_step", "p95_step")}
+        summary |= {k: max(r[k] for r in good) for k in ("y_excess", "u_excess")}
+        summary |= {k: sum(r[k] for r in good) for k in ("fallbacks",)}
+        summary["not_converged"] = sum(r["statuses"].get("not_converged", 0) for r in good)
+    return summary
+
+
+def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, dict[str, Any]]:
+    """One plant: every scenario under every condition; models are identified once a seed."""
+    cases = {(s, k): Watched(task.env(k)) for s in task.references for k in conditions}
+    runs: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {case: {} for case in cases}
+    for (scenario, _), env in cases.items():
+        for name, make in true_model(task, env).items():
+            found = attempt_run(task, env, attempt(make), scenario)
+            runs[scenario, _][name] = [found]
     for seed in range(seeds):
-        data = task.sample(np.random.default_rng(1000 + seed))
-        for name, controller in make_controllers(task, data, seed, condition == "load").items():
-            found = controller if isinstance(controller, str) else run(task, env, controller)
-            runs.setdefault(name, []).append({"error": found} if isinstance(found, str) else found)
-    summary = {}
-    for name, all_runs in runs.items():
-        good = [r for r in all_runs if "error" not in r]
-        summary[name] = {"failed": len(all_runs) - len(good), "runs": all_runs}
-        if good:
-            summary[name] |= {
-                "cost_ratio": c.spread([r["cost"] / best["cost"] for r in good]),
-                "final_error": c.spread([r["final_error"] for r in good]),
-                "median_step": c.spread([r["median_step"] for r in good]),
-                "excess": max(r["excess"] for r in good),
-                "fallbacks": sum(r["fallbacks"] for r in good),
-            }
-    return {"nmpc": best, "controllers": summary}
+        print(f"{task.name}, seed {seed}", end="\r", flush=True, file=sys.stderr)
+        models = identify(task, seed)
+        for offset_free in sorted({k == "load" for k in conditions}):
+            for name, make in controllers(task, models, offset_free).items():
+                controller = attempt(make)
+                for (scenario, condition), env in cases.items():
+                    if (condition == "load") == offset_free:
+                        found = attempt_run(task, env, controller, scenario)
+                        if isinstance(controller, EdmdMPC):
+                            found["model"] = controller.note
+                        runs[scenario, condition].setdefault(name, []).append(found)
+    figures = {}
+    for (scenario, condition), by_name in runs.items():
+        best = by_name[YARDSTICK][0].get("cost", np.nan)
+        title = f"{task.name}{scenario and ' '}{scenario}, {condition}"
+        figures[title] = {"controllers": {k: summarise(v, best) for k, v in by_name.items()}}
+    return figures
+
+
+def show(title: str, found: dict[str, Any]) -> None:
+    """Print one table, and why what is missing is missing."""
+    rows, reasons = [], []
+    for name, v in found["controllers"].items():
+        reasons += [f"{name}: {r['error']}" for r in v["runs"] if "error" in r]
+        if "cost_ratio" in v:
+            rows.append(
+                [name, v["cost_ratio"]["median"], v["cost_ratio"]["max"], v["final_error"]["median"],
+                 v["y_excess"], v["u_excess"], 1e3 * v["median_step"]["median"],
+                 1e3 * v["p95_step"]["median"], v["fallbacks"], v["not_converged"], v["failed"]]
+            )  # fmt: skip
+    header = ["", "cost/NMPC", "worst", "final error", "y excess", "u excess", "step ms", "p95 ms",
+              "fallbacks", "unsolved", "failed"]  # fmt: skip
+    c.print_table(title, header, rows)
+    for reason in dict.fromkeys(reasons):
+        print(f"  {reason[:200]}")
 
 
 def main() -> None:
@@ -299,39 +274,21 @@ def main() -> None:
     tasks = make_tasks()
     p = c.parser(__doc__, seeds=10)
     p.set_defaults(threads=1)
-    p.add_argument("--plants", nargs="+", default=list(tasks), choices=list(tasks))
-    p.add_argument("--conditions", nargs="+", default=["plain", "noise", "load"])
+    p.add_argument(
+        "--plants", nargs="+", default=list(tasks), help=f"of {', '.join(tasks)}, or gymnasium ids"
+    )
+    p.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
     args = p.parse_args()
     figures: dict[str, Any] = {}
     with c.threads(args.threads):
-        for condition in args.conditions:
-            for name in args.plants:
-                found = compare(tasks[name], args.seeds, condition)
-                figures[f"{name}, {condition}"] = found
-                rows = [
-                    [k, v["cost_ratio"]["median"], v["cost_ratio"]["max"], v["final_error"]["median"],
-                     v["excess"], 1e3 * v["median_step"]["median"], v["fallbacks"], v["failed"]]
-                    for k, v in found["controllers"].items() if "cost_ratio" in v
-                ]  # fmt: skip
-                best = found["nmpc"]
-                rows.append(
-                    [
-                        "true-model NMPC",
-                        1.0,
-                        1.0,
-                        best["final_error"],
-                        best["excess"],
-                        1e3 * best["median_step"],
-                        0,
-                        0,
-                    ]
-                )
-                c.print_table(
-                    f"{name}, {condition}, {args.seeds} seeds",
-                    ["", "cost/NMPC", "worst", "final error", "|y| excess", "step ms", "fallbacks", "failed"],
-                    rows,
-                )
-                c.write(args, "closed_loop", figures, peers=("casadi",))
+        for name in args.plants:
+            task = tasks[name] if name in tasks else registered(name)
+            found, seconds = c.timed(lambda t=task: compare(t, args.seeds, args.conditions))
+            figures |= found
+            for title, figure in found.items():
+                show(f"{title}, {args.seeds} seeds", figure)
+            print(f"\n{name}: {seconds:.0f} s")
+            c.write(args, "closed_loop", figures, peers=("casadi", "do-mpc", "pykoop"))
 
 
 if __name__ == "__main__":

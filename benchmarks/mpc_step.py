@@ -1,13 +1,18 @@
-"""One step of LinearMPC: beside the bare QP solver, against lifted dimension, and beside peers.
+"""One step of LinearMPC and RNNMPC: beside the bare QP solver, against lifted dimension, and beside peers.
 
-Plant: a linear model on tanh features of 4 states, with 2 inputs and 2 outputs; horizon 20, |u| <= 0.3,
-LQR's cost to go at the end. Its first 50 lifted coordinates hold all that acts on the outputs; larger models
-add coordinates that do not, so that all of them pose the same QPs and only the lift differs. Every timed step
-has active bounds, so that the QP solver is called.
+Forced Van der Pol, horizon 20, 300 features, |u| <= 3, along the states of one closed loop on the true plant,
+at samples whose QP has active bounds, from the second sample on:
 
 - bare solver: `casadi.conic("daqp")` on the very QPs of these steps, called as its documentation shows
-(keyword
-  arguments, NumPy arrays), and through preallocated buffers, as the package does.
+  (keyword arguments, NumPy arrays), and through preallocated buffers, as the package does.
+- do-mpc: its `MPC` with the true model, discrete (the plant's own Runge-Kutta steps) and by its default
+  collocation, the latter also compiled (`compile_nlp`); and with the network that `to_do_mpc` exports.
+
+Against lifted dimension: a linear model on tanh features of 4 states, with 2 inputs and 2 outputs; horizon
+20, |u| <= 0.3, LQR's cost to go at the end. Its first 50 lifted coordinates hold all that acts on the
+outputs; larger models add coordinates that do not, so that all of them pose the same QPs and only the lift
+differs. Every timed step has active bounds, so that the QP solver is called. Beside it, on the same problem:
+
 - sparse: the same problem with the states kept as variables, OSQP through CasADi to 1e-6.
 - do-mpc: its linear model and MPC (ipopt), the same weights and bounds, from the second step on.
 - control.optimal: python-control's `OptimalControlProblem` (SciPy's SLSQP), one solve.
@@ -20,14 +25,14 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import _common as c
-import casadi
-import control
-import control.optimal
 import numpy as np
+from _bare_qp import bare_calls, per_step, recorded
+from _step_nmpc import ratios
+from _step_nmpc import step_times as nmpc_step_times
+from _step_peers import LIMIT, N_U, N, Q, R, do_mpc_time, optimal_time, sparse_time
 
 from koopctrl import LiftedModel, LinearMPC
 from koopctrl.features import Layer
@@ -35,8 +40,7 @@ from koopctrl.features.lags import LagWindow
 from koopctrl.lifted import Observables
 
 SIZES = (50, 100, 300, 1000)
-N, N_X, N_U, N_Y, N_CORE = 20, 4, 2, 2, 50
-LIMIT, Q, R = 0.3, 1.0, 0.1
+N_X, N_Y, N_CORE = 4, 2, 50
 
 
 def make_model(n_z: int, seed: int) -> LiftedModel:
@@ -72,58 +76,23 @@ def make_mpc(model: LiftedModel) -> LinearMPC:
     return LinearMPC(model, N, Q, R, u_min=-LIMIT, u_max=LIMIT)
 
 
-def bare_calls(mpc: LinearMPC, x: np.ndarray) -> tuple[Callable[[], Any], Callable[[], Any]] | None:
-    """The bare solver on the QP of one step: by keywords, and by buffers. None if no bound is active."""
-    recorded: list[Any] = []
-    step_solver = mpc._solver
-    solve = step_solver.solve
-    step_solver.solve = lambda *args: recorded.append(args) or solve(*args)  # pyright: ignore
-    mpc.reset()
-    mpc.control(x)
-    step_solver.solve = solve
-    if mpc.info is None or mpc.info.iterations == 0:
-        return None
-    g, lower, upper = recorded[0]
-    H, A = mpc._qp.H, mpc._qp.rows
-    n, m = len(H), len(A)
-    qp = casadi.conic(
-        "bare",
-        "daqp",
-        {"h": casadi.Sparsity.dense(n, n), "a": casadi.Sparsity.dense(m, n)},
-        {"print_time": False},
-    )
-    data = {"h": H, "g": g, "a": A, "lbx": lower[:n], "ubx": upper[:n], "lba": lower[n:], "uba": upper[n:]}
-    buffer, evaluate = qp.buffer()
-    kept = {k: np.asfortranarray(v).ravel("F").copy() for k, v in data.items()}
-    for name, value in kept.items():
-        buffer.set_arg(qp.index_in(name), memoryview(value))
-    out = np.zeros(n)
-    buffer.set_res(qp.index_out("x"), memoryview(out))
-
-    def buffered() -> Any:
-        evaluate()
-        return out, kept, qp, buffer  # CasADi does not keep them alive
-
-    return (lambda: qp(**data)), buffered
-
-
 def step_times(seed: int, n_starts: int, repeats: int) -> dict[str, Any]:
     """Median times of our step at every size and of the bare solver, taken in turns."""
     rng = np.random.default_rng(seed + 100)
-    controllers = {n: make_mpc(make_model(n, seed)) for n in SIZES}
+    models = {n: make_model(n, seed) for n in SIZES}
+    starts: list[Any] = []
+    with recorded() as problems:
+        watched = make_mpc(models[300])
+        while len(starts) < n_starts:
+            x = rng.uniform(-1.0, 1.0, N_X)
+            watched.reset()
+            problem = per_step(problems, [lambda x=x: watched.control(x)])[0]
+            if problem is not None:
+                starts.append((x, bare_calls(problem)))
+    controllers = {n: make_mpc(model) for n, model in models.items()}
     times: dict[str, list[float]] = {k: [] for k in (*map(str, SIZES), "bare", "buffered")}
-    starts = 0
-    while starts < n_starts:
-        x = rng.uniform(-1.0, 1.0, N_X)
-        bare = bare_calls(controllers[300], x)
-        if bare is None:
-            continue
-        starts += 1
-
-        def ours(mpc: LinearMPC, x: np.ndarray = x) -> None:
-            mpc.control(x)
-
-        calls = {str(n): (lambda mpc=mpc: ours(mpc)) for n, mpc in controllers.items()}
+    for x, bare in starts:
+        calls = {str(n): (lambda mpc=mpc, x=x: mpc.control(x)) for n, mpc in controllers.items()}
         for _ in range(repeats):
             for name, call in {**calls, "bare": bare[0], "buffered": bare[1]}.items():
                 call()  # so that none pays for what the one before it pushed out of the cache
@@ -131,93 +100,79 @@ def step_times(seed: int, n_starts: int, repeats: int) -> dict[str, Any]:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def sparse_time(mpc: LinearMPC, x: np.ndarray, repeats: int) -> tuple[list[float], float]:
-    """The same step with the states kept as variables, and the largest difference of its first input."""
-    model = mpc.lifted
-    n_z = model.n_z
-    eye, zero = casadi.DM.eye(n_z), casadi.DM(n_z, n_z)
-    A, B = casadi.DM(model.A), casadi.DM(model.B)
-    # Variables z_1 .. z_N, u_0 .. u_{N-1}; rows z_{k+1} - A z_k - B u_k = 0.
+def sizes(seeds: int) -> dict[str, Any]:
+    """Against lifted dimension."""
+    by_seed = [step_times(seed, n_starts=30, repeats=12) for seed in range(seeds)]
+    median = {k: float(np.median([t[k] for t in by_seed])) for k in by_seed[0]}
     rows = [
-        casadi.horzcat(
-            *[(-A if j == k - 1 else eye if j == k else casadi.DM(n_z, n_z)) for j in range(N)],
-            *[(-B if j == k else casadi.DM(n_z, N_U)) for j in range(N)],
-        )
-        for k in range(N)
+        [f"LinearMPC, {n} lifted states", 1e6 * median[str(n)], median[str(n)] / median["bare"]]
+        for n in SIZES
     ]
-    a = casadi.sparsify(casadi.vertcat(*rows))
-    stage = casadi.sparsify(casadi.DM(2.0 * Q * model.C.T @ model.C))
-    end = casadi.DM(2.0 * mpc.P)
-    h = casadi.diagcat(*[stage] * (N - 1), end, 2.0 * R * casadi.DM.eye(N * N_U))
-    del zero
-    options = {
-        "osqp": {"verbose": False, "eps_abs": 1e-6, "eps_rel": 1e-6, "max_iter": 20000},
-        "print_time": False,
-        "error_on_fail": False,
+    rows += [
+        ["bare casadi.conic call", 1e6 * median["bare"], 1.0],
+        ["bare solver through buffers", 1e6 * median["buffered"], median["buffered"] / median["bare"]],
+    ]
+    c.print_table("One step by lifted dimension, microseconds (medians)", ["", "time", "/ bare call"], rows)
+    return {
+        "median_seconds": median,
+        "ratios": {
+            "step_over_bare_solver": c.spread([t["300"] / t["bare"] for t in by_seed]),
+            "step_over_buffered_solver": c.spread([t["300"] / t["buffered"] for t in by_seed]),
+            "step_1000_over_50": c.spread([t["1000"] / t["50"] for t in by_seed]),
+        },
+        "by_seed": by_seed,
     }
-    qp = casadi.conic("sparse", "osqp", {"h": h.sparsity(), "a": a.sparsity()}, options)
-    z0 = model.lift(x)
-    b = np.concatenate([model.A @ z0, np.zeros((N - 1) * n_z)])
-    bound = np.concatenate([np.full(N * n_z, np.inf), np.full(N * N_U, LIMIT)])
-    data = {"h": h, "g": np.zeros(N * (n_z + N_U)), "a": a, "lba": b, "uba": b, "lbx": -bound, "ubx": bound}
-    answer, first = c.timed(lambda: qp(**data))
-    times = [first] + [c.timed(lambda: qp(**data))[1] for _ in range(repeats - 1)]
-    u0 = np.array(answer["x"]).ravel()[N * n_z : N * n_z + N_U]
-    mpc.reset()
-    return times, float(np.abs(u0 - mpc.control(x)).max())
 
 
-def do_mpc_time(mpc: LinearMPC, x: np.ndarray, repeats: int) -> tuple[list[float], float]:
-    """do-mpc's linear model and MPC."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import do_mpc
-
-    model = mpc.lifted
-    peer = do_mpc.model.LinearModel("discrete")
-    z = peer.set_variable("_x", "z", (model.n_z, 1))
-    u = peer.set_variable("_u", "u", (N_U, 1))
-    peer.setup(model.A, model.B, np.eye(model.n_z), np.zeros((model.n_z, N_U)))
-    controller = do_mpc.controller.MPC(peer)
-    controller.settings.n_horizon = N
-    controller.settings.t_step = model.dt
-    controller.settings.store_full_solution = False
-    controller.settings.supress_ipopt_output()
-    y = casadi.DM(model.C) @ z
-    controller.set_objective(
-        mterm=casadi.bilin(casadi.DM(mpc.P), z, z), lterm=Q * casadi.dot(y, y) + R * casadi.dot(u, u)
-    )
-    controller.set_rterm(u=np.zeros((N_U, 1)))
-    controller.bounds["lower", "_u", "u"] = -LIMIT
-    controller.bounds["upper", "_u", "u"] = LIMIT
-    controller.setup()
-    z0 = model.lift(x)
-    controller.x0 = z0
-    controller.set_initial_guess()
-    u0 = controller.make_step(z0[:, None])
-    times = [c.timed(lambda: controller.make_step(z0[:, None]))[1] for _ in range(repeats)]
-    mpc.reset()
-    return times, float(np.abs(u0.ravel() - mpc.control(x)).max())
+def peers(n_lifted: list[int]) -> dict[str, Any]:
+    """The linear problem by other packages."""
+    figures: dict[str, Any] = {}
+    table = []
+    for n_z in n_lifted:
+        mpc = make_mpc(make_model(n_z, 0))
+        x = np.array([0.8, -0.7, 0.5, 0.9])
+        mpc.control(x)
+        ours = np.median([c.timed(lambda m=mpc, s=x: m.control(s))[1] for _ in range(200)])
+        for name, call in (
+            ("sparse QP, osqp", lambda m=mpc, s=x: sparse_time(m, s, 5)),
+            ("do-mpc, linear model", lambda m=mpc, s=x: do_mpc_time(m, s, 3)),
+            ("control.optimal", lambda m=mpc, s=x: optimal_time(m, s)),
+        ):
+            times, difference = call()
+            ratio = float(np.median(times) / ours)
+            figures[f"{name}, {n_z}"] = {
+                "seconds": c.spread(times), "over_ours": ratio, "first_input_difference": difference,
+            }  # fmt: skip
+            table.append([f"{name}, {n_z} states", 1e3 * float(np.median(times)), ratio, difference])
+        table.append([f"LinearMPC, {n_z} states", 1e3 * float(ours), 1.0, 0.0])
+    c.print_table("Peers on one step, milliseconds", ["", "time", "/ ours", "difference of u0"], table)
+    return figures
 
 
-def optimal_time(mpc: LinearMPC, x: np.ndarray) -> tuple[list[float], float]:
-    """python-control's `control.optimal`."""
-    model = mpc.lifted
-    weight, P = Q * model.C.T @ model.C, mpc.P
-    system = control.ss(model.A, model.B, np.eye(model.n_z), np.zeros((model.n_z, N_U)), dt=model.dt)
-    z0 = model.lift(x)
-    problem = control.optimal.OptimalControlProblem(
-        system,
-        np.arange(N + 1) * model.dt,
-        lambda z, u: float(z @ weight @ z + R * u @ u),
-        terminal_cost=lambda z, u: float(z @ P @ z),
-        trajectory_constraints=control.optimal.input_range_constraint(system, [-LIMIT] * N_U, [LIMIT] * N_U),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        answer, taken = c.timed(lambda: problem.compute_trajectory(z0, squeeze=False, print_summary=False))
-    mpc.reset()
-    return [taken], float(np.abs(np.asarray(answer.inputs)[:, 0] - mpc.control(x)).max())
+def van_der_pol(seeds: int) -> dict[str, Any]:
+    """The true plant: our controllers, the bare solver, do-mpc's NMPC."""
+    by_seed = [nmpc_step_times(seed, repeats=20) for seed in range(seeds)]
+    names, compared = by_seed[0]["median_seconds"], by_seed[0]["first_input_difference"]
+    seconds = {k: c.spread([t["median_seconds"][k] for t in by_seed]) for k in names}
+    p95 = {k: c.spread([t["p95_seconds"][k] for t in by_seed]) for k in names}
+    of_seed = [ratios(t["median_seconds"]) for t in by_seed]
+    over = {k: c.spread([s[k] for s in of_seed]) for k in of_seed[0]}
+    linear, rnn = seconds["LinearMPC"]["median"], seconds["RNNMPC"]["median"]
+    difference = {k: max(t["first_input_difference"][k] for t in by_seed) for k in compared}
+    rows = [
+        [
+            k,
+            1e3 * s["median"],
+            1e3 * p95[k]["median"],
+            s["median"] / linear,
+            s["median"] / rnn,
+            difference.get(k, ""),
+        ]
+        for k, s in seconds.items()
+    ]
+    header = ["", "median ms", "p95 ms", "/ LinearMPC", "/ RNNMPC", "|u - u of NMPC|"]
+    c.print_table("One step on Van der Pol, horizon 20, 300 features", header, rows)
+    return {"seconds": seconds, "p95_seconds": p95, "ratios": over, "by_seed": by_seed}
 
 
 def main() -> None:
@@ -225,58 +180,27 @@ def main() -> None:
     warnings.simplefilter("ignore", FutureWarning)
     p = c.parser(__doc__, seeds=5)
     p.set_defaults(threads=1)
-    p.add_argument("--peer-sizes", type=int, nargs="+", default=[50, 300], help="lifted sizes for the peers")
+    p.add_argument("--peer-sizes", type=int, nargs="*", default=[50, 300], help="lifted sizes for the peers")
     args = p.parse_args()
     with c.threads(args.threads):
-        by_seed = [step_times(seed, n_starts=30, repeats=12) for seed in range(args.seeds)]
-        median = {k: float(np.median([t[k] for t in by_seed])) for k in by_seed[0]}
-        ratios = {
-            "step_over_bare_solver": c.spread([t["300"] / t["bare"] for t in by_seed]),
-            "step_over_buffered_solver": c.spread([t["300"] / t["buffered"] for t in by_seed]),
-            "step_1000_over_50": c.spread([t["1000"] / t["50"] for t in by_seed]),
-        }
-        rows = [
-            [f"LinearMPC, {n} lifted states", 1e6 * median[str(n)], median[str(n)] / median["bare"]]
-            for n in SIZES
-        ]
-        rows += [
-            ["bare casadi.conic call", 1e6 * median["bare"], 1.0],
-            ["bare solver through buffers", 1e6 * median["buffered"], median["buffered"] / median["bare"]],
-        ]
-        c.print_table("One step, microseconds (medians)", ["", "time", "/ bare call"], rows)
-
-        peers: dict[str, Any] = {}
-        table = []
-        for n_z in args.peer_sizes:
-            mpc = make_mpc(make_model(n_z, 0))
-            x = np.array([0.8, -0.7, 0.5, 0.9])
-            mpc.control(x)
-            ours = np.median([c.timed(lambda m=mpc, s=x: m.control(s))[1] for _ in range(200)])
-            for name, call in (
-                ("sparse QP, osqp", lambda m=mpc, s=x: sparse_time(m, s, 5)),
-                ("do-mpc, linear model", lambda m=mpc, s=x: do_mpc_time(m, s, 3)),
-                ("control.optimal", lambda m=mpc, s=x: optimal_time(m, s)),
-            ):
-                times, difference = call()
-                ratio = float(np.median(times) / ours)
-                peers[f"{name}, {n_z}"] = {
-                    "seconds": c.spread(times), "over_ours": ratio, "first_input_difference": difference,
-                }  # fmt: skip
-                table.append([f"{name}, {n_z} states", 1e3 * float(np.median(times)), ratio, difference])
-            table.append([f"LinearMPC, {n_z} states", 1e3 * float(ours), 1.0, 0.0])
-        c.print_table("Peers on one step, milliseconds", ["", "time", "/ ours", "difference of u0"], table)
+        nonlinear = van_der_pol(args.seeds)
+        by_size = sizes(args.seeds)
+        linear_peers = peers(args.peer_sizes)
+    over = {k: v["median"] for k, v in nonlinear["ratios"].items()}
+    fastest = "fastest do-mpc with the true model"
     targets = {
-        "step_over_bare_solver <= 3": ratios["step_over_bare_solver"]["median"] <= 3.0,
-        "step_1000_over_50 within 20 %": ratios["step_1000_over_50"]["median"] <= 1.2,
+        "LinearMPC / bare call <= 3": over["LinearMPC / bare call"] <= 3.0,
+        "RNNMPC / bare call <= 10": over["RNNMPC / bare call"] <= 10.0,
+        f"{fastest} / LinearMPC >= 15": over[f"{fastest} / LinearMPC"] >= 15.0,
+        f"{fastest} / RNNMPC >= 3": over[f"{fastest} / RNNMPC"] >= 3.0,
+        "step_over_bare_solver <= 3": by_size["ratios"]["step_over_bare_solver"]["median"] <= 3.0,
+        "step_1000_over_50 within 20 %": by_size["ratios"]["step_1000_over_50"]["median"] <= 1.2,
     }
-    figures = {
-        "median_seconds": median,
-        "ratios": ratios,
-        "peers": peers,
-        "targets": targets,
-        "by_seed": by_seed,
-    }
+    figures = {"van_der_pol": nonlinear, **by_size, "peers": linear_peers, "targets": targets}
     c.write(args, "mpc_step", figures, peers=("casadi", "control", "do-mpc"))
+    print()
+    for name, value in over.items():
+        print(f"{value:10.4g}  {name}")
     for name, held in targets.items():
         print(f"{'held' if held else 'MISSED'}: {name}")
 

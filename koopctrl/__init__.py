@@ -17,6 +17,7 @@ _HOME = {
     "LTINetwork": "koopctrl.ltinet",
     "LQR": "koopctrl.controllers",
     "KalmanFilter": "koopctrl.controllers",
+    "ExtendedKalmanFilter": "koopctrl.controllers",
     "LinearMPC": "koopctrl.controllers",
     "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",

@@ -28,6 +28,7 @@ from koopctrl.trajectories import Trajectories, Trajectory
 if TYPE_CHECKING:
     import casadi
     import control
+    import do_mpc
 
     from koopctrl.lifted import LiftedModel
     from koopctrl.report import Report
@@ -344,6 +345,12 @@ class KoopmanRNN(BaseEstimator):
         from koopctrl.export.casadi import network_to_casadi
 
         return network_to_casadi(self)
+
+    def to_do_mpc(self, **options: Any) -> do_mpc.model.Model:
+        """`do_mpc.model.Model`; for `options` see `koopctrl.export.do_mpc.network_to_do_mpc`."""
+        from koopctrl.export.do_mpc import network_to_do_mpc
+
+        return network_to_do_mpc(self, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

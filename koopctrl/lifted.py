@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,6 +34,7 @@ from koopctrl.features.lags import LagWindow
 if TYPE_CHECKING:
     import casadi
     import control
+    import do_mpc
 
     from koopctrl.spectrum import Spectrum
 
@@ -310,6 +311,12 @@ class LiftedModel:
         from koopctrl.export.casadi import lifted_to_casadi
 
         return lifted_to_casadi(self)
+
+    def to_do_mpc(self, **options: Any) -> do_mpc.model.Model:
+        """`do_mpc.model.Model`; for `options` see `koopctrl.export.do_mpc.lifted_to_do_mpc`."""
+        from koopctrl.export.do_mpc import lifted_to_do_mpc
+
+        return lifted_to_do_mpc(self, **options)
 
     def __repr__(self) -> str:
         """Dimensions, sample time and spectral radius."""

@@ -1,6 +1,7 @@
-"""Controllers on identified models: LQR, Kalman filter, predictive control, and the closed loop."""
+"""Controllers on identified models: LQR, Kalman filters, predictive control, and the closed loop."""
 
 from koopctrl.controllers.closed_loop import ClosedLoopResult, run_closed_loop
+from koopctrl.controllers.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.kalman import KalmanFilter
 from koopctrl.controllers.linear_mpc import LinearMPC
 from koopctrl.controllers.lqr import LQR
@@ -16,6 +17,7 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "ExtendedKalmanFilter",
     "KalmanFilter",
     "LinearMPC",
     "run_closed_loop",

@@ -13,20 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice, check_number
+from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice
 from koopctrl.controllers.disturbance import KINDS, augment_by_kind
+from koopctrl.controllers.innovation import InnovationGate, corrected_covariance, filter_gain
 from koopctrl.controllers.measurement import as_measurement, check_controllable
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.errors import SolverError
 from koopctrl.lifted import LiftedModel
 
-# So many measurements in a row may be rejected; after them the estimate is doubted instead.
-_MAX_REJECTIONS = 5
 # Distance of the slowest error mode to the unit circle that is nothing but rounding.
 _UNSEEN = 1e-12
 
 
-class KalmanFilter:
+class KalmanFilter(InnovationGate):
     """Estimator of the lifted state from measured outputs.
 
     Parameters
@@ -116,7 +115,7 @@ class KalmanFilter:
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
         self._noise, self.steady = noise, bool(steady)
         self.P0 = as_weight(P0, "P0", len(model.A))
-        self.gate = None if gate is None else check_number(gate, "gate", low=0.0, strict=True)
+        super().__init__(gate)
         self._innovation = model.C @ self.P @ model.C.T + self.Rn
         self.M = np.linalg.solve(self._innovation, model.C @ self.P).T
         self.reset()
@@ -125,7 +124,7 @@ class KalmanFilter:
         """Forget the estimate, or start from `z0` `(n_z,)` without disturbance."""
         self.estimate: FloatArray | None = None
         self.covariance = self.P if self.steady else self.P0
-        self.rejected, self.n_rejected, self._in_a_row = False, 0, 0
+        self._reset_gate()
         if z0 is not None:
             self.estimate = self._pad(as_vector(z0, "z0", self.lifted.n_z))
 
@@ -149,20 +148,12 @@ class KalmanFilter:
         if self.steady:
             gain, S = self.M, self._innovation
         else:
-            S = C @ self.covariance @ C.T + self.Rn[here][:, here]
-            gain = np.linalg.solve(S, C @ self.covariance).T
-        if self.gate is not None:
-            far = float(np.sqrt(error @ np.linalg.solve(S, error) / len(error))) > self.gate
-            self._in_a_row = self._in_a_row + 1 if far else 0
-            self.rejected = far and self._in_a_row <= _MAX_REJECTIONS
-            self.n_rejected += self.rejected
-            if self.rejected:
-                return estimate
-        if not self.steady:
-            # Joseph's form stays positive semidefinite under rounding.
-            left = np.eye(len(gain)) - gain @ C
             noise = self.Rn[here][:, here]
-            self.covariance = left @ self.covariance @ left.T + gain @ noise @ gain.T
+            gain, S = filter_gain(self.covariance, C, noise)
+        if self._rejects(error, S):
+            return estimate
+        if not self.steady:
+            self.covariance = corrected_covariance(self.covariance, gain, C, noise)
         return estimate + gain @ error
 
     def predict(self, u: ArrayLike) -> FloatArray:

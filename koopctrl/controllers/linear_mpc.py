@@ -140,6 +140,7 @@ class LinearMPC(PredictiveController):
         model = source.model
         self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op
         self.n_measured, self.output_names = source.n_measured, lifted.output_names
+        self.observer = source.observer
         horizon = check_integer(horizon, "horizon", low=1)
         problem = describe_problem(
             lifted.n_y, lifted.n_x, channels.n_u, horizon=horizon,
@@ -178,9 +179,6 @@ class LinearMPC(PredictiveController):
         super().reset()
         self._source.reset()
         self._solver.reset()
-
-    def _observer(self) -> Any:
-        return self._source.observer
 
     def _solve(
         self, y: FloatArray, acted: FloatArray | None, asked: Request, deadline: float

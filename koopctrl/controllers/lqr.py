@@ -83,7 +83,8 @@ class LQR:
         offset_free: bool | float = False,
     ) -> None:
         source = self._source = StateSource(lifted, observer, offset_free)
-        self.lifted, self.dt = lifted, lifted.dt
+        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op
+        self.n_measured, self.observer = source.n_measured, source.observer
         self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
         self.R = as_weight(R, "R", lifted.n_u, definite=True)
         self.u_min, self.u_max = input_bounds(u_min, u_max, lifted.n_u)

@@ -15,7 +15,12 @@ from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 
 # Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
-_CHANGING = ("line", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last", "v_last")
+_CHANGING = (
+    "line", "v_last", "_plan", "_age", "x", "_z", "_d", "estimate", "covariance", "_in_a_row", "rejected",
+    "n_rejected", "_u_last",
+)  # fmt: skip
+# These are no arrays; what was a number has to come back as the number it was.
+_KINDS = {"_age": int, "_in_a_row": int, "n_rejected": int, "rejected": bool}
 
 
 class PureController:
@@ -38,20 +43,14 @@ class PureController:
         self._controller.reset()
         self._owners = [
             self._controller,
-            *(getattr(self._controller, n, None) for n in ("_memory", "_window", "_requests")),
+            *(getattr(self._controller, n, None) for n in ("_memory", "_window", "_requests", "observer")),
         ]
         source = getattr(self._controller, "_source", None)
         self._owners += [source, getattr(source, "_memory", None), getattr(source, "observer", None)]
-        self._owners = [o for o in self._owners if o is not None]
-        self._fields = [(o, n) for o in self._owners for n in _CHANGING if n in vars(o)]
-        if source is not None and source.n_measured != len(self._controller.lifted.y_op):
-            raise OptionError(
-                f"the controller measures {source.n_measured} signals but the model has "
-                f"{len(self._controller.lifted.y_op)} outputs; expected the same. Give it an observer"
-            )
+        self._owners = list({id(o): o for o in self._owners if o is not None}.values())
+        self._fields = [(o, n) for o in self._owners for n in _CHANGING if _changes(o, n)]
         # Sizes are learned from two steps at a harmless measurement.
-        calm = getattr(self._controller, "set_point", None)
-        calm = self._controller.lifted.y_op if calm is None else calm
+        calm = _calm_measurement(self._controller)
         self._controller.control(calm)
         self._controller.control(calm)
         self._shapes = [np.shape(getattr(o, n)) for o, n in self._fields]
@@ -80,8 +79,8 @@ class PureController:
                 position += n
                 if np.isnan(value).any():
                     value = None
-                elif name in ("_age", "_in_a_row"):
-                    value = int(np.rint(value))
+                elif name in _KINDS:
+                    value = _KINDS[name](np.rint(value))
                 setattr(owner, name, value)
         told = {} if v is None or not len(v) else {"disturbance": v}
         u = self._controller.control(y, reference=r, **told)
@@ -89,3 +88,22 @@ class PureController:
         values = [(getattr(o, n), shape) for (o, n), shape in zip(self._fields, self._shapes, strict=True)]
         parts = [np.full(shape, np.nan) if v is None else np.asarray(v, dtype=float) for v, shape in values]
         return np.concatenate([[1.0], *(part.ravel() for part in parts)]), u
+
+
+def _changes(owner: Any, name: str) -> bool:
+    """Whether it has to be carried: the covariance of a steady filter is constant, and may be large."""
+    return name in vars(owner) and not (name == "covariance" and getattr(owner, "steady", False))
+
+
+def _calm_measurement(controller: Any) -> FloatArray:
+    """What would be measured at the set-point."""
+    set_point, n_measured = controller.set_point, controller.n_measured
+    measured = getattr(getattr(controller, "observer", None), "measured", None)
+    if measured is not None:
+        return set_point[measured]
+    if n_measured != len(set_point):
+        raise OptionError(
+            f"the controller measures {n_measured} signals but the model has {len(set_point)} outputs; "
+            "expected the same. Give it an observer"
+        )
+    return set_point

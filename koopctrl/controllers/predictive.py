@@ -63,6 +63,7 @@ class PredictiveController(ABC):
     set_point: FloatArray
     n_measured: int
     output_names: tuple[str, ...]
+    observer: Any
 
     def _begin(
         self,
@@ -99,10 +100,6 @@ class PredictiveController(ABC):
         self, y: FloatArray, acted: FloatArray | None, asked: Request, deadline: float
     ) -> Plan | NoPlan:
         """One sample: measurement (NaN where missing), all inputs that acted since the last, request."""
-
-    @abstractmethod
-    def _observer(self) -> Any:
-        """The observer, if any."""
 
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""
@@ -153,7 +150,7 @@ class PredictiveController(ABC):
             self.info = MPCInfo(status, time.perf_counter() - start, found.reason, inputs=inputs)
             return inputs[0].copy()
         inputs = self._memory.accept(found.inputs)
-        reason = "the measurement was rejected" if getattr(self._observer(), "rejected", False) else ""
+        reason = "the measurement was rejected" if getattr(self.observer, "rejected", False) else ""
         self.info = MPCInfo(
             found.status, time.perf_counter() - start, reason, found.iterations, found.kkt_residual,
             found.objective, inputs, found.slack, found.predict,
@@ -209,6 +206,5 @@ class PredictiveController(ABC):
             "terminal set": len(p.E_end) > 0,
         }  # fmt: skip
         named = ", ".join(k for k, v in bounded.items() if v) or "none"
-        observer = self._observer()
-        parts += [f"observer={type(observer).__name__}"] if observer is not None else []
+        parts += [f"observer={type(self.observer).__name__}"] if self.observer is not None else []
         return f"{type(self).__name__}({', '.join(parts)}, dt={self.dt:g} s, bounds: {named})"

@@ -125,7 +125,7 @@ class RNNMPC(PredictiveController):
         self.Q = problem.Q[-1]
         self.n_iterations = check_integer(n_iterations, "n_iterations", low=1)
         self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
-        self._estimator = _check_observer(observer, model, self.offset_free)
+        self.observer = _check_observer(observer, model, self.offset_free)
         self.n_measured = window.n_y if observer is None else int(observer.n_measured)
 
         self._rollout = Rollout(network)
@@ -136,7 +136,15 @@ class RNNMPC(PredictiveController):
         u_rest = np.clip(u_mean, problem.u_min, problem.u_max)
         self._begin(problem, channels, model.input_names_, u_rest, v_mean, (y_min, y_max))
         self._targets = TargetSolver(
-            self._rollout, channels, self.Q, self.R, problem.u_min, problem.u_max, x_rest, u_mean
+            self._rollout,
+            channels,
+            self.Q,
+            self.R,
+            problem.u_min,
+            problem.u_max,
+            x_rest,
+            scaling.u_mean,
+            model.y_range_,
         )
         self._iteration = RealTimeIteration(self._rollout, problem, channels, solver, solver_options)
         self._window = WindowMemory(window, channels.join(u_rest, v_mean), self._predict)
@@ -147,8 +155,8 @@ class RNNMPC(PredictiveController):
         super().reset()
         self._window.reset()
         self._iteration.reset()
-        if self._estimator is not None:
-            self._estimator.reset()
+        if self.observer is not None:
+            self.observer.reset()
         self._d = np.zeros(self._rollout.n_y)
 
     @property
@@ -156,15 +164,14 @@ class RNNMPC(PredictiveController):
         """Estimated disturbance on the next outputs `(n_y,)`; zero unless `offset_free`."""
         return self._d.copy()
 
-    def _observer(self) -> Any:
-        return self._estimator
-
     def _solve(
         self, y: FloatArray, acted: FloatArray | None, asked: Request, deadline: float
     ) -> Plan | NoPlan:
         offset = None
-        if self._estimator is not None:
-            x, self._d, offset = self._estimator.split(self._estimator.observe(y, acted))
+        if self.observer is not None:
+            x, self._d, offset = self.observer.split(self.observer.observe(y, acted))
+            if self.observer.estimate is None:
+                return NoPlan("nothing has been measured yet, or the observer had to start anew")
         else:
             x = self._read(y, acted)
         if x is None:

@@ -4,8 +4,11 @@ r"""Steady targets of the nonlinear face, and the local Riccati weight there.
     \min_{x, u} |W^{1/2} (y - r)|^2 + \epsilon |R^{1/2} (u - u_0)|^2 \quad\text{s.t.}\quad x = f(x, u) + d,
     \ u_{min} \le u \le u_{max}
 
-by Gauss-Newton with exact Jacobians. An input beyond its bounds is held at the bound and the rest solved
-again.
+by Gauss-Newton with exact Jacobians inside the bounds, damped where a step makes things worse: at the edge of
+what can be reached the steady output no longer moves with the input, and undamped steps are arbitrary. The
+problem has local optima (a pendulum can be held upright, or leaning with all its torque), so unless the first
+search reaches the set-point, further ones start from other inputs and the nearest steady state counts. A
+network also has steady states of its own beyond its data: there, only one that reaches the set-point counts.
 """
 
 from __future__ import annotations
@@ -20,7 +23,17 @@ from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.rollout import Rollout, SteadyView
 from koopctrl.errors import SolverError
 
-_TOL, _MAX_ITERATIONS, _CACHE = 1e-10, 40, 256
+_TOL, _MAX_ITERATIONS, _CACHE = 1e-10, 60, 256
+# Scaled misfit of `x = f(x, u) + d` below which a state counts as steady.
+_STEADY = 1e-6
+# Part of the outputs' scale within which a set-point counts as reached, and a changed one as the same region.
+_REACHED, _NEAR, _EXACT = 1e-2, 0.1, 1e-12
+# Added to the misfit of steady states beyond the data.
+_BEYOND = 1e6
+# Where else searches start, as parts of each input's range.
+_START_FRACTIONS, _SETTLE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0), 200
+
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class NonlinearTarget:
     ----------
     x, u, y : arrays
     converged : bool
-        Whether it is one to 1e-6 of the signals' scales; if not, it is the best iterate.
+        Whether it is one to 1e-6 of the signals' scales; if none was found, it is the last that was.
     """
 
     x: FloatArray
@@ -49,33 +62,69 @@ class TargetSolver:
     channels : InputChannels
     Q, R : (n_y, n_y) and (n_u, n_u) arrays
     u_min, u_max : (n_u,) arrays
-    x0, u0 : arrays
-        Where the first search starts; `u0` is also what idle inputs stay near.
+    x0, u_mean : arrays
+        Where the first search starts; `u_mean`, of all inputs of the model, is also what idle ones stay near.
+    y_range : ((n_y,), (n_y,)) arrays
+        Of the data.
+
+    Attributes
+    ----------
+    y_low, y_high : (n_y,) arrays
+        The data's range and a tenth more.
+    starts : (n, n_u) array
+        Inputs at which further searches start,
+    settled : (n, n_x) array
+        and the states, those that the network has come to under each; the first start is at the set-point.
     """
 
     def __init__(
         self, rollout: Rollout, channels: InputChannels, Q: FloatArray, R: FloatArray, u_min: FloatArray,
-        u_max: FloatArray, x0: FloatArray, u0: FloatArray,
+        u_max: FloatArray, x0: FloatArray, u_mean: FloatArray, y_range: tuple[FloatArray, FloatArray],
     ) -> None:  # fmt: skip
+        u0, v0 = channels.split(u_mean)
         self._all, self._channels, self._Q, self._R = rollout, channels, Q, R
+        self._rollout, self._idle = SteadyView(rollout, channels, v0, None), u0
         self._u_min, self._u_max = u_min, u_max
         self._start, self._u0 = (x0, np.clip(u0, u_min, u_max)), u0
         self._scale = rollout.network.x_scale
-        self._u_scale = rollout.network.scaling.u_scale[channels.moved]
+        self._u_scale, self._v_scale = channels.split(rollout.network.scaling.u_scale)
         # The tie-break is far below the tracking weight, in standardised units.
         y_scale = self._scale[: rollout.n_y]
+        self._size = float(np.trace(Q * y_scale[:, None] * y_scale)) or 1.0
         level = np.trace(Q * y_scale[:, None] * y_scale) / np.trace(
             R * self._u_scale[:, None] * self._u_scale
         )
         self._epsilon = 1e-10 * max(float(level), 1e-12)
+        # Where an input has no bound, twice the data's spread stands for it.
+        low = np.where(np.isfinite(u_min), u_min, np.minimum(u0 - 2.0 * self._u_scale, u_max))
+        high = np.where(np.isfinite(u_max), u_max, np.maximum(u0 + 2.0 * self._u_scale, u_min))
+        base = np.clip(u0, u_min, u_max)
+        starts = [base]
+        for i in range(len(base)):
+            for part in _START_FRACTIONS:
+                starts.append(base.copy())
+                starts[-1][i] = low[i] + part * (high[i] - low[i])
+        self.starts = np.array(starts)
+        wider = 0.1 * (y_range[1] - y_range[0])
+        self.y_low, self.y_high = y_range[0] - wider, y_range[1] + wider
+        self.settled = self._settle(x0)
+        self._searched: FloatArray | None = None
         self._known: dict[bytes, NonlinearTarget] = {}
         self._weights: dict[bytes, FloatArray | None] = {}
+
+    def _settle(self, x0: FloatArray) -> FloatArray:
+        plans = np.repeat(self.starts[:, None], _SETTLE_STEPS, axis=1)
+        with np.errstate(all="ignore"):
+            ends = self._rollout.run(x0, plans, np.zeros(self._rollout.n_y))[:, -1]
+        y = ends[:, : self._rollout.n_y]
+        fair = np.isfinite(ends).all(axis=1) & ((y >= self.y_low) & (y <= self.y_high)).all(axis=1)
+        return np.where(fair[:, None], ends, x0)
 
     def find(
         self,
         r: FloatArray,
         d: FloatArray,
-        v: FloatArray,
+        v: FloatArray = _NONE,
         offset: FloatArray | None = None,
         wish: FloatArray | None = None,
     ) -> NonlinearTarget:
@@ -91,14 +140,15 @@ class TargetSolver:
         offset : array, optional
             Disturbance on all inputs of the model.
         wish : (n_u,) array, optional
-            What idle inputs stay near; `u0` by default.
+            What idle inputs stay near; the data's mean by default.
         """
-        key = b"".join(part.tobytes() if part is not None else b"-" for part in (r, d, v, offset, wish))
+        key = _key(r, d, v, offset, wish)
         self._rollout = SteadyView(self._all, self._channels, v, offset)
         self._idle = self._u0 if wish is None else wish
         found = self._known.get(key)
         if found is None:
-            found = self._search(r, d)
+            with np.errstate(all="ignore"):
+                found = self._search(r, d, self._question(r, d, v, offset))
             if len(self._known) >= _CACHE:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = found
@@ -107,12 +157,10 @@ class TargetSolver:
         return found
 
     def weight(
-        self, target: NonlinearTarget, v: FloatArray, offset: FloatArray | None = None
+        self, target: NonlinearTarget, v: FloatArray = _NONE, offset: FloatArray | None = None
     ) -> FloatArray | None:
         """Local Riccati weight on the window there; None where there is none."""
-        key = b"".join(
-            part.tobytes() if part is not None else b"-" for part in (target.x, target.u, v, offset)
-        )
+        key = _key(target.x, target.u, v, offset)
         self._rollout = SteadyView(self._all, self._channels, v, offset)
         if key not in self._weights:
             if len(self._weights) >= _CACHE:
@@ -130,52 +178,123 @@ class TargetSolver:
         except SolverError:
             return None
 
-    def _search(self, r: FloatArray, d: FloatArray) -> NonlinearTarget:
-        free = np.ones(self._rollout.n_u, dtype=bool)
-        x, u = self._start
-        best = self._newton(x, u.copy(), r, d, free)
-        # Each pass holds at least one more input at a bound.
-        for _ in range(self._rollout.n_u):
-            outside = free & ((best.u < self._u_min) | (best.u > self._u_max))
-            if not outside.any():
-                break
-            free &= ~outside
-            best = self._newton(best.x, np.clip(best.u, self._u_min, self._u_max), r, d, free)
+    def _search(self, r: FloatArray, d: FloatArray, question: FloatArray) -> NonlinearTarget:
+        """From the last target; from further starts unless it reaches `r` or is the best of a like search."""
+        best, best_miss = self._newton(*self._start, r, d)
+        if best is not None and (best_miss <= _REACHED**2 * self._size or self._is_near(question)):
+            return best
+        at_rest = self._rollout.window.repeat_channels(np.clip(r, self.y_low, self.y_high), self.starts[0])
+        for x, u in zip([at_rest, *self.settled[1:]], self.starts, strict=True):
+            found, miss = self._newton(x, u, r, d)
+            if found is not None and (best is None or miss < 0.999 * best_miss):
+                best, best_miss = found, miss
+                if miss <= _REACHED**2 * self._size:
+                    break
+        self._searched = question
+        if best is None:
+            x, u = self._start
+            return NonlinearTarget(x, u, x[: self._rollout.n_y].copy(), False)
         return best
 
+    def _question(self, r: FloatArray, d: FloatArray, v: FloatArray, offset: FloatArray | None) -> FloatArray:
+        """What is asked, each signal in its scale."""
+        y_scale = self._scale[: self._rollout.n_y]
+        w = np.zeros(self._all.n_u) if offset is None else offset
+        return np.concatenate(
+            [r / y_scale, d / y_scale, v / self._v_scale, w / self._all.network.scaling.u_scale]
+        )
+
+    def _is_near(self, question: FloatArray) -> bool:
+        """Whether this is much the same question as when all starts were last tried."""
+        if self._searched is None:
+            return False
+        return bool(np.abs(question - self._searched).max(initial=0.0) <= _NEAR)
+
     def _newton(
-        self, x: FloatArray, u: FloatArray, r: FloatArray, d: FloatArray, free: np.ndarray
-    ) -> NonlinearTarget:
-        """Equality-constrained Gauss-Newton in standardised coordinates, its steps kept short."""
-        roll = self._rollout
-        n_x, n_y, n_f = roll.n_x, roll.n_y, int(free.sum())
-        sx, su = self._scale, self._u_scale[free]
-        Q = self._Q * sx[:n_y, None] * sx[:n_y]
-        R = self._R[free][:, free] * su[:, None] * su * self._epsilon
-        n = n_x + n_f
-        kkt, rhs = np.zeros((n + n_x, n + n_x)), np.zeros(n + n_x)
-        size = np.inf
+        self, x: FloatArray, u: FloatArray, r: FloatArray, d: FloatArray
+    ) -> tuple[NonlinearTarget | None, float]:
+        """Best steady state met on the way from one start, and its misfit; None if there is none."""
+        roll, n_x, n_y = self._rollout, self._rollout.n_x, self._rollout.n_y
+        sx, su = self._scale, self._u_scale
+        n = n_x + roll.n_u
+        weight = np.zeros((n, n))
+        weight[:n_y, :n_y] = self._Q * sx[:n_y, None] * sx[:n_y]
+        weight[n_x:, n_x:] = self._epsilon * self._R * su[:, None] * su
+        aim = np.concatenate([r / sx[:n_y], np.zeros(n_x - n_y), self._idle / su])
+        low, high = self._u_min / su, self._u_max / su
+        w = np.concatenate([x / sx, np.clip(u / su, low, high)])
+        gap = self._gap(w, d)
+        damping, penalty = 0.0, 0.0
+        found, miss = None, np.inf
         for _ in range(_MAX_ITERATIONS):
-            a, b = roll.jacobians(x[None], u[None])
-            gap = (roll.step(x, u, d) - x) / sx
-            kkt[:] = 0.0
-            kkt[:n_y, :n_y] = Q
-            kkt[n_x:n, n_x:n] = R
-            rows = np.hstack([a[0] * sx / sx[:, None] - np.eye(n_x), b[0][:, free] * su / sx[:, None]])
-            kkt[n:, :n], kkt[:n, n:] = rows, rows.T
-            rhs[:] = 0.0
-            rhs[:n_y] = -Q @ ((x[:n_y] - r) / sx[:n_y])
-            rhs[n_x:n] = -R @ ((u[free] - self._idle[free]) / su)
-            rhs[n:] = -gap
-            step = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0][:n]
+            if not np.isfinite(gap).all():
+                break
+            here = self._cost(w[:n_y], weight[:n_y, :n_y], aim[:n_y])
+            # The newest of those that are as near as any: it is the most exact one.
+            if np.abs(gap).max() < _STEADY and here <= 1.001 * miss + _EXACT * self._size:
+                found, miss = w, here
+            step, multiplier = self._step(w, gap, weight, aim, damping, low, high)
             size = float(np.abs(step).max(initial=0.0))
-            if not np.isfinite(size):
+            if not np.isfinite(size) or size < _TOL:
                 break
-            step *= min(1.0, 2.0 / max(size, 1e-300))
-            x = x + step[:n_x] * sx
-            u = u.copy()
-            u[free] += step[n_x:] * su
-            if size < _TOL:
-                break
-        gap = np.abs((roll.step(x, u, d) - x) / sx).max()
-        return NonlinearTarget(x, u, x[:n_y].copy(), bool(np.isfinite(gap) and gap < 1e-6 and size < 1e-3))
+            step *= min(1.0, 2.0 / size)
+            trial = w + step
+            trial[n_x:] = np.clip(trial[n_x:], low, high)
+            trial_gap = self._gap(trial, d)
+            penalty = max(penalty, 2.0 * multiplier)
+            before = self._cost(w, weight, aim) + penalty * np.abs(gap).sum()
+            after = self._cost(trial, weight, aim) + penalty * np.abs(trial_gap).sum()
+            # The first test alone would refuse good steps along a curved set of steady states.
+            if after <= before or np.abs(trial_gap).max() <= 0.5 * np.abs(gap).max():
+                w, gap = trial, trial_gap
+                damping = 0.1 * damping if damping > 1e-8 * self._size else 0.0
+            else:
+                damping = max(10.0 * damping, 1e-6 * self._size)
+        if found is None:
+            return None, np.inf
+        x, u = found[:n_x] * sx, np.clip(found[n_x:] * su, self._u_min, self._u_max)
+        y = x[:n_y].copy()
+        if miss > _REACHED**2 * self._size and ((y < self.y_low) | (y > self.y_high)).any():
+            miss += _BEYOND * self._size
+        return NonlinearTarget(x, u, y, True), miss
+
+    @staticmethod
+    def _cost(w: FloatArray, weight: FloatArray, aim: FloatArray) -> float:
+        return float((w - aim) @ weight @ (w - aim))
+
+    def _gap(self, w: FloatArray, d: FloatArray) -> FloatArray:
+        n_x = self._rollout.n_x
+        x = w[:n_x] * self._scale
+        return (self._rollout.step(x, w[n_x:] * self._u_scale, d) - x) / self._scale
+
+    def _step(
+        self, w: FloatArray, gap: FloatArray, weight: FloatArray, aim: FloatArray, damping: float,
+        low: FloatArray, high: FloatArray,
+    ) -> tuple[FloatArray, float]:  # fmt: skip
+        """Gauss-Newton step that stops inputs at their bounds, and the steadiness' largest multiplier."""
+        n_x, n = self._rollout.n_x, len(w)
+        sx, su = self._scale, self._u_scale
+        a, b = self._rollout.jacobians((w[:n_x] * sx)[None], (w[n_x:] * su)[None])
+        rows = np.hstack([a[0] * sx / sx[:, None] - np.eye(n_x), b[0] * su / sx[:, None]])
+        hessian, gradient = weight + damping * np.eye(n), weight @ (w - aim)
+        step, free = np.zeros(n), np.ones(n, dtype=bool)
+        while True:
+            fixed, m = step * ~free, int(free.sum())
+            kkt = np.zeros((m + n_x, m + n_x))
+            kkt[:m, :m] = hessian[np.ix_(free, free)]
+            kkt[m:, :m], kkt[:m, m:] = rows[:, free], rows[:, free].T
+            rhs = np.concatenate([-(gradient + hessian @ fixed)[free], -(gap + rows @ fixed)])
+            answer = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0]
+            step[free] = answer[:m]
+            new = w[n_x:] + step[n_x:]
+            outside = free[n_x:] & ((new < low) | (new > high))
+            if not outside.any():
+                return step, float(np.abs(answer[m:]).max(initial=0.0))
+            held = np.clip(new, low, high) - w[n_x:]
+            step[n_x:][outside] = held[outside]
+            free[n_x:][outside] = False
+
+
+def _key(*parts: FloatArray | None) -> bytes:
+    """What tells questions apart."""
+    return b"|".join(b"-" if part is None else part.tobytes() for part in parts)

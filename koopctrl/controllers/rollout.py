@@ -64,11 +64,11 @@ class Rollout:
         """`dq_j / du_i`, `(..., n_q, n_u)`: central differences are exact for monomials of degree two."""
         us, coupling = (u - self._u_mean) / self._u_scale, self.network.coupling
         unit = np.eye(self.n_u)
-        columns = [
-            0.5 * (coupling.monomials(us + unit[i]) - coupling.monomials(us - unit[i])) / self._u_scale[i]
-            for i in range(self.n_u)
-        ]
-        return np.stack(columns, axis=-1)
+        out = np.empty((*us.shape[:-1], self._n_q, self.n_u))
+        for i in range(self.n_u):
+            difference = coupling.monomials(us + unit[i]) - coupling.monomials(us - unit[i])
+            out[..., i] = 0.5 * difference / self._u_scale[i]
+        return out
 
     def _activate(self, pre: FloatArray) -> FloatArray:
         return np.tanh(pre, out=pre) if self._tanh else np.maximum(pre, 0.0, out=pre)
@@ -146,10 +146,15 @@ class SteadyView:
     ) -> None:
         self._rollout, self._channels, self._v, self._offset = rollout, channels, v, offset
         self.n_x, self.n_y, self.n_u = rollout.n_x, rollout.n_y, channels.n_u
+        self.window = rollout.window
 
     def _full(self, u: FloatArray) -> FloatArray:
         full = self._channels.join(u, np.broadcast_to(self._v, (*u.shape[:-1], len(self._v))))
         return full if self._offset is None else full + self._offset
+
+    def run(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """See `Rollout.run`."""
+        return self._rollout.run(x0, self._full(u), d)
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""

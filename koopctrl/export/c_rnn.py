@@ -72,11 +72,13 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_SOFT=n_soft,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_SOFT=n_soft,
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + n_e * mpc.horizon),
     )  # fmt: skip
     arrays = {
         "input_hessian": mpc._iteration.input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
+        "size": [targets._size], "starts": targets.starts, "settled": targets.settled,
+        "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "u_op": mpc._window._u_op, "start_x": targets._start[0], "start_u": targets._start[1],
         "default_reference": mpc.set_point, "block": owner.astype(int),
@@ -107,11 +109,12 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
         x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
+        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y,
+        kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(has_target=0, has_P=0, end_converged=0)
+    state.integers(has_target=0, searched=0, has_P=0, end_converged=0)
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -180,16 +180,18 @@ def controller_to_nlsys(
     """
     named = controller if hasattr(controller, "output_names") else controller.lifted
     outputs, inputs = list(named.output_names), list(named.input_names)
-    told, n_y = list(getattr(named, "disturbance_names", ())), len(outputs)
+    told = list(getattr(named, "disturbance_names", ()))
+    measured = getattr(getattr(controller, "observer", None), "measured", range(len(outputs)))
+    n_y, n_r = len(measured), len(outputs)
 
     def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        y, r, v = np.split(np.asarray(signals), [n_y, 2 * n_y])
+        y, r, v = np.split(np.asarray(signals), [n_y, n_y + n_r])
         return pure(np.asarray(memory), y, r, v)
 
     return control.NonlinearIOSystem(
         lambda t, x, u, params: call(x, u)[0],
         lambda t, x, u, params: call(x, u)[1],
-        inputs=[*(f"y_{n}" for n in outputs), *(f"r_{n}" for n in outputs), *(f"v_{n}" for n in told)],
+        inputs=[f"y_{outputs[i]}" for i in measured] + [f"r_{n}" for n in outputs] + [f"v_{n}" for n in told],
         outputs=inputs,
         states=size,
         dt=controller.dt,

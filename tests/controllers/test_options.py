@@ -8,10 +8,12 @@ import copy
 import pickle
 
 import casadi
+import gymnasium
 import numpy as np
 import pytest
 
-from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
+import koopctrl_envs  # noqa: F401
+from koopctrl import ExtendedKalmanFilter, KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import RNNMPC
 from koopctrl.errors import DataError, OptionError, ShapeError
 
@@ -304,3 +306,42 @@ def test_a_plan_whose_roll_out_breaks_a_hard_bound_says_so(network):
         outside = np.maximum(5.0 - mpc.info.outputs[1:], mpc.info.outputs[1:] - 6.0).max()
         assert mpc.info.slack == pytest.approx(outside)
         assert mpc.info.slack > 0
+
+
+@pytest.mark.parametrize("kind", ["state", "input"])
+def test_an_extended_kalman_filter_sees_the_rest_and_leaves_no_offset(network, kind):
+    """Of the oscillator's state the position alone is measured, under an unknown constant input."""
+    env = gymnasium.make("koopctrl/VanDerPol-v0", disturbance=0.3, max_episode_steps=400).unwrapped
+    measured = [0, 1] if kind == "state" else [0]
+    observer = ExtendedKalmanFilter(network, 1e-6, 1e-4, measured=measured, disturbance=kind)
+    mpc = RNNMPC(network, 20, 1.0, 0.1, u_min=-3, u_max=3, observer=observer)
+    assert mpc.n_measured == len(measured)
+    y, _ = env.reset(seed=0, options={"x0": [1.5, -1.0]})
+    for k in range(300):
+        seen = y[measured] if k % 7 else np.full(len(measured), np.nan)
+        u = mpc.control(seen, [0.4, 0.0])
+        y = env.step(u)[0]
+    assert mpc.info.status == "optimal"
+    # The model's own error is a disturbance too; where only position is measured, what is left of it shows.
+    assert abs(y[0] - 0.4) < (1e-6 if kind == "state" else 2e-3)
+    with pytest.raises(OptionError, match="another model"):
+        RNNMPC(copy.deepcopy(network), 20, 1.0, 0.1, observer=observer)
+    with pytest.raises(OptionError, match="expected one of them"):
+        RNNMPC(network, 20, 1.0, 0.1, observer=observer, offset_free=True)
+    with pytest.raises(OptionError, match="ExtendedKalmanFilter"):
+        RNNMPC(network, 20, 1.0, 0.1, observer="yes")
+
+
+def test_as_a_block_it_takes_what_is_measured_and_told(model):
+    mpc = RNNMPC(model, 5, 1.0, 0.1, u_min=-1, u_max=1, measured_disturbances=["load"], input_delay=2,
+                 observer=ExtendedKalmanFilter(model, 1e-4, 1e-4, measured=[0, 2]))  # fmt: skip
+    block = mpc.to_nlsys()
+    assert block.input_labels == ["y_x0", "y_x2", "r_x0", "r_x1", "r_x2", "v_load"]
+    memory = np.zeros(block.nstates)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        y, load = rng.normal(size=2), rng.normal(size=1)
+        u = mpc.control(y, np.zeros(3), disturbance=load)
+        signals = np.concatenate([y, np.zeros(3), load])
+        np.testing.assert_allclose(block.output(0.0, memory, signals), u, atol=1e-9)
+        memory = block.dynamics(0.0, memory, signals)

@@ -8,6 +8,7 @@ import pytest
 import koopctrl_envs  # noqa: F401
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers import RNNMPC, ControllerPolicy
+from koopctrl.controllers.memory import PureController
 from koopctrl.errors import OptionError, ShapeError
 
 
@@ -39,12 +40,12 @@ def test_a_policy_scales_its_actions(van_der_pol):
         scaled.predict(np.zeros((2, 2)))
 
 
-@pytest.mark.parametrize("kind", ["lqr", "mpc", "observer", "offset_free", "rnn"])
+@pytest.mark.parametrize("kind", ["lqr", "mpc", "observer", "time_varying", "offset_free", "rnn"])
 def test_a_block_simulates_like_the_closed_loop(kind, network, van_der_pol, linear_plant):
-    if kind == "observer":
+    if kind in ("observer", "time_varying"):
         a, b, c = np.array([[1.0, 0.1], [0.0, 0.9]]), np.array([[0.0], [0.1]]), np.array([[1.0, 0.0]])
         model = LiftedModel.from_matrices(a, b, c, dt=0.1)
-        kf = KalmanFilter(model, 1e-2, 1e-2, disturbance="input", Qd=1e-2)
+        kf = KalmanFilter(model, 1e-2, 1e-2, disturbance="input", Qd=1e-2, steady=kind == "observer")
         loop, r, x0 = LinearMPC(model, 8, 1.0, 0.1, u_min=-2, u_max=2, observer=kf), [0.5], [1.0, 0.0]
     else:
         a, b = np.array([[0.98, 0.1], [-0.1, 1.05]]), np.array([[0.0], [0.1]])
@@ -76,3 +77,29 @@ def test_a_block_simulates_like_the_closed_loop(kind, network, van_der_pol, line
     )
     np.testing.assert_allclose(response.outputs[0], expected.inputs[:, 0], atol=1e-6)
     np.testing.assert_allclose(response.outputs[1:].T, expected.outputs[:-1], atol=1e-6)
+
+
+def test_a_pure_controller_carries_all_that_a_time_varying_filter_remembers():
+    a, b, c = np.array([[1.0, 0.1], [0.0, 0.9]]), np.array([[0.0], [0.1]]), np.array([[1.0, 0.0]])
+    model = LiftedModel.from_matrices(a, b, c, dt=0.1)
+    sizes = {}
+    for steady in (True, False):
+        kf = KalmanFilter(model, 1e-3, 1e-2, steady=steady, P0=4.0, gate=3.0)
+        loop = LQR(model, 1.0, 0.1, observer=kf)
+        pure = PureController(loop)
+        sizes[steady] = pure.size
+        memory, copied = pure.empty, pure._controller._source.observer
+        rng = np.random.default_rng(0)
+        for k in range(25):
+            y = rng.normal(0.0, 0.1, 1) + (30.0 if k in (7, 8, 15) else 0.0)
+            # What a simulator does: calls that are thrown away stand between those that count.
+            pure(memory, y + 1.0, None)
+            pure(pure.empty, y, None)
+            memory, u = pure(memory, y, None)
+            np.testing.assert_array_equal(u, loop.control(y))
+            np.testing.assert_array_equal(copied.covariance, kf.covariance)
+            assert copied.rejected == kf.rejected
+            assert copied.n_rejected == kf.n_rejected
+        assert kf.n_rejected == 3
+    # The covariance of a steady filter is constant: 300 lifted states would make it 90,000 numbers.
+    assert sizes[False] == sizes[True] + 4

@@ -57,60 +57,154 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
     kc_jacobian(u, s->psi_here, t, a, b); /* the first n_y rows */
 }
 
-/* One equality-constrained Gauss-Newton search for a steady state near r, in standardised coordinates; inputs with
- * free[i] = 0 stay. Tells whether it converged. */
-static int kc_target_newton(NAME_state *s, const double *r, double *x, double *u, const int *free) {
-    double gap[KC_N_X], t[KC_N_QY], size = INFINITY, worst = 0.0;
-    double *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
-    int index[KC_N_U], n_free = 0, n, total, i, j, iteration;
-    for (i = 0; i < KC_N_U; i++)
-        if (free[i]) index[n_free++] = i;
-    n = KC_N_X + n_free;
-    total = n + KC_N_X;
-    for (iteration = 0; iteration < 40; iteration++) {
-        double shorten;
-        kc_whole_jacobian(s, x, u, a, b);
-        kc_step(x, u, s->d, s->psi_here, t, gap);
+#define KC_N_W (KC_N_X + KC_N_U)
+#define KC_STEADY 1e-6
+#define KC_REACHED 1e-2
+#define KC_NEAR 0.1
+#define KC_EXACT 1e-12
+#define KC_BEYOND 1e6
+
+/* Entry of the weight on w = [x; u] in standardised coordinates. */
+static double kc_target_weight(int i, int j) {
+    if (i < KC_N_Y && j < KC_N_Y) return kc_Q[i * KC_N_Y + j] * kc_x_scale[i] * kc_x_scale[j];
+    if (i < KC_N_X || j < KC_N_X) return 0.0;
+    i -= KC_N_X;
+    j -= KC_N_X;
+    return kc_idle[0] * kc_R[i * KC_N_U + j] * kc_u_scale[i] * kc_u_scale[j];
+}
+
+/* Weighted square of the first n entries of w - aim. */
+static double kc_target_cost(int n, const double *w, const double *aim) {
+    double sum = 0.0;
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) sum += kc_target_weight(i, j) * (w[i] - aim[i]) * (w[j] - aim[j]);
+    return sum;
+}
+
+/* Misfit of x = f(x, u) + d, scaled: its largest entry, and their sum. */
+static double kc_target_gap(NAME_state *s, const double *w, double *gap, double *sum) {
+    double x[KC_N_X], u[KC_N_U], t[KC_N_QY], worst = 0.0;
+    int i;
+    for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_u_scale[i];
+    kc_step(x, u, s->d, s->psi_here, t, gap);
+    *sum = 0.0;
+    for (i = 0; i < KC_N_X; i++) {
+        gap[i] = (gap[i] - x[i]) / kc_x_scale[i];
+        *sum += fabs(gap[i]);
+        worst = fmax(worst, fabs(gap[i]));
+    }
+    return kc_all_finite(KC_N_X, gap) ? worst : INFINITY;
+}
+
+/* Gauss-Newton step that stops inputs at their bounds, and the largest multiplier of the steadiness. */
+static int kc_target_step(NAME_state *s, const double *w, const double *gap, const double *aim, double damping,
+                          double *step, double *multiplier) {
+    double x[KC_N_X], u[KC_N_U], *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
+    int index[KC_N_W], free[KC_N_U], i, j, n, outside = 1;
+    for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_u_scale[i];
+    kc_whole_jacobian(s, x, u, a, b);
+    for (i = 0; i < KC_N_X; i++) {
+        for (j = 0; j < KC_N_X; j++)
+            a[i * KC_N_X + j] = a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
+        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] *= kc_u_scale[j] / kc_x_scale[i];
+    }
+    for (i = 0; i < KC_N_W; i++) step[i] = 0.0;
+    for (i = 0; i < KC_N_U; i++) free[i] = 1;
+    while (outside) {
+        int total;
+        for (i = 0, n = 0; i < KC_N_W; i++)
+            if (i < KC_N_X || free[i - KC_N_X]) {
+                step[i] = 0.0;
+                index[n++] = i;
+            }
+        total = n + KC_N_X;
         for (i = 0; i < total * total; i++) M[i] = 0.0;
-        for (i = 0; i < total; i++) F[i] = 0.0;
-        for (i = 0; i < KC_N_Y; i++)
-            for (j = 0; j < KC_N_Y; j++) {
-                double weight = kc_Q[i * KC_N_Y + j] * kc_x_scale[i] * kc_x_scale[j];
-                M[i * total + j] = weight;
-                F[i] -= weight * (x[j] - r[j]) / kc_x_scale[j];
-            }
-        for (i = 0; i < n_free; i++)
-            for (j = 0; j < n_free; j++) {
-                int p = index[i], o = index[j];
-                double weight = kc_idle[0] * kc_R[p * KC_N_U + o] * kc_u_scale[p] * kc_u_scale[o];
-                M[(KC_N_X + i) * total + KC_N_X + j] = weight;
-                F[KC_N_X + i] -= weight * (u[o] - kc_u_mean[o]) / kc_u_scale[o];
-            }
+        for (i = 0; i < n; i++) {
+            int p = index[i];
+            for (j = 0; j < n; j++) M[i * total + j] = kc_target_weight(p, index[j]) + (i == j ? damping : 0.0);
+            F[i] = 0.0;
+            for (j = 0; j < KC_N_W; j++) F[i] -= kc_target_weight(p, j) * (w[j] - aim[j] + step[j]);
+        }
         for (i = 0; i < KC_N_X; i++) {
-            for (j = 0; j < KC_N_X; j++) {
-                double entry = a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
+            F[n + i] = -gap[i];
+            for (j = 0; j < KC_N_U; j++) F[n + i] -= b[i * KC_N_U + j] * step[KC_N_X + j];
+            for (j = 0; j < n; j++) {
+                int p = index[j];
+                double entry = p < KC_N_X ? a[i * KC_N_X + p] : b[i * KC_N_U + p - KC_N_X];
                 M[(n + i) * total + j] = M[j * total + n + i] = entry;
             }
-            for (j = 0; j < n_free; j++) {
-                double entry = b[i * KC_N_U + index[j]] * kc_u_scale[index[j]] / kc_x_scale[i];
-                M[(n + i) * total + KC_N_X + j] = M[(KC_N_X + j) * total + n + i] = entry;
-            }
-            F[n + i] = -(gap[i] - x[i]) / kc_x_scale[i];
         }
-        if (!kc_eliminate(total, 1, M, F)) {
-            size = INFINITY;
-            break;
+        if (!kc_eliminate(total, 1, M, F)) return 0;
+        for (i = 0; i < n; i++) step[index[i]] = F[i];
+        *multiplier = 0.0;
+        for (i = n; i < total; i++) *multiplier = fmax(*multiplier, fabs(F[i]));
+        outside = 0;
+        for (i = 0; i < KC_N_U; i++) {
+            double now = w[KC_N_X + i], low = kc_u_min[i] / kc_u_scale[i], high = kc_u_max[i] / kc_u_scale[i];
+            double next = now + step[KC_N_X + i];
+            if (!free[i] || (next >= low && next <= high)) continue;
+            step[KC_N_X + i] = kc_clip(next, low, high) - now;
+            free[i] = 0;
+            outside = 1;
         }
-        size = 0.0;
-        for (i = 0; i < n; i++) size = fmax(size, fabs(F[i]));
-        shorten = fmin(1.0, 2.0 / fmax(size, 1e-300));
-        for (i = 0; i < KC_N_X; i++) x[i] += shorten * F[i] * kc_x_scale[i];
-        for (i = 0; i < n_free; i++) u[index[i]] += shorten * F[KC_N_X + i] * kc_u_scale[index[i]];
-        if (size < 1e-10) break;
     }
-    kc_step(x, u, s->d, s->psi_here, t, gap);
-    for (i = 0; i < KC_N_X; i++) worst = fmax(worst, fabs(gap[i] - x[i]) / kc_x_scale[i]);
-    return kc_all_finite(KC_N_X, gap) && kc_all_finite(KC_N_X, x) && worst < 1e-6 && size < 1e-3;
+    return 1;
+}
+
+/* Best steady state met on the way from (x, u), which is left there, and its misfit; infinite if there is none. As
+ * koopctrl.controllers.rnn_targets. */
+static double kc_target_newton(NAME_state *s, const double *r, double *x, double *u) {
+    double w[KC_N_W], trial[KC_N_W], aim[KC_N_W], step[KC_N_W], gap[KC_N_X], trial_gap[KC_N_X];
+    double worst, sum, miss = INFINITY, damping = 0.0, penalty = 0.0;
+    int i, iteration;
+    for (i = 0; i < KC_N_X; i++) {
+        w[i] = x[i] / kc_x_scale[i];
+        aim[i] = i < KC_N_Y ? r[i] / kc_x_scale[i] : 0.0;
+    }
+    for (i = 0; i < KC_N_U; i++) {
+        w[KC_N_X + i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]) / kc_u_scale[i];
+        aim[KC_N_X + i] = kc_u_mean[i] / kc_u_scale[i];
+    }
+    worst = kc_target_gap(s, w, gap, &sum);
+    for (iteration = 0; iteration < 60 && isfinite(worst); iteration++) {
+        double multiplier = 0.0, size = 0.0, shorten, here = kc_target_cost(KC_N_Y, w, aim), trial_worst, trial_sum;
+        if (worst < KC_STEADY && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
+            miss = here;
+            for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_u_scale[i], kc_u_min[i], kc_u_max[i]);
+        }
+        if (!kc_target_step(s, w, gap, aim, damping, step, &multiplier)) break;
+        for (i = 0; i < KC_N_W; i++) size = fmax(size, fabs(step[i]));
+        if (!(size >= 1e-10) || !isfinite(size)) break;
+        shorten = fmin(1.0, 2.0 / size);
+        for (i = 0; i < KC_N_W; i++) trial[i] = w[i] + shorten * step[i];
+        for (i = 0; i < KC_N_U; i++)
+            trial[KC_N_X + i] =
+                kc_clip(trial[KC_N_X + i], kc_u_min[i] / kc_u_scale[i], kc_u_max[i] / kc_u_scale[i]);
+        trial_worst = kc_target_gap(s, trial, trial_gap, &trial_sum);
+        penalty = fmax(penalty, 2.0 * multiplier);
+        /* The first test alone would refuse good steps along a curved set of steady states. */
+        if (kc_target_cost(KC_N_W, trial, aim) + penalty * trial_sum <=
+                kc_target_cost(KC_N_W, w, aim) + penalty * sum ||
+            trial_worst <= 0.5 * worst) {
+            for (i = 0; i < KC_N_W; i++) w[i] = trial[i];
+            for (i = 0; i < KC_N_X; i++) gap[i] = trial_gap[i];
+            worst = trial_worst;
+            sum = trial_sum;
+            damping = damping > 1e-8 * kc_size[0] ? 0.1 * damping : 0.0;
+        } else {
+            damping = fmax(10.0 * damping, 1e-6 * kc_size[0]);
+        }
+    }
+    if (isfinite(miss) && miss > KC_REACHED * KC_REACHED * kc_size[0]) {
+        int beyond = 0;
+        for (i = 0; i < KC_N_Y; i++) beyond = beyond || x[i] < kc_y_low[i] || x[i] > kc_y_high[i];
+        if (beyond) miss += KC_BEYOND * kc_size[0];
+    }
+    return miss;
 }
 
 #if KC_RICCATI
@@ -212,29 +306,49 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
 }
 #endif
 
-/* Target of one set-point under the present disturbance: s->end_x, s->end_u; the last one is remembered, and the next
- * search starts from the last that converged. An input beyond its bounds is held there and the rest solved again. */
+/* Whether this is much the same question as when all starts were last tried. */
+static int kc_target_near(const NAME_state *s, const double *r) {
+    int i, near = s->searched;
+    for (i = 0; i < KC_N_Y; i++) {
+        near = near && fabs(r[i] - s->searched_r[i]) / kc_x_scale[i] <= KC_NEAR;
+        near = near && fabs(s->d[i] - s->searched_d[i]) / kc_x_scale[i] <= KC_NEAR;
+    }
+    return near;
+}
+
+/* Target of one set-point under the present disturbance: s->end_x, s->end_u; the last one is remembered. The search
+ * starts from the last that converged; further ones follow from other inputs unless that reaches the set-point or is
+ * the best of a like search. */
 static void kc_find_target(NAME_state *s, const double *r) {
-    int free[KC_N_U], i, pass, same = s->has_target;
+    double x[KC_N_X], u[KC_N_U], miss, best;
+    int i, k, same = s->has_target;
     for (i = 0; i < KC_N_Y; i++) same = same && s->target_r[i] == r[i] && s->target_d[i] == s->d[i];
     if (same) return;
     for (i = 0; i < KC_N_X; i++) s->end_x[i] = s->start_x[i];
-    for (i = 0; i < KC_N_U; i++) {
-        s->end_u[i] = s->start_u[i];
-        free[i] = 1;
-    }
-    s->end_converged = kc_target_newton(s, r, s->end_x, s->end_u, free);
-    for (pass = 0; pass < KC_N_U; pass++) {
-        int outside = 0;
-        for (i = 0; i < KC_N_U; i++)
-            if (free[i] && !(s->end_u[i] >= kc_u_min[i] && s->end_u[i] <= kc_u_max[i])) {
-                outside = 1;
-                free[i] = 0;
+    for (i = 0; i < KC_N_U; i++) s->end_u[i] = s->start_u[i];
+    best = kc_target_newton(s, r, s->end_x, s->end_u);
+    if (!(best <= KC_REACHED * KC_REACHED * kc_size[0] || (isfinite(best) && kc_target_near(s, r)))) {
+        for (k = 0; k < KC_N_STARTS; k++) {
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_starts[k * KC_N_U + i];
+            for (i = 0; i < KC_N_X; i++) { /* first at the set-point, then where such inputs have led */
+                int past = i - KC_OUTPUT_LAGS * KC_N_Y, o = i % KC_N_Y;
+                x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : u[past % KC_N_U];
+                if (k > 0) x[i] = kc_settled[k * KC_N_X + i];
             }
-        if (!outside) break;
-        for (i = 0; i < KC_N_U; i++) s->end_u[i] = kc_clip(s->end_u[i], kc_u_min[i], kc_u_max[i]);
-        s->end_converged = kc_target_newton(s, r, s->end_x, s->end_u, free);
+            miss = kc_target_newton(s, r, x, u);
+            if (!(miss < 0.999 * best)) continue;
+            best = miss;
+            for (i = 0; i < KC_N_X; i++) s->end_x[i] = x[i];
+            for (i = 0; i < KC_N_U; i++) s->end_u[i] = u[i];
+            if (miss <= KC_REACHED * KC_REACHED * kc_size[0]) break;
+        }
+        s->searched = 1;
+        for (i = 0; i < KC_N_Y; i++) {
+            s->searched_r[i] = r[i];
+            s->searched_d[i] = s->d[i];
+        }
     }
+    s->end_converged = isfinite(best);
     s->has_target = 1;
     s->has_P = -1; /* not asked for yet */
     for (i = 0; i < KC_N_Y; i++) {
