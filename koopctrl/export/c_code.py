@@ -118,7 +118,7 @@ def _refuse_what_has_no_code(mpc: Any) -> None:
         "measured_disturbances": len(mpc.disturbance_names) > 0,
         "terminal_set": len(problem.E_end) > 0,
         "weights that change from step to step": varies and type(mpc).__name__ == "RNNMPC",
-        "an observer": mpc._observer() is not None and type(mpc).__name__ == "RNNMPC",
+        "an observer": mpc.observer is not None and type(mpc).__name__ == "RNNMPC",
     }
     for name, used in unknown.items():
         if used:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl.controllers.kalman import _MAX_REJECTIONS
+from koopctrl.controllers.innovation import _MAX_REJECTIONS
 from koopctrl.errors import OptionError
 from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
 
