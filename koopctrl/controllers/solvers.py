@@ -211,11 +211,9 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             x, lam_x, lam_a = (self._out[k] for k in ("x", "lam_x", "lam_a"))
             residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
-            if residual <= KKT_TOL:
-                if residual > _POLISH_TOL:
-                    x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
-                break
-            if time.perf_counter() > deadline:
+            if _POLISH_TOL < residual <= KKT_TOL:
+                x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
+            if residual <= KKT_TOL or time.perf_counter() > deadline:
                 break
         success = residual <= KKT_TOL
         status = "" if success else f"{self.plugin}: {self._said()}, KKT residual {residual:.1e}"

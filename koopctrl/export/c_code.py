@@ -14,6 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from koopctrl.errors import OptionError
 from koopctrl.export.c_linear import linear_mpc_parts
 from koopctrl.export.c_rnn import rnn_mpc_parts
@@ -67,7 +69,8 @@ def mpc_to_c(
     Parameters
     ----------
     mpc : LinearMPC or RNNMPC
-        A `LinearMPC` without observer, or with a `KalmanFilter`.
+        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer; neither with
+        input delay, measured disturbances or terminal set, an `RNNMPC` with one weight for all steps.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str
@@ -90,6 +93,7 @@ def mpc_to_c(
         raise OptionError(
             f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
         )
+    _refuse_what_has_no_code(mpc)
     parts = _PARTS[type(mpc).__name__](mpc, diagnostics)
     texts = {
         f"{name}.h": _header(parts, name),
@@ -103,6 +107,25 @@ def mpc_to_c(
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), parts.horizon)
     return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
+
+
+def _refuse_what_has_no_code(mpc: Any) -> None:
+    """The options that the templates do not know."""
+    problem = mpc.problem
+    varies = any(np.ptp(w, axis=0).any() for w in (problem.Q, problem.R, problem.S))
+    unknown = {
+        "input_delay": problem.delay > 0,
+        "measured_disturbances": len(mpc.disturbance_names) > 0,
+        "terminal_set": len(problem.E_end) > 0,
+        "weights that change from step to step": varies and type(mpc).__name__ == "RNNMPC",
+        "an observer": mpc.observer is not None and type(mpc).__name__ == "RNNMPC",
+    }
+    for name, used in unknown.items():
+        if used:
+            raise OptionError(
+                f"the {type(mpc).__name__} has {name}, for which there is no C code; make it without, or run "
+                "it from Python"
+            )
 
 
 def _named(text: str, name: str) -> str:
@@ -155,6 +178,9 @@ Inputs are always finite and within their bounds, whatever is measured. An answe
 if its KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in
 this order: the next input of the last plan; {parts.fall_back}. The returned status and
 info.reason say so.
+
+Time: there is no clock in here and max_solve_time has no part in it. A QP takes at most KC_MAX_ITERATIONS
+({name}.c) of the active-set method from the last working set, and as many from the start.
 
 Do not compile with -ffast-math or -ffinite-math-only: missing measurements are recognised by NaN.
 """

@@ -238,16 +238,35 @@ def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
     data.define(MOVES_SET_POINT=int(bounded))
     if not bounded:
         return
-    weight, gain = reachable._weight.T @ reachable._weight, reachable._gain
-    H = gain.T @ weight @ gain
-    prox = np.full(len(H), 1e-7 * (float(np.trace(H)) or 1.0))  # 0 where integrators need no input
-    H = H + np.diag(prox)
+    n_w, n_u = reachable._n_weighted, problem.n_u
+    level = max(float(np.abs(reachable._rows[:n_w, :n_u]).max(initial=0.0)), 1e-300)
+    # What inputs do to the distance, t (see controllers.set_points) chosen best for each of them.
+    idle = reachable._idle @ np.linalg.pinv(reachable._weight @ reachable._idle, rcond=1e-12)
+    rest = (np.eye(n_w) - reachable._weight @ idle) / level
+    seen = rest @ reachable._rows[:n_w, :n_u]
+    outside = reachable._rows[n_w + n_u :, :n_u] / level
+    normal = seen.T @ seen + outside.T @ outside
+    _, sizes, directions = np.linalg.svd(np.vstack([seen, outside]))
+    tolerance = 1e-9 * max(1.0, float(np.abs(seen).max(initial=0.0)))
+    held = directions[: int(np.count_nonzero(sizes > tolerance))]
+    prox = 0.0 if len(held) == n_u else 1e-7
+    H = normal + prox * np.eye(n_u)
+    n_held = len(held) if prox else 0
+    data.define(REACH_HELD=n_held)
     arrays = {
-        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_gain": gain,
-        "reach_gradient": gain.T @ weight, "reach_prox": prox, "u_gain": target.u_gain,
-        "u_offset": target.u_offset, "u_disturbance": target.u_disturbance, "y_gain": target.y_gain,
-        "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
+        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_normal": normal,
+        "reach_pull": seen.T @ rest @ reachable._weight, "reach_prox": [prox], "reach_gain": reachable._gain,
+        "reach_idle": idle @ reachable._weight, "u_gain": target.u_gain, "u_offset": target.u_offset,
+        "u_disturbance": target.u_disturbance, "y_gain": target.y_gain, "y_offset": target.y_offset,
+        "y_disturbance": target.y_disturbance, "from_wish": mpc._qp.from_wish_set_point[: mpc._qp.n_v],
     }  # fmt: skip
+    if mpc.K is not None:
+        arrays["lqr_wish"] = target.u_input + mpc.K @ target.z_input
+    if n_held:
+        R = mpc.R / float(np.abs(mpc.R).max())
+        arrays |= {
+            "near_H": R, "near_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(R))), "near_rows": held,
+        }  # fmt: skip
     for name, values in arrays.items():
         data.array(name, values)
 

@@ -17,7 +17,7 @@ from koopctrl._validation import FloatArray, as_float_array
 from koopctrl.errors import OptionError, ShapeError, SolverError
 from koopctrl.export.c_code import GeneratedCode
 
-STATUS = ("optimal", "softened", "fallback_plan", "fallback_lqr", "fallback_hold")
+STATUS = ("optimal", "softened", "inexact", "fallback_plan", "fallback_lqr", "fallback_hold")
 REASON = ("", "measurement", "reference", "state", "infeasible", "iteration_limit", "inaccurate")
 
 

@@ -239,7 +239,7 @@ def compare(
         y = measure(x)
         if rng.random() < n_missing:
             y[rng.integers(len(y))] = np.nan
-        if rng.random() < outliers:
+        if outliers and rng.random() < outliers:
             y[rng.integers(len(y))] += 100.0 * rng.normal()
         expected, u = mpc.control(y, r), compiled.control(y, r)
         worst = max(worst, float(np.abs(expected - u).max()))

@@ -28,6 +28,7 @@ OPTIONS = {
     },
     "control horizon": {"blocks": 4},
     "no terminal cost": {"terminal": "none", "y_min": -0.6},
+    "weights per step": {"Q": np.arange(1.0, 13.0)[:, None, None] * np.eye(3), "y_min": -0.6},
 }  # fmt: skip
 
 
@@ -216,7 +217,7 @@ def test_example_reads_lines_and_writes_inputs(tmp_path):
     )
     first = mpc.control([0.1, 0.2, 0.3], np.zeros(3))
     second = mpc.control([np.nan, 0.0, 0.0], np.zeros(3))
-    np.testing.assert_allclose(answer, [[*first, 0], [*second, 2]], atol=1e-9)
+    np.testing.assert_allclose(answer, [[*first, 0], [*second, 3]], atol=1e-9)
 
 
 def test_two_controllers_in_one_program_do_not_meet(tmp_path):
@@ -262,6 +263,13 @@ def test_what_has_no_code_is_refused(tmp_path):
 
     with pytest.raises(OptionError, match="observer is a Other"):
         mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, observer=Other(lifted, 1.0, 1.0)), tmp_path)
+    for name, options in {
+        "input_delay": {"input_delay": 2},
+        "measured_disturbances": {"measured_disturbances": [1]},
+        "terminal_set": {"terminal_set": (np.eye(3), -1.0, 1.0)},
+    }.items():
+        with pytest.raises(OptionError, match=f"the LinearMPC has {name}"):
+            mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, **options), tmp_path)
     with pytest.raises(OptionError, match="mpc is a LQR"):
         mpc_to_c(LQR(lifted, 1.0, 1.0), tmp_path)
     mpc = linear_mpc()

@@ -10,28 +10,33 @@
 
 #if KC_MOVES_SET_POINT
 static const kc_qp kc_reach = {KC_N_U, 0, 0, kc_reach_H, kc_reach_H, kc_reach_Linv, 0};
+#if KC_REACH_HELD > 0
+static const kc_qp kc_near = {KC_N_U, KC_REACH_HELD, 0, kc_near_H, kc_near_rows, kc_near_Linv, 0};
+#endif
 
-/* A set-point whose steady input would leave its bounds moves to the nearest that can be held:
- * min |W^1/2 (y_s + G (u - u_s) - r)|^2 over inputs within bounds. G may lose rank, so H = G'WG + eps I, and proximal
- * steps, which re-centre the eps term at the last answer, take its bias away. Their least y is unique. */
-static void kc_nearest(NAME_state *s, double *r) {
-    double u_s[KC_N_U], y_s[KC_N_Y], error[KC_N_Y], u[KC_N_U], g[KC_N_U];
-    double x[KC_N_U], lam[KC_N_U], d[KC_N_U], rr[KC_N_U], work[KC_N_U], value[KC_N_U];
+/* A set-point whose steady input would leave its bounds moves to the nearest that can be held: see
+ * koopctrl.controllers.set_points. Where several inputs hold it, proximal steps find one of them, and a second QP
+ * the one nearest to what would be held without bounds. Tells whether r has moved, and the input to wish for. */
+static int kc_nearest(NAME_state *s, double *r, double *wish) {
+    double u_s[KC_N_U], gap[KC_N_Y], y_s[KC_N_Y], u[KC_N_U], g[KC_N_U];
+    double x[KC_N_U], lam[KC_N_U], d[KC_N_U], rr[KC_N_U], work[KC_N_U], value[2 * KC_N_U];
     double Jt[KC_N_U * KC_N_U], R[KC_N_U * (KC_N_U + 1) / 2];
-    int active[KC_N_U], side[KC_N_U], saved[2 * KC_N_U], i, j, step, outside = 0;
+    int active[KC_N_U], side[2 * KC_N_U], saved[2 * KC_N_U], i, j, step, outside = 0;
     const double *disturbance = s->p + KC_N_P - KC_N_D;
     kc_qp_work w;
     for (i = 0; i < KC_N_U; i++) {
         u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
                  kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
-        if (!isfinite(u_s[i])) return;
+        if (!isfinite(u_s[i])) return 0;
         outside |= u_s[i] < kc_u_min[i] || u_s[i] > kc_u_max[i];
         u[i] = kc_clip(u_s[i], kc_u_min[i], kc_u_max[i]);
     }
-    if (!outside) return;
-    for (i = 0; i < KC_N_Y; i++)
+    if (!outside) return 0;
+    for (i = 0; i < KC_N_Y; i++) {
         y_s[i] = kc_y_offset[i] + kc_dot(KC_N_Y, kc_y_gain + i * KC_N_Y, r) +
                  kc_dot(KC_N_D, kc_y_disturbance + i * KC_N_D, disturbance);
+        gap[i] = r[i] - y_s[i];
+    }
     w.Jt = Jt;
     w.R = R;
     w.x = x;
@@ -44,20 +49,36 @@ static void kc_nearest(NAME_state *s, double *r) {
     w.side = side;
     w.k = -1;
     w.changes = 0;
-    for (step = 0; step < 8; step++) {
-        for (i = 0; i < KC_N_Y; i++) {
-            error[i] = y_s[i] - r[i];
-            for (j = 0; j < KC_N_U; j++) error[i] -= kc_reach_gain[i * KC_N_U + j] * u_s[j];
-        }
+    for (step = 0; step < (KC_REACH_HELD > 0 ? 8 : 1); step++) {
         for (i = 0; i < KC_N_U; i++)
-            g[i] = kc_dot(KC_N_Y, kc_reach_gradient + i * KC_N_Y, error) - kc_reach_prox[i] * u[i];
+            g[i] = -kc_dot(KC_N_U, kc_reach_normal + i * KC_N_U, u_s) - kc_dot(KC_N_Y, kc_reach_pull + i * KC_N_Y, gap) -
+                   kc_reach_prox[0] * u[i];
         if (kc_qp_solve(&kc_reach, &w, g, kc_u_min, kc_u_max, 100 + 20 * KC_N_U, saved) != KC_QP_SOLVED) break;
         for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
     }
+#if KC_REACH_HELD > 0
+    {
+        double lo[2 * KC_N_U], hi[2 * KC_N_U];
+        for (i = 0; i < KC_N_U; i++) {
+            lo[i] = kc_u_min[i];
+            hi[i] = kc_u_max[i];
+            g[i] = -kc_dot(KC_N_U, kc_near_H + i * KC_N_U, u_s);
+        }
+        for (i = 0; i < KC_REACH_HELD; i++)
+            lo[KC_N_U + i] = hi[KC_N_U + i] = kc_dot(KC_N_U, kc_near_rows + i * KC_N_U, u);
+        w.k = -1;
+        if (kc_qp_solve(&kc_near, &w, g, lo, hi, 100 + 40 * KC_N_U, saved) == KC_QP_SOLVED)
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
+    }
+#endif
     for (i = 0; i < KC_N_Y; i++) {
         r[i] = y_s[i];
         for (j = 0; j < KC_N_U; j++) r[i] += kc_reach_gain[i * KC_N_U + j] * (u[j] - u_s[j]);
+        gap[i] += y_s[i] - r[i]; /* what is left of it */
     }
+    for (i = 0; i < KC_N_Y; i++) r[i] += kc_dot(KC_N_Y, kc_reach_idle + i * KC_N_Y, gap);
+    for (i = 0; i < KC_N_U; i++) wish[i] = u[i] - kc_u_op[i];
+    return 1;
 }
 #endif
 
@@ -127,23 +148,31 @@ static void kc_forget(NAME_state *s) {
 
 static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
     const double *v;
-    double set_point[KC_N_Y];
-    int i;
+    double set_point[KC_N_Y], wish[KC_N_U];
+    int i, wished = 0;
     for (i = 0; i < KC_N_Y && !preview; i++) set_point[i] = reference[i];
     if (!preview) reference = set_point;
 #if KC_MOVES_SET_POINT
-    if (!preview && kc_all_finite(KC_N_P, s->p)) kc_nearest(s, set_point);
+    if (!preview && kc_all_finite(KC_N_P, s->p)) wished = kc_nearest(s, set_point, wish);
 #endif
     if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
         info->reason = NAME_REASON_STATE;
         kc_forget(s);
         return 0;
     }
+#if KC_MOVES_SET_POINT
+    for (i = 0; i < KC_N_V && wished; i++) s->g[i] += kc_dot(KC_N_U, kc_from_wish + i * KC_N_U, wish);
+#endif
+    (void)wished;
+    (void)wish;
     v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
     if (v == 0) {
         if (info->reason == NAME_REASON_INACCURATE) kc_forget(s); /* an absurd measurement may have spoilt them */
 #if KC_HAS_LQR
         kc_lqr(s, reference, lqr);
+#if KC_MOVES_SET_POINT
+        for (i = 0; i < KC_N_U && wished; i++) lqr[i] += kc_dot(KC_N_U, kc_lqr_wish + i * KC_N_U, wish);
+#endif
 #endif
         (void)lqr;
         return 0;

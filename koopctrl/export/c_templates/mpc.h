@@ -21,9 +21,10 @@
 enum {
     NAME_OPTIMAL = 0,       /* certified by its KKT residual */
     NAME_SOFTENED = 1,      /* bounds on outputs or states could not be held and were relaxed; certified too */
-    NAME_FALLBACK_PLAN = 2, /* no certified solution: the next input of the last plan */
-    NAME_FALLBACK_LQR = 3,  /* no plan left: the LQR's input, saturated */
-    NAME_FALLBACK_HOLD = 4  /* neither: the last input */
+    NAME_INEXACT = 2,       /* certified, but the model's own roll-out of the plan breaks a bound on outputs or states */
+    NAME_FALLBACK_PLAN = 3, /* no certified solution: the next input of the last plan */
+    NAME_FALLBACK_LQR = 4,  /* no plan left: the LQR's input, saturated */
+    NAME_FALLBACK_HOLD = 5  /* neither: the last input */
 };
 
 /* Why a fall-back was used. */
@@ -42,7 +43,7 @@ typedef struct {
     int reason;
     int iterations;      /* of the active-set method */
     double kkt_residual; /* largest scaled violation of the optimality conditions; NaN if no QP was solved */
-    double slack;        /* largest relaxation of a bound, in its units */
+    double slack;        /* largest excess over a bound on outputs or states that the plan has, in its units */
     int rejected;        /* whether the observer's gate rejected this measurement */
     int n_rejected;      /* how many since the reset */
 } NAME_info;

@@ -1,5 +1,6 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
+#define KC_OBEYED 1e-6 /* excess over a bound, relative to it (or to 1), up to which a roll-out counts as obeying it */
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON)
 
 /* What outputs shall follow, inputs stay near, and the end's weight. */
@@ -68,6 +69,28 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
     if (worst > 1e-9) cost += 1e12;
     return isfinite(cost) ? cost : INFINITY;
+}
+
+/* Largest excess over bounds on outputs and states along a roll-out; `obeyed` tells whether it is but rounding. */
+static double kc_excess(const double *states, int *obeyed) {
+    double worst = 0.0;
+    *obeyed = 1;
+#if KC_N_E > 0
+    {
+        int i, k;
+        for (k = 1; k <= KC_HORIZON; k++)
+            for (i = 0; i < KC_N_E; i++) {
+                double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, states + k * KC_N_X);
+                double above = e - kc_e_max[i], below = kc_e_min[i] - e;
+                worst = fmax(worst, fmax(above, below));
+                if (above > KC_OBEYED * fmax(1.0, fabs(kc_e_max[i])) || below > KC_OBEYED * fmax(1.0, fabs(kc_e_min[i])))
+                    *obeyed = 0;
+            }
+    }
+#else
+    (void)states;
+#endif
+    return worst;
 }
 
 /* Hessian, gradient, rows and bounds of the QP in the plan's change, scaled as in the package. */

@@ -165,6 +165,7 @@ static double kc_optimise_cold(NAME_state *s, NAME_info *info) {
             *info = other;
         } else {
             for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->best[i];
+            (void)kc_roll_candidate(s);
         }
     }
 #endif
@@ -186,7 +187,7 @@ static int kc_shift(NAME_state *s) {
 
 static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
     double merit = INFINITY;
-    int i;
+    int i, obeyed;
     (void)lqr;
     kc_set_references(s, reference, n_rows, preview);
     if (kc_shift(s)) merit = kc_optimise(s, KC_N_ITERATIONS, info);
@@ -197,6 +198,8 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
         return 0;
     }
     info->reason = NAME_REASON_NONE;
+    info->slack = kc_excess(s->states, &obeyed);
+    if (info->status == NAME_OPTIMAL && !obeyed) info->status = NAME_INEXACT;
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->plan[i] = s->candidate[i];
     return 1;
 }
