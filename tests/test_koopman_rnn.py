@@ -624,6 +624,11 @@ def test_settings_that_cannot_be_meant_are_refused_with_the_reason(wrong, said):
         quick(**extreme).fit(DUFFING)
 
 
+def test_neurons_beyond_memory_are_refused_by_name():
+    with pytest.raises(OptionError, match="n_features is 1000000000000"):
+        quick(n_features=10**12).fit(DUFFING)
+
+
 def test_an_iterator_of_something_else_is_refused():
     with pytest.raises(DataError, match="holds a str"):
         quick().fit(iter(["episode"]))
