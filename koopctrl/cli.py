@@ -197,7 +197,7 @@ def _print_baseline(
         for name, r in (("this model", result), ("ARX, same lags", base))
     ]
     _print_rows("beside a linear model", rows)
-    if base.score >= result.score:
+    if base.score >= max(result.score, _POOR) and result.sizes["n_features"]:
         console.print(
             "The linear ARX model is as good: the record shows no nonlinearity that the neurons caught. Try "
             "other lags or --coupling, or take the linear one: --features 0 --coupling linear."
