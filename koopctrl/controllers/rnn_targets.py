@@ -148,7 +148,7 @@ class TargetSolver:
             return None
 
     def _search(self, r: FloatArray, d: FloatArray) -> NonlinearTarget:
-        """From the last target; from further starts unless that reaches `r` or is the best of a like search."""
+        """From the last target; then from further starts, unless it reaches `r` or they were just tried."""
         best, best_miss = self._newton(*self._start, r, d)
         if best is not None and (best_miss <= _REACHED**2 * self._size or self._is_near(r, d)):
             return best
@@ -234,7 +234,7 @@ class TargetSolver:
         self, w: FloatArray, gap: FloatArray, weight: FloatArray, aim: FloatArray, damping: float,
         low: FloatArray, high: FloatArray,
     ) -> tuple[FloatArray, float]:  # fmt: skip
-        """Gauss-Newton step that stops inputs at their bounds, and the largest multiplier of the steadiness."""
+        """Gauss-Newton step that stops inputs at their bounds, and the largest multiplier of steadiness."""
         n_x, n = self._rollout.n_x, len(w)
         sx, su = self._scale, self._u_scale
         a, b = self._rollout.jacobians((w[:n_x] * sx)[None], (w[n_x:] * su)[None])
