@@ -15,7 +15,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 
 # Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
-_CHANGING = ("u_last", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last")
+_CHANGING = ("u_last", "_plan", "_age", "x", "_z", "_d", "estimate", "_in_a_row", "_u_last", "_since")
 
 
 class PureController:
@@ -79,7 +79,7 @@ class PureController:
                 position += n
                 if np.isnan(value).any():
                     value = None
-                elif name in ("_age", "_in_a_row"):
+                elif name in ("_age", "_in_a_row", "_since"):
                     value = int(np.rint(value))
                 setattr(owner, name, value)
         u = self._controller.control(y, reference=r)

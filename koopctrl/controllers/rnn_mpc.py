@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _COLD_ITERATIONS, _SETTLED = 20, 1e-10
+# Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
+_RECHECK, _RECHECK_ITERATIONS, _FAR = 5, 5, 0.1
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
 
 
@@ -84,7 +86,9 @@ class RNNMPC:
         else `Q`), or `Q`.
     n_iterations : int
         QPs a sample at most; more than one stop early when the cost settles. Without a plan to start from it
-        is 20, from the steady inputs and from the best full swing with one switch.
+        is 20, from the steady inputs and from the best full swing with one switch. While a plan does not come
+        near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer look ahead
+        may have shown a better way.
     offset_free : bool
         Whether the error of the last one-step prediction is taken as a constant disturbance on the next
         outputs: then a constant model error or load leaves no steady-state error.
@@ -188,6 +192,7 @@ class RNNMPC:
         self._solver.reset()
         self._memory.reset()
         self._d = np.zeros(self._rollout.n_y)
+        self._since = 0
         self.info: MPCInfo | None = None
 
     @property
@@ -248,6 +253,10 @@ class RNNMPC:
         if plan is not None:
             warm = self._blocked(np.clip(plan, self.u_min, self.u_max))
             found = [self._optimise(x, warm, goal, self.n_iterations)]
+            self._since += 1
+            if self._since % _RECHECK == 0 and self._ends_far(found[0], goal):
+                tried = [self._optimise(x, p, goal, _RECHECK_ITERATIONS) for p in self._cold_plans(x, goal)]
+                found += [f for f in tried if f.merit < 0.999 * found[0].merit]
         if not found or found[0].answer is None:
             n = max(self.n_iterations, _COLD_ITERATIONS)
             found += [self._optimise(x, p, goal, n) for p in self._cold_plans(x, goal)]
@@ -393,6 +402,13 @@ class RNNMPC:
             merits = self._merit(self._rollout.run(x, batch, self._d), batch, goal)
             plans.append(batch[int(np.argmin(merits))])
         return plans
+
+    def _ends_far(self, found: _Found, goal: _Goal) -> bool:
+        """Whether a plan's last output is far from its target, in the data's scale and beside other steps."""
+        error = found.states[-1, : self._rollout.n_y] - goal.tracked[-1]
+        missed = float(error @ self.Q @ error)
+        beside = missed * self.horizon > _FAR * found.merit
+        return found.answer is not None and beside and missed > _FAR**2 * self._targets.size
 
     def _blocked(self, plan: FloatArray) -> FloatArray:
         blocks = self.problem.blocks

@@ -72,7 +72,7 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     )  # fmt: skip
     arrays = {
         "input_hessian": mpc._input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
-        "size": [targets._size], "starts": targets.starts, "settled": targets.settled,
+        "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "u_op": mpc._window._u_op, "start_x": targets._start[0], "start_u": targets._start[1],
@@ -96,7 +96,7 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     size, n_kkt, n_qy = n_v + n_soft, 2 * n_x + n_u, roll._n_q * n_y
     n_c = size + n_rows + n_soft
     state.doubles(
-        u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, best=N * n_u,
+        u_last=n_u, plan=N * n_u, x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy,
@@ -110,7 +110,16 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
         value=n_c, hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
     )  # fmt: skip
     state.integers(
-        has_input=0, started=0, age=0, has_target=0, searched=0, has_P=0, end_converged=0, hard_k=0, soft_k=0
+        has_input=0,
+        started=0,
+        age=0,
+        since=0,
+        has_target=0,
+        searched=0,
+        has_P=0,
+        end_converged=0,
+        hard_k=0,
+        soft_k=0,
     )
     state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
     if n_soft:

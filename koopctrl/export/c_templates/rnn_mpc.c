@@ -6,6 +6,9 @@
 
 #define KC_COLD_ITERATIONS 20
 #define KC_SETTLED 1e-10
+#define KC_RECHECK 5
+#define KC_RECHECK_ITERATIONS 5
+#define KC_FAR 0.1
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON)
 
 /* What outputs shall follow, inputs stay near, and the end's weight. */
@@ -385,8 +388,7 @@ static double kc_optimise(NAME_state *s, kc_qp_work *w, int n_iterations, NAME_i
 
 /* Without a plan to start from: the steady inputs, and the best full swing with one switch. Swing-ups have many local
  * optima; which one is found depends on the start. */
-static double kc_optimise_cold(NAME_state *s, kc_qp_work *w, NAME_info *info) {
-    int n = KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS;
+static double kc_optimise_cold(NAME_state *s, kc_qp_work *w, int n, NAME_info *info) {
     double merit;
     kc_start_plan(s, s->steady);
     merit = kc_optimise(s, w, n, info);
@@ -426,6 +428,32 @@ static double kc_optimise_cold(NAME_state *s, kc_qp_work *w, NAME_info *info) {
     return merit;
 }
 
+/* Whether the candidate's last output is far from its target, in the data's scale and beside the other steps. */
+static int kc_ends_far(const NAME_state *s, double merit) {
+    double error[KC_N_Y], missed;
+    int i;
+    for (i = 0; i < KC_N_Y; i++)
+        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+    missed = kc_quadratic(KC_N_Y, kc_Q, error);
+    return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
+}
+
+/* New plans beside the candidate: a longer look ahead may have shown a better way. */
+static double kc_recheck(NAME_state *s, kc_qp_work *w, double merit, NAME_info *info) {
+    NAME_info other = *info;
+    double found;
+    int i;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->warm[i] = s->candidate[i];
+    found = kc_optimise_cold(s, w, KC_RECHECK_ITERATIONS, &other);
+    info->iterations = other.iterations;
+    if (found < 0.999 * merit) {
+        *info = other;
+        return found;
+    }
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->warm[i];
+    return merit;
+}
+
 /* One sample; see the header. */
 static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
                       double *u_out, NAME_info *info) {
@@ -456,8 +484,10 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
             }
         kc_start_plan(s, s->trial);
         merit = kc_optimise(s, &w, KC_N_ITERATIONS, info);
+        s->since = (s->since + 1) % KC_RECHECK;
+        if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, &w, merit, info);
     } else {
-        merit = kc_optimise_cold(s, &w, info);
+        merit = kc_optimise_cold(s, &w, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
     }
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
@@ -478,6 +508,7 @@ void NAME_reset(NAME_state *s) {
     s->has_input = 0;
     s->started = 0;
     s->age = 0;
+    s->since = 0;
     s->has_target = 0;
     s->has_P = -1;
     s->end_converged = 0;
