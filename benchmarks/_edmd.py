@@ -16,7 +16,7 @@ from koopctrl.errors import SolverError
 from koopctrl.features.lags import LagWindow
 
 Array = np.ndarray
-MAX_FUNCTIONS = 300  # as many as our features
+MAX_FUNCTIONS = 300
 _VALIDATION, _STARTS = 0.2, 400
 
 

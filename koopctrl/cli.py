@@ -25,6 +25,8 @@ console = Console(soft_wrap=True)
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg")
 _PAIRS_PER_FEATURE = 10
+# A free run with a lower R2 than this gets a hint.
+_POOR = 0.9
 AUTO = "auto"
 
 
@@ -103,7 +105,9 @@ def fit(
         model.fit(train)
     console.print(f"{records!r}\ntrain: {train.n_steps} steps, test: {test.n_steps} steps")
     with console.status("reporting on the part held out"):
-        _print_report(model, test)
+        result = _print_report(model, test)
+        _print_baseline(result, train, test, output_lags, input_lags, feedthrough)
+    _print_hint(result, model)
     if save is not None:
         model.save(save)
         console.print(f"model written to {save}")
@@ -142,13 +146,15 @@ def report(
         episode=episode,
     )
     console.print(repr(records))
-    _print_report(model, records)
+    _print_hint(_print_report(model, records), model)
     if plot is not None:
         from koopctrl.plotting import plot_free_run
 
         run = model.predict(records[:1], n_init=n_init)[0]
         shaded = n_init or model.network_.window.n_samples
-        plot_free_run(records[0], {"KoopmanRNN": run}, n_init=shaded, title="free run").savefig(plot, dpi=150)
+        episode_name = f", episode {records[0].label}" if len(records) > 1 else ""
+        title = f"{data.name}{episode_name}: free run of {model_file.name} from {shaded} samples"
+        plot_free_run(records[0], {"KoopmanRNN": run}, n_init=shaded, title=title).savefig(plot, dpi=150)
         console.print(f"figure written to {plot}")
 
 
@@ -169,14 +175,52 @@ def _columns(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _print_report(model: Any, records: Any) -> None:
+def _print_report(model: Any, records: Any) -> Any:
     result = model.report(records)
     console.print(str(result), highlight=False, markup=False)
-    if result.score < 0.9 and model.output_lags == 1 and model.input_lags == 1:
+    return result
+
+
+def _print_baseline(
+    result: Any, train: Any, test: Any, output_lags: int, input_lags: int, feedthrough: bool
+) -> None:
+    """What a least-squares ARX model with the same lags reaches, beside the model's figures."""
+    from koopctrl.koopman_rnn import KoopmanRNN
+
+    lags: dict[str, Any] = {"output_lags": output_lags, "input_lags": input_lags}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KoopctrlWarning)  # it is the model that is asked about
+        arx = KoopmanRNN(0, input_coupling="linear", feedthrough=feedthrough, ridge=0.0, **lags).fit(train)
+        base = arx.report(test)
+    rows = [
+        {"free run": name, "R2": r.score, **{f"NRMSE {h.horizon} ahead": h.rnn_nrmse for h in r.horizons}}
+        for name, r in (("this model", result), ("ARX, same lags", base))
+    ]
+    _print_rows("beside a linear model", rows)
+    if base.score >= max(result.score, _POOR) and result.sizes["n_features"]:
         console.print(
-            "The free run is poor: if the columns are not the full state, try more --output-lags "
-            "and --input-lags."
+            "The linear ARX model is as good: the record shows no nonlinearity that the neurons caught. Try "
+            "other lags or --coupling, or take the linear one: --features 0 --coupling linear."
         )
+
+
+def _print_hint(result: Any, model: Any) -> None:
+    if result.score >= _POOR:
+        return
+    p, q = model.output_lags, model.input_lags
+    if p == q == 1:
+        text = "if the columns are not the full state, try more --output-lags and --input-lags."
+    elif result.horizons[0].rnn_nrmse < 0.3:
+        text = (
+            f"one step ahead is good, so with {p} output and {q} input lags errors pile up. Try other lags, "
+            "another --coupling, a larger --ridge, or look for an input that is missing."
+        )
+    else:
+        text = (
+            f"{p} output and {q} input lags do not explain the next sample either. Try more lags, "
+            "--feedthrough, or look for an input that is missing."
+        )
+    console.print(f"The free run is poor: {text}", highlight=False)
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:

@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, as_float_array, check_choice, check_dt, check_integer
+from koopctrl._validation import (
+    FloatArray,
+    as_float_array,
+    check_choice,
+    check_dt,
+    check_integer,
+    check_names,
+)
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.plant_io import (
+    accepts,
     as_observation,
     check_plant,
     check_vector_like,
@@ -75,6 +83,8 @@ def collect(
         check_integer(seed, "seed")
     if policy is not None and not callable(policy):
         raise OptionError(f"policy is {policy!r}; expected a callable observation -> action, or None")
+    if policy is not None and not accepts(policy, None):
+        raise OptionError("policy takes other arguments than one observation; expected observation -> action")
     dt = dt if dt is not None else _attribute(env, "dt")
     if dt is None:
         raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
@@ -89,8 +99,8 @@ def collect(
     if input_names is None:
         input_names = getattr(plant, "input_names", None)
     n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
-    names = [f"x{i}" for i in range(n_y)] if state_names is None else list(state_names)
-    inputs = [f"u{i}" for i in range(n_u)] if input_names is None else list(input_names)
+    names = check_names(state_names, "state_names", n_y, "x")
+    inputs = check_names(input_names, "input_names", n_u, "u")
     return Trajectories(
         Trajectory(y, u, check_dt(dt), names, inputs, str(i)) for i, (y, u) in enumerate(episodes)
     )

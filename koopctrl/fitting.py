@@ -73,7 +73,13 @@ def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identifi
         raise OptionError(
             f"random_state is {model.random_state!r}; expected a non-negative integer, a Generator or None"
         ) from error
-    return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
+    try:
+        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
+    except MemoryError as error:
+        raise OptionError(
+            f"n_features is {settings.n_features}, which does not fit into memory ({error}); expected fewer "
+            "neurons than samples. Try 300"
+        ) from error
 
 
 def take_steps(episodes: Iterator[Trajectory], n_steps: int) -> Iterator[Trajectory]:

@@ -27,7 +27,7 @@ from koopctrl._validation import (
     check_dt,
     check_names,
 )
-from koopctrl.errors import RolloutWarning, SolverError
+from koopctrl.errors import RolloutWarning, ShapeError, SolverError
 from koopctrl.features import Layer
 from koopctrl.features.lags import LagWindow
 
@@ -232,20 +232,39 @@ class LiftedModel:
         array = as_signal(array, "z", self.n_z) if array.ndim == 2 else as_vector(array, "z", self.n_z)
         return self.x_op + array[..., : self.n_x] * self.observables.x_scale
 
-    def step(self, z: FloatArray, u: FloatArray) -> FloatArray:
+    def step(self, z: ArrayLike, u: ArrayLike) -> FloatArray:
         """`z_{k+1}` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
+        z, u = self._checked(z, u)
         du = u - self.u_op
         z_next = z @ self.A.T + du @ self.B.T + self.c
         if self.N is not None:
             z_next = z_next + np.einsum("...i,ijk,...k->...j", du, self.N, z)
         return z_next
 
-    def output(self, z: FloatArray, u: FloatArray) -> FloatArray:
+    def output(self, z: ArrayLike, u: ArrayLike) -> FloatArray:
         """`y_k` for coordinates `z`, `(..., n_z)`, and inputs `u`, `(..., n_u)`."""
+        z, u = self._checked(z, u)
         if self.reads_next_state:
             x_next = self.x_op + self.step(z, u)[..., : self.n_x] * self.observables.x_scale
             return x_next[..., : self.n_y]
         return z @ self.C.T + (u - self.u_op) @ self.D.T + self.y_op
+
+    def _checked(self, z: ArrayLike, u: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Rows of the right lengths; they need not be finite, and their leading axes are broadcast."""
+        z, u = as_float_array(z, "z"), as_float_array(u, "u")
+        for name, array, size in (("z", z, self.n_z), ("u", u, self.n_u)):
+            if not array.ndim or array.shape[-1] != size:
+                raise ShapeError(
+                    f"{name} has shape {array.shape}; expected (..., {size}) of this model. Use lift(x) for z"
+                )
+        if z.ndim > 1 and u.ndim > 1 and z.shape[:-1] != u.shape[:-1]:
+            try:
+                np.broadcast_shapes(z.shape[:-1], u.shape[:-1])
+            except ValueError as error:
+                raise ShapeError(
+                    f"z has shape {z.shape} and u {u.shape}; expected the same leading axes"
+                ) from error
+        return z, u
 
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> FloatArray:
         """Roll out linearly from `x0`, lifted once, under `(n_steps, n_u)` inputs `u`: `n_steps + 1` outputs.

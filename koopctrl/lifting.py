@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
-from koopctrl._validation import FloatArray, as_float_array, as_vector, check_number
+from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bool, check_number
 from koopctrl.errors import NumericalWarning, OptionError
 from koopctrl.features import Layer
 from koopctrl.lifted import LiftedModel, Observables
@@ -61,13 +61,23 @@ def lift_network(
     Returns
     -------
     LiftedModel
+
+    Warns
+    -----
+    NumericalWarning
+        If the operating point lies outside the training data's range by more than half of it.
     """
     net = model._network
+    check_bool(bilinear, "bilinear")
     check_number(rank_tol, "rank_tol", low=0.0, high=1.0)
     u0 = net.scaling.u_mean if u_op is None else _fill(u_op, "u_op", net.window.n_u)
     x0 = _default_point(model, u0) if x_op is None else _operating_state(net, x_op, u0)
     snapshots = model.snapshots_
     x, u = snapshots.x, snapshots.u
+    if x_op is not None:
+        _warn_far("x_op", x0, x, net.x_scale, model.state_names_)
+    if u_op is not None:
+        _warn_far("u_op", u0, u, net.scaling.u_scale, model.input_names_)
     x_next = net.window.advance(x, u, snapshots.y_next)
 
     layer = _raw_layer(net, u0)
@@ -126,7 +136,7 @@ def find_equilibrium(model: KoopmanRNN, u_op: FloatArray, guess: FloatArray) -> 
         return (net.step(x, u_op) - x) / scale
 
     def jacobian(s: FloatArray) -> FloatArray:
-        return (net.jacobian(s * scale, u_op)[0] - identity * 1.0) * scale / scale[:, None]
+        return (net.jacobian(s * scale, u_op)[0] - identity) * scale / scale[:, None]
 
     result = optimize.root(residual, guess / scale, jac=jacobian, method="hybr", options={"xtol": 1e-14})
     x = result.x * scale
@@ -135,6 +145,29 @@ def find_equilibrium(model: KoopmanRNN, u_op: FloatArray, guess: FloatArray) -> 
     if np.abs(residual(result.x)).max() > 1e-9 or (y < low).any() or (y > high).any():
         return None
     return x
+
+
+def _warn_far(
+    name: str, point: FloatArray, data: FloatArray, scale: FloatArray, signals: tuple[str, ...]
+) -> None:
+    """Say which entries of an operating point lie far outside the training data."""
+    low, high = data.min(axis=0), data.max(axis=0)
+    margin = 0.5 * (high - low)
+    far = np.flatnonzero((point < low - margin) | (point > high + margin))
+    if not len(far):
+        return
+    said = ", ".join(
+        f"{signals[i]} = {point[i]:.4g} ({abs(point[i] - data[:, i].mean()) / scale[i]:.1f} standard "
+        f"deviations from the mean, sampled range {low[i]:.4g} to {high[i]:.4g})"
+        for i in far[:3]
+    )
+    more = f" and {len(far) - 3} more" if len(far) > 3 else ""
+    warnings.warn(
+        f"{name} is far outside the training data: {said}{more}; the model has not seen such values. Choose "
+        "a point within them, or collect data around it",
+        NumericalWarning,
+        stacklevel=4,
+    )
 
 
 def _default_point(model: KoopmanRNN, u0: FloatArray) -> FloatArray:

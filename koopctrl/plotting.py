@@ -40,7 +40,7 @@ def plot_free_run(
     record : Trajectory
         What was measured.
     runs : mapping of label to (n_samples, n_y) array
-        Free-run outputs, as `KoopmanRNN.predict` returns them.
+        Free-run outputs, as `KoopmanRNN.predict` returns them; the first is drawn on top.
     n_init : int
         Samples that initialised; shaded.
     title : str
@@ -53,12 +53,19 @@ def plot_free_run(
     figure, axes = _stack(2 * n_y + n_u)
     for i, name in enumerate(record.output_names):
         value_ax, error_ax = axes[2 * i : 2 * i + 2]
-        value_ax.plot(record.time, record.outputs[:, i], color="0.45", lw=2.0, label="measured")
+        value_ax.plot(record.time, record.outputs[:, i], color="0.45", lw=1.6, label="measured")
         for j, (label, run) in enumerate(runs.items()):
-            value_ax.plot(record.time, run[:, i], _STYLES[j % 4], color=f"C{j}", lw=1.2, label=label)
-            error_ax.plot(record.time, run[:, i] - record.outputs[:, i], color=f"C{j}", lw=0.9)
-        if n_init:
-            value_ax.axvspan(0.0, record.time[n_init - 1], color="0.9", zorder=0)
+            # The first run is thin and on top; the others are wide and pale below it, so that none is hidden.
+            look: dict[str, Any] = {
+                "color": f"C{j}",
+                "zorder": 3.0 - 0.1 * j,
+                "alpha": 1.0 if j == 0 else 0.6,
+            }
+            value_ax.plot(record.time, run[:, i], lw=1.0 + 1.6 * j, label=label, **look)
+            error_ax.plot(record.time, run[:, i] - record.outputs[:, i], lw=0.9 + 1.6 * j, **look)
+        for axis in (value_ax, error_ax):
+            if n_init:
+                axis.axvspan(0.0, record.time[n_init - 1], color="0.9", zorder=0)
         value_ax.set_ylabel(name)
         error_ax.set_ylabel(f"error of {name}")
         error_ax.grid(True, lw=0.3)
@@ -90,6 +97,8 @@ def plot_step_and_bode(system: control.StateSpace, *, title: str = "") -> Figure
     step_ax, gain_ax, phase_ax = figure.subplots(3, 1)
     gain_ax.sharex(phase_ax)
     time, steps = step_response(system)
+    shown = _settled(steps)
+    time, steps = time[:shown], steps[:shown]
     omega, gain, phase = frequency_response(system)
     k = 0
     for i, output in enumerate(system.output_labels):
@@ -99,7 +108,8 @@ def plot_step_and_bode(system: control.StateSpace, *, title: str = "") -> Figure
             gain_ax.semilogx(omega, 20.0 * np.log10(np.maximum(gain[i, j], 1e-300)), color=f"C{k}")
             phase_ax.semilogx(omega, np.degrees(phase[i, j]), color=f"C{k}")
             k += 1
-    step_ax.set(xlabel="time [s]", ylabel="step response", title=title)
+    _title_and_legend(figure, None, title)
+    step_ax.set(xlabel="time [s]", ylabel="step response")
     step_ax.legend(fontsize="small")
     gain_ax.set_ylabel("magnitude [dB]")
     gain_ax.tick_params(labelbottom=False)
@@ -117,7 +127,8 @@ def plot_horizon_errors(report: Report, *, title: str = "") -> Figure:
     horizons = [h.horizon for h in report.horizons]
     axis.loglog(horizons, [h.rnn_nrmse for h in report.horizons], "o-", label="nonlinear face (re-lifts)")
     axis.loglog(horizons, [h.lifted_nrmse for h in report.horizons], "s--", label="lifted linear face")
-    axis.set(xlabel="horizon [samples]", ylabel="RMSE / spread", title=title)
+    axis.set(xlabel="horizon [samples]", ylabel="RMSE / spread")
+    _title_and_legend(figure, None, title)
     axis.grid(True, which="both", lw=0.3)
     axis.legend(fontsize="small")
     return figure
@@ -134,7 +145,8 @@ def plot_spectrum(spectrum: Spectrum, *, title: str = "") -> Figure:
         colour = np.log10(np.clip(np.nan_to_num(spectrum.residuals, nan=1.0), 1e-12, None))
     dots = axis.scatter(values.real, values.imag, c=colour, s=16, cmap="viridis_r")
     figure.colorbar(dots, ax=axis, label="log10 residual (low: trustworthy)", shrink=0.8)
-    axis.set(xlabel="real part", ylabel="imaginary part", title=title, aspect="equal")
+    axis.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
+    _title_and_legend(figure, None, title)
     return figure
 
 
@@ -215,10 +227,24 @@ def _draw_bounds(axis: Axes, values: list[float]) -> None:
         axis.axhline(value, color="C3", lw=0.8, ls=(0, (6, 4)))
 
 
-def _title_and_legend(figure: Figure, axis: Axes, title: str) -> None:
-    """Put title and legend outside the axes, off the curves."""
+def _settled(steps: FloatArray) -> int:
+    """Samples of step responses that are worth showing: twice as many as until all stay within 1 %.
+
+    All of them where a response does not settle.
+    """
+    final = steps[-1]
+    spread = np.abs(steps - final).max(axis=0)
+    outside = np.abs(steps - final) > 0.01 * np.where(spread > 0, spread, 1.0)
+    last = int(np.flatnonzero(outside.reshape(len(steps), -1).any(axis=1)).max(initial=0))
+    return len(steps) if 2 * last > len(steps) else min(len(steps), max(2 * last, 20))
+
+
+def _title_and_legend(figure: Figure, axis: Axes | None, title: str) -> None:
+    """Put the title, and the legend of `axis` if any, outside the axes, off the curves."""
     if title:
         figure.suptitle(title, fontsize="medium")
+    if axis is None:
+        return
     handles, labels = axis.get_legend_handles_labels()
     if labels:
         figure.legend(

@@ -23,6 +23,8 @@ def read_csv(
     path: str | PathLike[str], delimiter: str, text_columns: Collection[str]
 ) -> dict[str, np.ndarray]:
     """Read the columns of a CSV file with one header line; `text_columns` may hold anything."""
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise OptionError(f"delimiter is {delimiter!r}; expected one character")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter)
@@ -66,6 +68,9 @@ def episodes_from_columns(
 
     The last inputs of an episode may be missing, as in `to_dataframe`: no sample follows them.
     """
+    for name, value in (("outputs", outputs), ("inputs", inputs)):
+        if not isinstance(value, Iterable):
+            raise OptionError(f"{name} is {value!r}; expected a sequence of column names")
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     inputs = [inputs] if isinstance(inputs, str) else list(inputs)
     if not outputs:

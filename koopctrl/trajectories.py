@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from koopctrl._validation import (
     FloatArray,
+    check_bool,
     check_choice,
     check_integer,
     check_number,
@@ -235,7 +236,12 @@ class Trajectories(Sequence[Trajectory]):
             return self.episodes[index]
         if isinstance(index, slice):
             return Trajectories(self.episodes[index])
-        chosen = np.arange(len(self))[np.asarray(index)]
+        wanted = np.asarray(index)
+        if not wanted.size:
+            wanted = wanted.astype(int)
+        if wanted.dtype.kind not in "iub":
+            raise OptionError(f"index is {index!r}; expected integers, a slice or a mask of episodes")
+        chosen = np.arange(len(self))[wanted]
         return Trajectories(self.episodes[i] for i in chosen)
 
     def __iter__(self) -> Iterator[Trajectory]:
@@ -316,6 +322,7 @@ class Trajectories(Sequence[Trajectory]):
 
         check_integer(output_lags, "output_lags", low=1)
         check_integer(input_lags, "input_lags", low=1)
+        check_bool(feedthrough, "feedthrough")
         window = LagWindow(output_lags, input_lags, feedthrough, self.n_y, self.n_u)
         parts = [window.pairs(e.outputs, e.inputs) for e in self.episodes]
         x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))

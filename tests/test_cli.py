@@ -36,6 +36,11 @@ def test_fit_reports_on_the_part_held_out_and_saves_what_it_reported(fitted):
     model = koopctrl.load(folder / "model.npz")
     assert f"free-run R2 (nonlinear face): {model.score(test):.6f}" in printed
     assert model.score(test) > 0.95
+    train, _ = datasets.hair_dryer().split(0.5, by="time")
+    arx = koopctrl.KoopmanRNN(0, input_coupling="linear", output_lags=4, input_lags=4, ridge=0.0).fit(train)
+    assert "ARX, same lags" in printed
+    assert f"{arx.score(test):.4g}" in printed
+    assert "free run is poor" not in printed
 
 
 def test_report_on_a_saved_model_draws_a_figure(fitted):
@@ -49,7 +54,16 @@ def test_report_on_a_saved_model_draws_a_figure(fitted):
 def test_a_poor_fit_without_lags_points_at_the_lags(tmp_path):
     done = run(tmp_path, "fit", RECORD, "--outputs", "y", "--inputs", "u", "--dt", 0.08)
     assert done.returncode == 0
-    assert "--output-lags" in done.stdout
+    assert "try more --output-lags" in done.stdout
+
+
+def test_a_poor_fit_with_lags_is_told_what_else_to_try(tmp_path):
+    done = run(
+        tmp_path, "fit", RECORD, "--outputs", "y", "--inputs", "u", "--dt", 0.08, "--output-lags", 2
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "The free run is poor: one step ahead is good" in done.stdout
+    assert "2 output and 1 input lags" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -601,3 +601,34 @@ def test_lorenz_valid_prediction_time(n_features, limit):
             error = np.linalg.norm(model.simulate(truth[0], 1599) - truth, axis=1) / spread
             times.append(np.argmax(np.append(error, 1.0) > 0.4) * dt * lyapunov)
     assert np.median(times) >= limit
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rcond": 1}, "cuts nearly all of the regressors"),
+        ({"rcond": 0.5}, "expected 0 to 0.1"),
+        ({"feature_scale": 1e12}, "steps from one sample to the next"),
+        ({"feature_scale": 1e-12}, "straight lines to rounding"),
+        ({"feature_scale": True}, "feature_scale is True; expected a number"),
+        ({"feature_scale": "0.3"}, "feature_scale is '0.3'"),
+        ({"feature_scale": [0.3]}, "feature_scale is"),
+        ({"ridge": False}, "ridge is False"),
+        ({"feedthrough": "no"}, "feedthrough is 'no'; expected True or False"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused_with_the_reason(wrong, said):
+    with pytest.raises(OptionError, match=said):
+        quick(**wrong).fit(DUFFING)
+    for extreme in ({"feature_scale": 1e-6}, {"feature_scale": 1e3}, {"rcond": 0.1}, {"rcond": 0}):
+        quick(**extreme).fit(DUFFING)
+
+
+def test_neurons_beyond_memory_are_refused_by_name():
+    with pytest.raises(OptionError, match="n_features is 1000000000000"):
+        quick(n_features=10**12).fit(DUFFING)
+
+
+def test_an_iterator_of_something_else_is_refused():
+    with pytest.raises(DataError, match="holds a str"):
+        quick().fit(iter(["episode"]))

@@ -146,3 +146,21 @@ def test_training_snapshots_can_be_left_out():
 def test_the_repr_says_sizes_and_stability():
     for word in ("n_z=3", "n_u=2", "n_y=1", "dt=0.2", "spectral radius"):
         assert word in repr(wrapped())
+
+
+@pytest.mark.parametrize("method", ["step", "output"])
+def test_sizes_of_another_model_are_refused_by_name(method):
+    model = LiftedModel.from_matrices(0.5 * np.eye(3), np.ones((3, 2)), dt=0.1)
+    call = getattr(model, method)
+    for z, u, said in (
+        (np.zeros(2), np.zeros(2), r"z has shape \(2,\); expected \(\.\.\., 3\)"),
+        (np.zeros(3), np.zeros(1), r"u has shape \(1,\); expected \(\.\.\., 2\)"),
+        (0.0, np.zeros(2), r"z has shape \(\)"),
+        (np.zeros((4, 3)), np.zeros((5, 2)), "the same leading axes"),
+    ):
+        with pytest.raises(ShapeError, match=said):
+            call(z, u)
+    with pytest.raises(DataError, match="z has dtype"):
+        call("abc", np.zeros(2))
+    assert call([1.0, 0.0, 0.0], [0, 0]).shape == (3,)
+    assert call(np.zeros((4, 1, 3)), np.zeros((5, 2))).shape == (4, 5, 3)

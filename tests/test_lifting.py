@@ -369,3 +369,40 @@ def test_lqr_in_lifted_coordinates_stabilises_the_double_well_and_beats_the_plan
         assert distances.max() < 1e-2
         costs.append(cost)
     assert np.mean(costs) <= reference
+
+
+# --- what is asked of it ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, np.array([True])])
+def test_flags_are_true_or_false(duffing_model, value):
+    with pytest.raises(OptionError, match="bilinear is"):
+        duffing_model.lift_at(bilinear=value)
+
+
+def test_an_operating_point_far_outside_the_data_is_warned_of(duffing_model):
+    with pytest.warns(NumericalWarning, match=r"x_op is far outside .* x0 = 9 \(\d+\.\d standard deviations"):
+        duffing_model.lift_at(x_op=[9.0, 0.0], u_op=0.0)
+    with pytest.warns(NumericalWarning, match=r"u_op is far outside .* u0 = -50 .* sampled range -0\.\d+ to"):
+        duffing_model.to_statespace(x_op=0.0, u_op=-50.0)
+    lagged = KoopmanRNN(5, output_lags=6, rcond=1e-6, random_state=0).fit(DUFFING)
+    with pytest.warns(NumericalWarning, match="and 9 more"):
+        lagged.lift_at(x_op=50.0, u_op=0.0)
+
+
+def test_an_operating_point_at_the_edge_of_the_data_is_not(duffing_model):
+    edge = duffing_model.snapshots_.x.max(axis=0)
+    duffing_model.lift_at(x_op=1.1 * edge, u_op=1.1)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e8])
+def test_the_equilibrium_is_found_where_offsets_dwarf_the_spread(offset):
+    moved = Trajectories.from_arrays(
+        [e.outputs + offset for e in LINEAR], [e.inputs + offset for e in LINEAR], dt=DT
+    )
+    model = KoopmanRNN(0, input_coupling="linear", ridge=0.0).fit(moved)
+    found = find_equilibrium(model, np.array([offset]), model.network_.x_mean)
+    assert found is not None
+    np.testing.assert_allclose(found - offset, 0.0, atol=1e-13 * offset + 1e-7)
+    lifted = model.lift_at(u_op=offset)
+    np.testing.assert_array_equal(lifted.c, np.zeros(lifted.n_z))

@@ -189,3 +189,12 @@ def test_what_is_not_an_input_is_refused(answer):
     controller = type("C", (), {"reset": lambda s: None, "control": lambda s, y, reference=None: answer})()
     with pytest.raises((ShapeError, DataError), match="controller returned"):
         run_closed_loop(Odd(), controller, 2)
+
+
+def test_callables_with_other_arguments_are_refused_by_name():
+    with pytest.raises(OptionError, match="policy takes other arguments"):
+        collect(Odd(), lambda y, z: 0.0, max_steps=2)
+    with pytest.raises(OptionError, match="reference takes other arguments"):
+        run_closed_loop(Odd(), LQR(LIFTED, 1.0, 1.0), 2, reference=lambda: [0.0])
+    with pytest.raises(OptionError, match="state_names is 4"):
+        collect(Odd(), lambda y: 0.0, max_steps=2, state_names=4)

@@ -102,3 +102,29 @@ def test_several_runs_share_one_legend():
     figure = plot_closed_loops({"mpc": result(), "lqr": result()})
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["reference", "mpc", "lqr"]
+
+
+def test_no_free_run_hides_the_first():
+    record = Trajectory(np.arange(10.0), np.ones(9), 0.5, ["level"], ["pump"])
+    run = np.arange(10.0)[:, None] + 0.25
+    figure = plot_free_run(record, {"model": run, "baseline": run}, n_init=3)
+    for lines in (figure.axes[0].lines[1:], figure.axes[1].lines):
+        model, baseline = lines
+        assert model.get_zorder() > baseline.get_zorder()
+        assert model.get_linewidth() < baseline.get_linewidth()
+
+
+@pytest.mark.parametrize(("pole", "longest"), [(0.5, 20), (0.9, 100)])
+def test_a_step_response_is_shown_until_it_has_settled(pole, longest):
+    system = control.ss([[pole, 0.0], [0.0, 0.999]], [[1.0], [1e-6]], [[1.0, 1.0]], [[0.0]], 0.1)
+    y = plot_step_and_bode(system).axes[0].lines[0].get_ydata()
+    assert 20 <= len(y) <= longest
+    assert y[-1] == pytest.approx(1.0 / (1.0 - pole), rel=0.01)
+
+
+def test_a_step_response_that_does_not_settle_is_shown_whole():
+    integrator = control.ss([[1.0]], [[1.0]], [[1.0]], [[0.0]], 0.1)
+    from koopctrl.export.pycontrol import step_response
+
+    shown = plot_step_and_bode(integrator).axes[0].lines[0].get_xdata()
+    np.testing.assert_array_equal(shown, step_response(integrator)[0])

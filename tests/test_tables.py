@@ -236,3 +236,16 @@ def test_the_caller_s_table_is_not_written_to_and_not_shared():
     pd.testing.assert_frame_equal(df, before)
     df["y"] = 9.0
     np.testing.assert_array_equal(data[0].outputs, [[1.0], [2.0], [3.0]])
+
+
+def test_columns_and_delimiters_of_another_kind_are_refused(tmp_path):
+    file = tmp_path / "d.csv"
+    file.write_text("y,u\n1,2\n2,3\n")
+    for wrong, said in (
+        ({"outputs": None}, "outputs is None"),
+        ({"outputs": "y", "inputs": 3}, "inputs is 3"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            Trajectories.from_csv(file, dt=1.0, **wrong)
+    with pytest.raises(OptionError, match="delimiter is ''"):
+        Trajectories.from_csv(file, outputs="y", dt=1.0, delimiter="")

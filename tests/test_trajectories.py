@@ -360,3 +360,14 @@ def test_seeds_of_a_split_that_are_none_are_refused(random_state):
 def test_a_signal_cannot_be_output_and_input():
     with pytest.raises(OptionError, match="'a' is both output and input"):
         Trajectory(np.zeros(3), np.zeros(3), 0.1, ["a"], ["a"])
+
+
+@pytest.mark.parametrize("index", ["a", [0.5], None])
+def test_indices_of_another_kind_are_refused(index):
+    data = Trajectories.from_arrays(np.arange(12.0).reshape(2, 3, 2), dt=0.1)
+    with pytest.raises(OptionError, match="index is"):
+        data[index]
+    with pytest.raises(DataError, match="episodes is empty"):
+        data[[]]
+    with pytest.raises(OptionError, match="feedthrough is 'yes'"):
+        data.snapshots(1, 1, "yes")

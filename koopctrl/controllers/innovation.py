@@ -13,7 +13,7 @@ import numpy as np
 from koopctrl._validation import FloatArray, check_number
 
 # So many measurements in a row may be rejected; after them the estimate is doubted instead.
-_MAX_REJECTIONS = 5
+MAX_REJECTIONS = 5
 
 
 def filter_gain(P: FloatArray, C: FloatArray, R: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -71,6 +71,6 @@ class InnovationGate:
             distance = float(np.sqrt(error @ np.linalg.solve(S, error) / len(error)))
         far = not distance <= self.gate  # what overflows to inf or NaN is far, too
         self._in_a_row = self._in_a_row + 1 if far else 0
-        if far and self._in_a_row <= _MAX_REJECTIONS:
+        if far and self._in_a_row <= MAX_REJECTIONS:
             self._reject()
         return self.rejected

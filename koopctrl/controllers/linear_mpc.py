@@ -73,10 +73,13 @@ class LinearMPC(PredictiveController):
         Seconds after which no further QP is begun; without a solution by then, `control` falls back.
     observer : KalmanFilter, optional
         Estimates the lifted state; by default measurements are lifted.
-    offset_free : bool or float
+    offset_free : bool, float or "input"
         Without an observer: whether what the model leaves unexplained from one sample to the next is taken as
         a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state error;
-        a number in (0, 1] is the gain with which it is averaged. With one: `KalmanFilter(disturbance=...)`.
+        a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load on the
+        inputs, estimated from the outputs: exact for such loads at the operating point only, but safe far
+        from it too, where the features' error is taken for a disturbance otherwise. With an observer:
+        `KalmanFilter(disturbance=...)`.
     solver : str
         Name of a CasADi conic plugin.
     solver_options : mapping, optional
@@ -129,7 +132,7 @@ class LinearMPC(PredictiveController):
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         input_delay: int = 0,
         observer: Observer | None = None,
-        offset_free: bool | float = False,
+        offset_free: bool | float | str = False,
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,

@@ -43,7 +43,7 @@ class LQR:
         The input is clipped to these.
     observer : KalmanFilter, optional
         Estimates the lifted state; by default measurements are lifted.
-    offset_free : bool or float
+    offset_free : bool, float or "input"
         As in `LinearMPC`: no steady-state error under a constant load or a wrong model.
 
     Attributes
@@ -80,7 +80,7 @@ class LQR:
         u_min: ArrayLike | None = None,
         u_max: ArrayLike | None = None,
         observer: Observer | None = None,
-        offset_free: bool | float = False,
+        offset_free: bool | float | str = False,
     ) -> None:
         source = self._source = StateSource(lifted, observer, offset_free)
         self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op

@@ -23,6 +23,8 @@ from koopctrl.lifted import LiftedModel
 
 # Times the signals' size that a constant disturbance cannot have.
 ABSURD = 1e6
+# Gain with which input disturbances are averaged.
+_INPUT_GAIN = 0.3
 
 
 class Observer(Protocol):
@@ -88,6 +90,7 @@ class StateSource:
     offset_free : bool or float
         Without an observer: whether what one step of the model leaves unexplained is taken as a constant
         disturbance on all lifted coordinates; a number in (0, 1] is the gain with which it is averaged.
+        `"input"`: on the inputs, from the newest outputs' part of it, averaged with gain 0.3.
     channels : InputChannels, optional
         Which inputs are moved; all by default.
 
@@ -95,22 +98,27 @@ class StateSource:
     ----------
     model : Augmented
         The model with its disturbances, its inputs told apart.
+    explain : (n_d, n_z) array
+        Without an observer: what the disturbances are made of, applied to the unexplained step.
 
     Raises
     ------
     OptionError
-        If `u_k` acts on `y_k`, so that no window is complete before the input is chosen.
+        If `u_k` acts on `y_k`, so that no window is complete before the input is chosen; if disturbances on
+        inputs are asked for that do not show in the next outputs.
     """
 
     def __init__(
         self,
         lifted: LiftedModel,
         observer: Observer | None = None,
-        offset_free: bool | float = False,
+        offset_free: bool | float | str = False,
         channels: InputChannels | None = None,
     ) -> None:
         check_controllable(lifted)
-        self._filter = check_number(offset_free, "offset_free", low=0.0, high=1.0)
+        on_inputs = isinstance(offset_free, str) and offset_free == "input"
+        gain = _INPUT_GAIN if on_inputs else offset_free
+        self._filter = check_number(gain, "offset_free", low=0.0, high=1.0)
         if self._filter and observer is not None:
             raise OptionError(
                 "offset_free is set and so is observer; expected one of them. Pass "
@@ -143,8 +151,12 @@ class StateSource:
                 self.basis[n_x:, n_x:] = obs.reduce.T
                 self.offset[n_x:] = -obs.reduce.T @ self._layer(self._x_op)
             self._lift, self._lift_offset = self.basis, self.offset
-            n_d = n_z if self._filter else 0
-            self.model = augment(lifted, np.eye(n_z, n_d), np.zeros((lifted.n_y, n_d)))
+            self.explain = np.eye(n_z if self._filter else 0, n_z)
+            if on_inputs:
+                self.explain = _input_estimate(lifted)
+            n_d = len(self.explain)
+            Bd = lifted.B if on_inputs else np.eye(n_z, n_d)
+            self.model = augment(lifted, Bd, np.zeros((lifted.n_y, n_d)))
             self.basis = np.asarray(linalg.block_diag(self.basis, np.eye(n_d)))[: n_z + n_d]
             self.offset = np.concatenate([self.offset, np.zeros(n_d)])
         self.model = self.model.select(channels or choose_channels(lifted.input_names, None))
@@ -155,7 +167,7 @@ class StateSource:
     def reset(self) -> None:
         """Forget past measurements."""
         self._z: FloatArray | None = None
-        self._d = np.zeros(self.lifted.n_z)
+        self._d = np.zeros(self.model.n_d)
         if self._memory is not None:
             self._memory.reset()
         if self.observer is not None:
@@ -188,7 +200,7 @@ class StateSource:
         lifted, z = self.lifted, self._lift @ p + self._lift_offset
         if self._z is not None and u_last is not None:
             predicted = lifted.A @ self._z + lifted.B @ (u_last - lifted.u_op) + lifted.c
-            self._d = self._d + self._filter * (z - predicted - self._d)
+            self._d = self._d + self._filter * (self.explain @ (z - predicted) - self._d)
         self._z = z
         return self._d
 
@@ -196,7 +208,7 @@ class StateSource:
         """Forget a disturbance that an absurd measurement has spoilt: it would spoil all plans to come."""
         size = 0.0 if self._z is None else float(np.abs(self._z).max(initial=0.0))
         if not float(np.abs(self._d).max(initial=0.0)) <= ABSURD * (1.0 + size):
-            self._z, self._d = None, np.zeros(self.lifted.n_z)
+            self._z, self._d = None, np.zeros(self.model.n_d)
 
     def disturbance(self, p: FloatArray) -> FloatArray:
         """The disturbances in what `read` gave: its last entries."""
@@ -209,6 +221,23 @@ class StateSource:
     def _predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
         z = self.lifted.step(self.lifted.observables(x), u)
         return self.lifted.C @ z + self.lifted.y_op
+
+
+def _input_estimate(lifted: LiftedModel) -> FloatArray:
+    """`(n_u, n_z)`: inputs that explain, in least squares, what the newest outputs' coordinates leave.
+
+    Those predict one step as exactly as the network does, wherever the plant is. The features do not: far
+    from the operating point their error is no disturbance, and made into one it moves the target wildly.
+    """
+    n_y, estimate = lifted.window.n_y, np.zeros((lifted.n_u, lifted.n_z))
+    felt = lifted.B[:n_y]
+    if np.linalg.matrix_rank(felt, tol=1e-6 * np.linalg.norm(lifted.B)) < lifted.n_u:
+        raise OptionError(
+            "offset_free is 'input', but not every input shows in the next outputs; expected a model where "
+            "they do. Use offset_free=True, or observer=KalmanFilter(..., disturbance='input')"
+        )
+    estimate[:, :n_y] = np.linalg.pinv(felt)
+    return estimate
 
 
 def _same_model(first: LiftedModel, second: LiftedModel) -> bool:

@@ -17,10 +17,10 @@ from koopctrl.errors import OptionError
 # Attributes that change from sample to sample, wherever they stand in a controller; None before the first.
 _CHANGING = (
     "line", "v_last", "_plan", "_age", "x", "_z", "_d", "estimate", "covariance", "_in_a_row", "rejected",
-    "n_rejected", "_u_last",
+    "n_rejected", "_u_last", "_since",
 )  # fmt: skip
 # These are no arrays; what was a number has to come back as the number it was.
-_KINDS = {"_age": int, "_in_a_row": int, "n_rejected": int, "rejected": bool}
+_KINDS = {"_age": int, "_in_a_row": int, "n_rejected": int, "_since": int, "rejected": bool}
 
 
 class PureController:

@@ -16,6 +16,7 @@ from koopctrl.controllers.lqr import input_bounds
 from koopctrl.controllers.measurement import as_measurement
 from koopctrl.controllers.previews import RequestReader
 from koopctrl.errors import OptionError, ShapeError
+from koopctrl.plant_io import accepts
 
 _QUIET = {
     "ipopt": {
@@ -26,6 +27,7 @@ _QUIET = {
         "error_on_fail": False, "qpsol": "daqp", "qpsol_options": {"error_on_fail": False},
     },
 }  # fmt: skip
+_REMEDY = "Take functions from xp: xp.sin(x) in place of math.sin(x)"
 
 
 class NMPC:
@@ -39,7 +41,7 @@ class NMPC:
     ----------
     step : casadi.Function, or callable
         `(x, u) -> x_next`; or a callable on lists of components, `step(x, u, xp=casadi) -> n_x components`,
-        such as a plant's `step_components`.
+        such as a plant's `step_components`; one without `xp` is called as `step(x, u)`.
     n_x, n_u : int
     horizon : int
     Q, R, P : array_like
@@ -60,7 +62,7 @@ class NMPC:
     Raises
     ------
     OptionError
-        If `step` is neither.
+        If `step` is neither, or fails on symbols.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class NMPC:
         solver: str = "ipopt",
     ) -> None:
         check_choice(solver, "solver", tuple(_QUIET))
+        if to_state is not None and not callable(to_state):
+            raise OptionError(f"to_state is a {type(to_state).__name__}; expected a callable or None")
         self.n_x, self.n_u = check_integer(n_x, "n_x", low=1), check_integer(n_u, "n_u", low=1)
         self.horizon, self.dt = check_integer(horizon, "horizon", low=1), check_dt(dt)
         if (output is None) != (to_state is None):
@@ -186,10 +190,36 @@ def _as_function(step: Any, n_x: int, n_u: int) -> casadi.Function:
     if not callable(step):
         raise OptionError(f"step is a {type(step).__name__}; expected a casadi.Function or a callable")
     x, u = casadi.SX.sym("x", n_x), casadi.SX.sym("u", n_u)
-    parts: Any = step(casadi.vertsplit(x), casadi.vertsplit(u), xp=casadi)
-    if not isinstance(parts, (tuple, list)):
-        raise OptionError(f"step returned a {type(parts).__name__}; expected a tuple of {n_x} components")
-    return _check_size(casadi.Function("f", [x, u], [casadi.vertcat(*parts)]), n_x)
+    next_x = _evaluate(step, "step", n_x, casadi.vertsplit(x), casadi.vertsplit(u))
+    return _check_size(_refuse_nan(casadi.Function("f", [x, u], [next_x]), "step"), n_x)
+
+
+def _evaluate(
+    function: Callable[..., Any], name: str, n_x: int | None, *components: list[casadi.SX]
+) -> casadi.SX:
+    """Column of what a callable makes of lists of symbols; it gets `xp=casadi` if it takes that."""
+    keywords = {"xp": casadi} if accepts(function, *components, xp=casadi) else {}
+    if not accepts(function, *components, **keywords):
+        wanted = "x, u" if len(components) == 2 else "x"
+        raise OptionError(
+            f"{name} cannot be called as {name}({wanted}) nor as {name}({wanted}, xp=casadi); expected "
+            "one of them, on lists of components"
+        )
+    try:
+        parts: Any = function(*components, **keywords)
+        if isinstance(parts, np.ndarray):
+            parts = list(parts.ravel())
+        if isinstance(parts, (tuple, list)):
+            return casadi.vertcat(*parts)
+    except Exception as error:
+        raise OptionError(
+            f"{name} failed on casadi symbols ({type(error).__name__}: {error}); expected arithmetic on "
+            f"components. {_REMEDY}"
+        ) from error
+    if isinstance(parts, casadi.SX):
+        return casadi.vec(parts)
+    count = "the" if n_x is None else n_x
+    raise OptionError(f"{name} returned a {type(parts).__name__}; expected a tuple of {count} components")
 
 
 def _check_size(f: casadi.Function, n_x: int) -> casadi.Function:
@@ -200,5 +230,15 @@ def _check_size(f: casadi.Function, n_x: int) -> casadi.Function:
 
 def _output_function(output: Callable[..., Any] | None, n_x: int) -> casadi.Function:
     x = casadi.SX.sym("x", n_x)
-    parts = [x] if output is None else output(casadi.vertsplit(x), xp=casadi)
-    return casadi.Function("h", [x], [casadi.vertcat(*parts)])
+    if output is not None and not callable(output):
+        raise OptionError(f"output is a {type(output).__name__}; expected a callable or None")
+    y = x if output is None else _evaluate(output, "output", None, casadi.vertsplit(x))
+    return _refuse_nan(casadi.Function("h", [x], [y]), "output")
+
+
+def _refuse_nan(f: casadi.Function, name: str) -> casadi.Function:
+    """Refuse constants NaN: casadi turns a symbol into that where `math.sin` and others ask for a float."""
+    constants = (k for k in range(f.n_instructions()) if f.instruction_id(k) == casadi.OP_CONST)
+    if any(np.isnan(f.instruction_constant(k)) for k in constants):
+        raise OptionError(f"{name} lost its symbols: they became NaN. {_REMEDY}")
+    return f

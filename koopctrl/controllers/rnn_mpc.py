@@ -23,6 +23,8 @@ from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifting import find_equilibrium
 
 _COLD_ITERATIONS = 20
+# Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
+_RECHECK, _RECHECK_ITERATIONS, _FAR = 5, 5, 0.1
 
 
 class RNNMPC(PredictiveController):
@@ -51,7 +53,9 @@ class RNNMPC(PredictiveController):
         else `Q`), or `Q`.
     n_iterations : int
         QPs a sample at most; more than one stop early when the cost settles. Without a plan to start from it
-        is 20, from the steady inputs and from the best full swing with one switch.
+        is 20, from the steady inputs and from the best full swing with one switch. While a plan does not come
+        near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer look ahead
+        may have shown a better way.
     observer : ExtendedKalmanFilter, optional
         Estimates the window, and disturbances if it was asked to; by default it is filled with measurements.
     offset_free : bool or float
@@ -158,6 +162,7 @@ class RNNMPC(PredictiveController):
         if self.observer is not None:
             self.observer.reset()
         self._d = np.zeros(self._rollout.n_y)
+        self._since = 0
 
     @property
     def disturbance(self) -> FloatArray:
@@ -213,10 +218,22 @@ class RNNMPC(PredictiveController):
         if plan is not None:
             warm = search.blocked(np.clip(plan, self.u_min, self.u_max))
             found = [search.optimise(now, warm, goal, self.n_iterations, deadline)]
+            self._since += 1
+            if self._since % _RECHECK == 0 and self._ends_far(found[0], goal):
+                cold = search.cold_plans(now, goal)
+                tried = [search.optimise(now, p, goal, _RECHECK_ITERATIONS, deadline) for p in cold]
+                found += [f for f in tried if f.merit < 0.999 * found[0].merit]
         if not found or (found[0].answer is None and time.perf_counter() <= deadline):
             n = max(self.n_iterations, _COLD_ITERATIONS)
             found += [search.optimise(now, p, goal, n, deadline) for p in search.cold_plans(now, goal)]
         return found
+
+    def _ends_far(self, found: Found, goal: Goal) -> bool:
+        """Whether a plan's last output is far from its target, in the data's scale and beside other steps."""
+        error = found.states[-1, : self._rollout.n_y] - goal.tracked[-1]
+        missed = float(error @ self.Q @ error)
+        beside = missed * self.horizon > _FAR * found.merit
+        return found.answer is not None and beside and missed > _FAR**2 * self._targets.size
 
     def _goal(self, asked: Request, now: Outlook) -> Goal:
         N, r, u_r = self.horizon, asked.r, asked.u_r

@@ -69,6 +69,8 @@ class TargetSolver:
 
     Attributes
     ----------
+    size : float
+        Weight of an error as large as the data's spread.
     y_low, y_high : (n_y,) arrays
         The data's range and a tenth more.
     starts : (n, n_u) array
@@ -90,7 +92,7 @@ class TargetSolver:
         self._u_scale, self._v_scale = channels.split(rollout.network.scaling.u_scale)
         # The tie-break is far below the tracking weight, in standardised units.
         y_scale = self._scale[: rollout.n_y]
-        self._size = float(np.trace(Q * y_scale[:, None] * y_scale)) or 1.0
+        self.size = float(np.trace(Q * y_scale[:, None] * y_scale)) or 1.0
         level = np.trace(Q * y_scale[:, None] * y_scale) / np.trace(
             R * self._u_scale[:, None] * self._u_scale
         )
@@ -181,14 +183,14 @@ class TargetSolver:
     def _search(self, r: FloatArray, d: FloatArray, question: FloatArray) -> NonlinearTarget:
         """From the last target; from further starts unless it reaches `r` or is the best of a like search."""
         best, best_miss = self._newton(*self._start, r, d)
-        if best is not None and (best_miss <= _REACHED**2 * self._size or self._is_near(question)):
+        if best is not None and (best_miss <= _REACHED**2 * self.size or self._is_near(question)):
             return best
         at_rest = self._rollout.window.repeat_channels(np.clip(r, self.y_low, self.y_high), self.starts[0])
         for x, u in zip([at_rest, *self.settled[1:]], self.starts, strict=True):
             found, miss = self._newton(x, u, r, d)
             if found is not None and (best is None or miss < 0.999 * best_miss):
                 best, best_miss = found, miss
-                if miss <= _REACHED**2 * self._size:
+                if miss <= _REACHED**2 * self.size:
                     break
         self._searched = question
         if best is None:
@@ -231,7 +233,7 @@ class TargetSolver:
                 break
             here = self._cost(w[:n_y], weight[:n_y, :n_y], aim[:n_y])
             # The newest of those that are as near as any: it is the most exact one.
-            if np.abs(gap).max() < _STEADY and here <= 1.001 * miss + _EXACT * self._size:
+            if np.abs(gap).max() < _STEADY and here <= 1.001 * miss + _EXACT * self.size:
                 found, miss = w, here
             step, multiplier = self._step(w, gap, weight, aim, damping, low, high)
             size = float(np.abs(step).max(initial=0.0))
@@ -247,15 +249,15 @@ class TargetSolver:
             # The first test alone would refuse good steps along a curved set of steady states.
             if after <= before or np.abs(trial_gap).max() <= 0.5 * np.abs(gap).max():
                 w, gap = trial, trial_gap
-                damping = 0.1 * damping if damping > 1e-8 * self._size else 0.0
+                damping = 0.1 * damping if damping > 1e-8 * self.size else 0.0
             else:
-                damping = max(10.0 * damping, 1e-6 * self._size)
+                damping = max(10.0 * damping, 1e-6 * self.size)
         if found is None:
             return None, np.inf
         x, u = found[:n_x] * sx, np.clip(found[n_x:] * su, self._u_min, self._u_max)
         y = x[:n_y].copy()
-        if miss > _REACHED**2 * self._size and ((y < self.y_low) | (y > self.y_high)).any():
-            miss += _BEYOND * self._size
+        if miss > _REACHED**2 * self.size and ((y < self.y_low) | (y > self.y_high)).any():
+            miss += _BEYOND * self.size
         return NonlinearTarget(x, u, y, True), miss
 
     @staticmethod

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector
-from koopctrl.errors import ShapeError
+from koopctrl.errors import OptionError, ShapeError
+from koopctrl.plant_io import accepts
 
 Schedule = ArrayLike | Callable[[float], ArrayLike] | None
 
@@ -31,6 +32,8 @@ def sample_schedule(
         Number of signals; by default as many as come.
     """
     if callable(value):
+        if not accepts(value, 0.0):
+            raise OptionError(f"{name} takes other arguments than the time; expected a function of seconds")
         first = np.atleast_1d(as_float_array(value(0.0), f"{name}(t)"))
         size = first.size if size is None else size
         return np.array([as_vector(value(k * dt), f"{name}(t)", size) for k in range(n_rows)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl.controllers.innovation import _MAX_REJECTIONS
+from koopctrl.controllers.innovation import MAX_REJECTIONS
 from koopctrl.errors import OptionError
 from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
 
@@ -110,7 +110,11 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         for name in ("A", "B", "c"):
             data.array(name, getattr(lifted, name))
         data.array("filter", [float(source._filter)])
-        state.doubles(z=lifted.n_z, next=lifted.n_z)
+        on_inputs = source.model.n_d != lifted.n_z or not np.array_equal(source.explain, np.eye(lifted.n_z))
+        data.define(EXPLAINS=int(on_inputs))
+        if on_inputs:
+            data.array("explain_d", source.explain)
+        state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z)
     state.doubles(x=lifted.n_x if keeps_window or (observer is not None and lifts) else 0)
     if keeps_window:
         # The next output from features and input: C (A z + B du + c + sum du_i N_i z) + y_op.
@@ -135,7 +139,7 @@ def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: 
     model, n, n_y = kalman.model, len(kalman.model.A), lifted.n_y
     for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c}.items():
         data.array(name, values)
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=_MAX_REJECTIONS)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
     if kalman.gate is not None:
         data.array("gate", [kalman.gate])
         state.integers(in_a_row=0)

@@ -77,7 +77,7 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     )  # fmt: skip
     arrays = {
         "input_hessian": mpc._iteration.input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
-        "size": [targets._size], "starts": targets.starts, "settled": targets.settled,
+        "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "u_op": mpc._window._u_op, "start_x": targets._start[0], "start_u": targets._start[1],
@@ -106,7 +106,8 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     n_soft = len(search.E) * N if mpc.problem.soft else 0
     n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
     state.doubles(
-        x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, trial=N * n_u, states=(N + 1) * n_x,
+        x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
+        trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
         start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y,
@@ -116,5 +117,5 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(has_target=0, searched=0, has_P=0, end_converged=0)
+    state.integers(since=0, has_target=0, searched=0, has_P=0, end_converged=0)
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import LinAlgError, eigh, schur
 
-from koopctrl._validation import FloatArray, as_matrix, check_choice, check_number
+from koopctrl._validation import FloatArray, as_matrix, check_bool, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
 from koopctrl.ltinet.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
 from koopctrl.ltinet.clustering import cluster
@@ -74,6 +74,8 @@ def block_form(
         raise ShapeError(f"A has shape {A.shape}; expected a square matrix")
     cond_max = check_number(cond_max, "cond_max", low=1.0)
     check_choice(method, "method", METHODS)
+    check_bool(balance, "balance")
+    check_bool(progress, "progress")
     if A.shape[0] == 0:
         return BlockForm(A.copy(), A.copy(), (), 1.0, 0.0, "symmetric")
     # a power of two brings entries near 1 without rounding, so that nothing over- or underflows on the way

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, check_number
+from koopctrl._validation import FloatArray, check_bool, check_number
 from koopctrl.ltinet.decay import end_time, responses, upper_sum
 from koopctrl.ltinet.grouped import Grouped, group_blocks
 from koopctrl.ltinet.splitting import quasi_eigenvalues
@@ -64,6 +64,7 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
         A negative `tol`.
     """
     tol = check_number(tol, "tol", low=0.0)
+    check_bool(relative, "relative")
     per_output, contributions = layer_contributions(net)
     finite = contributions[np.isfinite(contributions)]
     budget = tol * (float(finite.max(initial=0.0)) if relative else 1.0)

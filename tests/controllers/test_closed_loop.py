@@ -174,3 +174,44 @@ def test_steps_of_another_size_are_refused():
         NMPC(lambda x, u, xp: (x[0] + u[0],), 2, 1, 3, 1.0, 1.0, dt=0.1)
     with pytest.raises(OptionError, match="step returned a NoneType"):
         NMPC(lambda x, u, xp: None, 2, 1, 3, 1.0, 1.0, dt=0.1)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, u: (0.5 * x[0] + u[0],),
+        lambda x, u, xp: (0.5 * x[0] + u[0],),
+        lambda x, u, **kwargs: [0.5 * x[0] + u[0]],
+        lambda x, u: np.array([0.5 * x[0] + u[0]]),
+        lambda x, u, xp: xp.vertcat(0.5 * x[0] + u[0]),
+    ],
+)
+def test_a_step_may_do_without_xp(step):
+    nmpc = NMPC(step, 1, 1, 8, 1.0, 1.0, dt=0.1, P=LQR(HALF, 1.0, 1.0).P)
+    np.testing.assert_allclose(nmpc.control([0.3]), LQR(HALF, 1.0, 1.0).control([0.3]), atol=1e-6)
+
+
+HALF = LiftedModel.from_matrices([[0.5]], [[1.0]], dt=0.1)
+
+
+def test_callables_that_casadi_cannot_follow_are_refused_with_the_remedy():
+    import math
+
+    def loops(x, u):
+        return (x[0] + u[0] if x[0] > 0 else x[0] - "1",)
+
+    with pytest.raises(OptionError, match=r"step failed on casadi symbols \(.*Take functions from xp"):
+        NMPC(loops, 1, 1, 3, 1.0, 1.0, dt=0.1)
+    with pytest.raises(OptionError, match="step lost its symbols: they became NaN"):
+        NMPC(lambda x, u: (math.sin(x[0]) + u[0],), 1, 1, 3, 1.0, 1.0, dt=0.1)
+    with pytest.raises(OptionError, match=r"step cannot be called as step\(x, u\)"):
+        NMPC(lambda x: x, 1, 1, 3, 1.0, 1.0, dt=0.1)
+    step, same = (lambda x, u: (x[0] + u[0],)), (lambda y: y)
+    one = NMPC(step, 1, 1, 3, 1.0, 1.0, dt=0.1, output=lambda x: (2 * x[0],), to_state=lambda y: y / 2)
+    assert one.control([0.5]).shape == (1,)
+    with pytest.raises(OptionError, match="output returned a NoneType"):
+        NMPC(step, 1, 1, 3, 1.0, 1.0, dt=0.1, output=lambda x, xp: None, to_state=same)
+    with pytest.raises(OptionError, match="output is a str"):
+        NMPC(step, 1, 1, 3, 1.0, 1.0, dt=0.1, output="y", to_state=same)
+    with pytest.raises(OptionError, match="to_state is a str"):
+        NMPC(step, 1, 1, 3, 1.0, 1.0, dt=0.1, output=same, to_state="x")

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import koopctrl_envs  # noqa: F401
-from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
+from koopctrl import LQR, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.errors import OptionError, SolverError
+from koopctrl_envs import Duffing
+from koopctrl_envs.duffing import DuffingEnv
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,41 @@ def test_lag_models_are_offset_free_too(lag_model):
     result = run_closed_loop(plant, mpc, 150, reference=[0.4], x0=[0.0, 0.0])
     plant.load = 0.0
     assert abs(result.outputs[-1, 0] - 0.4) < 1e-6
+
+
+@pytest.fixture(scope="module")
+def duffing():
+    """Two wells, and a network of it whose linear face is made at the left one."""
+    plant, rng = Duffing(u_min=(-0.6,), u_max=(0.6,)), np.random.default_rng(1000)
+    x, u = np.empty((40, 121, 2)), rng.uniform(-0.6, 0.6, (40, 120, 1))
+    x[:, 0] = rng.uniform(plant.x0_low, plant.x0_high, (40, 2))
+    for k in range(120):
+        x[:, k + 1] = plant.step(x[:, k], u[:, k])
+    data = Trajectories.from_arrays(x, u, dt=plant.dt)
+    model = KoopmanRNN(200, input_coupling="quadratic", random_state=0).fit(data)
+    return plant, model.lift_at(x_op=[-1.0, 0.0], u_op=0.0)
+
+
+@pytest.mark.parametrize("controller", [LQR, LinearMPC])
+@pytest.mark.parametrize("load", [0.1, -0.1])
+def test_input_disturbances_do_not_mistake_the_way_for_a_load(duffing, controller, load):
+    """From the other well, where the features' one-step error is a hundred times the load's effect."""
+    plant, lifted = duffing
+    size = {} if controller is LQR else {"horizon": 30}
+    loop = controller(lifted, Q=1.0, R=0.1, u_min=-0.6, u_max=0.6, offset_free="input", **size)
+    result = run_closed_loop(DuffingEnv(plant, disturbance=load), loop, 200, [-1.0, 0.0], x0=[1.0, 0.0])
+    assert abs(result.outputs[-1, 0] + 1.0) < 1e-6
+    assert abs(result.inputs[-1, 0] + load) < 1e-6
+
+
+def test_input_disturbances_are_refused_where_they_do_not_show(lag_model):
+    late = lag_model[0].lift_at(x_op=0, u_op=0)  # the input acts on the output after two samples
+    alike = LiftedModel.from_matrices([[0.9]], [[1.0, 1.0]], dt=0.1)
+    for model in (late, alike):
+        with pytest.raises(OptionError, match="not every input shows"):
+            LQR(model, 1.0, 1.0, offset_free="input")
+    with pytest.raises(OptionError, match="offset_free"):
+        LQR(alike, 1.0, 1.0, offset_free="output")
 
 
 def test_unreachable_set_points_give_the_nearest_without_wind_up(linear_plant, two_by_two):

@@ -216,3 +216,28 @@ def test_models_and_options_that_cannot_be_posed_are_refused(network, van_der_po
         RNNMPC(network, 5, np.ones(3), 1.0)
     with pytest.raises(ShapeError, match="measurement"):
         RNNMPC(network, 5, 1.0, 1.0).control([1.0])
+
+
+def test_plans_that_end_far_from_the_target_are_compared_with_new_ones(network, monkeypatch):
+    """Every fifth sample while the plan ends far away, never near the target."""
+    counts = []
+    for every in (5, 10**9):
+        monkeypatch.setattr("koopctrl.controllers.rnn_mpc._RECHECK", every)
+        mpc = RNNMPC(network, 8, [1.0, 1.0], 0.1, u_min=-3, u_max=3, terminal="none")
+        mpc.control([2.5, 2.0], [0.0, 0.0])
+        tried = 0
+        cold = mpc._cold_plans
+
+        def counting(*args, cold=cold):
+            nonlocal tried
+            tried += 1
+            return cold(*args)
+
+        monkeypatch.setattr(mpc, "_cold_plans", counting)
+        for _ in range(10):
+            mpc.control([2.5, 2.0], [0.0, 0.0])  # the plant stays far away
+        far = tried
+        for _ in range(10):
+            mpc.control([0.0, 0.0], [0.0, 0.0])
+        counts.append((far, tried - far))
+    assert counts == [(2, 0), (0, 0)]

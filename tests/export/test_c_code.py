@@ -114,7 +114,7 @@ def test_kalman_filter(tmp_path, network):
     )
 
 
-@pytest.mark.parametrize("offset_free", [0.3, True])
+@pytest.mark.parametrize("offset_free", [0.3, True, "input"])
 def test_offset_free_without_observer(tmp_path, network, offset_free):
     lifted = network[0]["tanh"].lift_at(x_op=0.0, u_op=0.0, rank_tol=1e-4)
     mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, offset_free=offset_free)

@@ -42,14 +42,23 @@ static void kc_explain(NAME_state *s, int has_features) {
     }
     kc_deviate(KC_N_Z, KC_N_RAW, kc_basis, s->p, s->next);
     if (!s->has_d)
-        for (i = 0; i < KC_N_Z; i++) d[i] = 0.0;
+        for (i = 0; i < KC_N_D; i++) d[i] = 0.0;
     s->has_d = 1;
-    if (s->has_z && s->has_input)
+    if (s->has_z && s->has_input) {
         for (i = 0; i < KC_N_Z; i++) {
             double rest = s->next[i] - kc_c[i] - kc_dot(KC_N_Z, kc_A + i * KC_N_Z, s->z);
             for (j = 0; j < KC_N_U; j++) rest -= kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
-            d[i] += kc_filter[0] * (rest - d[i]);
+            s->rest[i] = rest;
         }
+        for (i = 0; i < KC_N_D; i++) {
+#if KC_EXPLAINS
+            double made = kc_dot(KC_N_Z, kc_explain_d + i * KC_N_Z, s->rest);
+#else
+            double made = s->rest[i];
+#endif
+            d[i] += kc_filter[0] * (made - d[i]);
+        }
+    }
     for (i = 0; i < KC_N_Z; i++) s->z[i] = s->next[i];
     s->has_z = 1;
 }

@@ -6,6 +6,9 @@
 
 #define KC_COLD_ITERATIONS 20
 #define KC_SETTLED 1e-10
+#define KC_RECHECK 5
+#define KC_RECHECK_ITERATIONS 5
+#define KC_FAR 0.1
 
 /* The QP of one iteration. H is new, so the factors of kept working sets are made again. */
 static const double *kc_iterate(NAME_state *s, NAME_info *info) {
@@ -130,8 +133,7 @@ static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
 
 /* Without a plan to start from: the steady inputs, and the best full swing with one switch. Swing-ups have many local
  * optima; which one is found depends on the start. */
-static double kc_optimise_cold(NAME_state *s, NAME_info *info) {
-    int n = KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS;
+static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
     double merit;
     kc_start_plan(s, s->steady);
     merit = kc_optimise(s, n, info);
@@ -172,6 +174,32 @@ static double kc_optimise_cold(NAME_state *s, NAME_info *info) {
     return merit;
 }
 
+/* Whether the candidate's last output is far from its target, in the data's scale and beside the other steps. */
+static int kc_ends_far(const NAME_state *s, double merit) {
+    double error[KC_N_Y], missed;
+    int i;
+    for (i = 0; i < KC_N_Y; i++)
+        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+    missed = kc_quadratic(KC_N_Y, kc_Q, error);
+    return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
+}
+
+/* New plans beside the candidate: a longer look ahead may have shown a better way. */
+static double kc_recheck(NAME_state *s, double merit, NAME_info *info) {
+    NAME_info other = *info;
+    double found;
+    int i;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->warm[i] = s->candidate[i];
+    found = kc_optimise_cold(s, KC_RECHECK_ITERATIONS, &other);
+    info->iterations = other.iterations;
+    if (found < 0.999 * merit) {
+        *info = other;
+        return found;
+    }
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->warm[i];
+    return merit;
+}
+
 /* What is left of the last plan, its last input held, as the candidate; tells whether there is any. */
 static int kc_shift(NAME_state *s) {
     int i, k;
@@ -190,8 +218,13 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
     int i, obeyed;
     (void)lqr;
     kc_set_references(s, reference, n_rows, preview);
-    if (kc_shift(s)) merit = kc_optimise(s, KC_N_ITERATIONS, info);
-    if (!isfinite(merit)) merit = kc_optimise_cold(s, info);
+    if (kc_shift(s)) {
+        merit = kc_optimise(s, KC_N_ITERATIONS, info);
+        s->since = (s->since + 1) % KC_RECHECK;
+        if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, merit, info);
+    }
+    if (!isfinite(merit))
+        merit = kc_optimise_cold(s, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
         if (info->reason == NAME_REASON_STATE || info->reason == NAME_REASON_INACCURATE) kc_restart(s);
@@ -205,6 +238,7 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
 }
 
 static void kc_forget(NAME_state *s) {
+    s->since = 0;
     s->has_P = -1;
     s->end_converged = 0;
     kc_restart(s);
