@@ -178,7 +178,9 @@ def check_network(networks, name, problem, n_iterations, offset_free, seen):
         u, info = mpc.control(y, r), mpc.info
         seen[info.status] += 1
         check_sent(u, info, judge, last)
-        if info.status in ANSWERED and name != "lags" and not offset_free:
+        # `simulate` ends a roll-out that leaves the data far behind.
+        near = np.abs(info.outputs).max(initial=0.0) < 20.0
+        if info.status in ANSWERED and name != "lags" and not offset_free and near:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # far from the data, and it says so
                 outputs = model.simulate(x, info.inputs)
