@@ -76,7 +76,7 @@ class StepSolver:
     def load(
         self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: tuple[float, float]
     ) -> None:
-        """Set Hessian, rows, their scales, and the linear and quadratic cost of relaxing one by a unit."""
+        """Set Hessian, rows, their scales, and what relaxing one by `e` costs: `w1 e + w2 e^2`, beside `x'Hx`."""
         self._H, self._rows, self._row_scale = H, rows, row_scale
         self._factor = linalg.cholesky(H, lower=True, check_finite=False)
         inverse = linalg.solve_triangular(self._factor, np.eye(len(H)), lower=True, check_finite=False)
@@ -127,7 +127,8 @@ class StepSolver:
         n, m, k = self._n, self._m, self._n_soft
         # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those.
         scale = self._row_scale[m - k :]
-        linear, quadratic = self._weights[0] / scale, self._weights[1] / scale**2
+        # The QP minimises half of the cost: its linear term is half of the one that is documented.
+        linear, quadratic = 0.5 * self._weights[0] / scale, self._weights[1] / scale**2
         # Slack variables scaled to a unit Hessian diagonal, like the others.
         unit = 1.0 / np.sqrt(quadratic)
         if not self._soft_loaded:

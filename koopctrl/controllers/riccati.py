@@ -44,13 +44,23 @@ class Riccati:
     spectral_radius: float
 
 
-def solve_riccati(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray, what: str) -> Riccati:
+def solve_riccati(
+    A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray, what: str, *, warn: bool = True
+) -> Riccati:
     """Solve it, or say which modes stand in the way.
+
+    Parameters
+    ----------
+    A, B, Q, R : arrays
+    what : str
+        Names the pair in messages.
+    warn : bool
+        Whether a doubtful residual is worth a warning.
 
     Raises
     ------
     SolverError
-        If no stabilising solution is found; `what` names the pair in the message.
+        If no stabilising solution is found.
     """
     best: Riccati | None = None
     for solver in (_doubling, _scipy):
@@ -66,7 +76,7 @@ def solve_riccati(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray, wh
             break
     if best is None or best.residual > _REFUSED:
         raise SolverError(_explain(A, B, Q, what, best))
-    if best.residual > _DOUBTFUL:
+    if warn and best.residual > _DOUBTFUL:
         warnings.warn(
             f"the Riccati equation of {what} is solved to a relative residual of {best.residual:.1e} only; "
             "lower "

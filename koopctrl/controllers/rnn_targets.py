@@ -176,7 +176,9 @@ class TargetSolver:
         weight = np.zeros((n_x, n_x))
         weight[:n_y, :n_y] = self._Q
         try:
-            return solve_riccati(a[0], b[0], weight, self._R, "the network at its target").P
+            # What is left of a doubtful residual changes a weight, which plans are not bound by; and there is no
+            # rank_tol here that the caller could change.
+            return solve_riccati(a[0], b[0], weight, self._R, "the network at its target", warn=False).P
         except SolverError:
             return None
 
@@ -185,7 +187,8 @@ class TargetSolver:
         best, best_miss = self._newton(*self._start, r, d)
         if best is not None and (best_miss <= _REACHED**2 * self.size or self._is_near(question)):
             return best
-        at_rest = self._rollout.window.repeat_channels(np.clip(r, self.y_low, self.y_high), self.starts[0])
+        past = self._rollout.full(self.starts[0])
+        at_rest = self._rollout.window.repeat_channels(np.clip(r, self.y_low, self.y_high), past)
         for x, u in zip([at_rest, *self.settled[1:]], self.starts, strict=True):
             found, miss = self._newton(x, u, r, d)
             if found is not None and (best is None or miss < 0.999 * best_miss):

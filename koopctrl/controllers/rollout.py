@@ -148,19 +148,20 @@ class SteadyView:
         self.n_x, self.n_y, self.n_u = rollout.n_x, rollout.n_y, channels.n_u
         self.window = rollout.window
 
-    def _full(self, u: FloatArray) -> FloatArray:
+    def full(self, u: FloatArray) -> FloatArray:
+        """All inputs of the model."""
         full = self._channels.join(u, np.broadcast_to(self._v, (*u.shape[:-1], len(self._v))))
         return full if self._offset is None else full + self._offset
 
     def run(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """See `Rollout.run`."""
-        return self._rollout.run(x0, self._full(u), d)
+        return self._rollout.run(x0, self.full(u), d)
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
-        return self._rollout.step(x, self._full(u), d)
+        return self._rollout.step(x, self.full(u), d)
 
     def jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Rollout.jacobians`."""
-        a, b = self._rollout.jacobians(x, self._full(u))
+        a, b = self._rollout.jacobians(x, self.full(u))
         return a, b if not self._channels.n_v else b[:, :, self._channels.moved]

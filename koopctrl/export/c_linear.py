@@ -217,7 +217,7 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         linear, quadratic = problem.soft_weights
         unit = scale / np.sqrt(quadratic)
         data.array("slack_unit", unit)
-        data.array("slack_gradient", linear / scale * unit)
+        data.array("slack_gradient", 0.5 * linear / scale * unit)
         data.array("slack_size", unit / scale)
     add_step(state, mpc.lifted.n_u, mpc.horizon, n_v, n_rows, n_soft)
 

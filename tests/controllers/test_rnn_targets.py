@@ -87,3 +87,29 @@ def test_without_any_steady_state_the_last_one_is_kept():
     assert not lost.converged
     np.testing.assert_array_equal(lost.u, good.u)
     np.testing.assert_array_equal(lost.x, good.x)
+
+
+def test_a_doubtful_riccati_weight_is_taken_without_a_warning(monkeypatch, recwarn):
+    """It is but a weight, and there is no `rank_tol` that the caller could change."""
+    monkeypatch.setattr("koopctrl.controllers.riccati._DOUBTFUL", -1.0)
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1, 1, (10, 50, 1))
+    y = np.concatenate([np.zeros((10, 1, 1)), np.cumsum(0.1 * u, axis=1)], axis=1)
+    model = KoopmanRNN(0, input_coupling="linear", random_state=0).fit(Trajectories.from_arrays(y, u, dt=0.1))
+    solver = targets(model, u_min=-1.0, u_max=1.0)
+    assert solver.weight(solver.find(np.array([0.5]), np.zeros(1))) is not None
+    assert not recwarn.list
+
+
+def test_measured_disturbances_stand_in_the_window_where_searches_start():
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1, 1, (10, 50, 2))
+    y = np.zeros((10, 51, 1))
+    for k in range(50):
+        past = u[:, k - 1].sum(axis=1) if k else 0.0
+        y[:, k + 1, 0] = 0.5 * y[:, k, 0] + 0.1 * np.tanh(u[:, k].sum(axis=1)) + 0.1 * past
+    data = Trajectories.from_arrays(y, u, dt=0.1)
+    model = KoopmanRNN(20, input_lags=3, output_lags=2, random_state=0).fit(data)
+    mpc = RNNMPC(model, 5, 1.0, 0.1, u_min=-0.1, u_max=0.1, measured_disturbances=[0])
+    assert np.isfinite(mpc.control(0.0, 1.0, disturbance=0.2)).all()
+    assert mpc.info.status == "optimal"

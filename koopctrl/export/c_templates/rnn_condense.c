@@ -201,7 +201,7 @@ static void kc_condense(NAME_state *s) {
             i = k - KC_N_RATE;
             s->slack_unit[i] = s->row_scale[k] / sqrt(kc_penalty[1]);
             s->slack_size[i] = 1.0 / sqrt(kc_penalty[1]);
-            s->slack_gradient[i] = kc_penalty[0] / sqrt(kc_penalty[1]);
+            s->slack_gradient[i] = 0.5 * kc_penalty[0] / sqrt(kc_penalty[1]);
         }
 #endif
         lo[n + k] = (low - used) * s->row_scale[k];
