@@ -113,7 +113,7 @@ def condense(
     n_z, n_y, n_a, delay = lifted.n_z, lifted.n_y, len(model.A), problem.delay
     T = problem.blocking()
     reach = _input_responses(model, N)
-    forced = _forced_responses(model, N, delay)
+    forced = forced_responses(model, N, delay)
     on_outputs = problem.Q.shape[1] == n_y
     tracked = model.C if on_outputs else np.eye(n_z, n_a)
     gamma = _toeplitz(np.einsum("qz,jzu->jqu", tracked, reach, optimize=True)) @ T
@@ -233,7 +233,7 @@ def _input_responses(model: Augmented, N: int) -> FloatArray:
     return out
 
 
-def _forced_responses(model: Augmented, N: int, delay: int) -> FloatArray:
+def forced_responses(model: Augmented, N: int, delay: int) -> FloatArray:
     """State's response to `[1; w]` at steps `delay` to `delay + N`, shape `(N + 1, n_a, 1 + n_w)`.
 
     `w` are the `delay` inputs on their way, oldest first, then `N + delay` measured disturbances.

@@ -76,7 +76,7 @@ class StepSolver:
     def load(
         self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: tuple[float, float]
     ) -> None:
-        """Set Hessian, rows, their scales, and what relaxing one by `e` costs: `w1 e + w2 e^2`, beside `x'Hx`."""
+        """Set Hessian, scaled rows, and `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`, beside `x'Hx`."""
         self._H, self._rows, self._row_scale = H, rows, row_scale
         self._factor = linalg.cholesky(H, lower=True, check_finite=False)
         inverse = linalg.solve_triangular(self._factor, np.eye(len(H)), lower=True, check_finite=False)

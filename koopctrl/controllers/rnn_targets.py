@@ -176,8 +176,8 @@ class TargetSolver:
         weight = np.zeros((n_x, n_x))
         weight[:n_y, :n_y] = self._Q
         try:
-            # What is left of a doubtful residual changes a weight, which plans are not bound by; and there is no
-            # rank_tol here that the caller could change.
+            # A doubtful residual changes but a weight, which binds no plan; and there is no rank_tol here
+            # that the caller could change.
             return solve_riccati(a[0], b[0], weight, self._R, "the network at its target", warn=False).P
         except SolverError:
             return None

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
+from koopctrl.controllers.condensing import forced_responses
 from koopctrl.controllers.innovation import MAX_REJECTIONS
 from koopctrl.errors import OptionError
-from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_channels, add_step
 
 if TYPE_CHECKING:
     from koopctrl.controllers.kalman import KalmanFilter
@@ -35,9 +37,12 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     data, state = DataSection(), StateLayout()
     n_p, n_d = mpc._source.basis.shape[1], mpc._source.model.n_d
     data.define(
-        N_U=mpc.lifted.n_u, N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p, N_D=n_d,
+        N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=mpc._source.n_measured, HORIZON=mpc.horizon, DIAGNOSTICS=int(diagnostics),
     )  # fmt: skip
+    window = mpc.lifted.window
+    recalls = mpc.observer is not None or n_d > 0 or mpc.lifted.n_x != window.n_y
+    add_channels(data, state, mpc, recalls)
     _add_source(mpc, data, state)
     _add_qp(mpc, data, state)
     _add_fall_back(mpc, data)
@@ -57,15 +62,13 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
         "du_min": problem.du_min,
         "du_max": problem.du_max,
     }
-    for name, values in {**bounds, "u_op": mpc.lifted.u_op, "y_op": mpc.lifted.y_op}.items():
+    for name, values in {**bounds, "y_op": mpc.lifted.y_op}.items():
         data.array(name, values)
     data.alias("default_reference", "y_op")
     state.doubles(p=n_p)
     state.integers(has_z=0, has_d=0)
     lifted = mpc.lifted
-    measured = (
-        lifted.output_names if source.observer is not None else lifted.output_names[: lifted.window.n_y]
-    )
+    measured = lifted.output_names if source.observer is not None else lifted.output_names[: window.n_y]
     source_files = ("linear_lift.c", "linear_source.c")
     if source.observer is not None:
         source_files = ("linear_lift.c", "kalman.c")
@@ -77,7 +80,7 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
         ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_mpc.c", "api.c"),
         f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
-        measured, lifted.output_names, lifted.input_names, mpc.horizon, mpc.dt, fall_back,
+        measured, lifted.output_names, mpc.input_names, mpc.disturbance_names, mpc.horizon, mpc.dt, fall_back,
     )  # fmt: skip
 
 
@@ -191,21 +194,22 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
     n_e = n_rows - qp.n_rate
     n_soft = n_e if problem.soft else 0
     size = n_v + n_soft
+    n_end, n_w = len(problem.E_end), qp.from_known_set_point.shape[1]
     owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
     data.define(
-        N_V=n_v, N_RATE=qp.n_rate, N_E=n_e, N_SOFT=n_soft, RATE_COST=int(mpc._memory.has_rate_cost),
+        N_V=n_v, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
+        RATE_COST=int(mpc._memory.has_rate_cost),
         MAX_ITERATIONS=100 + 20 * (size + n_rows),
     )  # fmt: skip
     names = ["H", "rows", "scale", "lower", "upper", "from_set_point", "from_preview"]
     names += ["from_last_input"] if mpc._memory.has_rate_cost else []
     names += ["row_scale"] if qp.n_rate else []
     for name in names:
-        # The maps from references reach the bounded rows where there is a terminal set only.
         values = getattr(qp, name)
-        data.array(name, values[:n_v] if name.startswith("from_") else values)
+        data.array(name, _felt(values, n_v, n_end) if name.startswith("from_") else values)
     data.array("Linv", np.tril(np.linalg.inv(np.linalg.cholesky(qp.H))))
     data.array("block", owner.astype(int))
-    for name in ("online", "constant"):
+    for name in ("online", "constant", *(["from_known"] if n_w else [])):
         data.array(f"{name}_set_point", getattr(qp, f"{name}_set_point"))
         if np.array_equal(getattr(qp, f"{name}_set_point"), getattr(qp, f"{name}_preview")):
             data.alias(f"{name}_preview", f"{name}_set_point")
@@ -219,7 +223,13 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         data.array("slack_unit", unit)
         data.array("slack_gradient", 0.5 * linear / scale * unit)
         data.array("slack_size", unit / scale)
-    add_step(state, mpc.lifted.n_u, mpc.horizon, n_v, n_rows, n_soft)
+    state.doubles(w=n_w)
+    add_step(state, problem.n_u, mpc.horizon, n_v, n_rows, n_soft)
+
+
+def _felt(from_reference: FloatArray, n_v: int, n_end: int) -> FloatArray:
+    """The rows that references reach: the gradient's, and after them the terminal set's."""
+    return np.vstack([from_reference[:n_v], from_reference[max(n_v, len(from_reference) - n_end) :]])
 
 
 def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:
@@ -227,12 +237,18 @@ def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:
     data.define(HAS_LQR=int(mpc.K is not None))
     if mpc.K is not None:
         target, source, n_z = mpc.target, mpc._source, mpc.lifted.n_z
-        lqr_p = mpc.K @ source.basis[:n_z]
+        power, forced = mpc._qp.ahead
+        lqr_p = mpc.K @ (power @ source.basis)[:n_z]
         if source.model.n_d:
             lqr_p[:, -source.model.n_d :] -= target.u_disturbance + mpc.K @ target.z_disturbance
         data.array("lqr_p", lqr_p)
+        begin = power @ source.offset + forced[:, 0]
         data.array("lqr_r", target.u_gain + mpc.K @ target.z_gain)
-        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - source.offset[:n_z]))
+        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - begin[:n_z]))
+        lqr_w = -mpc.K @ forced[:n_z, 1:]
+        if lqr_w.shape[1]:
+            lqr_w[:, lqr_w.shape[1] - source.model.n_v :] += target.u_told + mpc.K @ target.z_told
+            data.array("lqr_w", lqr_w)
 
 
 def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
@@ -262,8 +278,11 @@ def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
         "reach_pull": seen.T @ rest @ reachable._weight, "reach_prox": [prox], "reach_gain": reachable._gain,
         "reach_idle": idle @ reachable._weight, "u_gain": target.u_gain, "u_offset": target.u_offset,
         "u_disturbance": target.u_disturbance, "y_gain": target.y_gain, "y_offset": target.y_offset,
-        "y_disturbance": target.y_disturbance, "from_wish": mpc._qp.from_wish_set_point[: mpc._qp.n_v],
+        "y_disturbance": target.y_disturbance, "u_told": target.u_told, "y_told": target.y_told,
+        "from_wish": _felt(mpc._qp.from_wish_set_point, mpc._qp.n_v, len(problem.E_end)),
     }  # fmt: skip
+    if not mpc.n_v:
+        del arrays["u_told"], arrays["y_told"]
     if mpc.K is not None:
         arrays["lqr_wish"] = target.u_input + mpc.K @ target.z_input
     if n_held:
@@ -276,19 +295,21 @@ def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
 
 
 def _add_diagnostics(mpc: LinearMPC, data: DataSection) -> None:
-    """The lift, and predictions `y_k = C (A^k z_0 + sum_j A^(k-1-j) (B du_j + c)) + y_op`."""
+    """Predictions `y_k = C (A^(k+delay) z_0 + what is forced + sum_j A^(k-1-j) B du_j) + y_op`."""
     model, source = mpc._source.model, mpc._source
-    free, constant, markov = [], [], []
-    step, drift, reach = source.basis, np.zeros(len(model.A)), model.B
+    free, markov = [], []
+    step, reach = mpc._qp.ahead[0] @ source.basis, model.B
     for _ in range(mpc.horizon + 1):
         free.append(model.C @ step)
-        constant.append(model.C @ drift + mpc.lifted.y_op)
         markov.append(model.C @ reach)
-        step, drift, reach = model.A @ step, model.A @ drift + model.c, model.A @ reach
+        step, reach = model.A @ step, model.A @ reach
+    forced = model.C @ forced_responses(model, mpc.horizon, mpc.problem.delay)
     n_d = 0 if source.observer is not None else model.n_d
     n_raw = source.basis.shape[1] - n_d
     data.array("predict_p", np.stack(free)[:, :, :n_raw])
     if n_d:
         data.array("predict_d", np.stack(free)[:, :, n_raw:])
-    data.array("predict_constant", np.stack(constant))
+    data.array("predict_constant", forced[:, :, 0] + mpc.lifted.y_op)
+    if forced.shape[2] > 1:
+        data.array("predict_w", forced[:, :, 1:])
     data.array("markov", np.stack(markov[:-1]))

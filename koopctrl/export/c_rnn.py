@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_step
+from koopctrl.export.c_writer import DataSection, Parts, StateLayout, add_channels, add_step
 
 if TYPE_CHECKING:
     from koopctrl.controllers.rnn_mpc import RNNMPC
@@ -23,13 +23,14 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
     data, state, roll = DataSection(), StateLayout(), mpc._rollout
     window = roll.window
     data.define(
-        GATED=0, N_U=roll.n_u, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=mpc.horizon,
+        GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=mpc.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
         DIAGNOSTICS=int(diagnostics),
         N_ITERATIONS=mpc.n_iterations, OFFSET_FREE=int(bool(mpc.offset_free)),
         RICCATI=int(mpc.problem.terminal == "riccati"), RATE_COST=int(mpc._memory.has_rate_cost),
     )  # fmt: skip
     data.array("filter", [float(mpc.offset_free)])
+    add_channels(data, state, mpc, recalls=True)
     _add_network(mpc, data)
     _add_problem(mpc, data)
     _add_memory(mpc, state)
@@ -41,7 +42,8 @@ def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
          "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
-        mpc.output_names, mpc.output_names, mpc.input_names, mpc.horizon, mpc.dt, "the last input",
+        mpc.output_names, mpc.output_names, mpc.input_names, mpc.disturbance_names,
+        mpc.horizon, mpc.dt, "the last input",
     )  # fmt: skip
 
 
@@ -68,31 +70,35 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets = mpc.problem, mpc._targets
     n_v, n_rate, n_e = len(mpc._iteration.input_hessian), len(mpc._iteration.move_rows), len(mpc._iteration.E)
-    n_soft = n_e * mpc.horizon if problem.soft else 0
+    n_end, n_soft = len(problem.E_end), problem.n_bounded if problem.soft else 0
+    varies = any(np.ptp(w, axis=0).any() for w in (problem.Q, problem.R, problem.S))
     owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_SOFT=n_soft,
-        MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + n_e * mpc.horizon),
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_END=n_end,
+        N_SOFT=n_soft, VARIES=int(varies),
+        MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
         "input_hessian": mpc._iteration.input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
         "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
-        "u_op": mpc._window._u_op, "start_x": targets._start[0], "start_u": targets._start[1],
+        "rest_u": targets._u0, "move_scale": targets._u_scale,
+        "start_x": targets._start[0], "start_u": targets._start[1],
         "default_reference": mpc.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
-    if mpc._memory.has_rate_cost:
-        arrays["S"] = problem.S[-1]
+    if mpc.n_v:
+        arrays["told_scale"] = targets._v_scale
     if n_e:
-        arrays |= {
-            "E": mpc._iteration.E,
-            "e_min": problem.e_min,
-            "e_max": problem.e_max,
-            "penalty": problem.soft_weights,
-        }
+        arrays |= {"E": mpc._iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
+    if n_end:
+        arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
+    if n_e or n_end:
+        arrays["penalty"] = problem.soft_weights
+    stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if mpc._memory.has_rate_cost else {})
+    arrays |= {f"stage_{name}": weights if varies else weights[-1] for name, weights in stages.items()}
     for name, values in arrays.items():
         data.array(name, values)
 
@@ -100,17 +106,18 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
 def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, N = mpc._rollout, mpc.horizon
-    n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, roll.n_u, len(roll._bias)
+    n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, mpc.n_u, len(roll._bias)
     search = mpc._iteration
-    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + len(search.E) * N
-    n_soft = len(search.E) * N if mpc.problem.soft else 0
+    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + mpc.problem.n_bounded
+    n_soft = mpc.problem.n_bounded if mpc.problem.soft else 0
     n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
     state.doubles(
-        x=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
+        x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y,
+        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=mpc.n_v,
+        searched_v=mpc.n_v,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,

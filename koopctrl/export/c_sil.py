@@ -103,7 +103,13 @@ class CompiledMPC:
         self._call("reset")
         self.info: CompiledInfo | None = None
 
-    def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
+    def control(
+        self,
+        measurement: ArrayLike,
+        reference: ArrayLike | None = None,
+        *,
+        disturbance: ArrayLike | None = None,
+    ) -> FloatArray:
         """Input at this sample.
 
         Parameters
@@ -112,9 +118,13 @@ class CompiledMPC:
             NaN marks missing samples.
         reference : (n_y,) or (n, n_y) array_like, optional
             Set-point, or preview.
+        disturbance : (n_v,) or (n, n_v) array_like, optional
+            Measured disturbances, or their preview; NaN marks missing ones.
         """
         y = _exact(measurement, "measurement", (self.code.n_measured,))
-        if reference is None:
+        if disturbance is not None:
+            self._control_told(y, reference, disturbance)
+        elif reference is None:
             self._control(self._state, _pointer(y), None, self._u_pointer, self._info_pointer)
         elif np.ndim(reference) < 2:
             r = _exact(reference, "reference", (self.code.n_outputs,))
@@ -130,6 +140,20 @@ class CompiledMPC:
             i.n_rejected,
         )  # fmt: skip
         return self._u.copy()
+
+    def _control_told(self, y: FloatArray, reference: ArrayLike | None, disturbance: ArrayLike) -> None:
+        if not self.code.n_disturbances:
+            raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
+        r, preview = None, int(np.ndim(reference) == 2)
+        if reference is not None:
+            rows = np.atleast_2d(np.asarray(reference, dtype=float))
+            r = _exact(rows, "reference", (len(rows), self.code.n_outputs))
+        told = np.atleast_2d(np.asarray(disturbance, dtype=float))
+        v = _exact(told, "disturbance", (len(told), self.code.n_disturbances))
+        self._call(
+            "control_told", _pointer(y), None if r is None else _pointer(r), 0 if r is None else len(r),
+            preview, _pointer(v), len(v), self._u_pointer, self._info_pointer,
+        )  # fmt: skip
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input the plant really applied, where that differs from what was sent."""

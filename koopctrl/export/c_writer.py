@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.predictive import PredictiveController
 
 _KEYWORDS = frozenset(
     re.findall(
@@ -138,12 +142,34 @@ class StateLayout:
         return "\n".join(lines)
 
 
+def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveController, recalls: bool) -> None:
+    """Inputs that are moved and told, and memory of those sent and heard of.
+
+    `recalls`: whether the state is estimated with the inputs that acted.
+    """
+    channels, delay = mpc._channels, mpc.problem.delay
+    u_op, v_op = mpc._memory._u_op, mpc._requests._v_op
+    n_in = channels.n_u + channels.n_v
+    data.define(N_U=channels.n_u, N_TOLD=channels.n_v, N_IN=n_in, DELAY=delay)
+    data.array("u_op", u_op)
+    data.array("moved", channels.moved.astype(int))
+    if not channels.n_v:
+        data.alias("in_op", "u_op")
+    elif recalls:
+        data.array("in_op", channels.join(u_op, v_op))
+    if channels.n_v:
+        data.array("told", channels.told.astype(int))
+        data.array("told_op", v_op)
+    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(mpc.horizon + delay) * channels.n_v)
+    state.integers(has_told=0)
+
+
 def add_step(state: StateLayout, n_u: int, horizon: int, n_v: int, n_rows: int, n_soft: int) -> None:
-    """Memory that all predictive controllers have: last input and plan, the QP and its two working sets."""
+    """Memory that all predictive controllers have: the last plan, the QP and its two working sets."""
     size = n_v + n_soft
     n_c = size + n_rows + n_soft
     state.doubles(
-        u_last=n_u, plan=horizon * n_u, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,
+        plan=horizon * n_u, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,
         value=n_c, hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
     )  # fmt: skip
     state.integers(has_input=0, started=0, age=0, rejected=0, n_rejected=0)
@@ -166,8 +192,8 @@ class Parts:
         C files, in their order in the source.
     summary, diagnostics : str
         A sentence, and declarations, for the header.
-    measured, outputs, inputs : tuple of str
-        Names of what is measured, referred to and actuated.
+    measured, outputs, inputs, told : tuple of str
+        Names of what is measured, referred to and actuated, and of measured disturbances.
     horizon : int
     dt : float
     fall_back : str
@@ -182,6 +208,7 @@ class Parts:
     measured: tuple[str, ...]
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
+    told: tuple[str, ...]
     horizon: int
     dt: float
     fall_back: str

@@ -349,7 +349,7 @@ def test_as_a_block_it_takes_what_is_measured_and_told(model):
 
 @pytest.mark.parametrize("kind", ["linear", "rnn"])
 def test_a_relaxation_costs_what_is_documented(kind):
-    """`y^2 + 10 u^2 + 5 e + e^2` with `y = 3 + u`, `e = y - 1`: `24 u = -15`; the hard bound needs `u = -2`."""
+    """`y^2 + 10 u^2 + 5 e + e^2` with `y = 3 + u`, `e = y - 1`: `24 u = -15`; hard, `u` would be -2."""
     u = np.random.default_rng(0).uniform(-1, 1, (10, 50, 1))
     y = np.concatenate([np.zeros((10, 1, 1)), np.cumsum(u, axis=1)], axis=1)
     integrator = KoopmanRNN(0, input_coupling="linear", random_state=0).fit(

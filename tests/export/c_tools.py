@@ -222,12 +222,14 @@ def compare(
     Set-points, previews, none; measurements go missing; the plant is pushed about. Statuses have to be the
     same. `follow` tells the C that the plant took Python's input: with an observer the loop from its own
     input through its own estimate need not be stable where no plant closes it. `outliers` is the share of
-    samples with a gross error in one of the outputs.
+    samples with a gross error in one of the outputs. Inputs act after the controller's delay; of measured
+    disturbances it is told in all the ways there are.
     """
     compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
     rng, worst, statuses = np.random.default_rng(seed), 0.0, set()
     x, r = np.zeros(len(plant(None, None))), None
     mpc.reset()
+    sent = [mpc._memory._u_op] * mpc.problem.delay
     for k in range(n_steps):
         if k % 30 == 0:
             rows = int(rng.integers(1, 20))
@@ -241,7 +243,8 @@ def compare(
             y[rng.integers(len(y))] = np.nan
         if outliers and rng.random() < outliers:
             y[rng.integers(len(y))] += 100.0 * rng.normal()
-        expected, u = mpc.control(y, r), compiled.control(y, r)
+        told = random_disturbance(rng, mpc.n_v)
+        expected, u = mpc.control(y, r, **told), compiled.control(y, r, **told)
         worst = max(worst, float(np.abs(expected - u).max()))
         statuses.add(mpc.info.status)
         assert compiled.info.status == mpc.info.status
@@ -266,31 +269,43 @@ def compare(
                 controller.applied(u)
         elif follow:
             compiled.applied(expected)
-        x = plant(x, u) + (0.5 if rng.random() < 0.03 else 0.02) * rng.normal(size=len(x))
+        sent.append(u)
+        x = plant(x, mpc.join(sent.pop(0), mpc._requests.v_last if mpc.n_v else [])) + (
+            0.5 if rng.random() < 0.03 else 0.02
+        ) * rng.normal(size=len(x))
     return worst, statuses
 
 
-def random_lines(n, seed, n_y):
+def random_disturbance(rng, n_v):
+    """Arguments of `control`: nothing, a vector, or a preview, some of their numbers missing."""
+    kind = int(rng.integers(3)) if n_v else 0
+    if kind == 0:
+        return {}
+    v = 0.3 * rng.normal(size=(int(rng.integers(1, 20)), n_v) if kind == 1 else n_v)
+    return {"disturbance": np.where(rng.random(v.shape) < 0.2, np.nan, v)}
+
+
+def random_lines(n, seed, n_y, n_v=0):
     """Random measurements and references, some of them wild or missing, as the example reads them."""
     rng = np.random.default_rng(seed)
-    values = rng.normal(size=(n, 2 * n_y)) * 10.0 ** rng.integers(-2, 2, (n, 1))
+    values = rng.normal(size=(n, 2 * n_y + n_v)) * 10.0 ** rng.integers(-2, 2, (n, 1))
     wild = rng.random(n) < 0.02
     values[wild, :n_y] = rng.choice([np.nan, np.inf, -np.inf, 1e200], (int(wild.sum()), n_y))
     values[rng.random(n) < 0.01, 2 * n_y - 1] = np.nan
     return "\n".join(" ".join(f"{v:.6g}" for v in row) for row in values)
 
 
-def check_clean(folder, n_y, n_lines=20_000, n_valgrind=1000):
+def check_clean(folder, n_y, n_lines=20_000, n_valgrind=1000, n_v=0):
     """Run the generated example under the sanitizers and under valgrind; its numbers, a row a line."""
     sources = [folder / "main.c", folder / "koopctrl_mpc.c"]
     sanitize = ("-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
     run("gcc", *FLAGS, *sanitize, *sources, "-o", folder / "sanitized", "-lm")
     run("gcc", *FLAGS, "-g", *sources, "-o", folder / "plain", "-lm")
-    lines = run(folder / "sanitized", input=random_lines(n_lines, 0, n_y)).stdout.splitlines()
+    lines = run(folder / "sanitized", input=random_lines(n_lines, 0, n_y, n_v)).stdout.splitlines()
     answer = np.array([line.split() for line in lines], float)
     assert len(answer) == n_lines
     assert np.isfinite(answer).all()
     assert shutil.which("valgrind"), "valgrind is not on the PATH; this test needs it (apt install valgrind)"
     options = ("-q", "--error-exitcode=9", "--leak-check=full")
-    assert not run("valgrind", *options, folder / "plain", input=random_lines(n_valgrind, 1, n_y)).stderr
+    assert not run("valgrind", *options, folder / "plain", input=random_lines(n_valgrind, 1, n_y, n_v)).stderr
     return answer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from c_tools import FLAGS, check_clean, gcc, run
 
-from koopctrl import KoopmanRNN, Trajectories
+from koopctrl import ExtendedKalmanFilter, KoopmanRNN, Trajectories
 from koopctrl.controllers.rnn_mpc import RNNMPC
 from koopctrl.errors import OptionError
 from koopctrl.export.c_code import mpc_to_c
@@ -98,12 +98,9 @@ def test_closed_loop_is_that_of_python(tmp_path, models, case):
 
 def test_what_has_no_code_is_refused(tmp_path, models):
     model = models["quadratic"]
-    for name, options in {
-        "weights that change": {"R": np.arange(1.0, 6.0)[:, None, None]},
-        "terminal_set": {"terminal_set": (np.eye(2), -1.0, 1.0)},
-    }.items():
-        with pytest.raises(OptionError, match=f"the RNNMPC has {name}"):
-            mpc_to_c(RNNMPC(model, 5, **{"Q": 1.0, "R": 1.0, **options}), tmp_path)
+    mpc = RNNMPC(model, 5, Q=1.0, R=1.0, observer=ExtendedKalmanFilter(model, 1e-3, 1e-3))
+    with pytest.raises(OptionError, match="the RNNMPC has an observer"):
+        mpc_to_c(mpc, tmp_path)
 
 
 def test_predictions_are_the_networks(tmp_path, models):

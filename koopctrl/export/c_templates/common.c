@@ -13,7 +13,7 @@ static double kc_clip(double value, double low, double high) { return fmin(fmax(
 
 /* The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold. */
 static double kc_effective_last(const NAME_state *s, int i) {
-    double last = s->has_input ? s->u_last[i] : kc_u_op[i];
+    double last = s->line[KC_DELAY * KC_N_U + i];
     return kc_clip(last, kc_u_min[i] - kc_du_max[i], kc_u_max[i] - kc_du_min[i]);
 }
 
@@ -24,18 +24,38 @@ static double kc_admissible(const NAME_state *s, int i, double u) {
     return kc_clip(kc_clip(u, low, high), kc_u_min[i], kc_u_max[i]);
 }
 
-/* Row k of a reference of n_rows rows, the last of which is held. */
+/* An input leaves: the line, oldest first, is the input that acts until the next sample and those on their way. */
+static void kc_send(NAME_state *s, const double *u) {
+    int i;
+    for (i = 0; i < KC_DELAY * KC_N_U; i++) s->line[i] = s->line[i + KC_N_U];
+    for (i = 0; i < KC_N_U; i++) s->line[KC_DELAY * KC_N_U + i] = u[i];
+    s->has_input = 1;
+}
+
+/* All inputs of the model, from those that are moved and the measured disturbances. */
+static void kc_join(const double *u, const double *told, double *all) {
+    int i;
+    for (i = 0; i < KC_N_U; i++) all[kc_moved[i]] = u[i];
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) all[kc_told[i]] = told[i];
+#else
+    (void)told;
+#endif
+}
+
+/* Row k, from when the new input begins to act, of a reference of n_rows rows, the last of which is held. */
 static const double *kc_reference(const double *reference, int n_rows, int k) {
+    k += KC_DELAY;
     return reference + (k < n_rows ? k : n_rows - 1) * KC_N_Y;
 }
 
 #if KC_USES_WINDOW
-/* The window filled with one sample, the inputs at u_op: a plant at rest. */
+/* The window filled with one sample, the inputs at their operating point: a plant at rest. */
 static void kc_fill_window(const double *y, double *x) {
     int i, j;
     for (i = 0; i < KC_OUTPUT_LAGS; i++)
         for (j = 0; j < KC_N_MEASURED; j++) x[i * KC_N_MEASURED + j] = y[j];
     for (i = 0; i < KC_INPUT_LAGS - 1; i++)
-        for (j = 0; j < KC_N_U; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_U + j] = kc_u_op[j];
+        for (j = 0; j < KC_N_IN; j++) x[KC_OUTPUT_LAGS * KC_N_MEASURED + i * KC_N_IN + j] = kc_in_op[j];
 }
 #endif

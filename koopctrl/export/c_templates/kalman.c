@@ -110,7 +110,7 @@ static int kc_read(NAME_state *s, const double *y) {
     if (s->has_input) {
         for (i = 0; i < KC_N_P; i++) {
             double next = kc_c[i] + (s->started ? kc_dot(KC_N_P, kc_A + i * KC_N_P, z) : 0.0);
-            for (j = 0; j < KC_N_U; j++) next += kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+            for (j = 0; j < KC_N_IN; j++) next += kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
             s->next[i] = next;
         }
         for (i = 0; i < KC_N_P; i++) z[i] = s->next[i];

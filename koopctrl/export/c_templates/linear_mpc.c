@@ -1,8 +1,8 @@
 /* Predictive control on a lifted linear model, condensed: see koopctrl.controllers.linear_mpc, step by step.
  *
  * p are the raw features of the measurement, z = basis p + offset the lifted state. All that is known before the
- * QP, its gradient and its rows' bounds, is affine in p, the reference and the last input: one matrix product whose
- * size does not grow with the square of the lifted dimension.
+ * QP, its gradient and its rows' bounds, is affine in p, the reference, the last input and w, which holds the inputs on
+ * their way and measured disturbances: products whose size does not grow with the square of the lifted dimension.
  *
  * What leaves here is finite and obeys the bounds on inputs (clipped last) and on moves, whatever comes in. */
 
@@ -27,6 +27,9 @@ static int kc_nearest(NAME_state *s, double *r, double *wish) {
     for (i = 0; i < KC_N_U; i++) {
         u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
                  kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
+#if KC_N_TOLD > 0
+        u_s[i] += kc_dot(KC_N_TOLD, kc_u_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
+#endif
         if (!isfinite(u_s[i])) return 0;
         outside |= u_s[i] < kc_u_min[i] || u_s[i] > kc_u_max[i];
         u[i] = kc_clip(u_s[i], kc_u_min[i], kc_u_max[i]);
@@ -35,6 +38,9 @@ static int kc_nearest(NAME_state *s, double *r, double *wish) {
     for (i = 0; i < KC_N_Y; i++) {
         y_s[i] = kc_y_offset[i] + kc_dot(KC_N_Y, kc_y_gain + i * KC_N_Y, r) +
                  kc_dot(KC_N_D, kc_y_disturbance + i * KC_N_D, disturbance);
+#if KC_N_TOLD > 0
+        y_s[i] += kc_dot(KC_N_TOLD, kc_y_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
+#endif
         gap[i] = r[i] - y_s[i];
     }
     w.Jt = Jt;
@@ -83,29 +89,60 @@ static int kc_nearest(NAME_state *s, double *r, double *wish) {
 #endif
 
 #if KC_HAS_LQR
-/* The LQR's input at what is known, for the policy without a solution. */
+/* The LQR's input where it begins to act, for the policy without a solution. */
 static void kc_lqr(const NAME_state *s, const double *r, double *u) {
     int i;
-    for (i = 0; i < KC_N_U; i++)
+    for (i = 0; i < KC_N_U; i++) {
         u[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) - kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
+#if KC_N_W > 0
+        u[i] += kc_dot(KC_N_W, kc_lqr_w + i * KC_N_W, s->w);
+#endif
+    }
 }
 #endif
 
-/* Gradient and bounds from what is known: features, reference, last input. Tells whether they are finite. */
-static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview) {
-    int i, j, k;
-    double *g = s->g, *lo = s->lo, *hi = s->hi;
+#if KC_N_W > 0
+/* Inputs on their way, then measured disturbances, in deviations. */
+static void kc_set_known(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_DELAY * KC_N_U; i++) s->w[i] = s->line[KC_N_U + i] - kc_u_op[i % KC_N_U];
+#if KC_N_TOLD > 0
+    for (i = 0; i < (KC_HORIZON + KC_DELAY) * KC_N_TOLD; i++)
+        s->w[KC_DELAY * KC_N_U + i] = s->told[i] - kc_told_op[i % KC_N_TOLD];
+#endif
+}
+#endif
+
+/* What is known of entry i of the gradient and, after it, of the bounded rows. `wish` is the input wished for in the
+ * steady state, or a null pointer. */
+static double kc_known(const NAME_state *s, int i, const double *reference, int n_rows, int preview,
+                       const double *wish) {
     const double *matrix = preview ? kc_online_preview : kc_online_set_point;
-    const double *constant = preview ? kc_constant_preview : kc_constant_set_point;
+    double sum = (preview ? kc_constant_preview : kc_constant_set_point)[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+    int k;
+#if KC_N_W > 0
+    sum += kc_dot(KC_N_W, (preview ? kc_from_known_preview : kc_from_known_set_point) + i * KC_N_W, s->w);
+#endif
+    /* References reach the gradient, and those rows that count from the target: the last ones. */
+    if (i >= KC_N_V) i = i >= KC_N_V + KC_N_E - KC_N_END ? i - KC_N_E + KC_N_END : -1;
+    if (i < 0) return sum;
+    if (!preview) sum += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
+    for (k = 0; preview && k <= KC_HORIZON; k++)
+        sum += kc_dot(KC_N_Y, kc_from_preview + (i * (KC_HORIZON + 1) + k) * KC_N_Y, kc_reference(reference, n_rows, k));
+#if KC_MOVES_SET_POINT
+    if (wish != 0) sum += kc_dot(KC_N_U, kc_from_wish + i * KC_N_U, wish);
+#else
+    (void)wish;
+#endif
+    return sum;
+}
+
+/* Gradient and bounds from what is known. Tells whether they are finite. */
+static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview, const double *wish) {
+    int i, j;
+    double *g = s->g, *lo = s->lo, *hi = s->hi;
     for (i = 0; i < KC_N_V; i++) {
-        g[i] = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
-        if (preview) {
-            for (k = 0; k <= KC_HORIZON; k++)
-                g[i] += kc_dot(KC_N_Y, kc_from_preview + (i * (KC_HORIZON + 1) + k) * KC_N_Y,
-                               kc_reference(reference, n_rows, k));
-        } else {
-            g[i] += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
-        }
+        g[i] = kc_known(s, i, reference, n_rows, preview, wish);
         lo[i] = kc_lower[i];
         hi[i] = kc_upper[i];
     }
@@ -126,7 +163,7 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
         hi[i] = kc_upper[i];
     }
     for (i = KC_N_V; i < KC_N_V + KC_N_E; i++) { /* rows of the matrix; those of bounded combinations */
-        double free = constant[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
+        double free = kc_known(s, i, reference, n_rows, preview, wish);
         lo[KC_N_RATE + i] = kc_lower[KC_N_RATE + i] - free;
         hi[KC_N_RATE + i] = kc_upper[KC_N_RATE + i] - free;
         if (!isfinite(free)) return 0;
@@ -150,26 +187,24 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
     const double *v;
     double set_point[KC_N_Y], wish[KC_N_U];
     int i, wished = 0;
+#if KC_N_W > 0
+    kc_set_known(s);
+#endif
     for (i = 0; i < KC_N_Y && !preview; i++) set_point[i] = reference[i];
     if (!preview) reference = set_point;
 #if KC_MOVES_SET_POINT
     if (!preview && kc_all_finite(KC_N_P, s->p)) wished = kc_nearest(s, set_point, wish);
 #endif
-    if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview)) {
+    if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview, wished ? wish : 0)) {
         info->reason = NAME_REASON_STATE;
         kc_forget(s);
         return 0;
     }
-#if KC_MOVES_SET_POINT
-    for (i = 0; i < KC_N_V && wished; i++) s->g[i] += kc_dot(KC_N_U, kc_from_wish + i * KC_N_U, wish);
-#endif
-    (void)wished;
-    (void)wish;
     v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
     if (v == 0) {
         if (info->reason == NAME_REASON_INACCURATE) kc_forget(s); /* an absurd measurement may have spoilt them */
 #if KC_HAS_LQR
-        kc_lqr(s, reference, lqr);
+        kc_lqr(s, kc_reference(reference, n_rows, 0), lqr);
 #if KC_MOVES_SET_POINT
         for (i = 0; i < KC_N_U && wished; i++) lqr[i] += kc_dot(KC_N_U, kc_lqr_wish + i * KC_N_U, wish);
 #endif
@@ -208,6 +243,9 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     for (k = 0; k <= KC_HORIZON; k++)
         for (i = 0; i < KC_N_Y; i++) {
             double y = outputs[k * KC_N_Y + i] + kc_predict_constant[k * KC_N_Y + i];
+#if KC_N_W > 0
+            y += kc_dot(KC_N_W, kc_predict_w + (k * KC_N_Y + i) * KC_N_W, s->w);
+#endif
             for (j = 0; j < k * KC_N_U; j++) /* input j / n_u acts k - j / n_u samples later */
                 y += kc_markov[((k - 1 - j / KC_N_U) * KC_N_Y + i) * KC_N_U + j % KC_N_U] *
                      (inputs[j] - kc_u_op[j % KC_N_U]);

@@ -12,11 +12,11 @@ static void kc_advance_window(NAME_state *s, const double *y, int measured) {
         for (i = 0; i < KC_N_MEASURED; i++) {
             int j;
             newest[i] = kc_step_constant[i] + kc_dot(KC_N_RAW, kc_step_p + i * KC_N_RAW, s->p);
-            for (j = 0; j < KC_N_U; j++) newest[i] += kc_step_u[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+            for (j = 0; j < KC_N_IN; j++) newest[i] += kc_step_u[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
 #if KC_BILINEAR
-            for (j = 0; j < KC_N_U; j++) {
+            for (j = 0; j < KC_N_IN; j++) {
                 int row = j * KC_N_MEASURED + i;
-                newest[i] += (s->u_last[j] - kc_u_op[j]) *
+                newest[i] += (s->acted[j] - kc_in_op[j]) *
                              (kc_step_pu_constant[row] + kc_dot(KC_N_RAW, kc_step_pu + row * KC_N_RAW, s->p));
             }
 #endif
@@ -26,8 +26,8 @@ static void kc_advance_window(NAME_state *s, const double *y, int measured) {
     }
     for (i = keep - 1; i >= 0; i--) x[i + KC_N_MEASURED] = x[i];
     for (i = 0; i < KC_N_MEASURED; i++) x[i] = newest[i];
-    for (i = KC_N_X - 1; i >= end + KC_N_U; i--) x[i] = x[i - KC_N_U];
-    for (i = 0; i < KC_N_U && end + i < KC_N_X; i++) x[end + i] = s->u_last[i];
+    for (i = KC_N_X - 1; i >= end + KC_N_IN; i--) x[i] = x[i - KC_N_IN];
+    for (i = 0; i < KC_N_IN && end + i < KC_N_X; i++) x[end + i] = s->acted[i];
 }
 #endif
 
@@ -47,7 +47,7 @@ static void kc_explain(NAME_state *s, int has_features) {
     if (s->has_z && s->has_input) {
         for (i = 0; i < KC_N_Z; i++) {
             double rest = s->next[i] - kc_c[i] - kc_dot(KC_N_Z, kc_A + i * KC_N_Z, s->z);
-            for (j = 0; j < KC_N_U; j++) rest -= kc_B[i * KC_N_U + j] * (s->u_last[j] - kc_u_op[j]);
+            for (j = 0; j < KC_N_IN; j++) rest -= kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
             s->rest[i] = rest;
         }
         for (i = 0; i < KC_N_D; i++) {

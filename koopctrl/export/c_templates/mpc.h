@@ -13,6 +13,7 @@
 #define GUARD_N_MEASURED @n_measured@ /* @measured@ */
 #define GUARD_N_OUTPUTS @n_y@ /* @outputs@ */
 #define GUARD_N_INPUTS @n_u@ /* @inputs@ */
+#define GUARD_N_DISTURBANCES @n_told@ /* @told@ */
 #define GUARD_HORIZON @horizon@
 #define GUARD_STATE_BYTES @state_bytes@ /* one NAME_state, with all workspaces */
 #define GUARD_DATA_BYTES @data_bytes@ /* constant data, shared by all states */
@@ -67,7 +68,7 @@ int NAME_control(NAME_state *state, const double *measurement, const double *ref
 /* The same with a preview: n_rows rows of GUARD_N_OUTPUTS, row k for k samples from now, the last one held. */
 int NAME_control_preview(NAME_state *state, const double *measurement, const double *references, int n_rows,
                          double *u, NAME_info *info);
-
+@TOLD@
 /* Tell what input the plant really applied, where that differs from what was sent. */
 void NAME_applied(NAME_state *state, const double *u);
 

@@ -1,7 +1,11 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
 #define KC_OBEYED 1e-6 /* excess over a bound, relative to it (or to 1), up to which a roll-out counts as obeying it */
-#define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON)
+#define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON + KC_N_END)
+/* Weights of step k. */
+#define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
+#define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
+#define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
 
 /* What outputs shall follow, inputs stay near, and the end's weight. */
 static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
@@ -21,10 +25,12 @@ static void kc_set_references(NAME_state *s, const double *reference, int n_rows
 }
 
 static void kc_roll(NAME_state *s, const double *plan, double *states, double *psi, double *t) {
+    double all[KC_N_IN];
     int k;
-    for (k = 0; k < KC_HORIZON; k++)
-        kc_step(states + k * KC_N_X, plan + k * KC_N_U, s->d, psi + k * KC_N_FEATURES, t + k * KC_N_QY,
-                states + (k + 1) * KC_N_X);
+    for (k = 0; k < KC_HORIZON; k++) {
+        kc_join(plan + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_step(states + k * KC_N_X, all, s->d, psi + k * KC_N_FEATURES, t + k * KC_N_QY, states + (k + 1) * KC_N_X);
+    }
 }
 
 /* v' M v */
@@ -35,6 +41,24 @@ static double kc_quadratic(int n, const double *M, const double *v) {
     return sum;
 }
 
+#if KC_N_E > 0 || KC_N_END > 0
+/* Cost of a relaxation by so much. */
+static double kc_relaxation(double value, double low, double high) {
+    double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
+    return kc_penalty[0] * excess + kc_penalty[1] * excess * excess;
+}
+#endif
+
+#if KC_N_END > 0
+/* Combination i of the terminal set: it counts from the target. */
+static double kc_at_end(const NAME_state *s, int i, const double *states) {
+    double sum = 0.0;
+    int j;
+    for (j = 0; j < KC_N_X; j++) sum += kc_E_end[i * KC_N_X + j] * (states[KC_HORIZON * KC_N_X + j] - s->end_x[j]);
+    return sum;
+}
+#endif
+
 /* Cost of a plan along its roll-out, relaxations included; infinite unless it is a number. */
 static double kc_merit(const NAME_state *s, const double *plan, const double *states) {
     double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U], worst = 0.0;
@@ -43,53 +67,65 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
             for (i = 0; i < KC_N_Y; i++) error[i] = x[i] - s->tracked[(k + 1) * KC_N_Y + i];
-            cost += kc_quadratic(KC_N_Y, kc_Q, error);
+            cost += kc_quadratic(KC_N_Y, KC_Q_AT(k), error);
         }
         for (i = 0; i < KC_N_U; i++) du[i] = u[i] - s->steady[k * KC_N_U + i];
-        cost += kc_quadratic(KC_N_U, kc_R, du);
+        cost += kc_quadratic(KC_N_U, KC_R_AT(k), du);
         for (i = 0; i < KC_N_U; i++) {
             du[i] = u[i] - (k ? u[i - KC_N_U] : kc_effective_last(s, i));
             worst = fmax(worst, fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i]));
         }
 #if KC_RATE_COST
-        cost += kc_quadratic(KC_N_U, kc_S, du);
+        cost += kc_quadratic(KC_N_U, KC_S_AT(k), du);
 #endif
 #if KC_N_E > 0
-        for (i = 0; i < KC_N_E; i++) {
-            double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, x);
-            double excess = fmax(e - kc_e_max[i], 0.0) + fmax(kc_e_min[i] - e, 0.0);
-            cost += kc_penalty[0] * excess + kc_penalty[1] * excess * excess;
-        }
+        for (i = 0; i < KC_N_E; i++)
+            cost += kc_relaxation(kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->has_P) {
         for (i = 0; i < KC_N_X; i++) last[i] = states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
         cost += kc_quadratic(KC_N_X, s->P, last);
     }
+#if KC_N_END > 0
+    for (i = 0; i < KC_N_END; i++) cost += kc_relaxation(kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
+#endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
     if (worst > 1e-9) cost += 1e12;
     return isfinite(cost) ? cost : INFINITY;
 }
 
-/* Largest excess over bounds on outputs and states along a roll-out; `obeyed` tells whether it is but rounding. */
-static double kc_excess(const double *states, int *obeyed) {
+#if KC_N_E > 0 || KC_N_END > 0
+/* The excess of one value in `worst`; tells whether it is but rounding. */
+static int kc_judge(double value, double low, double high, double *worst) {
+    double above = value - high, below = low - value;
+    *worst = fmax(*worst, fmax(above, below));
+    return !(above > KC_OBEYED * fmax(1.0, fabs(high)) || below > KC_OBEYED * fmax(1.0, fabs(low)));
+}
+#endif
+
+/* Largest excess over bounds on outputs and states along the roll-out; `obeyed` tells whether it is but rounding. */
+static double kc_excess(const NAME_state *s, int *obeyed) {
     double worst = 0.0;
+#if KC_N_E > 0 || KC_N_END > 0
+    int i;
+#endif
     *obeyed = 1;
 #if KC_N_E > 0
     {
-        int i, k;
+        int k;
         for (k = 1; k <= KC_HORIZON; k++)
             for (i = 0; i < KC_N_E; i++) {
-                double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, states + k * KC_N_X);
-                double above = e - kc_e_max[i], below = kc_e_min[i] - e;
-                worst = fmax(worst, fmax(above, below));
-                if (above > KC_OBEYED * fmax(1.0, fabs(kc_e_max[i])) || below > KC_OBEYED * fmax(1.0, fabs(kc_e_min[i])))
-                    *obeyed = 0;
+                double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + k * KC_N_X);
+                *obeyed &= kc_judge(e, kc_e_min[i], kc_e_max[i], &worst);
             }
     }
-#else
-    (void)states;
 #endif
+#if KC_N_END > 0
+    for (i = 0; i < KC_N_END; i++)
+        *obeyed &= kc_judge(kc_at_end(s, i, s->states), kc_end_min[i], kc_end_max[i], &worst);
+#endif
+    (void)s;
     return worst;
 }
 
@@ -97,7 +133,8 @@ static double kc_excess(const double *states, int *obeyed) {
 static void kc_condense(NAME_state *s) {
     int i, j, k, l, n = KC_N_V, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
     double *H = s->H, *g = s->g, *gamma = s->gamma, *lo = s->lo, *hi = s->hi;
-    double y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_U], error[KC_N_X];
+    double y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_IN], error[KC_N_X];
+    double all[KC_N_IN];
     int end = KC_OUTPUT_LAGS * KC_N_Y;
     for (i = 0; i < n * n; i++) H[i] = kc_input_hessian[i];
     for (i = 0; i < n; i++) g[i] = 0.0;
@@ -106,19 +143,20 @@ static void kc_condense(NAME_state *s) {
         const double *u = s->candidate + k * KC_N_U;
         double *now = gamma + k * KC_N_X * n; /* dx_{k+1} / dv */
         const double *before = k > 0 ? now - KC_N_X * n : now;
-        kc_jacobian(u, s->psi + k * KC_N_FEATURES, s->t + k * KC_N_QY, y_x, y_u);
+        kc_join(u, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_jacobian(all, s->psi + k * KC_N_FEATURES, s->t + k * KC_N_QY, y_x, y_u);
         for (i = 0; i < KC_N_X; i++) {
             double *row = now + i * n;
             for (j = 0; j < n; j++) row[j] = 0.0;
             if (i < KC_N_Y) {
                 for (l = 0; k > 0 && l < KC_N_X; l++) kc_axpy(block + KC_N_U, y_x[i * KC_N_X + l], before + l * n, row);
-                for (j = 0; j < KC_N_U; j++) row[block + j] += y_u[i * KC_N_U + j];
+                for (j = 0; j < KC_N_U; j++) row[block + j] += y_u[i * KC_N_IN + kc_moved[j]];
             } else if (i < end) {
                 for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_Y) * n + j];
-            } else if (i < end + KC_N_U) {
-                row[block + i - end] = 1.0;
+            } else if (i < end + KC_N_IN) {
+                for (j = 0; j < KC_N_U; j++) row[block + j] = kc_moved[j] == i - end ? 1.0 : 0.0;
             } else {
-                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_U) * n + j];
+                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_IN) * n + j];
             }
         }
         if (k < n_stage) {
@@ -126,7 +164,7 @@ static void kc_condense(NAME_state *s) {
                 error[i] = s->states[(k + 1) * KC_N_X + i] - s->tracked[(k + 1) * KC_N_Y + i];
             for (i = 0; i < KC_N_Y; i++)
                 for (j = 0; j < KC_N_Y; j++) {
-                    double weight = kc_Q[i * KC_N_Y + j];
+                    double weight = KC_Q_AT(k)[i * KC_N_Y + j];
                     const double *left = now + i * n, *right = now + j * n;
                     if (weight == 0.0) continue;
                     for (l = 0; l < block + KC_N_U; l++)
@@ -136,11 +174,11 @@ static void kc_condense(NAME_state *s) {
         }
         for (i = 0; i < KC_N_U; i++)
             for (j = 0; j < KC_N_U; j++)
-                g[block + i] += kc_R[i * KC_N_U + j] * (u[j] - s->steady[k * KC_N_U + j]);
+                g[block + i] += KC_R_AT(k)[i * KC_N_U + j] * (u[j] - s->steady[k * KC_N_U + j]);
 #if KC_RATE_COST
         for (i = 0; i < KC_N_U; i++)
             for (j = 0; j < KC_N_U; j++) { /* S (u_k - u_{k-1}) at k, its negative at k - 1 */
-                double move = kc_S[i * KC_N_U + j] * (u[j] - (k ? u[j - KC_N_U] : kc_effective_last(s, j)));
+                double move = KC_S_AT(k)[i * KC_N_U + j] * (u[j] - (k ? u[j - KC_N_U] : kc_effective_last(s, j)));
                 g[block + i] += move;
                 if (k > 0) g[kc_block[k - 1] * KC_N_U + i] -= move;
             }
@@ -179,19 +217,33 @@ static void kc_condense(NAME_state *s) {
             low = kc_du_min[i];
             high = kc_du_max[i];
         } else {
+            const double *combination, *sensitive; /* bounded combinations of a state, and what inputs do to that */
+            int step = KC_HORIZON - 1;
 #if KC_N_E > 0
-            int step = (k - KC_N_RATE) / KC_N_E;
-            i = (k - KC_N_RATE) % KC_N_E;
-            used = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + (step + 1) * KC_N_X);
-            for (j = 0; j < n; j++) row[j] = 0.0;
-            for (l = 0; l < KC_N_X; l++)
-                kc_axpy(n, kc_E[i * KC_N_X + l], gamma + (step * KC_N_X + l) * n, row);
-            for (j = 0; j < n; j++) row[j] *= s->scale[j];
-            low = kc_e_min[i];
-            high = kc_e_max[i];
-#else
-            continue;
+            if (k < KC_N_RATE + KC_N_E * KC_HORIZON) {
+                step = (k - KC_N_RATE) / KC_N_E;
+                i = (k - KC_N_RATE) % KC_N_E;
+                combination = kc_E + i * KC_N_X;
+                used = kc_dot(KC_N_X, combination, s->states + (step + 1) * KC_N_X);
+                low = kc_e_min[i];
+                high = kc_e_max[i];
+            } else
 #endif
+            {
+#if KC_N_END > 0
+                i = k - KC_N_RATE - KC_N_E * KC_HORIZON;
+                combination = kc_E_end + i * KC_N_X;
+                used = kc_at_end(s, i, s->states);
+                low = kc_end_min[i];
+                high = kc_end_max[i];
+#else
+                continue;
+#endif
+            }
+            sensitive = gamma + step * KC_N_X * n;
+            for (j = 0; j < n; j++) row[j] = 0.0;
+            for (l = 0; l < KC_N_X; l++) kc_axpy(n, combination[l], sensitive + l * n, row);
+            for (j = 0; j < n; j++) row[j] *= s->scale[j];
         }
         norm = sqrt(kc_dot(n, row, row));
         s->row_scale[k] = norm > 0.0 ? 1.0 / norm : 1.0;

@@ -2,7 +2,8 @@
  *
  *     y+ = y + sum_q m_q(u) (c_q + L_q x + V_q psi) + D u + d,     x+ = window(x, u, y+)
  *
- * with monomials m_q of the standardised input and a constant disturbance d. */
+ * with monomials m_q of the standardised input and a constant disturbance d. Inputs are all of the model's, those moved
+ * and those it is told of. */
 
 #define KC_N_QY (KC_N_Q * KC_N_Y)
 
@@ -16,9 +17,9 @@ static void kc_monomials(const double *u, double *q, double *dq) {
         double second = b < 0 ? 1.0 : (u[b] - kc_u_mean[b]) / kc_u_scale[b];
         q[i] = first * second;
         if (dq == 0) continue;
-        for (j = 0; j < KC_N_U; j++) dq[i * KC_N_U + j] = 0.0;
-        if (a >= 0) dq[i * KC_N_U + a] += second / kc_u_scale[a];
-        if (b >= 0) dq[i * KC_N_U + b] += first / kc_u_scale[b];
+        for (j = 0; j < KC_N_IN; j++) dq[i * KC_N_IN + j] = 0.0;
+        if (a >= 0) dq[i * KC_N_IN + a] += second / kc_u_scale[a];
+        if (b >= 0) dq[i * KC_N_IN + b] += first / kc_u_scale[b];
     }
 }
 
@@ -28,7 +29,7 @@ static void kc_terms(const double *x, const double *u, double *psi, double *t) {
     for (i = 0; i < KC_N_FEATURES; i++) {
         double pre = kc_biases[i] + kc_dot(KC_N_X, kc_weights + i * KC_N_X, x);
 #if KC_LAYER_SEES_INPUT
-        pre += kc_dot(KC_N_U, kc_input_weights + i * KC_N_U, u);
+        pre += kc_dot(KC_N_IN, kc_input_weights + i * KC_N_IN, u);
 #endif
         psi[i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
         if (!isfinite(pre)) psi[i] = pre; /* fmax would hide it */
@@ -43,8 +44,8 @@ static void kc_terms(const double *x, const double *u, double *psi, double *t) {
 /* y+ = next, and the window moved on. */
 static void kc_advance(const double *x, const double *u, const double *next, double *x_next) {
     int i, end = KC_OUTPUT_LAGS * KC_N_Y;
-    for (i = KC_N_X - 1; i >= end + KC_N_U; i--) x_next[i] = x[i - KC_N_U];
-    for (i = 0; i < KC_N_U && end + i < KC_N_X; i++) x_next[end + i] = u[i];
+    for (i = KC_N_X - 1; i >= end + KC_N_IN; i--) x_next[i] = x[i - KC_N_IN];
+    for (i = 0; i < KC_N_IN && end + i < KC_N_X; i++) x_next[end + i] = u[i];
     for (i = end - 1; i >= KC_N_Y; i--) x_next[i] = x[i - KC_N_Y];
     for (i = 0; i < KC_N_Y; i++) x_next[i] = next[i];
 }
@@ -56,7 +57,7 @@ static void kc_step(const double *x, const double *u, const double *d, double *p
     kc_monomials(u, q, 0);
     kc_terms(x, u, psi, t);
     for (i = 0; i < KC_N_Y; i++) {
-        next[i] = x[i] + d[i] + kc_dot(KC_N_U, kc_direct + i * KC_N_U, u);
+        next[i] = x[i] + d[i] + kc_dot(KC_N_IN, kc_direct + i * KC_N_IN, u);
         for (j = 0; j < KC_N_Q; j++) next[i] += q[j] * t[j * KC_N_Y + i];
     }
     kc_advance(x, u, next, x_next);
@@ -64,16 +65,16 @@ static void kc_step(const double *x, const double *u, const double *d, double *p
 
 /* dy+/dx (n_y x n_x) and dy+/du (n_y x n_u) from psi and t of kc_step; the window's other rows are a shift. */
 static void kc_jacobian(const double *u, const double *psi, const double *t, double *y_x, double *y_u) {
-    double q[KC_N_Q], dq[KC_N_Q * KC_N_U];
+    double q[KC_N_Q], dq[KC_N_Q * KC_N_IN];
     int i, j, k, f;
     kc_monomials(u, q, dq);
     for (i = 0; i < KC_N_Y; i++) {
-        double *row_x = y_x + i * KC_N_X, *row_u = y_u + i * KC_N_U;
+        double *row_x = y_x + i * KC_N_X, *row_u = y_u + i * KC_N_IN;
         for (j = 0; j < KC_N_X; j++) row_x[j] = i == j ? 1.0 : 0.0;
-        for (j = 0; j < KC_N_U; j++) row_u[j] = kc_direct[i * KC_N_U + j];
+        for (j = 0; j < KC_N_IN; j++) row_u[j] = kc_direct[i * KC_N_IN + j];
         for (k = 0; k < KC_N_Q; k++) {
             kc_axpy(KC_N_X, q[k], kc_linear + (k * KC_N_Y + i) * KC_N_X, row_x);
-            for (j = 0; j < KC_N_U; j++) row_u[j] += t[k * KC_N_Y + i] * dq[k * KC_N_U + j];
+            for (j = 0; j < KC_N_IN; j++) row_u[j] += t[k * KC_N_Y + i] * dq[k * KC_N_IN + j];
         }
         for (f = 0; f < KC_N_FEATURES; f++) {
             double seen = 0.0;
@@ -81,7 +82,7 @@ static void kc_jacobian(const double *u, const double *psi, const double *t, dou
             seen *= KC_TANH ? 1.0 - psi[f] * psi[f] : (psi[f] > 0.0 ? 1.0 : 0.0);
             for (j = 0; j < KC_N_X; j++) row_x[j] += seen * kc_weights[f * KC_N_X + j];
 #if KC_LAYER_SEES_INPUT
-            for (j = 0; j < KC_N_U; j++) row_u[j] += seen * kc_input_weights[f * KC_N_U + j];
+            for (j = 0; j < KC_N_IN; j++) row_u[j] += seen * kc_input_weights[f * KC_N_IN + j];
 #endif
         }
     }

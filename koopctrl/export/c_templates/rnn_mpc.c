@@ -40,13 +40,13 @@ static int kc_read(NAME_state *s, const double *y) {
     }
     for (i = 0; i < KC_N_Y; i++) newest[i] = y[i];
     if (!measured || kc_filter[0] > 0.0) {
-        kc_step(s->x, s->u_last, s->d, s->psi_here, t, predicted);
+        kc_step(s->x, s->acted, s->d, s->psi_here, t, predicted);
         for (i = 0; i < KC_N_Y; i++) {
             if (!measured) newest[i] = predicted[i];
             else s->d[i] += kc_filter[0] * (y[i] - predicted[i]); /* the prediction has d in it */
         }
     }
-    kc_advance(s->x, s->u_last, newest, predicted);
+    kc_advance(s->x, s->acted, newest, predicted);
     for (i = 0; i < KC_N_X; i++) s->x[i] = predicted[i];
     if (!kc_all_finite(KC_N_X, s->x) || !kc_all_finite(KC_N_Y, s->d)) {
         for (i = 0; i < KC_N_Y; i++) s->d[i] = 0.0;
@@ -80,7 +80,7 @@ static void kc_start_plan(NAME_state *s, const double *inputs) {
 
 static double kc_roll_candidate(NAME_state *s) {
     int i;
-    for (i = 0; i < KC_N_X; i++) s->states[i] = s->trial_states[i] = s->x[i];
+    for (i = 0; i < KC_N_X; i++) s->states[i] = s->trial_states[i] = s->begin[i];
     kc_roll(s, s->candidate, s->states, s->psi, s->t);
     return kc_merit(s, s->candidate, s->states);
 }
@@ -214,10 +214,28 @@ static int kc_shift(NAME_state *s) {
     return 1;
 }
 
+/* The window where the new input begins to act: inputs on their way come first. */
+static void kc_begin(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_X; i++) s->begin[i] = s->x[i];
+#if KC_DELAY > 0
+    {
+        double all[KC_N_IN], next[KC_N_X], t[KC_N_QY];
+        int k;
+        for (k = 0; k < KC_DELAY; k++) {
+            kc_join(s->line + (k + 1) * KC_N_U, s->told + k * KC_N_TOLD, all);
+            kc_step(s->begin, all, s->d, s->psi_here, t, next);
+            for (i = 0; i < KC_N_X; i++) s->begin[i] = next[i];
+        }
+    }
+#endif
+}
+
 static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
     double merit = INFINITY;
     int i, obeyed;
     (void)lqr;
+    kc_begin(s);
     kc_set_references(s, reference, n_rows, preview);
     if (kc_shift(s)) {
         merit = kc_optimise(s, KC_N_ITERATIONS, info);
@@ -232,7 +250,7 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
         return 0;
     }
     info->reason = NAME_REASON_NONE;
-    info->slack = kc_excess(s->states, &obeyed);
+    info->slack = kc_excess(s, &obeyed);
     if (info->status == NAME_OPTIMAL && !obeyed) info->status = NAME_INEXACT;
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->plan[i] = s->candidate[i];
     return 1;
@@ -247,13 +265,14 @@ static void kc_forget(NAME_state *s) {
 
 #if KC_DIAGNOSTICS
 void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
-    double x[KC_N_X], next[KC_N_X], psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY];
+    double x[KC_N_X], next[KC_N_X], psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], all[KC_N_IN];
     int i, k;
-    for (i = 0; i < KC_N_X; i++) x[i] = s->x[i];
+    for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
     for (k = 0; k <= KC_HORIZON; k++) {
         for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
         if (k == KC_HORIZON) break;
-        kc_step(x, inputs + k * KC_N_U, s->d, psi, t, next);
+        kc_join(inputs + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_step(x, all, s->d, psi, t, next);
         for (i = 0; i < KC_N_X; i++) x[i] = next[i];
     }
 }

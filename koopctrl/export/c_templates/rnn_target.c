@@ -34,12 +34,18 @@ static int kc_eliminate(int n, int m, double *M, double *F) {
     return kc_all_finite(n * m, F);
 }
 
-/* A (n_x x n_x) and B (n_x x n_u) of a whole step, shift included. */
+/* All inputs of the model at the target: the last of the previewed disturbances counts, for it is held for good. */
+static void kc_join_held(const NAME_state *s, const double *u, double *all) {
+    kc_join(u, s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD, all);
+}
+
+/* A (n_x x n_x) and B (n_x x n_u) of a whole step at a target, shift included. */
 static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, double *a, double *b) {
-    double unit[KC_N_X], zero_u[KC_N_U], zero_y[KC_N_Y], column[KC_N_X], t[KC_N_QY];
+    double unit[KC_N_X], zero_u[KC_N_IN], zero_y[KC_N_Y], column[KC_N_X], t[KC_N_QY];
+    double all[KC_N_IN], y_u[KC_N_Y * KC_N_IN];
     int i, j;
     for (i = 0; i < KC_N_X; i++) unit[i] = 0.0;
-    for (i = 0; i < KC_N_U; i++) zero_u[i] = 0.0;
+    for (i = 0; i < KC_N_IN; i++) zero_u[i] = 0.0;
     for (i = 0; i < KC_N_Y; i++) zero_y[i] = 0.0;
     for (j = 0; j < KC_N_X; j++) {
         unit[j] = 1.0;
@@ -48,13 +54,16 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
         unit[j] = 0.0;
     }
     for (j = 0; j < KC_N_U; j++) {
-        zero_u[j] = 1.0;
+        zero_u[kc_moved[j]] = 1.0;
         kc_advance(unit, zero_u, zero_y, column);
         for (i = 0; i < KC_N_X; i++) b[i * KC_N_U + j] = column[i];
-        zero_u[j] = 0.0;
+        zero_u[kc_moved[j]] = 0.0;
     }
-    kc_terms(x, u, s->psi_here, t);
-    kc_jacobian(u, s->psi_here, t, a, b); /* the first n_y rows */
+    kc_join_held(s, u, all);
+    kc_terms(x, all, s->psi_here, t);
+    kc_jacobian(all, s->psi_here, t, a, y_u); /* the first n_y rows */
+    for (i = 0; i < KC_N_Y; i++)
+        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] = y_u[i * KC_N_IN + kc_moved[j]];
 }
 
 #define KC_N_W (KC_N_X + KC_N_U)
@@ -70,7 +79,7 @@ static double kc_target_weight(int i, int j) {
     if (i < KC_N_X || j < KC_N_X) return 0.0;
     i -= KC_N_X;
     j -= KC_N_X;
-    return kc_idle[0] * kc_R[i * KC_N_U + j] * kc_u_scale[i] * kc_u_scale[j];
+    return kc_idle[0] * kc_R[i * KC_N_U + j] * kc_move_scale[i] * kc_move_scale[j];
 }
 
 /* Weighted square of the first n entries of w - aim. */
@@ -84,11 +93,12 @@ static double kc_target_cost(int n, const double *w, const double *aim) {
 
 /* Misfit of x = f(x, u) + d, scaled: its largest entry, and their sum. */
 static double kc_target_gap(NAME_state *s, const double *w, double *gap, double *sum) {
-    double x[KC_N_X], u[KC_N_U], t[KC_N_QY], worst = 0.0;
+    double x[KC_N_X], u[KC_N_U], all[KC_N_IN], t[KC_N_QY], worst = 0.0;
     int i;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
-    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_u_scale[i];
-    kc_step(x, u, s->d, s->psi_here, t, gap);
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
+    kc_join_held(s, u, all);
+    kc_step(x, all, s->d, s->psi_here, t, gap);
     *sum = 0.0;
     for (i = 0; i < KC_N_X; i++) {
         gap[i] = (gap[i] - x[i]) / kc_x_scale[i];
@@ -104,12 +114,12 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
     double x[KC_N_X], u[KC_N_U], *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
     int index[KC_N_W], free[KC_N_U], i, j, n, outside = 1;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
-    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_u_scale[i];
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
     kc_whole_jacobian(s, x, u, a, b);
     for (i = 0; i < KC_N_X; i++) {
         for (j = 0; j < KC_N_X; j++)
             a[i * KC_N_X + j] = a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
-        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] *= kc_u_scale[j] / kc_x_scale[i];
+        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] *= kc_move_scale[j] / kc_x_scale[i];
     }
     for (i = 0; i < KC_N_W; i++) step[i] = 0.0;
     for (i = 0; i < KC_N_U; i++) free[i] = 1;
@@ -143,7 +153,7 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
         for (i = n; i < total; i++) *multiplier = fmax(*multiplier, fabs(F[i]));
         outside = 0;
         for (i = 0; i < KC_N_U; i++) {
-            double now = w[KC_N_X + i], low = kc_u_min[i] / kc_u_scale[i], high = kc_u_max[i] / kc_u_scale[i];
+            double now = w[KC_N_X + i], low = kc_u_min[i] / kc_move_scale[i], high = kc_u_max[i] / kc_move_scale[i];
             double next = now + step[KC_N_X + i];
             if (!free[i] || (next >= low && next <= high)) continue;
             step[KC_N_X + i] = kc_clip(next, low, high) - now;
@@ -165,8 +175,8 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
         aim[i] = i < KC_N_Y ? r[i] / kc_x_scale[i] : 0.0;
     }
     for (i = 0; i < KC_N_U; i++) {
-        w[KC_N_X + i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]) / kc_u_scale[i];
-        aim[KC_N_X + i] = kc_u_mean[i] / kc_u_scale[i];
+        w[KC_N_X + i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]) / kc_move_scale[i];
+        aim[KC_N_X + i] = kc_rest_u[i] / kc_move_scale[i];
     }
     worst = kc_target_gap(s, w, gap, &sum);
     for (iteration = 0; iteration < 60 && isfinite(worst); iteration++) {
@@ -174,7 +184,7 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
         if (worst < KC_STEADY && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
             miss = here;
             for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
-            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_u_scale[i], kc_u_min[i], kc_u_max[i]);
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_move_scale[i], kc_u_min[i], kc_u_max[i]);
         }
         if (!kc_target_step(s, w, gap, aim, damping, step, &multiplier)) break;
         for (i = 0; i < KC_N_W; i++) size = fmax(size, fabs(step[i]));
@@ -183,7 +193,7 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
         for (i = 0; i < KC_N_W; i++) trial[i] = w[i] + shorten * step[i];
         for (i = 0; i < KC_N_U; i++)
             trial[KC_N_X + i] =
-                kc_clip(trial[KC_N_X + i], kc_u_min[i] / kc_u_scale[i], kc_u_max[i] / kc_u_scale[i]);
+                kc_clip(trial[KC_N_X + i], kc_u_min[i] / kc_move_scale[i], kc_u_max[i] / kc_move_scale[i]);
         trial_worst = kc_target_gap(s, trial, trial_gap, &trial_sum);
         penalty = fmax(penalty, 2.0 * multiplier);
         /* The first test alone would refuse good steps along a curved set of steady states. */
@@ -313,6 +323,12 @@ static int kc_target_near(const NAME_state *s, const double *r) {
         near = near && fabs(r[i] - s->searched_r[i]) / kc_x_scale[i] <= KC_NEAR;
         near = near && fabs(s->d[i] - s->searched_d[i]) / kc_x_scale[i] <= KC_NEAR;
     }
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) {
+        double v = s->told[(KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD + i];
+        near = near && fabs(v - s->searched_v[i]) / kc_told_scale[i] <= KC_NEAR;
+    }
+#endif
     return near;
 }
 
@@ -320,9 +336,15 @@ static int kc_target_near(const NAME_state *s, const double *r) {
  * starts from the last that converged; further ones follow from other inputs unless that reaches the set-point or is
  * the best of a like search. */
 static void kc_find_target(NAME_state *s, const double *r) {
-    double x[KC_N_X], u[KC_N_U], miss, best;
+    double x[KC_N_X], u[KC_N_U], all[KC_N_IN], miss, best;
     int i, k, same = s->has_target;
+#if KC_N_TOLD > 0
+    const double *held = s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD;
+#endif
     for (i = 0; i < KC_N_Y; i++) same = same && s->target_r[i] == r[i] && s->target_d[i] == s->d[i];
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) same = same && s->target_v[i] == held[i];
+#endif
     if (same) return;
     for (i = 0; i < KC_N_X; i++) s->end_x[i] = s->start_x[i];
     for (i = 0; i < KC_N_U; i++) s->end_u[i] = s->start_u[i];
@@ -330,9 +352,10 @@ static void kc_find_target(NAME_state *s, const double *r) {
     if (!(best <= KC_REACHED * KC_REACHED * kc_size[0] || (isfinite(best) && kc_target_near(s, r)))) {
         for (k = 0; k < KC_N_STARTS; k++) {
             for (i = 0; i < KC_N_U; i++) u[i] = kc_starts[k * KC_N_U + i];
+            kc_join_held(s, u, all);
             for (i = 0; i < KC_N_X; i++) { /* first at the set-point, then where such inputs have led */
                 int past = i - KC_OUTPUT_LAGS * KC_N_Y, o = i % KC_N_Y;
-                x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : u[past % KC_N_U];
+                x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : all[past % KC_N_IN];
                 if (k > 0) x[i] = kc_settled[k * KC_N_X + i];
             }
             miss = kc_target_newton(s, r, x, u);
@@ -347,6 +370,9 @@ static void kc_find_target(NAME_state *s, const double *r) {
             s->searched_r[i] = r[i];
             s->searched_d[i] = s->d[i];
         }
+#if KC_N_TOLD > 0
+        for (i = 0; i < KC_N_TOLD; i++) s->searched_v[i] = held[i];
+#endif
     }
     s->end_converged = isfinite(best);
     s->has_target = 1;
@@ -355,6 +381,9 @@ static void kc_find_target(NAME_state *s, const double *r) {
         s->target_r[i] = r[i];
         s->target_d[i] = s->d[i];
     }
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) s->target_v[i] = held[i];
+#endif
     if (s->end_converged) {
         for (i = 0; i < KC_N_X; i++) s->start_x[i] = s->end_x[i];
         for (i = 0; i < KC_N_U; i++) s->start_u[i] = s->end_u[i];

@@ -10,8 +10,8 @@ static void kc_accept(NAME_state *s, double *u_out) {
         double last = s->plan[i - KC_N_U], u = kc_clip(s->plan[i], last + kc_du_min[j], last + kc_du_max[j]);
         s->plan[i] = kc_clip(u, kc_u_min[j], kc_u_max[j]);
     }
-    for (i = 0; i < KC_N_U; i++) u_out[i] = s->u_last[i] = s->plan[i];
-    s->has_input = 1;
+    for (i = 0; i < KC_N_U; i++) u_out[i] = s->plan[i];
+    kc_send(s, u_out);
     s->age = 1;
 }
 
@@ -29,8 +29,7 @@ static int kc_fall_back(NAME_state *s, const double *lqr, double *u_out) {
         for (i = 0; i < KC_N_U; i++) u_out[i] = kc_effective_last(s, i);
     }
     for (i = 0; i < KC_N_U; i++) u_out[i] = kc_admissible(s, i, u_out[i]);
-    for (i = 0; i < KC_N_U; i++) s->u_last[i] = u_out[i];
-    s->has_input = 1;
+    kc_send(s, u_out);
     return status;
 }
 
