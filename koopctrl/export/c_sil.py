@@ -144,10 +144,11 @@ class CompiledMPC:
     def _control_told(self, y: FloatArray, reference: ArrayLike | None, disturbance: ArrayLike) -> None:
         if not self.code.n_disturbances:
             raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
-        r, preview = None, int(np.ndim(reference) == 2)
+        r, preview = None, 0
         if reference is not None:
             rows = np.atleast_2d(np.asarray(reference, dtype=float))
             r = _exact(rows, "reference", (len(rows), self.code.n_outputs))
+            preview = int(np.ndim(reference) == 2)
         told = np.atleast_2d(np.asarray(disturbance, dtype=float))
         v = _exact(told, "disturbance", (len(told), self.code.n_disturbances))
         self._call(

@@ -186,7 +186,7 @@ def test_rnn_closed_loop_is_that_of_python(tmp_path, models, case):
     for k in range(180):
         if k % 30 == 0:
             rows = int(rng.integers(1, 20))
-            r = [None, 0.6 * rng.normal(size=n_y), 0.6 * rng.normal(size=(rows, n_y))][k // 30 % 3]
+            r = [None, 0.4 * rng.normal(size=n_y), 0.4 * rng.normal(size=(rows, n_y))][k // 30 % 3]
         y = x[:n_y].copy()
         if rng.random() < 0.05:
             y[-1] = np.nan
