@@ -101,6 +101,16 @@ class PredictiveController(ABC):
     ) -> Plan | NoPlan:
         """One sample: measurement (NaN where missing), all inputs that acted since the last, request."""
 
+    @property
+    def n_u(self) -> int:
+        """Number of inputs that are moved."""
+        return self._channels.n_u
+
+    @property
+    def n_v(self) -> int:
+        """Number of measured disturbances."""
+        return self._channels.n_v
+
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""
         self._memory.reset()
@@ -144,7 +154,9 @@ class PredictiveController(ABC):
         acted = arrived
         if arrived is not None and self._channels.n_v:
             acted = self._channels.join(arrived, asked.v[0] if v_last is None else v_last)
-        found = self._solve(y, acted, asked, start + self.problem.max_solve_time)
+        # Absurd measurements overflow; what comes of them is refused below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self._solve(y, acted, asked, start + self.problem.max_solve_time)
         if isinstance(found, NoPlan):
             inputs, status = self._memory.fall_back(found.lqr)
             self.info = MPCInfo(status, time.perf_counter() - start, found.reason, inputs=inputs)

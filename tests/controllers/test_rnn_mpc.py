@@ -226,14 +226,14 @@ def test_plans_that_end_far_from_the_target_are_compared_with_new_ones(network, 
         mpc = RNNMPC(network, 8, [1.0, 1.0], 0.1, u_min=-3, u_max=3, terminal="none")
         mpc.control([2.5, 2.0], [0.0, 0.0])
         tried = 0
-        cold = mpc._cold_plans
+        cold = mpc._iteration.cold_plans
 
         def counting(*args, cold=cold):
             nonlocal tried
             tried += 1
             return cold(*args)
 
-        monkeypatch.setattr(mpc, "_cold_plans", counting)
+        monkeypatch.setattr(mpc._iteration, "cold_plans", counting)
         for _ in range(10):
             mpc.control([2.5, 2.0], [0.0, 0.0])  # the plant stays far away
         far = tried

@@ -197,6 +197,7 @@ static double kc_recheck(NAME_state *s, double merit, NAME_info *info) {
         return found;
     }
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->warm[i];
+    (void)kc_roll_candidate(s); /* its excess will be asked for */
     return merit;
 }
 
