@@ -42,6 +42,10 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if value < 10.0 else f"{value:.0f}" if value < _RATIO_SHOWN else f"{value:.0e}"
 
 
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.2g}"
+
+
 def _cost(found: dict[str, Any]) -> str:
     """Median cost over that of true-model NMPC, the worst seed in brackets, and how many seeds failed."""
     text = "none"
@@ -53,7 +57,7 @@ def _cost(found: dict[str, Any]) -> str:
 
 def _final_error(found: dict[str, Any]) -> str:
     error = found.get("final_error")
-    text = "none" if error is None else f"{error['median']:.0e} ({error['max']:.0e})"
+    text = "none" if error is None else f"{_short(error['median'])} ({_short(error['max'])})"
     return text + (f", {found['failed']} failed" if found.get("failed") else "")
 
 
@@ -62,7 +66,7 @@ def _step(found: dict[str, Any]) -> str:
         return "none"
     milliseconds = 1e3 * found["median_step"]["median"]
     slow = found.get("p95_step")
-    return f"{milliseconds:.2g}" + (f" ({1e3 * slow['median']:.2g})" if slow else "")
+    return _short(milliseconds) + (f" ({_short(1e3 * slow['median'])})" if slow else "")
 
 
 def _troubles(found: dict[str, Any]) -> str:
