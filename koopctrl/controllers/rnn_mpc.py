@@ -159,6 +159,7 @@ class RNNMPC(PredictiveController):
         super().reset()
         self._window.reset()
         self._iteration.reset()
+        self._targets.reset()
         if self.observer is not None:
             self.observer.reset()
         self._d = np.zeros(self._rollout.n_y)

@@ -113,18 +113,25 @@ class TargetSolver:
         wider = 0.1 * (y_range[1] - y_range[0])
         self.y_low, self.y_high = y_range[0] - wider, y_range[1] + wider
         self.settled = self._settle(x0)
-        self._searched: FloatArray | None = None
-        self._row_starts: tuple[FloatArray, FloatArray] | None = None
+        self._first_start = self._start
+        self.reset()
         self._known: dict[bytes, NonlinearTarget] = {}
         self._weights: dict[bytes, FloatArray | None] = {}
+
+    def reset(self) -> None:
+        """Start searches as the first one did; what was found is kept."""
+        self._start = self._first_start
+        self._searched: FloatArray | None = None
+        self._row_starts: tuple[FloatArray, FloatArray] | None = None
 
     def _settle(self, x0: FloatArray) -> FloatArray:
         plans = np.repeat(self.starts[:, None], _SETTLE_STEPS, axis=1)
         with np.errstate(all="ignore"):
             ends = self._rollout.run(x0, plans, np.zeros(self._rollout.n_y))[:, -1]
         y = ends[:, : self._rollout.n_y]
-        fair = np.isfinite(ends).all(axis=1) & ((y >= self.y_low) & (y <= self.y_high)).all(axis=1)
-        return np.where(fair[:, None], ends, x0)
+        inside = np.all((y >= self.y_low) & (y <= self.y_high), axis=1)
+        fair = inside & np.isfinite(ends).all(axis=1)
+        return np.where(fair.reshape(-1, 1), ends, x0)
 
     def find(
         self,
@@ -333,11 +340,11 @@ class TargetSolver:
         a, b = self._rollout.jacobians((w[:n_x] * sx)[None], (w[n_x:] * su)[None])
         rows = np.hstack([a[0] * sx / sx[:, None] - np.eye(n_x), b[0] * su / sx[:, None]])
         hessian, gradient = weight + damping * np.eye(n), weight @ (w - aim)
-        step, free = np.zeros(n), np.ones(n, dtype=bool)
+        step, free = np.zeros(n), np.full(n, True)
         while True:
             fixed, m = step * ~free, int(free.sum())
             kkt = np.zeros((m + n_x, m + n_x))
-            kkt[:m, :m] = hessian[np.ix_(free, free)]
+            kkt[:m, :m] = hessian[free][:, free]
             kkt[m:, :m], kkt[:m, m:] = rows[:, free], rows[:, free].T
             rhs = np.concatenate([-(gradient + hessian @ fixed)[free], -(gap + rows @ fixed)])
             answer = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0]
