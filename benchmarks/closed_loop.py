@@ -12,8 +12,10 @@ Identification seeds differ in data, hidden layer and nothing else.
   (switched) and 0.5 cos over 3 s (cosine), which the bound cuts.
 - koopctrl/<name>-v0: any other registered env, with the generic settings of `_plants.registered`.
 
-With `load`: an unknown constant input disturbance, controllers with `offset_free` (no NMPC knows the load);
-the error at the end is the figure. With `noise`: measurement noise of 1 % of the outputs' range.
+With `load`: an unknown constant input disturbance; controllers estimate it (no NMPC knows it), and the error
+at the end is the figure. Where the state is measured: `offset_free=True` for RNNMPC, `"input"` for the linear
+ones; with lags an (extended) Kalman filter with input disturbances, `offset_free=True` for pykoop's. With
+`noise`: measurement noise of 1 % of the outputs' range.
 
 Peers: LinearMPC on least-squares DMDc; pykoop's EDMD in the same QP, with the polynomials of its control
 example (their order chosen on held-out roll-outs) and with the splines of its pendulum example (without a
@@ -42,7 +44,15 @@ from _do_mpc import DoMpc, plant_model
 from _edmd import Edmd, EdmdMPC, identify_edmd, polynomials, splines
 from _plants import Task, make_tasks, registered
 
-from koopctrl import LQR, KoopmanRNN, LinearMPC, run_closed_loop
+from koopctrl import (
+    LQR,
+    ExtendedKalmanFilter,
+    KalmanFilter,
+    KoopmanRNN,
+    LiftedModel,
+    LinearMPC,
+    run_closed_loop,
+)
 from koopctrl.controllers import NMPC, RNNMPC
 from koopctrl.features.lags import LagWindow
 
@@ -119,24 +129,40 @@ def identify(task: Task, seed: int) -> dict[str, Any]:
 
 def controllers(task: Task, models: dict[str, Any], offset_free: bool) -> dict[str, Callable[[], Any]]:
     """Makers of the controllers on identified models."""
-    lqr_size = {
-        "Q": task.Q,
-        "R": task.R,
-        "u_min": task.u_min,
-        "u_max": task.u_max,
-        "offset_free": offset_free,
-    }
+    lqr_size = {"Q": task.Q, "R": task.R, "u_min": task.u_min, "u_max": task.u_max}
     size = lqr_size | {"horizon": task.horizon}
+    lagged = task.network.get("input_lags", 1) > 1
     if task.y_max is not None:
         size |= {"y_min": -task.y_max, "y_max": task.y_max}
     terminal = "none" if task.P is None else "riccati"
+    theirs = size | ({"offset_free": True if lagged else "input"} if offset_free else {})
+
+    def estimating(lifted: LiftedModel) -> dict[str, Any]:
+        if not offset_free:
+            return {}
+        if not lagged:
+            return {"offset_free": "input"}
+        return {"observer": KalmanFilter(lifted, 1e-4, 1e-4, disturbance="input", Qd=1e-4)}
+
+    def rnn() -> RNNMPC:
+        network, options = usable(models["network"]), {}
+        if offset_free and lagged:
+            options = {"observer": ExtendedKalmanFilter(network, 1e-6, 1e-6, disturbance="input", Qd=1e-6)}
+        elif offset_free:
+            options = {"offset_free": True}
+        return RNNMPC(network, terminal=terminal, **size, **options)
+
+    def linear(made: Any, maker: Callable[..., Any], options: dict[str, Any]) -> Any:
+        lifted = usable(made)
+        return maker(lifted, **options, **estimating(lifted))
+
     return {
-        "RNNMPC": lambda: RNNMPC(usable(models["network"]), terminal=terminal, **size),
-        "LinearMPC": lambda: LinearMPC(usable(models["lifted"]), **size),
-        "LQR": lambda: LQR(usable(models["lifted"]), **lqr_size),
-        "DMDc + LinearMPC": lambda: LinearMPC(usable(models["dmdc"]), **size),
-        "pykoop polynomials + our QP": lambda: EdmdMPC(usable(models["polynomials"]), "riccati", **size),
-        "pykoop splines + our QP": lambda: EdmdMPC(usable(models["splines"]), "none", **size),
+        "RNNMPC": rnn,
+        "LinearMPC": lambda: linear(models["lifted"], LinearMPC, size),
+        "LQR": lambda: linear(models["lifted"], LQR, lqr_size),
+        "DMDc + LinearMPC": lambda: linear(models["dmdc"], LinearMPC, size),
+        "pykoop polynomials + our QP": lambda: EdmdMPC(usable(models["polynomials"]), "riccati", **theirs),
+        "pykoop splines + our QP": lambda: EdmdMPC(usable(models["splines"]), "none", **theirs),
     }
 
 

@@ -1,7 +1,8 @@
 """Runs the pages and writes the API page: `python docs/build.py` from the repository's root.
 
 `run_page` executes the Python blocks of one Markdown page in order, in one namespace; the tests do the same.
-Blocks fenced as ```python are run, all others are not.
+Blocks fenced as ```python are run, all others are not. What is printed before an ```output block is written into it,
+and `<!-- table NAME -->` ... `<!-- end -->` is filled from `benchmarks/results` by `docs/tables.py`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import inspect
 import io
 import os
 import re
+import runpy
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_STEP = re.compile(r"^```(python|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
 
 API = {
@@ -51,19 +55,41 @@ def figures(page: Path) -> list[str]:
     return _FIGURE.findall(page.read_text())
 
 
-def run_page(page: Path, folder: Path) -> str:
-    """Execute a page's blocks with `folder` as working directory; returns what they print."""
+def run_page(page: Path, folder: Path) -> list[str]:
+    """Execute a page's blocks with `folder` as working directory; returns what each prints."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    printed, before = io.StringIO(), Path.cwd()
+    printed, before = [], Path.cwd()
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     try:
-        with contextlib.redirect_stdout(printed):
-            for i, block in enumerate(blocks(page)):
+        for i, block in enumerate(blocks(page)):
+            with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(block, f"{page.name}, block {i + 1}", "exec"), namespace)
+            printed.append(out.getvalue())
     finally:
         os.chdir(before)
-    return printed.getvalue()
+    return printed
+
+
+def with_outputs(text: str, printed: list[str]) -> str:
+    """A page's text with its output blocks filled from what its Python blocks `printed` since the last one."""
+    waiting, left = "", iter(printed)
+
+    def fill(match: re.Match[str]) -> str:
+        nonlocal waiting
+        if match[1] == "python":
+            waiting += next(left)
+            return match[0]
+        shown, waiting = waiting, ""
+        return f"```output\n{shown}```"
+
+    return _STEP.sub(fill, text)
+
+
+def with_tables(text: str) -> str:
+    """A page's text with its tables made from the benchmarks' results."""
+    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))["TABLES"]
+    return _TABLE.sub(lambda match: f"{match[1]}\n{tables[match[2]](ROOT / 'benchmarks' / 'results')}\n", text)
 
 
 def api_page() -> str:
@@ -100,12 +126,17 @@ def _signature(value: object) -> str:
 
 
 def main() -> None:
-    """Regenerate figures and the API page."""
+    """Regenerate figures, printed outputs, tables and the API page."""
     (ROOT / "docs" / "api.md").write_text(api_page())
     for page in PAGES:
+        text = with_tables(page.read_text())
         if blocks(page) and (len(sys.argv) == 1 or page.name in sys.argv[1:]):
             print(f"== {page.name}")
-            print(run_page(page, ROOT / "docs"))
+            printed = run_page(page, ROOT / "docs")
+            print("".join(printed))
+            text = with_outputs(text, printed)
+        if text != page.read_text():
+            page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -38,5 +38,17 @@ def test_links_point_to_files():
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+@pytest.mark.skipif(not (ROOT / "benchmarks" / "results").exists(), reason="results are not in the sdist")
+@pytest.mark.parametrize("page", build.PAGES, ids=lambda p: p.stem)
+def test_tables_are_those_of_the_results(page):
+    assert build.with_tables(page.read_text()) == page.read_text(), f"{page.name} is stale; run make docs"
+
+
+def test_outputs_stand_below_the_code_that_printed_them():
+    text = "```python\na\n```\n\n```python\nb\n```\n\n```output\nold\n```\n\n```python\nc\n```\n"
+    filled = build.with_outputs(text, ["1\n", "2\n", "3\n"])
+    assert filled == text.replace("old\n", "1\n2\n")
+
+
 def test_api_page_is_current():
     assert (ROOT / "docs" / "api.md").read_text() == build.api_page(), "docs/api.md is stale; run make docs"

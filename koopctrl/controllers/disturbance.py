@@ -90,11 +90,12 @@ def augment(lifted: LiftedModel, Bd: FloatArray, Cd: FloatArray) -> Augmented:
     )
 
 
-def augment_by_kind(lifted: LiftedModel, kind: str) -> Augmented:
-    """`none`; `output`: one integrator on each output; `input`: one on each input."""
-    n_z, n_y, n_u = lifted.n_z, lifted.n_y, lifted.n_u
+def augment_by_kind(lifted: LiftedModel, kind: str, channels: InputChannels | None = None) -> Augmented:
+    """`none`; `output`: one integrator on each output; `input`: one on each input that is moved."""
+    n_z, n_y = lifted.n_z, lifted.n_y
     if kind == "output":
         return augment(lifted, np.zeros((n_z, n_y)), np.eye(n_y))
     if kind == "input":
-        return augment(lifted, lifted.B, np.zeros((n_y, n_u)))
+        Bd = lifted.B if channels is None else lifted.B[:, channels.moved]
+        return augment(lifted, Bd, np.zeros((n_y, Bd.shape[1])))
     return augment(lifted, np.zeros((n_z, 0)), np.zeros((n_y, 0)))

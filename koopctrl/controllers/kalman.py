@@ -9,16 +9,19 @@ r"""Kalman filter in lifted coordinates: with the steady gain, or with a time-va
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
 from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice
+from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.disturbance import KINDS, augment_by_kind
 from koopctrl.controllers.innovation import InnovationGate, corrected_covariance, filter_gain
 from koopctrl.controllers.measurement import as_measurement, check_controllable
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.errors import SolverError
+from koopctrl.errors import OptionError, SolverError
 from koopctrl.lifted import LiftedModel
 
 # Distance of the slowest error mode to the unit circle that is nothing but rounding.
@@ -37,9 +40,12 @@ class KalmanFilter(InnovationGate):
         Covariance of the measurement noise; positive definite.
 
     disturbance : {"none", "output", "input"}
-        Constant disturbances estimated beside the state, one on each output or on each input. A controller
-        with such an observer leaves no steady-state error under constant loads and model errors, as long as
-        there are as many disturbances as measured outputs. The arrays below then have `n_d` more rows.
+        Constant disturbances estimated beside the state, one on each output or on each input (of those that
+        are not in `measured_disturbances`). A controller with such an observer leaves no steady-state error
+        under constant loads and model errors, as long as there are as many disturbances as measured outputs.
+        The arrays below then have `n_d` more rows.
+    measured_disturbances : sequence of str or int, optional
+        Names or positions of inputs that are measured disturbances, as given to the controller.
     Qd : scalar, (n_d,) or (n_d, n_d) array_like
         Covariance of the disturbances' drift.
 
@@ -91,6 +97,7 @@ class KalmanFilter(InnovationGate):
         Rn: ArrayLike,
         *,
         disturbance: str = "none",
+        measured_disturbances: Sequence[str | int] | str | int | None = None,
         Qd: ArrayLike = 1.0,
         steady: bool = True,
         P0: ArrayLike = 1.0,
@@ -100,7 +107,15 @@ class KalmanFilter(InnovationGate):
         self.lifted, self.dt = lifted, lifted.dt
         self.Qn = as_weight(Qn, "Qn", lifted.n_z)
         self.Rn = as_weight(Rn, "Rn", lifted.n_y, definite=True)
-        model = self.model = augment_by_kind(lifted, check_choice(disturbance, "disturbance", KINDS))
+        channels = choose_channels(lifted.input_names, measured_disturbances)
+        kind = check_choice(disturbance, "disturbance", KINDS)
+        model = self.model = augment_by_kind(lifted, kind, channels)
+        if model.n_d > lifted.n_y:
+            raise OptionError(
+                f"disturbance is {kind!r}, which makes {model.n_d} for {lifted.n_y} outputs; expected "
+                "at most as many as outputs. Set disturbance='output', or name inputs that are measured with "
+                "measured_disturbances=[...]"
+            )
         self.Qd = as_weight(Qd, "Qd", model.n_d, definite=True) if model.n_d else np.empty((0, 0))
         noise = np.asarray(linalg.block_diag(self.Qn, self.Qd))[: len(model.A), : len(model.A)]
         what = "the lifted pair (A', C')" + (f" with {disturbance} disturbances" if model.n_d else "")

@@ -230,6 +230,12 @@ def _input_estimate(lifted: LiftedModel) -> FloatArray:
     from the operating point their error is no disturbance, and made into one it moves the target wildly.
     """
     n_y, estimate = lifted.window.n_y, np.zeros((lifted.n_u, lifted.n_z))
+    if lifted.window.input_lags > 1:
+        raise OptionError(
+            f"offset_free is 'input', but the model has {lifted.window.input_lags} input lags: a load acts "
+            "through past inputs too, which the window holds as they were sent. Use "
+            "observer=KalmanFilter(..., disturbance='input')"
+        )
     felt = lifted.B[:n_y]
     if np.linalg.matrix_rank(felt, tol=1e-6 * np.linalg.norm(lifted.B)) < lifted.n_u:
         raise OptionError(

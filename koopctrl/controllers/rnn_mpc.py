@@ -159,6 +159,7 @@ class RNNMPC(PredictiveController):
         super().reset()
         self._window.reset()
         self._iteration.reset()
+        self._targets.reset()
         if self.observer is not None:
             self.observer.reset()
         self._d = np.zeros(self._rollout.n_y)
@@ -241,8 +242,8 @@ class RNNMPC(PredictiveController):
         # Targets are held for good: the last of the previewed disturbances counts.
         v = now.v[-1]
         if asked.is_preview:
-            found = [self._targets.find(row, now.d, v, now.offset, wish) for row in r]
-            tracked, steady, end = r, np.array([t.u for t in found[:-1]]), found[-1]
+            end = self._targets.find(r[-1], now.d, v, now.offset, wish)
+            tracked, steady = r, self._targets.inputs(r[:-1], now.d, v, now.offset, wish)
         else:
             end = self._targets.find(r, now.d, v, now.offset, wish)
             tracked = np.tile(end.y if end.converged else r, (N + 1, 1))

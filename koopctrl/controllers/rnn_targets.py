@@ -20,6 +20,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.riccati import solve_riccati
+from koopctrl.controllers.rnn_preview import follow_rows
 from koopctrl.controllers.rollout import Rollout, SteadyView
 from koopctrl.errors import SolverError
 
@@ -34,6 +35,8 @@ _BEYOND = 1e6
 _START_FRACTIONS, _SETTLE_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0), 200
 
 _NONE = np.empty(0)
+# Up to so many different rows of a preview are searched for one by one.
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -110,17 +113,25 @@ class TargetSolver:
         wider = 0.1 * (y_range[1] - y_range[0])
         self.y_low, self.y_high = y_range[0] - wider, y_range[1] + wider
         self.settled = self._settle(x0)
-        self._searched: FloatArray | None = None
+        self._first_start = self._start
+        self.reset()
         self._known: dict[bytes, NonlinearTarget] = {}
         self._weights: dict[bytes, FloatArray | None] = {}
+
+    def reset(self) -> None:
+        """Start searches as the first one did; what was found is kept."""
+        self._start = self._first_start
+        self._searched: FloatArray | None = None
+        self._row_starts: tuple[FloatArray, FloatArray] | None = None
 
     def _settle(self, x0: FloatArray) -> FloatArray:
         plans = np.repeat(self.starts[:, None], _SETTLE_STEPS, axis=1)
         with np.errstate(all="ignore"):
             ends = self._rollout.run(x0, plans, np.zeros(self._rollout.n_y))[:, -1]
         y = ends[:, : self._rollout.n_y]
-        fair = np.isfinite(ends).all(axis=1) & ((y >= self.y_low) & (y <= self.y_high)).all(axis=1)
-        return np.where(fair[:, None], ends, x0)
+        inside = np.all((y >= self.y_low) & (y <= self.y_high), axis=1)
+        fair = inside & np.isfinite(ends).all(axis=1)
+        return np.where(fair.reshape(-1, 1), ends, x0)
 
     def find(
         self,
@@ -157,6 +168,50 @@ class TargetSolver:
             if found.converged:
                 self._start = (found.x, found.u)
         return found
+
+    def inputs(
+        self,
+        rows: FloatArray,
+        d: FloatArray,
+        v: FloatArray = _NONE,
+        offset: FloatArray | None = None,
+        wish: FloatArray | None = None,
+    ) -> FloatArray:
+        """Steady inputs `(M, n_u)` of a preview's rows; arguments as of `find`.
+
+        Many different rows are followed from those of the last call, which was one sample ago: with a
+        disturbance that changes from sample to sample, searching for each anew would take too long. A row
+        that does not settle (beyond what can be reached, steps go astray) keeps its inputs of then.
+        """
+        different, inverse = np.unique(rows, axis=0, return_inverse=True)
+        known = all(_key(r, d, v, offset, wish) in self._known for r in different)
+        if (
+            known
+            or len(different) <= _FEW
+            or self._row_starts is None
+            or len(self._row_starts[0]) != len(rows)
+        ):
+            found = [self.find(r, d, v, offset, wish) for r in different]
+            x, u = (np.array([getattr(t, name) for t in found])[inverse.ravel()] for name in ("x", "u"))
+        else:
+            last = self.find(rows[-1], d, v, offset, wish)
+            x, u = (
+                np.concatenate([part[1:], end[None]])
+                for part, end in zip(self._row_starts, (last.x, last.u), strict=True)
+            )
+            n_x, n_y, su = len(self._scale), rows.shape[1], self._u_scale
+            aim = np.zeros((len(rows), n_x + len(su)))
+            aim[:, :n_y] = rows / self._scale[:n_y]
+            aim[:, n_x:] = (self._u0 if wish is None else wish) / su
+            view = SteadyView(self._all, self._channels, v, offset)
+            with np.errstate(all="ignore"):
+                moved = follow_rows(
+                    view, self._weight(), aim, (x, u), d, (self._scale, su), (self._u_min, self._u_max)
+                )
+            x = np.where(moved.settled[:, None], moved.x, x)
+            u = np.where(moved.settled[:, None], moved.u, u)
+        self._row_starts = (x, u)
+        return u
 
     def weight(
         self, target: NonlinearTarget, v: FloatArray = _NONE, offset: FloatArray | None = None
@@ -219,12 +274,9 @@ class TargetSolver:
         self, x: FloatArray, u: FloatArray, r: FloatArray, d: FloatArray
     ) -> tuple[NonlinearTarget | None, float]:
         """Best steady state met on the way from one start, and its misfit; None if there is none."""
-        roll, n_x, n_y = self._rollout, self._rollout.n_x, self._rollout.n_y
+        n_x, n_y = self._rollout.n_x, self._rollout.n_y
         sx, su = self._scale, self._u_scale
-        n = n_x + roll.n_u
-        weight = np.zeros((n, n))
-        weight[:n_y, :n_y] = self._Q * sx[:n_y, None] * sx[:n_y]
-        weight[n_x:, n_x:] = self._epsilon * self._R * su[:, None] * su
+        weight = self._weight()
         aim = np.concatenate([r / sx[:n_y], np.zeros(n_x - n_y), self._idle / su])
         low, high = self._u_min / su, self._u_max / su
         w = np.concatenate([x / sx, np.clip(u / su, low, high)])
@@ -263,6 +315,15 @@ class TargetSolver:
             miss += _BEYOND * self.size
         return NonlinearTarget(x, u, y, True), miss
 
+    def _weight(self) -> FloatArray:
+        """On standardised `[x; u]`."""
+        sx, su = self._scale, self._u_scale
+        n_x, n_y = len(sx), len(self._Q)
+        weight = np.zeros((n_x + len(su), n_x + len(su)))
+        weight[:n_y, :n_y] = self._Q * sx[:n_y, None] * sx[:n_y]
+        weight[n_x:, n_x:] = self._epsilon * self._R * su[:, None] * su
+        return weight
+
     @staticmethod
     def _cost(w: FloatArray, weight: FloatArray, aim: FloatArray) -> float:
         return float((w - aim) @ weight @ (w - aim))
@@ -282,11 +343,11 @@ class TargetSolver:
         a, b = self._rollout.jacobians((w[:n_x] * sx)[None], (w[n_x:] * su)[None])
         rows = np.hstack([a[0] * sx / sx[:, None] - np.eye(n_x), b[0] * su / sx[:, None]])
         hessian, gradient = weight + damping * np.eye(n), weight @ (w - aim)
-        step, free = np.zeros(n), np.ones(n, dtype=bool)
+        step, free = np.zeros(n), np.full(n, True)
         while True:
             fixed, m = step * ~free, int(free.sum())
             kkt = np.zeros((m + n_x, m + n_x))
-            kkt[:m, :m] = hessian[np.ix_(free, free)]
+            kkt[:m, :m] = hessian[free][:, free]
             kkt[m:, :m], kkt[:m, m:] = rows[:, free], rows[:, free].T
             rhs = np.concatenate([-(gradient + hessian @ fixed)[free], -(gap + rows @ fixed)])
             answer = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0]

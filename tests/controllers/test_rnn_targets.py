@@ -113,3 +113,19 @@ def test_measured_disturbances_stand_in_the_window_where_searches_start():
     mpc = RNNMPC(model, 5, 1.0, 0.1, u_min=-0.1, u_max=0.1, measured_disturbances=[0])
     assert np.isfinite(mpc.control(0.0, 1.0, disturbance=0.2)).all()
     assert mpc.info.status == "optimal"
+
+
+def test_moving_rows_are_followed_as_if_each_were_searched_for(folded):
+    """A preview passes by while the disturbance drifts; its middle lies beyond what can be reached."""
+    time = 0.2 * np.arange(40)
+    solver = targets(folded, u_min=-1.0, u_max=1.0)
+    for amplitude in (0.3, 2.0):
+        solver.reset()
+        for k in range(12):
+            rows, load = amplitude * np.sin(time[k : k + 20])[:, None], np.array([2e-3 * k])
+            u = solver.inputs(rows, load)
+            assert (np.abs(u) <= 1.0).all()
+            if amplitude == 0.3:
+                fresh = targets(folded, u_min=-1.0, u_max=1.0)
+                expected = np.array([fresh.find(r, load).u for r in rows])
+                np.testing.assert_allclose(u, expected, atol=1e-4)

@@ -1,0 +1,135 @@
+"""Markdown tables of the pages, made from the JSON in `benchmarks/results`; `docs/build.py` puts them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_YARDSTICK = "NMPC, true model"
+_RATIO_SHOWN = 1000.0  # a larger one has its order of magnitude shown only
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _load(results: Path, name: str) -> dict[str, Any]:
+    return json.loads((results / f"{name}.json").read_text())
+
+
+def _figures(results: Path, condition: str) -> dict[str, dict[str, Any]]:
+    """Controllers of every case under a condition, by `plant scenario`."""
+    found = _load(results, "closed_loop")["figures"]
+    cases = {tuple(title.rsplit(", ", 1)): v["controllers"] for title, v in found.items()}
+    return {case: controllers for (case, under), controllers in cases.items() if under == condition}
+
+
+def _by_controller(
+    cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, Any]], str]
+) -> str:
+    if not cases:
+        return "Not in these results.\n"
+    names = dict.fromkeys(n for controllers in cases.values() for n in controllers if n != _YARDSTICK)
+    rows = [[n, *(cell(c[n]) if n in c else "" for c in cases.values())] for n in names]
+    return markdown(["", *(case.replace("_", " ") for case in cases)], rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value < 10.0 else f"{value:.0f}" if value < _RATIO_SHOWN else f"{value:.0e}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.2g}"
+
+
+def _cost(found: dict[str, Any]) -> str:
+    """Median cost over that of true-model NMPC, the worst seed in brackets, and how many seeds failed."""
+    text = "none"
+    if "cost_ratio" in found:
+        ratio = found["cost_ratio"]
+        text = _number(ratio["median"]) + (f" ({_number(ratio['max'])})" if ratio["n"] > 1 else "")
+    return text + (f", {found['failed']} failed" if found.get("failed") else "")
+
+
+def _final_error(found: dict[str, Any]) -> str:
+    error = found.get("final_error")
+    text = "none" if error is None else f"{_short(error['median'])} ({_short(error['max'])})"
+    return text + (f", {found['failed']} failed" if found.get("failed") else "")
+
+
+def _step(found: dict[str, Any]) -> str:
+    if "median_step" not in found:
+        return "none"
+    milliseconds = 1e3 * found["median_step"]["median"]
+    slow = found.get("p95_step")
+    return _short(milliseconds) + (f" ({_short(1e3 * slow['median'])})" if slow else "")
+
+
+def _troubles(found: dict[str, Any]) -> str:
+    """Fall-backs, and the largest excess over output bounds."""
+    if "cost_ratio" not in found:
+        return "none"
+    excess = found.get("y_excess", found.get("excess", 0.0))
+    return f"{found['fallbacks']}" + (f", {excess:.4f}" if excess >= 5e-5 else "")
+
+
+def loop_cost(results: Path) -> str:
+    """Cost relative to true-model NMPC."""
+    return _by_controller(_figures(results, "plain"), _cost)
+
+
+def loop_noise(results: Path) -> str:
+    """The same with measurement noise."""
+    return _by_controller(_figures(results, "noise"), _cost)
+
+
+def loop_load(results: Path) -> str:
+    """Final errors under an unknown load; NMPC knows of none."""
+    return _by_controller(_figures(results, "load"), _final_error)
+
+
+def loop_step(results: Path) -> str:
+    """Median step times in milliseconds."""
+    return _by_controller(_figures(results, "plain"), _step)
+
+
+def loop_trouble(results: Path) -> str:
+    """Fall-backs and violations."""
+    return _by_controller(_figures(results, "plain"), _troubles)
+
+
+def loop_setting(results: Path) -> str:
+    """Seeds, date and machine of the tables."""
+    found = _load(results, "closed_loop")
+    seeds, figures = len(found["seeds"]), found["figures"]
+    return (
+        f"`{found['command']}`, {found['date']}: {seeds} identification seeds, {len(figures)} cases, "
+        f"{found['cores']} cores with {found['blas_threads']} BLAS thread.\n"
+    )
+
+
+def step_time(results: Path) -> str:
+    """One step on Van der Pol and the bare solver, from the step benchmark."""
+    figures = _load(results, "mpc_step")["figures"]
+    plant = figures.get("van_der_pol")
+    if plant is None:  # results of before there was a plant in the step benchmark
+        seconds = figures["median_seconds"]
+        rows = [[f"LinearMPC, {n} lifted states", f"{1e3 * seconds[n]:.3f}"] for n in ("50", "300", "1000")]
+        rows.append(["bare `casadi.conic` call", f"{1e3 * seconds['bare']:.3f}"])
+        return markdown(["", "median ms"], rows)
+    late = plant["p95_seconds"]
+    rows = [
+        [name, f"{1e3 * s['median']:.3g}", f"{1e3 * late[name]['median']:.3g}"]
+        for name, s in plant["seconds"].items()
+    ]
+    return markdown(["", "median ms", "95 % ms"], rows)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    f.__name__: f
+    for f in (loop_cost, loop_noise, loop_load, loop_step, loop_trouble, loop_setting, step_time)
+}
