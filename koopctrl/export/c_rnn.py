@@ -116,7 +116,8 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=mpc.n_v,
+        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=mpc.n_v, row_d=n_y,
+        row_v=mpc.n_v,
         searched_v=mpc.n_v,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
@@ -124,5 +125,5 @@ def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(since=0, has_target=0, searched=0, has_P=0, end_converged=0)
+    state.integers(since=0, has_target=0, has_rows=0, searched=0, has_P=0, end_converged=0)
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -88,7 +88,7 @@ def test_input_disturbances_are_refused_where_they_do_not_show(lag_model):
     late = lag_model[0].lift_at(x_op=0, u_op=0)  # the input acts on the output after two samples
     alike = LiftedModel.from_matrices([[0.9]], [[1.0, 1.0]], dt=0.1)
     for model in (late, alike):
-        with pytest.raises(OptionError, match="not every input shows|input lags"):
+        with pytest.raises(OptionError, match=r"not every input shows|input lags"):
             LQR(model, 1.0, 1.0, offset_free="input")
     with pytest.raises(OptionError, match="offset_free"):
         LQR(alike, 1.0, 1.0, offset_free="output")

@@ -119,6 +119,8 @@ def test_offset_free_without_observer(tmp_path, network, offset_free):
     lifted = network[0]["tanh"].lift_at(x_op=0.0, u_op=0.0, rank_tol=1e-4)
     mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, offset_free=offset_free)
     assert compare(mpc, tmp_path / "state", van_der_pol, lambda x: x.copy())[0] <= 1e-6
+    if offset_free == "input":  # refused with input lags
+        return
     lifted = network[1].lift_at(x_op=0.0, u_op=0.0, rank_tol=1e-3)
     mpc = LinearMPC(lifted, 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, offset_free=offset_free)
     assert compare(mpc, tmp_path / "lags", van_der_pol, lambda x: x[:1].copy())[0] <= 1e-6

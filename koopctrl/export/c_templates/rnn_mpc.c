@@ -63,6 +63,7 @@ static void kc_restart(NAME_state *s) {
     for (i = 0; i < KC_N_X; i++) s->start_x[i] = kc_start_x[i];
     for (i = 0; i < KC_N_U; i++) s->start_u[i] = kc_start_u[i];
     s->has_target = 0;
+    s->has_rows = 0;
     s->searched = 0;
     s->hard_k = -1;
     s->soft_k = -1;
