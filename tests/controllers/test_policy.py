@@ -9,7 +9,7 @@ import koopctrl_envs  # noqa: F401
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers import RNNMPC, ControllerPolicy
 from koopctrl.controllers.memory import PureController
-from koopctrl.errors import OptionError, ShapeError
+from koopctrl.errors import DataError, OptionError, ShapeError
 
 
 def test_a_policy_acts_like_its_controller_and_resets_where_an_episode_starts(van_der_pol):
@@ -34,8 +34,16 @@ def test_a_policy_scales_its_actions(van_der_pol):
     np.testing.assert_allclose(scaled.predict([0.4, 0.1])[0], lqr.control([0.4, 0.1]) / 3.0)
     with pytest.raises(OptionError, match="both or neither"):
         ControllerPolicy(lqr, action_low=[-1.0])
-    with pytest.raises(OptionError, match="expected an object"):
-        ControllerPolicy(lambda y: y)
+    for not_one in (lambda y: y, LQR):
+        with pytest.raises(OptionError, match="expected an object"):
+            ControllerPolicy(not_one)
+    for low, high in ((1.0, 1.0), (1.0, -1.0)):
+        with pytest.raises(OptionError, match="action_low < action_high"):
+            ControllerPolicy(lqr, action_low=low, action_high=high)
+    with pytest.raises(ShapeError, match="action_low"):
+        ControllerPolicy(lqr, action_low=[-1.0, -1.0], action_high=[1.0, 1.0])
+    with pytest.raises(DataError, match="action_low"):
+        ControllerPolicy(lqr, action_low=-np.inf, action_high=np.inf)
     with pytest.raises(ShapeError, match="one policy for each"):
         scaled.predict(np.zeros((2, 2)))
 
