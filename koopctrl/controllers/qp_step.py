@@ -65,6 +65,9 @@ class StepSolver:
         max_time: float = math.inf,
     ) -> None:
         self._hard = QPSolver(n, m, plugin, options, max_time)
+        # Active-set methods err on degenerate problems; an interior point has the second word.
+        self._asks_again, self._max_time = plugin == "daqp" and m > 0, max_time
+        self._second: QPSolver | None = None
         self._n, self._m, self._n_soft = n, m, n_soft
         self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
         self._last: QPSolution | None = None
@@ -82,7 +85,7 @@ class StepSolver:
         inverse = linalg.solve_triangular(self._factor, np.eye(len(H)), lower=True, check_finite=False)
         self._inverse = inverse.T @ inverse
         self._hard.load(H, rows)
-        self._weights, self._soft_loaded = weights, False
+        self._weights, self._soft_loaded, self._second_loaded = weights, False, False
 
     def solve(
         self, g: FloatArray, lower: FloatArray, upper: FloatArray, deadline: float = math.inf
@@ -108,11 +111,24 @@ class StepSolver:
             self._last = found
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
         self._last = None
+        if self._asks_again and time.perf_counter() <= deadline:
+            second = self._ask_again(g, lower, upper)
+            if second.success:
+                return StepSolution(second.x, "optimal", second.kkt_residual, found.n_solves + 1)
         if self._soft is None:
             return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
         if time.perf_counter() > deadline:
             return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, found.n_solves)
         return self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
+
+    def _ask_again(self, g: FloatArray, lower: FloatArray, upper: FloatArray) -> QPSolution:
+        """The hard problem once more: daqp calls a feasible one infeasible about once in a thousand times."""
+        if self._second is None:
+            self._second = QPSolver(self._n, self._m, "piqp", None, self._max_time)
+        if not self._second_loaded:
+            self._second.load(self._H, self._rows)
+            self._second_loaded = True
+        return self._second.solve(g, lower, upper)
 
     def _solve_soft(
         self,
