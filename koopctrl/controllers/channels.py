@@ -67,7 +67,7 @@ def choose_channels(names: Sequence[str], measured: Sequence[str | int] | str | 
     names = tuple(names)
     if measured is None:
         return InputChannels(np.arange(len(names)), np.arange(0))
-    chosen = [measured] if isinstance(measured, (str, int, np.integer)) else list(measured)
+    chosen = [measured] if np.ndim(measured) == 0 else list(measured)  # pyright: ignore[reportArgumentType]
     told: list[int] = []
     for item in chosen:
         known = names.index(item) if isinstance(item, str) and item in names else item

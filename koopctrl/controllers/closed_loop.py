@@ -80,7 +80,8 @@ def run_closed_loop(
     x0 : (n_x,) array_like, optional
         Passed to `env.reset` as `options={"x0": x0}`.
     preview : bool
-        Whether the controller is shown the next `horizon` samples of references and disturbances too.
+        Whether the controller is shown the next `horizon` samples of references and disturbances too, and
+        those of its `input_delay` beyond them.
     Q, R : array_like, optional
         Weights of `cost`; the controller's by default.
 
@@ -118,7 +119,7 @@ def run_closed_loop(
     observation, info = reset_plant(env, seed, options)
     y = _measured(observation, 0, None)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
-    horizon = int(getattr(controller, "horizon", 0)) if preview else 0
+    horizon = _foresight(controller) if preview else 0
     sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
              "input_reference": _size_of(controller, "n_u")}  # fmt: skip
     rows = {
@@ -210,6 +211,12 @@ def _check_controller(controller: Any, shown: list[str]) -> None:
                 f"the control() of {type(controller).__name__} takes no {name}; expected "
                 f"control(measurement, reference=None, *, ...) with {name}. Use a controller that has it"
             )
+
+
+def _foresight(controller: Any) -> int:
+    """Number of samples ahead that a controller can use: its horizon begins when its inputs act."""
+    delay = getattr(getattr(controller, "problem", None), "delay", 0)
+    return int(getattr(controller, "horizon", 0)) + int(delay)
 
 
 def _size_of(controller: Any, name: str) -> int | None:

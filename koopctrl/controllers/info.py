@@ -9,6 +9,10 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 
+# Reasons for a fall-back that controllers share.
+NO_MEASUREMENT = "the measurement has NaN and there is no observer"
+NOT_FINITE = "the lifted state is not finite"
+
 
 @dataclass(frozen=True)
 class ControlInfo:
@@ -18,7 +22,8 @@ class ControlInfo:
     ----------
     status : str
         `optimal`; `saturated` (LQR at a bound); `softened` (output bounds could not be held and were
-        relaxed); or the fall-back used: `fallback_plan`, `fallback_lqr`, `fallback_hold`.
+        relaxed); `inexact` (RNNMPC's roll-out breaks a bound that its QP obeys); or the fall-back used:
+        `fallback_plan`, `fallback_lqr`, `fallback_hold`.
     solve_time : float
         Seconds spent in `control`.
     reason : str

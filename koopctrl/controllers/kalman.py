@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice
+from koopctrl._validation import FloatArray, as_vector, as_weight, check_bool, check_choice
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.disturbance import KINDS, augment_by_kind
 from koopctrl.controllers.innovation import InnovationGate, corrected_covariance, filter_gain
@@ -128,7 +128,7 @@ class KalmanFilter(InnovationGate):
             )
         self.P, self.L = found.P, found.K.T
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
-        self._noise, self.steady = noise, bool(steady)
+        self._noise, self.steady = noise, check_bool(steady, "steady")
         self.P0 = as_weight(P0, "P0", len(model.A))
         super().__init__(gate)
         self._innovation = model.C @ self.P @ model.C.T + self.Rn
@@ -185,7 +185,7 @@ class KalmanFilter(InnovationGate):
 
     def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
         """Predict with `u_last`, held since the last call (None on the first); update by `measurement`."""
-        if u_last is not None:
+        if u_last is not None and self.estimate is not None:
             self.predict(u_last)
         return self.update(measurement)
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.condensing import condense
+from koopctrl.controllers.info import NO_MEASUREMENT, NOT_FINITE
 from koopctrl.controllers.measurement import Observer, StateSource, check_controllable
 from koopctrl.controllers.predictive import NoPlan, Plan, PredictiveController
 from koopctrl.controllers.previews import Request
@@ -141,7 +142,7 @@ class LinearMPC(PredictiveController):
         channels = choose_channels(lifted.input_names, measured_disturbances)
         source = self._source = StateSource(lifted, observer, offset_free, channels)
         model = source.model
-        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op
+        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op.copy()
         self.n_measured, self.output_names = source.n_measured, lifted.output_names
         self.observer = source.observer
         horizon = check_integer(horizon, "horizon", low=1)
@@ -188,7 +189,7 @@ class LinearMPC(PredictiveController):
     ) -> Plan | NoPlan:
         p = self._source.read(y, acted)
         if p is None:
-            return NoPlan("the measurement has NaN and there is no observer")
+            return NoPlan(NO_MEASUREMENT)
         qp, n_v = self._qp, self._qp.n_v
         w, dv = self._known(asked)
         d = self._source.disturbance(p)
@@ -222,11 +223,11 @@ class LinearMPC(PredictiveController):
             lower[n_v + qp.n_rate :] -= known[n_v:]
             upper[n_v + qp.n_rate :] -= known[n_v:]
         if not np.isfinite(known.sum()):
-            self._source.forget_absurd()
-            return NoPlan("the lifted state is not finite")
+            self._source.forget_absurd(y)
+            return NoPlan(NOT_FINITE)
         answer = self._solver.solve(g, lower, upper, deadline)
         if answer.x is None:
-            self._source.forget_absurd()
+            self._source.forget_absurd(y)
             return NoPlan(answer.status, self._lqr(p, w, asked, r, dv, wish))
         v = answer.x * qp.scale
         inputs = (v if self._blocking is None else self._blocking @ v).reshape(self.horizon, -1)

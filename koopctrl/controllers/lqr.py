@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weight, broadcast_vector
-from koopctrl.controllers.info import ControlInfo
-from koopctrl.controllers.measurement import Observer, StateSource, as_measurement
+from koopctrl.controllers.info import NO_MEASUREMENT, NOT_FINITE, ControlInfo
+from koopctrl.controllers.measurement import ABSURD, Observer, StateSource, as_measurement
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.controllers.set_points import ReachableSetPoint
 from koopctrl.controllers.targets import steady_target
@@ -83,7 +83,7 @@ class LQR:
         offset_free: bool | float | str = False,
     ) -> None:
         source = self._source = StateSource(lifted, observer, offset_free)
-        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op
+        self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op.copy()
         self.n_measured, self.observer = source.n_measured, source.observer
         self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
         self.R = as_weight(R, "R", lifted.n_u, definite=True)
@@ -125,25 +125,29 @@ class LQR:
         start = time.perf_counter()
         y = as_measurement(measurement, self._source.n_measured)
         r = set_point(reference, self.lifted)
-        p = self._source.read(y, self._u_last)
-        if p is None:
+        # Absurd measurements overflow; what comes of them is refused below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            p = self._source.read(y, self._u_last)
+            free = None if p is None else self._unbounded(p, r)
+        reason = ""
+        if free is not None and np.isfinite(free).all():
+            u = np.clip(free, self.u_min, self.u_max)
+            status = "optimal" if np.array_equal(u, free) else "saturated"
+        else:
             held = self.lifted.u_op if self._u_last is None else self._u_last
             u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
-        else:
-            r, wish = self._reachable.nearest(r, self._source.disturbance(p))
-            with np.errstate(over="ignore", invalid="ignore"):
-                free = self._from_r @ r + self._constant - self._gain @ p
-                if wish is not None:
-                    free += self._from_wish @ wish
-            if np.isfinite(free).all():
-                u = np.clip(free, self.u_min, self.u_max)
-                status = "optimal" if np.array_equal(u, free) else "saturated"
-            else:
-                held = self.lifted.u_op if self._u_last is None else self._u_last
-                u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
+            reason = NO_MEASUREMENT if free is None else NOT_FINITE
+        # No solver tells when it has become too much, as in LinearMPC.
+        self._source.forget_absurd(y, ABSURD**2)
         self._u_last = u
-        self.info = ControlInfo(status, time.perf_counter() - start)
+        self.info = ControlInfo(status, time.perf_counter() - start, reason)
         return u.copy()
+
+    def _unbounded(self, p: FloatArray, r: FloatArray) -> FloatArray:
+        """The input without its bounds."""
+        r, wish = self._reachable.nearest(r, self._source.disturbance(p))
+        free = self._from_r @ r + self._constant - self._gain @ p
+        return free if wish is None else free + self._from_wish @ wish
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""

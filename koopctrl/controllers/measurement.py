@@ -204,10 +204,19 @@ class StateSource:
         self._z = z
         return self._d
 
-    def forget_absurd(self) -> None:
-        """Forget a disturbance that an absurd measurement has spoilt: it would spoil all plans to come."""
+    def forget_absurd(self, measurement: FloatArray, times: float = ABSURD) -> None:
+        """Forget what an absurd measurement has spoilt: it would spoil all plans to come.
+
+        A disturbance, `times` the state's size; an observer's estimate, far beyond the newest measurement.
+        """
+        if self.observer is not None:
+            estimate = getattr(self.observer, "estimate", None)
+            size = float(np.nanmax(np.abs(measurement), initial=0.0))
+            if estimate is not None and not float(np.abs(estimate).max()) <= ABSURD**2 * (1.0 + size):
+                self.observer.reset()
+            return
         size = 0.0 if self._z is None else float(np.abs(self._z).max(initial=0.0))
-        if not float(np.abs(self._d).max(initial=0.0)) <= ABSURD * (1.0 + size):
+        if not float(np.abs(self._d).max(initial=0.0)) <= times * (1.0 + size):
             self._z, self._d = None, np.zeros(self.model.n_d)
 
     def disturbance(self, p: FloatArray) -> FloatArray:

@@ -53,7 +53,11 @@ class PureController:
         calm = _calm_measurement(self._controller)
         self._controller.control(calm)
         self._controller.control(calm)
-        self._shapes = [np.shape(getattr(o, n)) for o, n in self._fields]
+        # There is no plan yet where those steps had to fall back.
+        self._shapes = [
+            (self._controller.horizon, self._controller.n_u) if n == "_plan" else np.shape(getattr(o, n))
+            for o, n in self._fields
+        ]
         self._controller.reset()
 
     @property

@@ -88,7 +88,7 @@ class InputMemory:
                     last = plan[k - 1]
                     plan[k] = np.clip(plan[k], last + problem.du_min, last + problem.du_max)
                     plan[k] = np.clip(plan[k], problem.u_min, problem.u_max)
-        self._plan, self._age = plan, 1
+        self._plan, self._age = plan.copy(), 1  # the report holds the other one
         self.send(plan[0])
         return plan
 

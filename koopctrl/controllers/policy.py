@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_float_array
+from koopctrl._validation import FloatArray, as_float_array, broadcast_vector
 from koopctrl.controllers.protocol import Controller
 from koopctrl.errors import OptionError, ShapeError
 
@@ -25,8 +25,8 @@ class ControllerPolicy:
 
     Raises
     ------
-    OptionError
-        If `controller` has no `reset` and `control`, or only one action limit is given.
+    OptionError, ShapeError, DataError
+        If `controller` has no `reset` and `control`, only one action limit is given, or they do not fit.
     """
 
     def __init__(
@@ -37,15 +37,25 @@ class ControllerPolicy:
         action_low: ArrayLike | None = None,
         action_high: ArrayLike | None = None,
     ) -> None:
-        if not isinstance(controller, Controller):
+        if not isinstance(controller, Controller) or isinstance(controller, type):
             raise OptionError(
                 f"controller is a {type(controller).__name__}; expected an object with reset() and control()"
             )
         if (action_low is None) != (action_high is None):
             raise OptionError("action_low and action_high belong together; expected both or neither")
         self.controller, self.reference = controller, reference
-        self._low = None if action_low is None else as_float_array(action_low, "action_low")
-        self._high = None if action_high is None else as_float_array(action_high, "action_high")
+        self._low: FloatArray | None = None
+        self._high: FloatArray | None = None
+        if action_low is not None and action_high is not None:
+            weight = getattr(controller, "R", None)
+            size = np.size(action_low) if weight is None else len(weight)
+            self._low = broadcast_vector(action_low, "action_low", size).copy()
+            self._high = broadcast_vector(action_high, "action_high", size).copy()
+            if (self._low >= self._high).any():
+                raise OptionError(
+                    f"action_low is {self._low.tolist()} and action_high is {self._high.tolist()}; expected "
+                    "action_low < action_high in every entry"
+                )
         controller.reset()
 
     def predict(

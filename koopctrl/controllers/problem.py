@@ -224,6 +224,10 @@ def _check_blocks(blocks: int | Sequence[int] | None, horizon: int) -> np.ndarra
     if isinstance(blocks, (int, np.integer)):
         n = check_integer(blocks, "blocks", low=1)
         return np.arange(min(n, horizon))
+    if np.ndim(blocks) != 1:
+        raise OptionError(
+            f"blocks is {blocks!r}; expected a control horizon, or a sequence of the blocks' lengths"
+        )
     lengths = [check_integer(b, "blocks", low=1) for b in blocks]
     if sum(lengths) != horizon:
         raise OptionError(

@@ -27,8 +27,10 @@ from koopctrl.controllers.rollout import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 _SETTLED = 1e-10
-# Excess over a bound, relative to it (or to 1), up to which a roll-out counts as obeying it.
+# Excess over a bound, relative to it (or to 1, or to the data), up to which it counts as obeyed.
 _OBEYED = 1e-6
+# Excess over a bound on moves, relative to the input, that is rounding.
+_NO_MOVE = 1e-9
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
 
@@ -115,6 +117,11 @@ class RealTimeIteration:
         self.move_rows = input_rows(problem)
         self._has_rate_cost = bool(problem.S.any())
         self._blocking = problem.blocking()
+        moves = np.abs([problem.du_min, problem.du_max])
+        self._move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
+        scaling = rollout.network.scaling
+        size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
+        self._sizes = [np.minimum(1.0, np.abs(rows) @ size) for rows in (self.E, problem.E_end)]
         n_rows = len(self.move_rows) + problem.n_bounded
         self._solver = StepSolver(
             len(self.input_hessian),
@@ -198,16 +205,16 @@ class RealTimeIteration:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
         problem = self._problem
         worst, obeyed = 0.0, True
-        for rows, values, low, high in (
-            (self.E, states[1:], problem.e_min, problem.e_max),
-            (problem.E_end, states[-1:] - goal.x_end, problem.end_min, problem.end_max),
+        for rows, size, values, low, high in (
+            (self.E, self._sizes[0], states[1:], problem.e_min, problem.e_max),
+            (problem.E_end, self._sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
                 e = values @ rows.T
                 for over, bound in ((e - high, high), (low - e, low)):
                     finite = np.where(np.isfinite(bound), np.abs(bound), 0.0)
                     worst = max(worst, float(over.max()))
-                    obeyed = obeyed and bool((over <= _OBEYED * np.maximum(1.0, finite)).all())
+                    obeyed = obeyed and bool((over <= _OBEYED * np.maximum(size, finite)).all())
         return worst, obeyed
 
     def merit(self, states: FloatArray, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:
@@ -232,7 +239,8 @@ class RealTimeIteration:
             if problem.bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
-                cost += np.where(np.max(excess, axis=(1, 2)) > 1e-9, 1e12, 0.0)
+                broken = excess > self._move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
+                cost += np.where(broken.any(axis=(1, 2)), 1e12, 0.0)
         return np.where(np.isfinite(cost), cost, np.inf)
 
     def _penalty(self, values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:

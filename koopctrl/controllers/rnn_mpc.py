@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
+from koopctrl.controllers.info import NO_MEASUREMENT
 from koopctrl.controllers.measurement import ABSURD, WindowMemory
 from koopctrl.controllers.predictive import NoPlan, Plan, PredictiveController
 from koopctrl.controllers.previews import Request
@@ -181,7 +182,7 @@ class RNNMPC(PredictiveController):
         else:
             x = self._read(y, acted)
         if x is None:
-            return NoPlan("the measurement has NaN and there is no observer")
+            return NoPlan(NO_MEASUREMENT)
         delay = self.problem.delay
         for u, v in zip(self._memory.pending, asked.v, strict=False):
             full = self._channels.join(u, v)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from koopctrl import LQR, LiftedModel, run_closed_loop
+from koopctrl import LQR, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers.result import ClosedLoopResult
 from koopctrl.errors import DataError, OptionError, ShapeError
 
@@ -88,6 +88,16 @@ def test_a_preview_shows_the_next_samples_of_every_signal_beyond_the_end_too():
     np.testing.assert_array_equal(disturbance[:, 0], [1.5, 0.5, 0.5, 0.5])
     np.testing.assert_array_equal(input_reference, np.full((4, 1), 0.25))
     np.testing.assert_allclose(controller.shown[2][0][:, 0], [0.2, 0.3, 0.4, 0.5])
+
+
+def test_a_preview_reaches_beyond_the_dead_time(linear_plant):
+    """Row `input_delay` is the first that an input sent now can act on."""
+    model = LiftedModel.from_matrices([[0.9]], [[0.5]], dt=0.1)
+    mpc = LinearMPC(model, 3, 1.0, 0.1, input_delay=5)
+    shown, control = [], mpc.control
+    mpc.control = lambda y, reference=None: (shown.append(reference), control(y, reference))[1]
+    run_closed_loop(linear_plant([[0.9]], [[0.5]]), mpc, 2, np.arange(20.0)[:, None], preview=True)
+    np.testing.assert_array_equal(shown[1][:, 0], 1.0 + np.arange(9.0))
 
 
 def test_constants_are_shown_at_every_step():

@@ -268,3 +268,43 @@ def test_a_measurement_that_overflows_holds_the_input():
     lqr = LQR(plant, 1.0, 1.0)
     np.testing.assert_array_equal(lqr.control([1e308, 1e308]), [0.0])
     assert lqr.info.status == "fallback_hold"
+
+
+@pytest.mark.parametrize("value", [1e308, 1e100])
+@pytest.mark.parametrize("controller", [LQR, LinearMPC])
+def test_an_absurd_measurement_is_forgotten_with_and_without_a_filter(lifted, controller, value):
+    filtered = {"observer": KalmanFilter(lifted, 1e-3, 1e-2, disturbance="input")}
+    for options in (filtered, {"offset_free": True}, {"offset_free": 0.3}):
+        arguments = (lifted, 1.0, 0.1) if controller is LQR else (lifted, 10, 1.0, 0.1)
+        loop = controller(*arguments, u_min=-2.0, u_max=2.0, **options)
+        x = np.array([0.3, 0.2, 0.1])
+        for k in range(80):
+            u = loop.control(np.full(3, value) if k == 5 else x, np.zeros(3))
+            assert np.isfinite(u).all()
+            x = lifted.A @ x + lifted.B @ u
+        assert np.abs(x).max() < 1e-2
+
+
+def test_a_regulator_says_why_it_holds(lifted):
+    lqr = LQR(lifted, 1.0, 0.1)
+    lqr.control([np.nan, 0.0, 0.0])
+    assert lqr.info.status == "fallback_hold"
+    assert "NaN" in lqr.info.reason
+    lqr.control(np.zeros(3))
+    assert lqr.info.reason == ""
+
+
+def test_a_filter_starts_from_the_first_measurement_although_an_input_was_held_before(lifted):
+    """Nothing is known that the input could have moved."""
+    settings = {"Qn": 1e-4, "Rn": 1e-1}
+    told, fresh = (
+        LinearMPC(lifted, 8, 1.0, 0.1, observer=KalmanFilter(lifted, **settings)) for _ in range(2)
+    )
+    told.applied(lifted.u_op)
+    np.testing.assert_array_equal(told.control([5.0, 4.0, 3.0]), fresh.control([5.0, 4.0, 3.0]))
+    np.testing.assert_allclose(told.observer.estimate, [5.0, 4.0, 3.0])
+
+
+def test_a_filter_takes_only_flags_for_its_kind_of_gain(lifted):
+    with pytest.raises(OptionError, match="steady is 'no'"):
+        KalmanFilter(lifted, 1e-3, 1e-2, steady="no")

@@ -15,7 +15,9 @@ import pytest
 import koopctrl_envs  # noqa: F401
 from koopctrl import ExtendedKalmanFilter, KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import RNNMPC
+from koopctrl.controllers.rnn_iteration import Goal
 from koopctrl.errors import DataError, OptionError, ShapeError
+from koopctrl_envs import VanDerPol
 
 A = np.array([[0.9, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.1, 0.6]])
 # Three inputs of the model: the middle one is a disturbance in most tests.
@@ -274,6 +276,8 @@ def test_what_cannot_be_posed_is_refused(model):
         ({"measured_disturbances": ["wind"]}, OptionError, "wind"),
         ({"measured_disturbances": [0, 1, 2]}, OptionError, "at least one to be moved"),
         ({"measured_disturbances": ["load", 1]}, OptionError, "at most once"),
+        ({"measured_disturbances": 1.5}, OptionError, "measured_disturbances has 1.5"),
+        ({"blocks": 2.5}, OptionError, "blocks is 2.5"),
         ({"input_delay": -1}, OptionError, "input_delay"),
         ({"max_solve_time": 0.0}, OptionError, "max_solve_time"),
         ({"soft": "no"}, OptionError, "soft is 'no'"),
@@ -359,3 +363,47 @@ def test_a_relaxation_costs_what_is_documented(kind):
     mpc = make(kind, integrator, 1, 1.0, 10.0, **options)
     np.testing.assert_allclose(mpc.control(3.0, 0.0), -0.625, atol=1e-6)
     assert mpc.info.status == "softened"
+
+
+@pytest.mark.parametrize("kind", ["linear", "rnn"])
+def test_what_a_controller_shows_is_not_what_it_remembers(model, kind):
+    mpc = make(kind, model, 8, 1.0, 0.1, u_min=-1, u_max=1)
+    op = mpc.lifted.y_op.copy() if kind == "linear" else None
+    mpc.control(np.ones(3), np.zeros(3))
+    plan = mpc.info.inputs.copy()
+    mpc.info.inputs[:] = 99.0
+    np.testing.assert_array_equal(mpc.control(np.full(3, np.nan)), plan[1])
+    mpc.set_point[:] = 5.0
+    if op is not None:
+        np.testing.assert_array_equal(mpc.lifted.y_op, op)
+
+
+def in_units(data, of_outputs=1.0, of_inputs=1.0):
+    """A network fitted to the same records in other units."""
+    x, u = ([getattr(e, k) * s for e in data] for k, s in (("outputs", of_outputs), ("inputs", of_inputs)))
+    records = Trajectories.from_arrays(x, u, dt=data[0].dt)
+    return KoopmanRNN(40, input_coupling="bilinear", random_state=0).fit(records)
+
+
+def test_plans_of_a_network_do_not_depend_on_the_units_of_its_inputs(van_der_pol_data):
+    """Bounds on moves hold up to rounding, which is in the units of the inputs."""
+    plant, found = VanDerPol(), []
+    for unit in (1.0, 1e6):
+        bounds = {"u_min": -1.5 * unit, "u_max": 1.5 * unit, "du_min": -0.5 * unit, "du_max": 0.5 * unit}
+        network = in_units(van_der_pol_data, of_inputs=unit)
+        mpc = RNNMPC(network, 10, [1.0, 0.1], 0.01 / unit**2, y_max=[0.8, 9.0], **bounds)
+        x, inputs = np.array([1.0, 1.0]), []
+        for k in range(24):
+            inputs.append(mpc.control(x, [0.0 if k < 8 else 2.0, 0.0]) / unit)
+            x = plant.step(x, inputs[-1])
+        found.append(inputs)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7])
+def test_a_roll_out_beyond_its_bounds_is_told_in_small_units_too(van_der_pol_data, unit):
+    mpc = RNNMPC(in_units(van_der_pol_data, of_outputs=unit), 5, 1.0 / unit**2, 1.0, y_max=unit)
+    goal = Goal(np.zeros((6, 2)), np.zeros((5, 1)), np.zeros(2), None)
+    for height, kept in ((1.0, True), (1.0 + 1e-8, True), (1.5, False)):
+        states = np.full((6, 2), height * unit)
+        assert mpc._iteration.excess(states, goal)[1] == kept

@@ -9,7 +9,7 @@ import koopctrl_envs  # noqa: F401
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers import RNNMPC, ControllerPolicy
 from koopctrl.controllers.memory import PureController
-from koopctrl.errors import OptionError, ShapeError
+from koopctrl.errors import DataError, OptionError, ShapeError
 
 
 def test_a_policy_acts_like_its_controller_and_resets_where_an_episode_starts(van_der_pol):
@@ -34,8 +34,16 @@ def test_a_policy_scales_its_actions(van_der_pol):
     np.testing.assert_allclose(scaled.predict([0.4, 0.1])[0], lqr.control([0.4, 0.1]) / 3.0)
     with pytest.raises(OptionError, match="both or neither"):
         ControllerPolicy(lqr, action_low=[-1.0])
-    with pytest.raises(OptionError, match="expected an object"):
-        ControllerPolicy(lambda y: y)
+    for not_one in (lambda y: y, LQR):
+        with pytest.raises(OptionError, match="expected an object"):
+            ControllerPolicy(not_one)
+    for low, high in ((1.0, 1.0), (1.0, -1.0)):
+        with pytest.raises(OptionError, match="action_low < action_high"):
+            ControllerPolicy(lqr, action_low=low, action_high=high)
+    with pytest.raises(ShapeError, match="action_low"):
+        ControllerPolicy(lqr, action_low=[-1.0, -1.0], action_high=[1.0, 1.0])
+    with pytest.raises(DataError, match="action_low"):
+        ControllerPolicy(lqr, action_low=-np.inf, action_high=np.inf)
     with pytest.raises(ShapeError, match="one policy for each"):
         scaled.predict(np.zeros((2, 2)))
 
@@ -103,3 +111,20 @@ def test_a_pure_controller_carries_all_that_a_time_varying_filter_remembers():
         assert kf.n_rejected == 3
     # The covariance of a steady filter is constant: 300 lifted states would make it 90,000 numbers.
     assert sizes[False] == sizes[True] + 4
+
+
+def test_a_block_finds_plans_although_there_is_none_at_its_set_point():
+    """The size of its memory must not depend on whether the first steps fall back."""
+    model = LiftedModel.from_matrices([[0.9, 0.1], [0.0, 0.8]], [[0.0], [0.5]], dt=0.1)
+    mpc = LinearMPC(model, 6, 1.0, 0.1, u_min=-1, u_max=1, y_min=[0.5, -np.inf], soft=False)
+    mpc.control(mpc.set_point)
+    assert mpc.info.status.startswith("fallback")
+    block, y, r = mpc.to_nlsys(), np.array([5.0, 5.0]), np.array([5.0, 0.0])
+    memory = np.zeros(block.nstates)
+    mpc.reset()
+    for _ in range(4):
+        signals = np.concatenate([y, r])
+        np.testing.assert_allclose(block.output(0.0, memory, signals), mpc.control(y, r), atol=1e-9)
+        memory = block.dynamics(0.0, memory, signals)
+        assert memory.shape == (block.nstates,)
+        y = 0.9 * y
