@@ -98,6 +98,10 @@ class RealTimeIteration:
         Bounded combinations of the window's entries.
     move_rows, input_hessian : arrays
         See `koopctrl.controllers.lowering`.
+    sizes : two arrays
+        What an excess over the bounds of `E` and of the terminal set is small beside.
+    move_tolerance : (n_u,) array
+        Excess over a bound on moves that counts as none.
     """
 
     def __init__(
@@ -118,10 +122,10 @@ class RealTimeIteration:
         self._has_rate_cost = bool(problem.S.any())
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
-        self._move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
+        self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
         scaling = rollout.network.scaling
         size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
-        self._sizes = [np.minimum(1.0, np.abs(rows) @ size) for rows in (self.E, problem.E_end)]
+        self.sizes = [np.minimum(1.0, np.abs(rows) @ size) for rows in (self.E, problem.E_end)]
         n_rows = len(self.move_rows) + problem.n_bounded
         self._solver = StepSolver(
             len(self.input_hessian),
@@ -206,8 +210,8 @@ class RealTimeIteration:
         problem = self._problem
         worst, obeyed = 0.0, True
         for rows, size, values, low, high in (
-            (self.E, self._sizes[0], states[1:], problem.e_min, problem.e_max),
-            (problem.E_end, self._sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
+            (self.E, self.sizes[0], states[1:], problem.e_min, problem.e_max),
+            (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
                 e = values @ rows.T
@@ -239,7 +243,7 @@ class RealTimeIteration:
             if problem.bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
-                broken = excess > self._move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
+                broken = excess > self.move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
                 cost += np.where(broken.any(axis=(1, 2)), 1e12, 0.0)
         return np.where(np.isfinite(cost), cost, np.inf)
 

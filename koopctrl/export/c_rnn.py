@@ -89,12 +89,15 @@ def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
         "default_reference": mpc.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
+    arrays["move_tolerance"] = mpc._iteration.move_tolerance
     if mpc.n_v:
         arrays["told_scale"] = targets._v_scale
     if n_e:
         arrays |= {"E": mpc._iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
+        arrays["e_size"] = mpc._iteration.sizes[0]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
+        arrays["end_size"] = mpc._iteration.sizes[1]
     if n_e or n_end:
         arrays["penalty"] = problem.soft_weights
     stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if mpc._memory.has_rate_cost else {})

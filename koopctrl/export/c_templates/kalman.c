@@ -107,9 +107,9 @@ static int kc_read(NAME_state *s, const double *y) {
     if (!s->started)
         for (i = 0; i < KC_N_P * KC_N_P; i++) s->covariance[i] = kc_P0[i];
 #endif
-    if (s->has_input) {
+    if (s->has_input && s->started) {
         for (i = 0; i < KC_N_P; i++) {
-            double next = kc_c[i] + (s->started ? kc_dot(KC_N_P, kc_A + i * KC_N_P, z) : 0.0);
+            double next = kc_c[i] + kc_dot(KC_N_P, kc_A + i * KC_N_P, z);
             for (j = 0; j < KC_N_IN; j++) next += kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
             s->next[i] = next;
         }
@@ -117,7 +117,6 @@ static int kc_read(NAME_state *s, const double *y) {
 #if !KC_STEADY
         kc_spread(s);
 #endif
-        s->started = 1;
     }
     if (!s->started) {
         for (i = 0; i < KC_N_P; i++) z[i] = 0.0;

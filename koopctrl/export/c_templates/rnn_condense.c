@@ -1,6 +1,7 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
-#define KC_OBEYED 1e-6 /* excess over a bound, relative to it (or to 1), up to which a roll-out counts as obeying it */
+#define KC_OBEYED 1e-6 /* excess over a bound, relative to it, or to 1 or the data, up to which it counts as obeyed */
+#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input, that is rounding */
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON + KC_N_END)
 /* Weights of step k. */
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
@@ -118,8 +119,8 @@ static double kc_at_end(const NAME_state *s, int i, const double *states) {
 
 /* Cost of a plan along its roll-out, relaxations included; infinite unless it is a number. */
 static double kc_merit(const NAME_state *s, const double *plan, const double *states) {
-    double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U], worst = 0.0;
-    int i, k, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U];
+    int i, k, broken = 0, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
     for (k = 0; k < KC_HORIZON; k++) {
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
@@ -130,7 +131,9 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         cost += kc_quadratic(KC_N_U, KC_R_AT(k), du);
         for (i = 0; i < KC_N_U; i++) {
             du[i] = u[i] - (k ? u[i - KC_N_U] : kc_effective_last(s, i));
-            worst = fmax(worst, fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i]));
+            if (fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i])
+                > kc_move_tolerance[i] + KC_NO_MOVE * (1.0 + fabs(kc_effective_last(s, i))))
+                broken = 1;
         }
 #if KC_RATE_COST
         cost += kc_quadratic(KC_N_U, KC_S_AT(k), du);
@@ -148,16 +151,17 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
     for (i = 0; i < KC_N_END; i++) cost += kc_relaxation(kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
 #endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
-    if (worst > 1e-9) cost += 1e12;
+    if (broken) cost += 1e12;
     return isfinite(cost) ? cost : INFINITY;
 }
 
 #if KC_N_E > 0 || KC_N_END > 0
 /* The excess of one value in `worst`; tells whether it is but rounding. */
-static int kc_judge(double value, double low, double high, double *worst) {
+static int kc_judge(double value, double low, double high, double size, double *worst) {
     double above = value - high, below = low - value;
     *worst = fmax(*worst, fmax(above, below));
-    return !(above > KC_OBEYED * fmax(1.0, fabs(high)) || below > KC_OBEYED * fmax(1.0, fabs(low)));
+    double at_high = isfinite(high) ? fabs(high) : 0.0, at_low = isfinite(low) ? fabs(low) : 0.0;
+    return !(above > KC_OBEYED * fmax(size, at_high) || below > KC_OBEYED * fmax(size, at_low));
 }
 #endif
 
@@ -174,13 +178,13 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
         for (k = 1; k <= KC_HORIZON; k++)
             for (i = 0; i < KC_N_E; i++) {
                 double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + k * KC_N_X);
-                *obeyed &= kc_judge(e, kc_e_min[i], kc_e_max[i], &worst);
+                *obeyed &= kc_judge(e, kc_e_min[i], kc_e_max[i], kc_e_size[i], &worst);
             }
     }
 #endif
 #if KC_N_END > 0
     for (i = 0; i < KC_N_END; i++)
-        *obeyed &= kc_judge(kc_at_end(s, i, s->states), kc_end_min[i], kc_end_max[i], &worst);
+        *obeyed &= kc_judge(kc_at_end(s, i, s->states), kc_end_min[i], kc_end_max[i], kc_end_size[i], &worst);
 #endif
     (void)s;
     return worst;
