@@ -8,7 +8,7 @@ gymnasium id without an entry gets generic settings from `registered`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -180,8 +180,20 @@ class Motor:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Trajectories:
         """200 episodes of 1,000 steps, inputs and starts uniform in [-1, 1]."""
-        n, steps = 200, 1000
-        x, u = np.empty((n, steps + 1, 2)), rng.uniform(-1, 1, (n, steps, 1))
+        return cls.record(rng, rng.uniform(-1, 1, (200, 1000, 1)))
+
+    @classmethod
+    def sample_held(cls, rng: np.random.Generator) -> Trajectories:
+        """The same, each input held for 1 to 20 samples at random."""
+        levels, lengths = rng.uniform(-1, 1, (200, 1000)), rng.integers(1, 21, (200, 1000))
+        rows = [np.repeat(level, length)[:1000] for level, length in zip(levels, lengths, strict=True)]
+        return cls.record(rng, np.array(rows)[:, :, None])
+
+    @classmethod
+    def record(cls, rng: np.random.Generator, u: Array) -> Trajectories:
+        """Episodes under inputs `(n, steps, 1)`, starts uniform in [-1, 1]."""
+        n, steps = u.shape[:2]
+        x = np.empty((n, steps + 1, 2))
         x[:, 0] = rng.uniform(-1, 1, (n, 2))
         for k in range(steps):
             x[:, k + 1] = np.stack(cls.step_components((x[:, k, 0], x[:, k, 1]), (u[:, k, 0],)), axis=-1)
@@ -218,6 +230,7 @@ def make_tasks() -> dict[str, Task]:
             x_max=np.array([np.inf, 0.4]),
         ),
     )  # fmt: skip
+    tasks += (replace(tasks[-1], name="motor_held", sample=Motor.sample_held),)
     return {t.name: t for t in tasks}
 
 

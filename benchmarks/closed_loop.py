@@ -10,6 +10,7 @@ Identification seeds differ in data, hidden layer and nothing else.
 - pendulum: swing-up from hanging with |torque| <= 5 N m, about half of gravity's.
 - motor: bilinear DC motor of Korda and Mezic, one output, 8 + 8 lags, horizon 100, |y| <= 0.4; 0.3 and back
   (switched) and 0.5 cos over 3 s (cosine), which the bound cuts.
+- motor_held: the same, identified from inputs that are held for 1 to 20 samples instead of white ones.
 - koopctrl/<name>-v0: any other registered env, with the generic settings of `_plants.registered`.
 
 With `load`: an unknown constant input disturbance; controllers estimate it (no NMPC knows it), and the error
