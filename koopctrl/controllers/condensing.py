@@ -22,8 +22,8 @@ from koopctrl.controllers.lowering import (
     block_diagonal,
     input_hessian,
     input_rows,
+    plain_bounds,
     scale_rows,
-    static_bounds,
 )
 from koopctrl.controllers.problem import MPCProblem
 from koopctrl.controllers.targets import SteadyTarget
@@ -179,7 +179,8 @@ def condense(
     r_rows = input_rows(problem)
     rows, row_scale = scale_rows(np.vstack([r_rows, e_rows]) * scale)
     heights = np.concatenate([scale, row_scale[len(r_rows) :]])
-    lower, upper = static_bounds(problem, model.u_op, scale, row_scale)
+    units = np.concatenate([1.0 / scale, row_scale])
+    lower, upper = (side * units for side in plain_bounds(problem, model.u_op))
     known = np.vstack([g_forced, e_forced])
     n_d = model.n_d
     told = slice(n_y + n_d, n_y + n_d + n_v_told)

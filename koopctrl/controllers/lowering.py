@@ -39,10 +39,8 @@ def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     return rows * factors[:, None], factors
 
 
-def static_bounds(
-    problem: MPCProblem, u_op: FloatArray, scale: FloatArray, row_scale: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Scaled bounds of variables, moves, combinations, and the terminal set."""
+def plain_bounds(problem: MPCProblem, u_op: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Bounds of variables, moves, combinations, and the terminal set, in physical units."""
     n_blocks, N = len(problem.blocks), problem.horizon
     sides = []
     for u, du, e, end in (
@@ -50,6 +48,5 @@ def static_bounds(
         (problem.u_max, problem.du_max, problem.e_max, problem.end_max),
     ):
         moves = np.tile(du, n_blocks if problem.bounds_rate else 0)
-        rows = np.concatenate([moves, np.tile(e, N), end]) * row_scale
-        sides.append(np.concatenate([np.tile(u - u_op, n_blocks) / scale, rows]))
+        sides.append(np.concatenate([np.tile(u - u_op, n_blocks), moves, np.tile(e, N), end]))
     return sides[0], sides[1]

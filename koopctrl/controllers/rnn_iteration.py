@@ -20,7 +20,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
-from koopctrl.controllers.lowering import input_hessian, input_rows, scale_rows, static_bounds
+from koopctrl.controllers.lowering import input_hessian, input_rows, plain_bounds, scale_rows
 from koopctrl.controllers.problem import MPCProblem
 from koopctrl.controllers.qp_step import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
@@ -119,6 +119,7 @@ class RealTimeIteration:
         self.E[:, :n_y] += problem.E[:, :n_y]
         self.input_hessian, _ = input_hessian(problem)
         self.move_rows = input_rows(problem)
+        self._bounds = plain_bounds(problem, np.zeros(problem.n_u))
         self._has_rate_cost = bool(problem.S.any())
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
@@ -285,14 +286,14 @@ class RealTimeIteration:
         scale = 1.0 / np.sqrt(np.diag(H))
         e_rows = np.vstack([(self.E @ gamma).reshape(-1, N * n_u) @ T, problem.E_end @ end])
         rows, row_scale = scale_rows(np.vstack([self.move_rows, e_rows]) * scale)
-        lower, upper = static_bounds(problem, np.zeros(n_u), scale, row_scale)
         # Bounds of the change: what the plan uses already is taken off.
         used = np.concatenate([(states[1:] @ self.E.T).ravel(), problem.E_end @ (states[-1] - goal.x_end)])
         if len(self.move_rows):
             moves = self.move_rows @ values
             moves[:n_u] -= now.u_last
             used = np.concatenate([moves, used])
-        used = np.concatenate([values / scale, used * row_scale])
+        units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
+        lower, upper = ((side - used) * units for side in self._bounds)
         try:
             self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.soft_weights)
         except np.linalg.LinAlgError:
@@ -300,7 +301,7 @@ class RealTimeIteration:
                 "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
             )
             return StepSolution(None, reason, np.inf, 0), None
-        answer = self._solver.solve(g * scale, lower - used, upper - used, deadline)
+        answer = self._solver.solve(g * scale, lower, upper, deadline)
         if answer.x is None:
             return answer, None
         return answer, (T @ (answer.x * scale)).reshape(N, n_u)
