@@ -239,8 +239,8 @@ class Judge:
     ) -> float:
         """Scaled residual of stationarity with the best multipliers that signs and distances allow.
 
-        `target` holds the steady state and input. The cost is half the sum of squares; relaxing a bound by e
-        costs `w1 e + w2 e^2 / 2`.
+        `target` holds the steady state and input. The cost is half the sum of squares and half of what
+        relaxing a bound by e costs beside it, `w1 e + w2 e^2`.
         """
         o, T, N = self.problem.options, self.T, self.N
         Q, R = np.diag(o["Q"]), np.diag(o["R"])
@@ -268,7 +268,7 @@ class Judge:
         reach = ACTIVE * (1.0 + np.abs(values).max())
         columns, least, most = [], [], []
         size = float(np.abs(o["Q"]).max())
-        w1, w2 = (w * size for w in (1e3, 1e3))
+        w1, w2 = 0.5e3 * size, 1e3 * size
         for i in range(len(A)):
             excess = max(values[i] - high[i], low[i] - values[i])
             if softened and i >= n_hard and excess > -reach:
