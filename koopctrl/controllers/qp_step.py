@@ -81,8 +81,8 @@ class StepSolver:
     ) -> None:
         """Set Hessian, scaled rows, and `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`, beside `x'Hx`."""
         self._H, self._rows, self._row_scale = H, rows, row_scale
-        self._factor = linalg.cholesky(H, lower=True, check_finite=False)
-        inverse = linalg.solve_triangular(self._factor, np.eye(len(H)), lower=True, check_finite=False)
+        factor = linalg.cholesky(H, lower=True, check_finite=False)
+        inverse = linalg.solve_triangular(factor, np.eye(len(H)), lower=True, check_finite=False)
         self._inverse = inverse.T @ inverse
         self._hard.load(H, rows)
         self._weights, self._soft_loaded, self._second_loaded = weights, False, False

@@ -156,10 +156,10 @@ class TargetSolver:
             What idle inputs stay near; the data's mean by default.
         """
         key = _key(r, d, v, offset, wish)
-        self._rollout = SteadyView(self._all, self._channels, v, offset)
-        self._idle = self._u0 if wish is None else wish
         found = self._known.get(key)
         if found is None:
+            self._rollout = SteadyView(self._all, self._channels, v, offset)
+            self._idle = self._u0 if wish is None else wish
             with np.errstate(all="ignore"):
                 found = self._search(r, d, self._question(r, d, v, offset))
             if len(self._known) >= _CACHE:
@@ -218,8 +218,8 @@ class TargetSolver:
     ) -> FloatArray | None:
         """Local Riccati weight on the window there; None where there is none."""
         key = _key(target.x, target.u, v, offset)
-        self._rollout = SteadyView(self._all, self._channels, v, offset)
         if key not in self._weights:
+            self._rollout = SteadyView(self._all, self._channels, v, offset)
             if len(self._weights) >= _CACHE:
                 self._weights.pop(next(iter(self._weights)))
             self._weights[key] = self._riccati(target) if target.converged else None

@@ -14,7 +14,7 @@ from scipy import optimize
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.disturbance import Augmented
-from koopctrl.controllers.targets import RANK_TOL, SteadyTarget, steady_states, weight_factor
+from koopctrl.controllers.targets import RANK_TOL, SteadyTarget, weight_factor
 
 # Weight of staying near the unbounded input, and of staying among the steady inputs, both relative to W.
 _NEAR, _STEADY = 1e-8, 1e4
@@ -43,7 +43,7 @@ class ReachableSetPoint:
     ) -> None:
         self._target, self._u_min, self._u_max, self._u_op = target, u_min, u_max, model.u_op
         self._weight = weight_factor(weight)
-        states = steady_states(model)
+        states = target.states
         left, s, vt = np.linalg.svd(states.null_u, full_matrices=True)
         # Null vectors have norm 1, so this tolerance is absolute.
         rank = int(np.count_nonzero(s > RANK_TOL))

@@ -27,6 +27,22 @@ _NO_INPUT = 1e-12
 
 
 @dataclass(frozen=True)
+class SteadyStates:
+    """All steady states of a model: a particular one plus a null space.
+
+    Attributes
+    ----------
+    particular : (n_z + n_u, 1 + n_d + n_v) array
+        `[z; u - u_op]` linear in `[1; d; dv]`.
+    null_z, null_u : (n_z, n_s) and (n_u, n_s) arrays
+    """
+
+    particular: FloatArray
+    null_z: FloatArray
+    null_u: FloatArray
+
+
+@dataclass(frozen=True)
 class SteadyTarget:
     """The affine map from `r`, `d`, `dv = v - v_op` and `du = u_r - u_op` to `z_s`, `u_s`, `y_s`.
 
@@ -38,6 +54,8 @@ class SteadyTarget:
         Likewise for the steady input, in absolute units.
     y_gain, y_disturbance, y_told, y_input, y_offset : arrays
         Likewise for the output reached; `y_s = r` where `r` can be held.
+    states : SteadyStates
+        All that the map chooses from.
     """
 
     z_gain: FloatArray
@@ -55,6 +73,7 @@ class SteadyTarget:
     y_told: FloatArray
     y_input: FloatArray
     y_offset: FloatArray
+    states: SteadyStates
 
     def __call__(
         self,
@@ -75,22 +94,6 @@ class SteadyTarget:
             if value is not None and len(value):
                 z, u, y = z + on_z @ value, u + on_u @ value, y + on_y @ value
         return z, u, y
-
-
-@dataclass(frozen=True)
-class SteadyStates:
-    """All steady states of a model: a particular one plus a null space.
-
-    Attributes
-    ----------
-    particular : (n_z + n_u, 1 + n_d + n_v) array
-        `[z; u - u_op]` linear in `[1; d; dv]`.
-    null_z, null_u : (n_z, n_s) and (n_u, n_s) arrays
-    """
-
-    particular: FloatArray
-    null_z: FloatArray
-    null_u: FloatArray
 
 
 def steady_states(model: Augmented) -> SteadyStates:
@@ -167,7 +170,7 @@ def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> Steady
             f"{name}_gain": on_r, f"{name}_disturbance": d_part, f"{name}_told": v_part,
             f"{name}_input": u_part, f"{name}_offset": offset_part[:, 0],
         }  # fmt: skip
-    return SteadyTarget(**parts)
+    return SteadyTarget(**parts, states=states)
 
 
 def _without_rounding(u_gain: FloatArray, gain: FloatArray, B: FloatArray) -> FloatArray:
