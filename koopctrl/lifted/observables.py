@@ -52,8 +52,9 @@ class Observables:
         return z
 
     @classmethod
-    def identity(cls, x_op: FloatArray) -> Observables:
-        """The state's deviation alone."""
+    def identity(cls, x_op: FloatArray, x_scale: FloatArray | None = None) -> Observables:
+        """The state's deviation alone, scaled by 1 if nothing else is given."""
         n_x = len(x_op)
         layer = Layer(np.empty((0, n_x)), np.empty(0), "tanh")
-        return cls(layer, x_op, np.ones(n_x), np.empty((0, 0)), np.empty((n_x, 0)))
+        scale = np.ones(n_x) if x_scale is None else x_scale
+        return cls(layer, x_op, scale, np.empty((0, 0)), np.empty((n_x, 0)))

@@ -21,7 +21,7 @@ from koopctrl.controllers.mpc.rollout import Rollout
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.edmd import find_equilibrium
+from koopctrl.lifted.equilibrium import find_equilibrium
 
 _COLD_ITERATIONS = 20
 # Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
