@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight
 from koopctrl_envs.plant import Plant
 
+OVERSHOOT = 0.25
+"""Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
+lies outside by up to one step."""
+
 NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
@@ -24,14 +28,17 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
 
     .. math::
 
-        -(y - r)^T Q (y - r) - u^T R u
+        -(y - r)^T Q (y - r) - (u - u_r)^T R (u - u_r)
 
-    with the applied input `u` and the noise-free output `y` at the end of the step. The env never terminates;
-    the time limit of the registration truncates. The state is never clipped: the observation box is wide
-    enough for every start and input that the env accepts, and for the noise and disturbance it was made with.
+    with the applied input `u` and the noise-free output `y` at the end of the step. An episode is terminated
+    when the state leaves the plant's `[x_min, x_max]`; the time limit of the registration truncates it. The
+    observation box is the plant's box of outputs, wider by a quarter on either side for the sample that ends
+    an episode, and wider by the measurement noise; a reading beyond it is cut off there. The state is never
+    clipped.
 
-    `info` holds the time `t` (s), the true state `x`, and the applied input `u` (zeros after `reset`): the
-    action, converted to physical units and clipped to `[u_min, u_max]`, without the disturbance.
+    `info` holds the time `t` (s), the true state `x`, the applied input `u` (`input_reference` after
+    `reset`): the action, converted to physical units and clipped to `[u_min, u_max]`, without the
+    disturbance; and `failure`, which says what terminated the episode, else `""`.
 
     Parameters
     ----------
@@ -42,7 +49,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     R : array_like, optional
         Weight on the inputs, likewise.
     reference : array_like, (n_y,), optional
-        Set-point of the outputs; by default those of the plant's first equilibrium, else zeros.
+        Set-point `r` of the outputs; by default those of the plant's first equilibrium, else zeros.
+    input_reference : array_like, (n_u,), optional
+        Input `u_r` that goes with it; by default the one that holds the first equilibrium, else zeros.
     process_noise : float or array_like, (n_u,)
         Standard deviation of the Gaussian noise (cut at 5 of them) added to the input after clipping, drawn
         anew for each step and unseen in `info`. It enters with the input, in its units, since noise added to
@@ -79,6 +88,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Q: ArrayLike | None = None,
         R: ArrayLike | None = None,
         reference: ArrayLike | None = None,
+        input_reference: ArrayLike | None = None,
         process_noise: ArrayLike = 0.0,
         measurement_noise: ArrayLike = 0.0,
         disturbance: ArrayLike = 0.0,
@@ -90,11 +100,11 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             raise ValueError(f"render_mode is {render_mode!r}; expected None, as plants are not rendered")
         if plant is None:
             plant = self.plant_class()  # pyright: ignore[reportCallIssue] (subclasses have defaults)
-        known = [field.name for field in dataclasses.fields(plant)]
+        names = [field.name for field in dataclasses.fields(plant)]
         for name in parameters:
-            if name not in known:
+            if name not in names:
                 raise ValueError(
-                    f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(known)}"
+                    f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
         self.plant = plant = dataclasses.replace(plant, **parameters)
         self.dt = plant.dt
@@ -102,9 +112,13 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
 
         self.Q = as_weight(self.default_Q if Q is None else Q, "Q", plant.n_y)
         self.R = as_weight(self.default_R if R is None else R, "R", plant.n_u)
+        known = len(plant.equilibria) > 0
         if reference is None:
-            reference = plant.output(plant.equilibria[0]) if len(plant.equilibria) else np.zeros(plant.n_y)
+            reference = plant.output(plant.equilibria[0]) if known else np.zeros(plant.n_y)
+        if input_reference is None:
+            input_reference = plant.equilibrium_inputs[0] if known else np.zeros(plant.n_u)
         self.reference = as_vector(reference, "reference", plant.n_y)
+        self.input_reference = as_vector(input_reference, "input_reference", plant.n_u)
         self.process_noise = _as_std(process_noise, "process_noise", plant.n_u)
         self.measurement_noise = _as_std(measurement_noise, "measurement_noise", plant.n_y)
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
@@ -114,11 +128,10 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         unit = np.ones(plant.n_u)
         low, high = (-unit, unit) if self.normalized_action else (self._u_min, self._u_max)
         self.action_space = spaces.Box(low, high, dtype=np.float64)
-        spread = NOISE_CUT * self.process_noise
-        low, high = plant.output_bounds(
-            self._u_min + self.disturbance - spread, self._u_max + self.disturbance + spread
-        )
-        spread = NOISE_CUT * self.measurement_noise
+        low, high = plant.output_bounds()
+        # An unbounded end stays one; half of infinity would make it NaN.
+        width = np.where(np.isfinite(high - low), high - low, 0.0)
+        spread = OVERSHOOT * width + NOISE_CUT * self.measurement_noise
         self.observation_space = spaces.Box(low - spread, high + spread, dtype=np.float64)
         self._x: FloatArray | None = None
         self._n_steps = 0
@@ -134,7 +147,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             Seeds starts and noise.
         options : dict, optional
             `x0`, `(n_x,)`: the start. Or `x0_low`, `x0_high`, `(n_x,)` or scalars: the box to draw it from
-            instead of the plant's. Both have to lie in the plant's `[start_low, start_high]`.
+            instead of the plant's. Both have to lie in the plant's `[x_min, x_max]`.
 
         Returns
         -------
@@ -144,7 +157,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         super().reset(seed=seed)
         self._x = self._start(options or {})
         self._n_steps = 0
-        return self._observe(self.plant.output(self._x)), self._info(np.zeros(self.plant.n_u))
+        return self._observe(self.plant.output(self._x)), self._info(self.input_reference, "")
 
     def step(self, action: ArrayLike) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Apply an action for `dt` seconds.
@@ -158,9 +171,16 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         -------
         observation : ndarray, (n_y,)
         reward : float
-        terminated, truncated : bool
+        terminated : bool
+            Whether the state has left `[x_min, x_max]`; `info["failure"]` says where.
+        truncated : bool
             Always False here; the `TimeLimit` wrapper of `gymnasium.make` truncates.
         info : dict
+
+        Raises
+        ------
+        ValueError
+            If the action is no finite vector of its size, or the integration breaks down.
         """
         if self._x is None:
             raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
@@ -168,12 +188,19 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         if self.normalized_action:
             u = self._u_min + 0.5 * (u + 1.0) * (self._u_max - self._u_min)
         u = np.clip(u, self._u_min, self._u_max)
-        self._x = self.plant.step(self._x, u + self.disturbance + self._noise(self.process_noise))
+        x = self.plant.step(self._x, u + self.disturbance + self._noise(self.process_noise))
+        if not np.isfinite(x).all():
+            raise ValueError(
+                f"{self.plant} diverges with {self.plant.n_substeps} Runge-Kutta steps per sample; "
+                "raise n_substeps"
+            )
+        self._x = x
         self._n_steps += 1
         y = self.plant.output(self._x)
-        error = y - self.reference
-        reward = -float(error @ self.Q @ error + u @ self.R @ u)
-        return self._observe(y), reward, False, False, self._info(u)
+        error, effort = y - self.reference, u - self.input_reference
+        reward = -float(error @ self.Q @ error + effort @ self.R @ effort)
+        failure = self.plant.failure(self._x)
+        return self._observe(y), reward, failure != "", False, self._info(u, failure)
 
     def _start(self, options: dict[str, Any]) -> FloatArray:
         plant = self.plant
@@ -181,6 +208,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             raise ValueError(f"options has {sorted(unknown)}; expected x0, or x0_low and x0_high")
         if "x0" in options and len(options) > 1:
             raise ValueError("options has both x0 and a box to draw it from; pass one of them")
+        if not options:
+            return plant.draw_start(self.np_random)
         if "x0" in options:
             low = high = as_vector(options["x0"], "x0", plant.n_x)
         else:
@@ -188,15 +217,15 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             high = as_vector(options.get("x0_high", plant.x0_high), "x0_high", plant.n_x, spread=True)
             if (low > high).any():
                 raise ValueError(f"x0_low is {low.tolist()}, above x0_high, which is {high.tolist()}")
-        if (low < plant.start_low).any() or (high > plant.start_high).any():
+        if (low < plant.x_min).any() or (high > plant.x_max).any():
             what = (
                 f"x0 is {low.tolist()}"
                 if "x0" in options
                 else f"the box is {low.tolist()} to {high.tolist()}"
             )
             raise ValueError(
-                f"{what}; expected a start between {list(plant.start_low)} and {list(plant.start_high)}, for "
-                "which the observation bounds hold. Make the env with wider start_low, start_high"
+                f"{what}; expected a start between {list(plant.x_min)} and {list(plant.x_max)}, outside of "
+                "which episodes end. Make the env with wider x_min, x_max"
             )
         return low if "x0" in options else self.np_random.uniform(low, high)
 
@@ -206,11 +235,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         return std * np.clip(self.np_random.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
 
     def _observe(self, y: FloatArray) -> FloatArray:
-        return y + self._noise(self.measurement_noise)
+        space: Any = self.observation_space
+        return np.clip(y + self._noise(self.measurement_noise), space.low, space.high)
 
-    def _info(self, u: FloatArray) -> dict[str, Any]:
+    def _info(self, u: FloatArray, failure: str) -> dict[str, Any]:
         # Copies: callers keep and change what they are given.
-        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy()}
+        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy(), "failure": failure}
 
 
 def _as_std(value: ArrayLike, name: str, size: int) -> FloatArray:

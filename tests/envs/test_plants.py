@@ -219,7 +219,7 @@ def test_every_signal_has_a_name_and_a_unit(plant):
         (lambda: VanDerPol(n_substeps=2.5), "n_substeps is 2.5"),
         (lambda: VanDerPol(u_min=3.0, u_max=-3.0), "u_min"),
         (lambda: VanDerPol(u_max=(1.0, 2.0)), r"u_max has shape \(2,\)"),
-        (lambda: VanDerPol(x0_high=9.0), "widen start_low"),
+        (lambda: VanDerPol(x0_high=9.0), "widen x_min"),
         (lambda: VanDerPol().rhs([1.0, 2.0, 3.0], [0.0]), r"x has shape \(3,\); expected \(..., 2\)"),
         (lambda: VanDerPol().step([1.0, 2.0], 0.0), r"u has shape \(\)"),
         (lambda: VanDerPol().step([1.0, 2.0], [0.0], dt=-0.1), "dt is -0.1"),
