@@ -10,7 +10,7 @@ from typing import Any
 import casadi
 import numpy as np
 
-from koopctrl.controllers.solvers import QPSolver
+from koopctrl.controllers.qp.solver import QPSolver
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import scipy.special
 import scipy.stats
 
 from koopctrl import LiftedModel, LinearMPC, Trajectories
-from koopctrl.controllers.measurement import WindowMemory
+from koopctrl.controllers.estimation.measurement import WindowMemory
 from koopctrl.errors import SolverError
-from koopctrl.features.lags import LagWindow
+from koopctrl.network.lag_window import LagWindow
 
 Array = np.ndarray
 MAX_FUNCTIONS = 300

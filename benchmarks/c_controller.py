@@ -29,7 +29,7 @@ import _common as c
 import numpy as np
 
 from koopctrl import RNNMPC, KoopmanRNN, LinearMPC, Trajectories
-from koopctrl.export.c_code import mpc_to_c
+from koopctrl.export.c.code import mpc_to_c
 from koopctrl_envs import VanDerPol
 
 N_RECORDED = 2000

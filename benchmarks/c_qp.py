@@ -4,7 +4,7 @@ Random plants (1 to 6 states, 1 to 3 inputs and outputs, stable and unstable), h
 six orders, bounds on inputs from tight to loose, and in random combination bounds on moves, on outputs, each
 output row twice, and sums of rows; of each problem five successive samples, warm-started where a solver can.
 
-An answer counts as solved if the KKT residual, computed by `koopctrl.controllers.solvers`, is at most 1e-6.
+An answer counts as solved if the KKT residual, computed by `koopctrl.controllers.qp.solver`, is at most 1e-6.
 Where the solvers differ, feasibility is decided by HiGHS (`scipy.optimize.linprog`): "wrong" counts feasible
 problems left unsolved, and infeasible ones said to be solved. Times are of the call with its certificate (in
 C for ours), through ctypes and through CasADi's buffers, which cost some microseconds each.
@@ -26,7 +26,7 @@ import _common as c
 import numpy as np
 from scipy.optimize import linprog
 
-from koopctrl.controllers.solvers import QPSolver, kkt_residual
+from koopctrl.controllers.qp.solver import QPSolver, kkt_residual
 
 # The harness around the C file is that of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "export"))

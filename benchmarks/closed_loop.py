@@ -55,7 +55,7 @@ from koopctrl import (
     run_closed_loop,
 )
 from koopctrl.controllers import NMPC, RNNMPC
-from koopctrl.features.lags import LagWindow
+from koopctrl.network.lag_window import LagWindow
 
 CONDITIONS = ("plain", "noise", "load")
 DO_MPC, YARDSTICK = "do-mpc NMPC, true model", "NMPC, true model"

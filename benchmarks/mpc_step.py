@@ -35,9 +35,9 @@ from _step_nmpc import step_times as nmpc_step_times
 from _step_peers import LIMIT, N_U, N, Q, R, do_mpc_time, optimal_time, sparse_time
 
 from koopctrl import LiftedModel, LinearMPC
-from koopctrl.features import Layer
-from koopctrl.features.lags import LagWindow
-from koopctrl.lifted import Observables
+from koopctrl.lifted.model import Observables
+from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.lag_window import LagWindow
 
 SIZES = (50, 100, 300, 1000)
 N_X, N_Y, N_CORE = 4, 2, 50

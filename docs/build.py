@@ -27,12 +27,12 @@ _FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
 API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
-    "koopctrl.datasets": ["hair_dryer", "robot_arm"],
+    "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
-    "koopctrl.spectrum": ["Spectrum"],
-    "koopctrl.report": ["Report", "HorizonError", "make_report"],
-    "koopctrl.recurrent": ["RecurrentNetwork"],
-    "koopctrl.regression": ["LeastSquares"],
+    "koopctrl.lifted.spectrum": ["Spectrum"],
+    "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
+    "koopctrl.network.recurrent": ["RecurrentNetwork"],
+    "koopctrl.identification.least_squares": ["LeastSquares"],
     "koopctrl.plotting": [
         "plot_free_run",
         "plot_step_and_bode",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Trajectory": "koopctrl.trajectory",
-    "Trajectories": "koopctrl.trajectories",
-    "collect": "koopctrl.collect",
+    "Trajectory": "koopctrl.data.trajectory",
+    "Trajectories": "koopctrl.data.trajectories",
+    "collect": "koopctrl.data.collect",
     "KoopmanRNN": "koopctrl.koopman_rnn",
-    "LiftedModel": "koopctrl.lifted",
+    "LiftedModel": "koopctrl.lifted.model",
     "LTINetwork": "koopctrl.ltinet",
     "LQR": "koopctrl.controllers",
     "KalmanFilter": "koopctrl.controllers",
@@ -29,7 +29,7 @@ __all__ = [*sorted(_HOME), "__version__", "datasets"]  # pyright: ignore[reportU
 
 def __getattr__(name: str) -> Any:
     if name == "datasets":
-        return import_module("koopctrl.datasets")
+        return import_module("koopctrl.data.datasets")
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value

@@ -78,8 +78,8 @@ def fit(
     save: Annotated[Path | None, typer.Option(help="Where to write the model (.npz).")] = None,
 ) -> None:
     """Fit a model to a CSV file and report on the part held out."""
+    from koopctrl.data.trajectories import Trajectories
     from koopctrl.koopman_rnn import KoopmanRNN
-    from koopctrl.trajectories import Trajectories
 
     _check_folder(save, "--save")
     records = Trajectories.from_csv(
@@ -125,9 +125,9 @@ def report(
     plot: Annotated[Path | None, typer.Option(help="Write a figure of the first episode's free run.")] = None,
 ) -> None:
     """Report on a saved model: sizes, conditioning, errors by horizon of both faces."""
+    from koopctrl.data.trajectories import Trajectories
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.storage import load
-    from koopctrl.trajectories import Trajectories
 
     _check_folder(plot, "--plot")
     if plot is not None and plot.suffix.lower() not in _FIGURES:

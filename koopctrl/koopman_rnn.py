@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from koopctrl._validation import FloatArray, as_signal, check_fitted, check_integer
-from koopctrl.fitting import check_settings, start, take_steps
-from koopctrl.free_run import (
+from koopctrl.data.trajectories import Trajectories, Trajectory
+from koopctrl.identification.one_step import Identification, Settings
+from koopctrl.identification.settings import check_settings, start, take_steps
+from koopctrl.network.free_run import (
     as_state,
     check_signals,
     last_state,
@@ -21,17 +23,15 @@ from koopctrl.free_run import (
     run_states,
     warn_outside,
 )
-from koopctrl.identification import Identification, Settings
-from koopctrl.recurrent import RecurrentNetwork
-from koopctrl.trajectories import Trajectories, Trajectory
+from koopctrl.network.recurrent import RecurrentNetwork
 
 if TYPE_CHECKING:
     import casadi
     import control
     import do_mpc
 
-    from koopctrl.lifted import LiftedModel
-    from koopctrl.report import Report
+    from koopctrl.identification.report import Report
+    from koopctrl.lifted.model import LiftedModel
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
@@ -66,7 +66,7 @@ class KoopmanRNN(BaseEstimator):
         Singular values of the column-scaled regressors below `rcond` times the largest are cut.
     ridge : float or "auto"
         Penalty on the outer weights, relative to each regressor's energy; `"auto"` chooses it for each output
-        by the evidence of the data (`koopctrl.regression`), and `solution_.ridge` holds it.
+        by the evidence of the data (`koopctrl.identification.least_squares`), and `solution_.ridge` holds it.
     solver : {"svd", "gram"}
         Triangular factor and SVD, or normal equations (half the work, half the digits).
     random_state : int, numpy.random.Generator or None
@@ -315,16 +315,19 @@ class KoopmanRNN(BaseEstimator):
         rank_tol: float = 1e-6,
         bilinear: bool = False,
     ) -> LiftedModel:
-        """Linear face around an operating point; see `koopctrl.lifting.lift_network`."""
-        from koopctrl.lifting import lift_network
+        """Linear face around an operating point; see `koopctrl.lifted.edmd.lift_network`."""
+        from koopctrl.lifted.edmd import lift_network
 
         return lift_network(self, x_op, u_op, rank_tol=rank_tol, bilinear=bilinear)
 
     def report(
         self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
     ) -> Report:
-        """Sizes, conditioning, errors by horizon of both faces on `X`; see `koopctrl.report.make_report`."""
-        from koopctrl.report import make_report
+        """Sizes, conditioning and errors by horizon of both faces on `X`.
+
+        For `horizons` see `koopctrl.identification.report.make_report`.
+        """
+        from koopctrl.identification.report import make_report
 
         return make_report(self, Trajectories.coerce(X), horizons)
 

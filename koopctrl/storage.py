@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
-from koopctrl.coupling import COUPLINGS, Coupling
 from koopctrl.errors import DataError, KoopctrlError
-from koopctrl.features import ACTIVATIONS, Layer
-from koopctrl.features.lags import LagWindow
-from koopctrl.identification import Snapshots
+from koopctrl.identification.least_squares import LeastSquares
+from koopctrl.identification.one_step import Snapshots
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted import LiftedModel, Observables
-from koopctrl.recurrent import RecurrentNetwork, Scaling
-from koopctrl.regression import LeastSquares
+from koopctrl.lifted.model import LiftedModel, Observables
+from koopctrl.network.coupling import COUPLINGS, Coupling
+from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
+from koopctrl.network.lag_window import LagWindow
+from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 
 _FORMAT = "koopctrl"
 _VERSION = 1

@@ -11,7 +11,7 @@ import pytest
 import koopctrl
 from koopctrl import datasets
 
-RECORD = Path(koopctrl.__file__).parent / "datasets" / "hairdryer.csv"
+RECORD = Path(koopctrl.__file__).parent / "data" / "datasets" / "hairdryer.csv"
 
 
 def run(folder, *arguments):

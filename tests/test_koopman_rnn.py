@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_score
 
 from koopctrl import KoopmanRNN, Trajectories, Trajectory
-from koopctrl.coupling import COUPLINGS
 from koopctrl.errors import (
     DataError,
     KoopctrlError,
@@ -23,7 +22,8 @@ from koopctrl.errors import (
     ShapeError,
     TimeBaseError,
 )
-from koopctrl.features import SAMPLERS
+from koopctrl.network.coupling import COUPLINGS
+from koopctrl.network.samplers import SAMPLERS
 
 A, B, DT = plants.oscillator()
 LINEAR = plants.record(plants.linear_step(A, B), 2, 1, DT, n_episodes=8, n_steps=60)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koopctrl import KoopmanRNN, LiftedModel, load
-from koopctrl.coupling import COUPLINGS
 from koopctrl.errors import DataError, NotFittedError
-from koopctrl.features import SAMPLERS
+from koopctrl.network.coupling import COUPLINGS
+from koopctrl.network.samplers import SAMPLERS
 from koopctrl.storage import save
 
 A, B, DT = plants.oscillator()

@@ -4,7 +4,7 @@ r"""LQR in lifted coordinates.
     u_k = u_s - K (z_k - z_s), \qquad
     \min \sum_k (y_k - y_s)' Q (y_k - y_s) + (u_k - u_s)' R (u_k - u_s)
 
-`(z_s, u_s, y_s)` is the steady target of the set-point (`koopctrl.controllers.targets`).
+`(z_s, u_s, y_s)` is the steady target of the set-point (`koopctrl.controllers.steady_state.linear`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weight, broadcast_vector
-from koopctrl.controllers.info import NO_MEASUREMENT, NOT_FINITE, ControlInfo
-from koopctrl.controllers.measurement import ABSURD, Observer, StateSource, as_measurement
+from koopctrl.controllers.estimation.measurement import ABSURD, Observer, StateSource, as_measurement
+from koopctrl.controllers.mpc.info import NO_MEASUREMENT, NOT_FINITE, ControlInfo
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.set_points import ReachableSetPoint
-from koopctrl.controllers.targets import steady_target
+from koopctrl.controllers.steady_state.linear import steady_target
+from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 from koopctrl.errors import OptionError
-from koopctrl.lifted import LiftedModel
+from koopctrl.lifted.model import LiftedModel
 
 if TYPE_CHECKING:
     import control
@@ -151,7 +151,7 @@ class LQR:
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
-        from koopctrl.controllers.memory import PureController
+        from koopctrl.controllers.mpc.memory import PureController
         from koopctrl.export.pycontrol import controller_to_nlsys
 
         pure = PureController(self)

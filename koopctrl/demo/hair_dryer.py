@@ -9,9 +9,9 @@ import numpy as np
 
 from koopctrl import datasets
 from koopctrl._validation import FloatArray
+from koopctrl.data.trajectories import Trajectories
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.plotting import plot_free_run, plot_step_and_bode
-from koopctrl.trajectories import Trajectories
 
 # Chosen by free run on the last 40 % of the training half (benchmarks/records.py).
 LAGS: dict[str, Any] = {"output_lags": 6, "input_lags": 20}

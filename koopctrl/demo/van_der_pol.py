@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from koopctrl.collect import collect
 from koopctrl.controllers import LQR, NMPC, LinearMPC, run_closed_loop
+from koopctrl.data.collect import collect
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.plotting import plot_closed_loops, plot_horizon_errors, plot_spectrum
 

@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
-    from koopctrl.lifted import LiftedModel
+    from koopctrl.lifted.model import LiftedModel
 
 
 def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Function:

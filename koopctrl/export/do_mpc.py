@@ -17,7 +17,7 @@ from koopctrl.export.casadi import lifted_to_casadi, network_to_casadi
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
-    from koopctrl.lifted import LiftedModel
+    from koopctrl.lifted.model import LiftedModel
 
 _RESERVED = "default"  # do-mpc's own entry in each of its structures
 LIFTED_STATE = "z"

@@ -9,13 +9,13 @@ import control
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_choice
+from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, TimeBaseError
-from koopctrl.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.closed_loop import ClosedLoopResult
+    from koopctrl.controllers.loop.closed_loop import ClosedLoopResult
     from koopctrl.koopman_rnn import KoopmanRNN
-    from koopctrl.lifted import LiftedModel
+    from koopctrl.lifted.model import LiftedModel
 
 _DT_TOLERANCE = 1e-6
 

@@ -359,8 +359,8 @@ class LTINetwork:
         return network_to_casadi(self, name)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting_ltinet.plot_network`."""
-        from koopctrl.plotting_ltinet import plot_network
+        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting.ltinet.plot_network`."""
+        from koopctrl.plotting.ltinet import plot_network
 
         return plot_network(self, ax, **options)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from koopctrl import LQR, LiftedModel, LinearMPC, run_closed_loop
-from koopctrl.controllers.result import ClosedLoopResult
+from koopctrl.controllers.loop.result import ClosedLoopResult
 from koopctrl.errors import DataError, OptionError, ShapeError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
-from koopctrl.controllers.qp_step import StepSolution
+from koopctrl.controllers.qp.soft import StepSolution
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError
 
 

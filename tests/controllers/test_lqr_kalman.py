@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
-from koopctrl.controllers.disturbance import augment_by_kind
+from koopctrl.controllers.estimation.augmented import augment_by_kind
 from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.targets import steady_target
+from koopctrl.controllers.steady_state.linear import steady_target
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError
 
 

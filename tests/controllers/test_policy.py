@@ -8,7 +8,7 @@ import pytest
 import koopctrl_envs  # noqa: F401
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers import RNNMPC, ControllerPolicy
-from koopctrl.controllers.memory import PureController
+from koopctrl.controllers.mpc.memory import PureController
 from koopctrl.errors import DataError, OptionError, ShapeError
 
 

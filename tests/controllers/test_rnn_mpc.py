@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import koopctrl_envs  # noqa: F401
 from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import NMPC, RNNMPC
-from koopctrl.controllers.qp_step import StepSolution
-from koopctrl.controllers.rollout import Rollout
+from koopctrl.controllers.mpc.rollout import Rollout
+from koopctrl.controllers.qp.soft import StepSolution
 from koopctrl.errors import NotFittedError, OptionError, ShapeError
 
 
@@ -103,7 +103,7 @@ def test_output_bounds_are_kept_on_the_true_plant_and_moves_are_bounded(network)
 
 
 def test_the_merit_never_rises_between_iterations(network, monkeypatch):
-    monkeypatch.setattr("koopctrl.controllers.rnn_mpc._COLD_ITERATIONS", 1)
+    monkeypatch.setattr("koopctrl.controllers.mpc.rnn._COLD_ITERATIONS", 1)
     x, costs = [2.5, 2.0], []
     for n in (1, 2, 4, 8):
         mpc = RNNMPC(network, 25, 1.0, 0.01, u_min=-2, u_max=2, n_iterations=n)
@@ -222,7 +222,7 @@ def test_plans_that_end_far_from_the_target_are_compared_with_new_ones(network, 
     """Every fifth sample while the plan ends far away, never near the target."""
     counts = []
     for every in (5, 10**9):
-        monkeypatch.setattr("koopctrl.controllers.rnn_mpc._RECHECK", every)
+        monkeypatch.setattr("koopctrl.controllers.mpc.rnn._RECHECK", every)
         mpc = RNNMPC(network, 8, [1.0, 1.0], 0.1, u_min=-3, u_max=3, terminal="none")
         mpc.control([2.5, 2.0], [0.0, 0.0])
         tried = 0

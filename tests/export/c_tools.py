@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from koopctrl.export.c_code import mpc_to_c
-from koopctrl.export.c_sil import CompiledMPC
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 
@@ -80,7 +80,7 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
 
 def build_qp_library(folder: Path) -> Path:
     """Compile the QP template with a harness around it."""
-    templates = resources.files("koopctrl.export") / "c_templates"
+    templates = resources.files("koopctrl.export.c") / "templates"
     text = (templates / "qp_factor.c").read_text() + (templates / "qp.c").read_text()
     (folder / "qp.c").write_text(text)
     (folder / "harness.c").write_text(_HARNESS)

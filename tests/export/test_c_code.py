@@ -8,9 +8,9 @@ from c_tools import FLAGS, check_clean, compare, gcc, run
 
 from koopctrl import LQR, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
 from koopctrl.errors import DataError, OptionError, ShapeError
-from koopctrl.export.c_code import mpc_to_c
-from koopctrl.export.c_sil import CompiledMPC
-from koopctrl.export.c_writer import check_identifier, comment, number
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
+from koopctrl.export.c.writer import check_identifier, comment, number
 from koopctrl_envs import VanDerPol
 
 A = np.array([[1.1, 0.2, 0.0], [0.0, 1.0, 0.3], [0.1, 0.0, 0.7]])

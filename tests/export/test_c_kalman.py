@@ -5,8 +5,8 @@ import pytest
 from c_tools import FLAGS, check_clean, compare, gcc, run
 
 from koopctrl import KalmanFilter, LiftedModel, LinearMPC
-from koopctrl.export.c_code import mpc_to_c
-from koopctrl.export.c_sil import CompiledMPC
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
 
 A = np.array([[0.98, 0.2, 0.0], [0.0, 0.9, 0.3], [0.1, 0.0, 0.7]])
 B = np.array([[0.0, 0.5], [1.0, 0.0], [0.2, 0.3]])

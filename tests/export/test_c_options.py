@@ -5,9 +5,9 @@ import pytest
 from c_tools import FLAGS, check_clean, compare, gcc, random_disturbance, run
 
 from koopctrl import KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
-from koopctrl.controllers.rnn_mpc import RNNMPC
-from koopctrl.export.c_code import mpc_to_c
-from koopctrl.export.c_sil import CompiledMPC
+from koopctrl.controllers.mpc.rnn import RNNMPC
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
 from koopctrl_envs import VanDerPol
 
 PLANT = VanDerPol()

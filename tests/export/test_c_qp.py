@@ -5,7 +5,7 @@ import pytest
 from c_tools import CompiledQP, build_qp_library, random_mpc
 from scipy.optimize import linprog
 
-from koopctrl.controllers.solvers import QPSolver, kkt_residual
+from koopctrl.controllers.qp.solver import QPSolver, kkt_residual
 
 
 @pytest.fixture(scope="module")

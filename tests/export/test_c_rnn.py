@@ -5,10 +5,10 @@ import pytest
 from c_tools import FLAGS, check_clean, gcc, run
 
 from koopctrl import ExtendedKalmanFilter, KoopmanRNN, Trajectories
-from koopctrl.controllers.rnn_mpc import RNNMPC
+from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.errors import OptionError
-from koopctrl.export.c_code import mpc_to_c
-from koopctrl.export.c_sil import CompiledMPC
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
 from koopctrl_envs import VanDerPol
 
 PLANT = VanDerPol()

@@ -10,8 +10,8 @@ import plants
 import pytest
 
 from koopctrl import KoopmanRNN, LiftedModel, Trajectories
-from koopctrl.coupling import COUPLINGS
 from koopctrl.errors import KoopctrlError, NotFittedError, OptionError
+from koopctrl.network.coupling import COUPLINGS
 
 # do-mpc 5.1: on import, extras that are not installed; later, its NumPy calls on CasADi 3.8 values.
 pytestmark = [

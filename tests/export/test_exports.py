@@ -7,9 +7,9 @@ import plants
 import pytest
 
 from koopctrl import KoopmanRNN, LiftedModel, Trajectories
-from koopctrl.coupling import COUPLINGS
 from koopctrl.errors import DataError, KoopctrlError, OptionError, SolverError, TimeBaseError
 from koopctrl.export.pycontrol import frequency_response, step_response, trajectories_from_timeresponse
+from koopctrl.network.coupling import COUPLINGS
 
 STEP = plants.sampled(plants.duffing, 0.1)
 DUFFING = plants.record(STEP, 2, 1, 0.1, n_episodes=10, n_steps=30, x_max=1.5, last_input=True)

@@ -1,0 +1,1 @@
+"""Estimates of state and disturbances from measurements."""

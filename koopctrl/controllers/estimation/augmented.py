@@ -1,0 +1,101 @@
+r"""The lifted model as controllers see it: constant disturbances appended, inputs told apart.
+
+.. math::
+    z_{k+1} = A z_k + B (u_k - u_{op}) + B_v (v_k - v_{op}) + c + B_d d_k, \quad d_{k+1} = d_k, \quad
+    y_k = C z_k + y_{op} + C_d d_k
+
+`d` is estimated, for control without steady-state error; `v` is measured.
+
+Pannocchia & Rawlings, *Disturbance models for offset-free model-predictive control*, AIChE Journal 49, 2003.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.controllers.mpc.channels import InputChannels
+from koopctrl.lifted.model import LiftedModel
+
+KINDS = ("none", "output", "input")
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """A lifted model with `n_d` disturbances as its last coordinates.
+
+    Attributes
+    ----------
+    A, B, C, c : arrays
+        Of `[z; d]`; `B` belongs to the inputs that are moved.
+    Bd, Cd : (n_z, n_d) and (n_y, n_d) arrays
+    lifted : LiftedModel
+    Bv : (n_z + n_d, n_v) array
+        Of measured disturbances; no column unless `select` has told them apart.
+    u_op, v_op : arrays
+        Operating inputs and measured disturbances.
+    """
+
+    A: FloatArray
+    B: FloatArray
+    C: FloatArray
+    c: FloatArray
+    Bd: FloatArray
+    Cd: FloatArray
+    lifted: LiftedModel
+    Bv: FloatArray
+    u_op: FloatArray
+    v_op: FloatArray
+
+    @property
+    def n_d(self) -> int:
+        """Number of estimated disturbances."""
+        return self.Bd.shape[1]
+
+    @property
+    def n_u(self) -> int:
+        """Number of inputs that are moved."""
+        return self.B.shape[1]
+
+    @property
+    def n_v(self) -> int:
+        """Number of measured disturbances."""
+        return self.Bv.shape[1]
+
+    def select(self, channels: InputChannels) -> Augmented:
+        """The same model with its inputs told apart."""
+        B, u_op = self.B, self.u_op
+        return replace(
+            self, B=B[:, channels.moved], Bv=B[:, channels.told], u_op=u_op[channels.moved],
+            v_op=u_op[channels.told],
+        )  # fmt: skip
+
+
+def augment(lifted: LiftedModel, Bd: FloatArray, Cd: FloatArray) -> Augmented:
+    """Append disturbances that act through `Bd` on the state and `Cd` on the outputs."""
+    n_d = Bd.shape[1]
+    return Augmented(
+        A=np.block([[lifted.A, Bd], [np.zeros((n_d, lifted.n_z)), np.eye(n_d)]]),
+        B=np.vstack([lifted.B, np.zeros((n_d, lifted.n_u))]),
+        C=np.hstack([lifted.C, Cd]),
+        c=np.concatenate([lifted.c, np.zeros(n_d)]),
+        Bd=Bd,
+        Cd=Cd,
+        lifted=lifted,
+        Bv=np.empty((lifted.n_z + n_d, 0)),
+        u_op=lifted.u_op,
+        v_op=np.empty(0),
+    )
+
+
+def augment_by_kind(lifted: LiftedModel, kind: str, channels: InputChannels | None = None) -> Augmented:
+    """`none`; `output`: one integrator on each output; `input`: one on each input that is moved."""
+    n_z, n_y = lifted.n_z, lifted.n_y
+    if kind == "output":
+        return augment(lifted, np.zeros((n_z, n_y)), np.eye(n_y))
+    if kind == "input":
+        Bd = lifted.B if channels is None else lifted.B[:, channels.moved]
+        return augment(lifted, Bd, np.zeros((n_y, Bd.shape[1])))
+    return augment(lifted, np.zeros((n_z, 0)), np.zeros((n_y, 0)))

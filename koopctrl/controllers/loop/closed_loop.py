@@ -1,0 +1,339 @@
+"""The closed loop: a controller on anything with gymnasium's `reset` and `step`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import (
+    FloatArray,
+    as_float_array,
+    as_vector,
+    as_weight,
+    check_bool,
+    check_dt,
+    check_integer,
+    check_same_dt,
+)
+from koopctrl.controllers.loop.result import ClosedLoopResult
+from koopctrl.controllers.loop.signals import Schedule, sample_schedule
+from koopctrl.controllers.protocol import bounds_of
+from koopctrl.data.gym_interface import (
+    accepts,
+    as_observation,
+    as_reward,
+    check_plant,
+    fit_action,
+    reset_plant,
+    step_plant,
+)
+from koopctrl.errors import DataError, KoopctrlWarning, OptionError, ShapeError
+
+__all__ = ["ClosedLoopResult", "run_closed_loop"]
+
+# An output that is missing this long, up to the end, is a broken sensor and not a lost sample.
+_BLIND = 10
+
+
+def run_closed_loop(
+    env: Any,
+    controller: Any,
+    n_steps: int,
+    reference: Schedule = None,
+    *,
+    disturbance: Schedule = None,
+    input_reference: Schedule = None,
+    seed: int | None = 0,
+    x0: ArrayLike | None = None,
+    options: dict[str, Any] | None = None,
+    preview: bool = False,
+    Q: ArrayLike | None = None,
+    R: ArrayLike | None = None,
+) -> ClosedLoopResult:
+    """Run a controller on a plant.
+
+    At step `k` the controller gets the measurement `y_k` and its input is held until `y_{k+1}`.
+
+    Parameters
+    ----------
+    env : object with `reset(seed=, options=)` and `step(action)`
+        As in gymnasium, which is not needed. The sample time is its `dt` (or its `unwrapped.dt`), else the
+        controller's.
+    controller : Controller
+        Reset at the start.
+    n_steps : int
+    reference : None, (n_y,), (n, n_y) array_like, or callable
+        None leaves the controller's own set-point; an array has one row a step, the last one held; a callable
+        maps time in seconds to `(n_y,)`.
+    disturbance : None, (n_v,), (n, n_v) array_like, or callable
+        Measured disturbance: `v_k` acts on the plant over the same interval as `u_k`. The controller is shown
+        it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`.
+    input_reference : None, (n_u,), (n, n_u) array_like, or callable
+        Where the inputs should be, shown to the controller.
+    seed, options
+        Passed to `env.reset`.
+    x0 : (n_x,) array_like, optional
+        Passed to `env.reset` as `options={"x0": x0}`.
+    preview : bool
+        Whether the controller is shown the next `horizon` samples of references and disturbances too, and
+        those of its `input_delay` beyond them.
+    Q, R : array_like, optional
+        Weights of `cost`; the controller's by default.
+
+    Returns
+    -------
+    ClosedLoopResult
+
+    Raises
+    ------
+    DataError
+        If the plant returns numbers that are not finite, or the controller does, or the plant's answers are
+        not those of gymnasium's interface.
+    TimeBaseError
+        If plant and controller have different sample times, or none is known.
+
+    Warns
+    -----
+    KoopctrlWarning
+        If the plant ends the episode early, or an output is missing from some sample to the end.
+    """
+    n_steps = check_integer(n_steps, "n_steps", low=1)
+    check_plant(env)
+    if hasattr(env, "num_envs"):
+        raise OptionError("env is a vector env; expected a single one. A controller remembers one episode")
+    _check_options(options)
+    if seed is not None:
+        check_integer(seed, "seed")
+    check_bool(preview, "preview")
+    dt = _sample_time(env, controller)
+    if x0 is not None:
+        options = {**(options or {}), "x0": as_float_array(x0, "x0").copy()}
+    given = {"reference": reference, "disturbance": disturbance, "input_reference": input_reference}
+    _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
+    controller.reset()
+    observation, info = reset_plant(env, seed, options)
+    y = _measured(observation, 0, None)
+    default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
+    horizon = _foresight(controller) if preview else 0
+    sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
+             "input_reference": _size_of(controller, "n_u")}  # fmt: skip
+    rows = {
+        name: sample_schedule(value, n_steps + 1 + horizon, dt, name, sizes[name])
+        for name, value in given.items()
+        if value is not None
+    }
+    references = rows["reference"] if "reference" in rows else _default_reference(default, n_steps, len(y))
+    v = rows.get("disturbance")
+
+    states, outputs = [_state(info, None)], [y]
+    inputs, disturbances, times, statuses, rewards, ended = [], [], [], [], [], ""
+    for k in range(n_steps):
+        shown: dict[str, Any] = {n: r[k : k + horizon + 1] if horizon else r[k] for n, r in rows.items()}
+        start = time.perf_counter()
+        answer = controller.control(y, **{"reference": None, **shown})
+        times.append(time.perf_counter() - start)
+        u = _as_input(answer, k)
+        statuses.append(str(getattr(getattr(controller, "info", None), "status", "")))
+        action = _joined(controller, u, v[k]) if v is not None else u
+        answer = step_plant(env, fit_action(env, action.copy(), "the controller's input"), k)
+        observation, reward, terminated, truncated, info = answer
+        y = _measured(observation, k + 1, len(y))
+        sent, v_k = u, None if v is None else v[k]
+        if info.get("u") is not None:
+            u, v_k = _applied(controller, info["u"], len(u), v_k)
+            if hasattr(controller, "applied") and not np.array_equal(u, sent):
+                controller.applied(u)
+        states.append(_state(info, states[-1]))
+        outputs.append(y)
+        inputs.append(u)
+        disturbances.append(v_k)
+        rewards.append(as_reward(reward))
+        if terminated or truncated:
+            ended = "terminated" if terminated else "truncated"
+            break
+    n = len(inputs)
+    if n < n_steps:
+        warnings.warn(
+            f"the plant ended the episode ({ended}) after {n} of {n_steps} steps; make it with a longer "
+            "max_episode_steps, or ask for fewer",
+            KoopctrlWarning,
+            stacklevel=2,
+        )
+    n_y, n_u = len(y), len(inputs[0])
+    measured = np.array(outputs)
+    output_names, input_names, disturbance_names = _signal_names(
+        env, controller, n_y, n_u, 0 if v is None else v.shape[1]
+    )
+    _warn_blind(measured, output_names)
+    return ClosedLoopResult(
+        time=dt * np.arange(n + 1),
+        states=_stack_states(states, measured),
+        outputs=measured,
+        inputs=np.array(inputs),
+        references=references[: n + 1],
+        solve_times=np.array(times),
+        statuses=tuple(statuses),
+        rewards=np.array(rewards),
+        ended=ended,
+        Q=_weight(Q, controller, "Q", n_y),
+        R=_weight(R, controller, "R", n_u),
+        bounds=bounds_of(controller),
+        output_names=output_names,
+        input_names=input_names,
+        disturbances=None if v is None else np.array(disturbances),
+        disturbance_names=disturbance_names,
+    )
+
+
+def _check_options(options: Any) -> None:
+    if options is not None and not isinstance(options, Mapping):
+        raise OptionError(f"options is a {type(options).__name__}; expected a dict for env.reset")
+
+
+def _check_controller(controller: Any, shown: list[str]) -> None:
+    """Refuse a controller without the methods, or without the arguments that it is to be called with."""
+    for name in ("reset", "control"):
+        if not callable(getattr(controller, name, None)):
+            raise OptionError(
+                f"controller is a {type(controller).__name__} without {name}(); expected an LQR, a LinearMPC "
+                "or another object with reset() and control(measurement, reference)"
+            )
+    if isinstance(controller, type):
+        raise OptionError(f"controller is the class {controller.__name__}; expected an object of it")
+    for name in shown:
+        if not accepts(controller.control, None, **{name: None}):
+            raise OptionError(
+                f"the control() of {type(controller).__name__} takes no {name}; expected "
+                f"control(measurement, reference=None, *, ...) with {name}. Use a controller that has it"
+            )
+
+
+def _foresight(controller: Any) -> int:
+    """Number of samples ahead that a controller can use: its horizon begins when its inputs act."""
+    delay = getattr(getattr(controller, "problem", None), "delay", 0)
+    return int(getattr(controller, "horizon", 0)) + int(delay)
+
+
+def _size_of(controller: Any, name: str) -> int | None:
+    """Number of inputs or disturbances that a controller says it has."""
+    size = getattr(controller, name, None)
+    return size if isinstance(size, int) else None
+
+
+def _sample_time(env: Any, controller: Any) -> float:
+    plant = getattr(env, "unwrapped", env)
+    known = [d for d in (getattr(plant, "dt", None), getattr(controller, "dt", None)) if d is not None]
+    if len(known) == 2:
+        check_same_dt(check_dt(known[0]), check_dt(known[1]), "the plant and the controller")
+    return check_dt(known[0] if known else None, "dt of the plant or the controller")
+
+
+def _measured(observation: Any, step: int, size: int | None) -> FloatArray:
+    y = as_observation(observation, "observation", size)
+    if np.ndim(observation) > 1:
+        raise ShapeError(f"the plant's observation has shape {np.shape(observation)}; expected (n_y,)")
+    if np.isinf(y).any():
+        raise DataError(
+            f"the plant returned {y.tolist()} at step {step}; expected finite outputs, or NaN for missing"
+        )
+    return y
+
+
+def _state(info: Mapping[str, Any], last: FloatArray | None) -> FloatArray | None:
+    """State that the plant reports, if any."""
+    if info.get("x") is None:
+        return None
+    return as_observation(info["x"], 'info["x"]', None if last is None else len(last))
+
+
+def _stack_states(states: list[FloatArray | None], outputs: FloatArray) -> FloatArray:
+    """States, NaN where the plant reported none; the outputs where it never did."""
+    known = next((s for s in states if s is not None), None)
+    if known is None:
+        return outputs.copy()
+    return np.array([np.full(len(known), np.nan) if s is None else s for s in states])
+
+
+def _as_input(value: Any, step: int) -> FloatArray:
+    u = np.array(as_float_array(value, "what the controller returned")) if value is not None else None
+    if u is None or u.ndim > 1 or not u.size:
+        got = "None" if u is None else f"an array of shape {u.shape}"
+        raise ShapeError(f"the controller returned {got} at step {step}; expected inputs (n_u,)")
+    if not np.isfinite(u).all():
+        raise DataError(f"the controller returned {u.tolist()} at step {step}; expected finite inputs")
+    return np.atleast_1d(u)
+
+
+def _joined(controller: Any, u: FloatArray, v: FloatArray) -> FloatArray:
+    """What the env is sent: inputs and disturbances, in the order that the controller knows."""
+    if not hasattr(controller, "join"):
+        return u
+    return np.atleast_1d(as_float_array(controller.join(u, v), "what controller.join returned"))
+
+
+def _applied(
+    controller: Any, reported: Any, n_u: int, v: FloatArray | None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Inputs and disturbances in what the plant says it applied."""
+    full = as_float_array(reported, 'info["u"]').ravel()
+    if v is not None and len(full) != n_u and hasattr(controller, "split_inputs"):
+        u, v = (np.atleast_1d(np.array(part, dtype=np.float64)) for part in controller.split_inputs(full))
+        return as_vector(u, 'the inputs in info["u"]', n_u), v
+    return as_vector(full, 'info["u"]', n_u).copy(), v
+
+
+def _default_reference(default: FloatArray | None, n_steps: int, n_y: int) -> FloatArray:
+    row = np.zeros(n_y) if default is None or np.shape(default) != (n_y,) else default
+    return np.tile(row, (n_steps + 1, 1))
+
+
+def _warn_blind(outputs: FloatArray, names: tuple[str, ...]) -> None:
+    """Say which outputs are missing from some sample to the end."""
+    n = len(outputs)
+    tails = [n - 1 - int(np.max(np.flatnonzero(~np.isnan(y)), initial=-1)) for y in outputs.T]
+    lost = [(name, n - t) for name, t in zip(names, tails, strict=True) if t >= min(_BLIND, n - 1)]
+    if lost:
+        said = ", ".join(f"{name} from sample {k} on" for name, k in lost)
+        warnings.warn(
+            f"the plant's outputs were NaN to the end: {said}; the controller ran without them. Look at the "
+            "plant, or at what makes its observation",
+            KoopctrlWarning,
+            stacklevel=3,
+        )
+
+
+def _weight(given: ArrayLike | None, controller: Any, name: str, size: int) -> FloatArray | None:
+    if given is not None:
+        return as_weight(given, name, size)
+    known = getattr(controller, name, None)
+    return known if known is not None and np.shape(known) == (size, size) else None
+
+
+def _signal_names(
+    env: Any, controller: Any, n_y: int, n_u: int, n_v: int
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Names of outputs, inputs and disturbances: the model's or the plant's, where the numbers agree."""
+    plant = getattr(getattr(env, "unwrapped", env), "plant", None)
+    named = [getattr(controller, "lifted", None), plant]
+    found = {
+        kind: [tuple(getattr(n, kind)) for n in named if n is not None and hasattr(n, kind)]
+        for kind in ("output_names", "input_names")
+    }
+    outputs = next((n for n in found["output_names"] if len(n) == n_y), _numbered("y", n_y))
+    # The controller's split of the numbers 0, 1, .. tells which of the model's inputs are disturbances.
+    if n_v and hasattr(controller, "split_inputs"):
+        for names in found["input_names"]:
+            if len(names) == n_u + n_v:
+                u, v = controller.split_inputs(np.arange(float(n_u + n_v)))
+                return outputs, tuple(names[int(i)] for i in u), tuple(names[int(i)] for i in v)
+    inputs = next((n for n in found["input_names"] if len(n) == n_u), _numbered("u", n_u))
+    return outputs, inputs, _numbered("v", n_v)
+
+
+def _numbered(prefix: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{i}" for i in range(count))

@@ -1,0 +1,52 @@
+"""Parts of a condensed QP that do not depend on the model: input costs, moves, scalings, bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+from koopctrl._validation import FloatArray
+from koopctrl.controllers.mpc.problem import MPCProblem
+
+
+def input_rows(problem: MPCProblem) -> FloatArray:
+    """Rows that give each block's input move, `v_j - v_{j-1}`; none unless moves are bounded."""
+    n_u, n_blocks = problem.n_u, len(problem.blocks)
+    if not problem.bounds_rate:
+        return np.empty((0, n_blocks * n_u))
+    return np.eye(n_blocks * n_u) - np.eye(n_blocks * n_u, k=-n_u)
+
+
+def input_hessian(problem: MPCProblem) -> tuple[FloatArray, FloatArray]:
+    """Hessian of the input terms `(n_v, n_v)`, and the gradient's map from the last input `(n_v, n_u)`."""
+    N, n_u = problem.horizon, problem.n_u
+    T = problem.blocking()
+    moves = (np.eye(N * n_u) - np.eye(N * n_u, k=-n_u)) @ T
+    hessian = T.T @ block_diagonal(problem.R) @ T
+    hessian += moves.T @ block_diagonal(problem.S) @ moves
+    return hessian, -moves[:n_u].T @ problem.S[0]
+
+
+def block_diagonal(blocks: FloatArray) -> FloatArray:
+    """`(N n, N n)` from `(N, n, n)`."""
+    return np.asarray(linalg.block_diag(*blocks))
+
+
+def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
+    norms = np.linalg.norm(rows, axis=1)
+    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
+    return rows * factors[:, None], factors
+
+
+def plain_bounds(problem: MPCProblem, u_op: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Bounds of variables, moves, combinations, and the terminal set, in physical units."""
+    n_blocks, N = len(problem.blocks), problem.horizon
+    sides = []
+    for u, du, e, end in (
+        (problem.u_min, problem.du_min, problem.e_min, problem.end_min),
+        (problem.u_max, problem.du_max, problem.e_max, problem.end_max),
+    ):
+        moves = np.tile(du, n_blocks if problem.bounds_rate else 0)
+        sides.append(np.concatenate([np.tile(u - u_op, n_blocks), moves, np.tile(e, N), end]))
+    return sides[0], sides[1]

@@ -1,0 +1,328 @@
+r"""Real-time iteration on the nonlinear face: linearise, condense, solve, step no further than it helps.
+
+.. math::
+    \min_{\delta} \sum_k |y_k + \Gamma_k \delta - r_k|_Q^2 + |u_k + \delta_k - u_s|_R^2 + \dots
+
+around the roll-out `y_k` of the plan `u_k`, with `Gamma_k = dx_k / du` from the network's exact Jacobians.
+
+Diehl et al., *Real-time optimization and nonlinear model predictive control of processes governed by DAEs*,
+Journal of Process Control 12, 2002.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.controllers.mpc.channels import InputChannels
+from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds, scale_rows
+from koopctrl.controllers.mpc.problem import MPCProblem
+from koopctrl.controllers.mpc.rollout import Rollout
+from koopctrl.controllers.qp.soft import StepSolution, StepSolver
+
+# Iteration ends where the cost changes by less, relatively.
+_SETTLED = 1e-10
+# Excess over a bound, relative to it (or to 1, or to the data), up to which it counts as obeyed.
+_OBEYED = 1e-6
+# Excess over a bound on moves, relative to the input, that is rounding.
+_NO_MOVE = 1e-9
+# Step lengths tried, the full one first and alone, for it is nearly always taken.
+_STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What one sample aims at: outputs `(N + 1, n_y)`, inputs `(N, n_u)`, last state and its weight."""
+
+    tracked: FloatArray
+    steady: FloatArray
+    x_end: FloatArray
+    P: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known at one sample.
+
+    Attributes
+    ----------
+    x : (n_x,) array
+        State when the new input begins to act.
+    d : (n_y,) array
+        Disturbance on the next outputs.
+    v : (N, n_v) array
+        Measured disturbances from then on.
+    offset : None or array
+        Disturbance on all inputs of the model.
+    u_last : (n_u,) array
+    """
+
+    x: FloatArray
+    d: FloatArray
+    v: FloatArray
+    offset: FloatArray | None
+    u_last: FloatArray
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plan, its roll-out and cost, and the last certified QP behind it."""
+
+    plan: FloatArray
+    states: FloatArray
+    merit: float
+    answer: StepSolution | None
+    n_solves: int
+    reason: str
+
+
+class RealTimeIteration:
+    """The optimiser of one problem on one network.
+
+    Parameters
+    ----------
+    rollout : Rollout
+    problem : MPCProblem
+    channels : InputChannels
+    solver : str
+    solver_options : mapping, optional
+
+    Attributes
+    ----------
+    E : (n_e, n_x) array
+        Bounded combinations of the window's entries.
+    move_rows, input_hessian : arrays
+        See `koopctrl.controllers.mpc.lowering`.
+    sizes : two arrays
+        What an excess over the bounds of `E` and of the terminal set is small beside.
+    move_tolerance : (n_u,) array
+        Excess over a bound on moves that counts as none.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        problem: MPCProblem,
+        channels: InputChannels,
+        solver: str,
+        solver_options: Mapping[str, Any] | None,
+    ) -> None:
+        self._rollout, self._problem, self._channels = rollout, problem, channels
+        n_y = rollout.n_y
+        # Combinations of [y; x] become combinations of the window, whose first entries are y.
+        self.E = problem.E[:, n_y:].copy()
+        self.E[:, :n_y] += problem.E[:, :n_y]
+        self.input_hessian, _ = input_hessian(problem)
+        self.move_rows = input_rows(problem)
+        self._bounds = plain_bounds(problem, np.zeros(problem.n_u))
+        self._has_rate_cost = bool(problem.S.any())
+        self._blocking = problem.blocking()
+        moves = np.abs([problem.du_min, problem.du_max])
+        self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
+        scaling = rollout.network.scaling
+        size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
+        self.sizes = [np.minimum(1.0, np.abs(rows) @ size) for rows in (self.E, problem.E_end)]
+        n_rows = len(self.move_rows) + problem.n_bounded
+        self._solver = StepSolver(
+            len(self.input_hessian),
+            n_rows,
+            problem.n_bounded if problem.soft else 0,
+            solver,
+            solver_options,
+            problem.max_solve_time,
+        )
+
+    def reset(self) -> None:
+        """Forget the warm start."""
+        self._solver.reset()
+
+    def optimise(
+        self, now: Outlook, plan: FloatArray, goal: Goal, n_iterations: int, deadline: float
+    ) -> Found:
+        """Iterate from one plan; without any certified QP the merit is infinite."""
+        problem = self._problem
+        states = self.roll(now, plan[None])[0]
+        merit = float(self.merit(states[None], plan[None], now, goal)[0])
+        answer, reason, n_solves = None, "", 0
+        for _ in range(n_iterations):
+            if not np.isfinite(states).all():
+                reason = "the roll-out of the plan is not finite"
+                break
+            newest, direction = self._iterate(states, plan, now, goal, deadline)
+            n_solves += newest.n_solves
+            if direction is None:
+                reason = newest.status
+                break
+            answer = newest
+            # The longest step that lowers the merit; where none does, the plan is kept.
+            for steps in _STEPS:
+                plans = np.clip(plan + steps[:, None, None] * direction, problem.u_min, problem.u_max)
+                rolled = self.roll(now, plans)
+                merits = self.merit(rolled, plans, now, goal)
+                better = np.flatnonzero(merits <= merit * (1.0 + 1e-12))
+                if len(better):
+                    break
+            else:
+                break
+            best, before = int(better[0]), merit
+            plan, states, merit = plans[best], rolled[best], float(merits[best])
+            if before - merit <= _SETTLED * abs(before) or time.perf_counter() > deadline:
+                break
+        return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
+
+    def cold_plans(self, now: Outlook, goal: Goal) -> list[FloatArray]:
+        """Plans to start from without a last one: the steady inputs, and the best full swing with one switch.
+
+        Swing-ups have many local optima; which one is found depends on the start.
+        """
+        problem, N = self._problem, self._problem.horizon
+        plans = [self.blocked(np.clip(goal.steady, problem.u_min, problem.u_max))]
+        if np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate:
+            swings = []
+            for switch in range(0, N, max(1, N // 8)):
+                early = (np.arange(N) < switch)[:, None]
+                swings += [
+                    np.where(early, problem.u_min, problem.u_max),
+                    np.where(early, problem.u_max, problem.u_min),
+                ]
+            batch = np.array([self.blocked(p) for p in swings])
+            merits = self.merit(self.roll(now, batch), batch, now, goal)
+            plans.append(batch[int(np.argmin(merits))])
+        return plans
+
+    def blocked(self, plan: FloatArray) -> FloatArray:
+        """The plan held over each block at the block's first input."""
+        blocks = self._problem.blocks
+        if len(blocks) == self._problem.horizon:
+            return plan
+        return (self._blocking @ plan[blocks].ravel()).reshape(plan.shape)
+
+    def roll(self, now: Outlook, plans: FloatArray) -> FloatArray:
+        """States `(batch, N + 1, n_x)` under plans `(batch, N, n_u)`."""
+        return self._rollout.run(now.x, self._full(now, plans), now.d)
+
+    def excess(self, states: FloatArray, goal: Goal) -> tuple[float, bool]:
+        """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
+        problem = self._problem
+        worst, obeyed = 0.0, True
+        for rows, size, values, low, high in (
+            (self.E, self.sizes[0], states[1:], problem.e_min, problem.e_max),
+            (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
+        ):
+            if len(rows):
+                e = values @ rows.T
+                for over, bound in ((e - high, high), (low - e, low)):
+                    finite = np.where(np.isfinite(bound), np.abs(bound), 0.0)
+                    worst = max(worst, float(over.max()))
+                    obeyed = obeyed and bool((over <= _OBEYED * np.maximum(size, finite)).all())
+        return worst, obeyed
+
+    def merit(self, states: FloatArray, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:
+        """Cost of plans `(batch, N, n_u)` along their roll-outs, relaxations included."""
+        n_y, problem, P = self._rollout.n_y, self._problem, goal.P
+        n_stage = problem.horizon if P is None else problem.horizon - 1
+        with np.errstate(all="ignore"):
+            error = states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]
+            cost = _weighted_sum(error, problem.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
+            if P is not None:
+                last = states[:, -1] - goal.x_end
+                cost += np.sum((last @ P) * last, axis=1)
+            first = np.broadcast_to(now.u_last, (len(plans), 1, plans.shape[2]))
+            moves = np.diff(plans, axis=1, prepend=first)
+            if self._has_rate_cost:
+                cost += _weighted_sum(moves, problem.S)
+            if len(self.E):
+                cost += self._penalty(states[:, 1:] @ self.E.T, problem.e_min, problem.e_max)
+            if len(problem.E_end):
+                end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
+                cost += self._penalty(end, problem.end_min, problem.end_max)
+            if problem.bounds_rate:
+                # The shifted plan may break move bounds when the plant applied another input than was sent.
+                excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
+                broken = excess > self.move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
+                cost += np.where(broken.any(axis=(1, 2)), 1e12, 0.0)
+        return np.where(np.isfinite(cost), cost, np.inf)
+
+    def _penalty(self, values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+        linear, quadratic = self._problem.soft_weights
+        excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
+        return np.sum(linear * excess + quadratic * excess**2, axis=(1, 2))
+
+    def _full(self, now: Outlook, plans: FloatArray) -> FloatArray:
+        """All inputs of the model under plans of those that are moved."""
+        if self._channels.n_v:
+            plans = self._channels.join(plans, np.broadcast_to(now.v, (*plans.shape[:-1], now.v.shape[1])))
+        return plans if now.offset is None else plans + now.offset
+
+    def _iterate(
+        self, states: FloatArray, plan: FloatArray, now: Outlook, goal: Goal, deadline: float
+    ) -> tuple[StepSolution, FloatArray | None]:
+        """One QP around a roll-out: its answer and the plan's direction, None if it has none."""
+        problem, T = self._problem, self._blocking
+        N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
+        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan))
+        gamma = _sensitivities(a, b if not self._channels.n_v else b[:, :, self._channels.moved])
+        P = goal.P
+        n_stage = N if P is None else N - 1
+        seen = gamma[:n_stage, :n_y] @ T
+        weighted = np.matmul(problem.Q[:n_stage], seen).reshape(-1, T.shape[1])
+        error = (states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]).ravel()
+        H = self.input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
+        g = weighted.T @ error + T.T @ _weigh(plan - goal.steady, problem.R).ravel()
+        end = gamma[-1] @ T
+        if P is not None:
+            pulled = end.T @ P
+            H = H + pulled @ end
+            g = g + pulled @ (states[-1] - goal.x_end)
+        values = plan[problem.blocks].ravel()
+        if self._has_rate_cost:
+            moves = _weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
+            g = g + T.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
+        scale = 1.0 / np.sqrt(np.diag(H))
+        e_rows = np.vstack([(self.E @ gamma).reshape(-1, N * n_u) @ T, problem.E_end @ end])
+        rows, row_scale = scale_rows(np.vstack([self.move_rows, e_rows]) * scale)
+        # Bounds of the change: what the plan uses already is taken off.
+        used = np.concatenate([(states[1:] @ self.E.T).ravel(), problem.E_end @ (states[-1] - goal.x_end)])
+        if len(self.move_rows):
+            moves = self.move_rows @ values
+            moves[:n_u] -= now.u_last
+            used = np.concatenate([moves, used])
+        units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
+        lower, upper = ((side - used) * units for side in self._bounds)
+        try:
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.soft_weights)
+        except np.linalg.LinAlgError:
+            reason = (
+                "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
+            )
+            return StepSolution(None, reason, np.inf, 0), None
+        answer = self._solver.solve(g * scale, lower, upper, deadline)
+        if answer.x is None:
+            return answer, None
+        return answer, (T @ (answer.x * scale)).reshape(N, n_u)
+
+
+def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:
+    """`W_k x_k` for `(N, n)` rows."""
+    return np.matmul(weights, rows[:, :, None])[:, :, 0]
+
+
+def _weighted_sum(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """`sum_k x_k' W_k x_k` for each of `(batch, N, n)`."""
+    return np.sum(np.matmul(values[:, :, None, :], weights)[:, :, 0] * values, axis=(1, 2))
+
+
+def _sensitivities(a: FloatArray, b: FloatArray) -> FloatArray:
+    """`dx_{k+1} / du_j` along a roll-out, `(N, n_x, N n_u)`, by the forward recursion."""
+    N, n_x, n_u = b.shape
+    out = np.zeros((N, n_x, N * n_u))
+    out[0, :, :n_u] = b[0]
+    for k in range(1, N):
+        np.matmul(a[k], out[k - 1, :, : k * n_u], out=out[k, :, : k * n_u])
+        out[k, :, k * n_u : (k + 1) * n_u] = b[k]
+    return out

@@ -1,0 +1,1 @@
+"""Quadratic programmes: solvers, certificates, soft constraints."""

@@ -1,0 +1,1 @@
+"""Records: trajectories, tables, collection from plants, shipped data sets."""

@@ -1,0 +1,249 @@
+"""Recording episodes from anything with gymnasium's `reset` and `step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import (
+    FloatArray,
+    as_float_array,
+    check_choice,
+    check_dt,
+    check_integer,
+    check_names,
+)
+from koopctrl.data.gym_interface import (
+    accepts,
+    as_observation,
+    check_plant,
+    check_vector_like,
+    fit_action,
+    reset_plant,
+    step_plant,
+)
+from koopctrl.data.trajectories import Trajectories, Trajectory
+from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+
+
+def collect(
+    env: Any,
+    policy: Callable[[FloatArray], Any] | None = None,
+    n_episodes: int = 1,
+    *,
+    seed: int | None = None,
+    max_steps: int | None = None,
+    dt: float | None = None,
+    signals: str = "observation",
+    state_names: Sequence[str] | None = None,
+    input_names: Sequence[str] | None = None,
+) -> Trajectories:
+    """Record episodes.
+
+    Parameters
+    ----------
+    env : gymnasium.Env or gymnasium.vector.VectorEnv
+        Or anything with their `reset` and `step`. Episodes end where it says so, by termination or by
+        truncation; the last transition before that is kept, the automatic reset of a vector env is not.
+    policy : callable observation -> action, optional
+        By default actions are drawn from the action space. A vector env's policy sees the whole batch.
+    n_episodes : int
+        Number of episodes.
+    seed : int, optional
+        Seeds the env and the default policy: episode `i` starts from `reset(seed=seed + i)`.
+    max_steps : int, optional
+        Longest episode; needed if the env has no end of its own.
+    dt : float, optional
+        Sample time in seconds; by default `env.unwrapped.dt`.
+    signals : {"observation", "state"}
+        Record observations, or the true state in `info["x"]`.
+    state_names, input_names : sequence of str, optional
+        By default the plant's own names if the env has them.
+
+    Returns
+    -------
+    Trajectories
+        Inputs are `info["u"]` (what was applied, after clipping) where the env reports it.
+
+    Raises
+    ------
+    TimeBaseError
+        If the sample time is not known.
+    DataError
+        If the env's answers are not those of gymnasium's interface, or have NaN.
+    """
+    check_plant(env)
+    check_integer(n_episodes, "n_episodes", low=1)
+    check_choice(signals, "signals", ("observation", "state"))
+    if max_steps is not None:
+        check_integer(max_steps, "max_steps", low=1)
+    if seed is not None:
+        check_integer(seed, "seed")
+    if policy is not None and not callable(policy):
+        raise OptionError(f"policy is {policy!r}; expected a callable observation -> action, or None")
+    if policy is not None and not accepts(policy, None):
+        raise OptionError("policy takes other arguments than one observation; expected observation -> action")
+    dt = dt if dt is not None else _attribute(env, "dt")
+    if dt is None:
+        raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
+    recorder = _Recorder(signals, seed, max_steps)
+    if hasattr(env, "num_envs"):
+        episodes = recorder.vector(env, policy, n_episodes)
+    else:
+        episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
+    plant = _attribute(env, "plant")
+    if state_names is None:
+        state_names = getattr(plant, "state_names" if signals == "state" else "output_names", None)
+    if input_names is None:
+        input_names = getattr(plant, "input_names", None)
+    n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
+    names = check_names(state_names, "state_names", n_y, "x")
+    inputs = check_names(input_names, "input_names", n_u, "u")
+    return Trajectories(
+        Trajectory(y, u, check_dt(dt), names, inputs, str(i)) for i, (y, u) in enumerate(episodes)
+    )
+
+
+class _Recorder:
+    """Keeps what the two kinds of env have in common."""
+
+    def __init__(self, signals: str, seed: int | None, max_steps: int | None) -> None:
+        self.signals, self.seed, self.max_steps = signals, seed, max_steps
+
+    def single(self, env: Any, policy: Any, episode: int) -> tuple[FloatArray, FloatArray]:
+        """Record one episode of a single env."""
+        seed = None if self.seed is None else self.seed + episode
+        if policy is None and not hasattr(env, "action_space"):
+            raise OptionError(
+                "policy is None and the env has no action_space to draw from; expected a policy"
+            )
+        observation, info = reset_plant(env, seed)
+        if policy is None:
+            _seed_actions(env.action_space, seed)
+        y, u = [self._signal(observation, info, None)], []
+        while self.max_steps is None or len(u) < self.max_steps:
+            action = env.action_space.sample() if policy is None else policy(observation)
+            if policy is not None:
+                action = fit_action(env, action, "the policy's action")
+            observation, _, terminated, truncated, info = step_plant(env, action, len(u))
+            applied = info["u"] if info.get("u") is not None else action
+            u.append(_action_row(applied, u[0].size if u else None))
+            y.append(self._signal(observation, info, y[0].size))
+            if terminated or truncated:
+                break
+        return np.stack(y), np.stack(u)
+
+    def vector(self, env: Any, policy: Any, n_episodes: int) -> list[tuple[FloatArray, FloatArray]]:
+        """Record the first `n_episodes` episodes that a vector env begins."""
+        mode = str(getattr(env.metadata.get("autoreset_mode"), "name", "NEXT_STEP"))
+        if mode == "DISABLED":
+            raise OptionError("env has autoreset disabled; expected next-step or same-step autoreset")
+        n = env.num_envs
+        observation, info = reset_plant(env, self.seed)
+        if policy is None:
+            _seed_actions(env.action_space, self.seed)
+        done: list[tuple[int, FloatArray, FloatArray]] = []
+        # One open episode per sub-env: its number, signals, inputs. None: the next step is a reset.
+        start = self._signals(observation, info, n)
+        open_: list[tuple[int, list[FloatArray], list[FloatArray]] | None] = [
+            (i, [start[i]], []) for i in range(n)
+        ]
+        begun, n_vector_steps = n, 0
+        while sum(order < n_episodes for order, _, _ in done) < n_episodes:
+            action = env.action_space.sample() if policy is None else policy(observation)
+            observation, _, terminated, truncated, info = step_plant(env, action, n_vector_steps)
+            n_vector_steps += 1
+            signals = self._signals(observation, info, n)
+            applied = _rows(_masked(info, "u", action), "action")
+            for i in range(n):
+                current = open_[i]
+                if current is None:  # this step's action was ignored: its observation is a fresh start
+                    open_[i], begun = (begun, [signals[i]], []), begun + 1
+                    continue
+                order, y, u = current
+                ended = bool(terminated[i] or truncated[i])
+                if ended and mode == "SAME_STEP":
+                    final = self._final(info, i)
+                    y.append(final[0])
+                    u.append(final[1] if final[1] is not None else _rows(action, "action")[i])
+                    open_[i], begun = (begun, [signals[i]], []), begun + 1
+                else:
+                    y.append(signals[i])
+                    u.append(applied[i])
+                    if ended:
+                        open_[i] = None
+                if ended or len(u) == self.max_steps:
+                    done.append((order, np.stack(y), np.stack(u)))
+                    if not ended:
+                        # Cut here, go on recording under the next number from the same sample.
+                        open_[i], begun = (begun, [signals[i]], []), begun + 1
+        chosen = sorted((d for d in done if d[0] < n_episodes), key=lambda d: d[0])
+        return [(y, u) for _, y, u in chosen]
+
+    def _signal(self, observation: Any, info: Mapping[str, Any], size: int | None) -> FloatArray:
+        if self.signals == "observation":
+            return as_observation(observation, "observation", size)
+        if "x" not in info:
+            raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
+        return as_observation(info["x"], 'info["x"]', size)
+
+    def _signals(self, observation: Any, info: Mapping[str, Any], n: int) -> FloatArray:
+        if self.signals == "observation":
+            check_vector_like(observation, "observation")
+            return _rows(observation, "observation")
+        if "x" not in info:
+            raise DataError('the env reports no state in info["x"]; expected one, or signals="observation"')
+        return _rows(info["x"], 'info["x"]').reshape(n, -1)
+
+    def _final(self, info: Mapping[str, Any], i: int) -> tuple[FloatArray, FloatArray | None]:
+        """Last observation (or state) before a same-step reset, and the input that led to it."""
+        final_info = info.get("final_info", {})
+        u = final_info["u"][i] if "u" in final_info else None
+        if self.signals == "state":
+            return _row(final_info["x"][i], 'info["x"]'), None if u is None else _row(u, "action")
+        return _row(info["final_obs"][i], "observation"), None if u is None else _row(u, "action")
+
+
+def _attribute(env: Any, name: str) -> Any:
+    """Attribute of the bare env (of the first one in a vector env), or None."""
+    if hasattr(env, "num_envs"):
+        try:
+            return env.get_attr(name)[0]
+        except AttributeError:
+            return None
+    return getattr(getattr(env, "unwrapped", env), name, None)
+
+
+def _seed_actions(space: Any, seed: int | None) -> None:
+    if seed is not None:
+        space.seed(seed)
+
+
+def _masked(info: Mapping[str, Any], key: str, default: Any) -> Any:
+    """Per-env entry of a vector env's info, the default where a sub-env gave none."""
+    if key not in info:
+        return default
+    values = np.array(_rows(info[key], key))
+    mask = np.asarray(info.get("_" + key, np.ones(len(values), dtype=bool)))
+    values[~mask] = _rows(default, "action")[~mask]
+    return values
+
+
+def _row(value: Any, name: str) -> FloatArray:
+    return np.array(as_float_array(value, name), dtype=np.float64).ravel()
+
+
+def _action_row(value: Any, size: int | None) -> FloatArray:
+    row = _row(value, "action")
+    if size is not None and row.size != size:
+        raise ShapeError(
+            f"action has {row.size} entries, and had {size} before; expected the same throughout"
+        )
+    return row
+
+
+def _rows(value: Any, name: str) -> FloatArray:
+    array = as_float_array(value, name)
+    return np.array(array.reshape(len(array), -1))

@@ -1,0 +1,189 @@
+"""Self-contained C99 of a predictive controller: lift, prediction, condensed QP and its solver, observer.
+
+The files need a C compiler and libm, nothing else: no allocation, no other library, no global state. The QP
+solver is a dual active-set method for small dense problems (`templates/qp.c`), chosen by test: see
+`benchmarks/c_qp.py` for it beside an operator-splitting method with polishing and beside CasADi's `qrqp`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from koopctrl.errors import OptionError
+from koopctrl.export.c.linear import linear_mpc_parts
+from koopctrl.export.c.rnn import rnn_mpc_parts
+from koopctrl.export.c.writer import Parts, check_identifier, comment, template
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.mpc.base import PredictiveController
+
+_COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
+_PARTS: dict[str, Callable[[Any, bool], Parts]] = {"LinearMPC": linear_mpc_parts, "RNNMPC": rnn_mpc_parts}
+
+
+_TOLD = """
+/* The same, told of measured disturbances: n_disturbance_rows rows of GUARD_N_DISTURBANCES, row k for k
+ * samples from now, the last one held; NaN: as the one before it. Without any (a null pointer), and in the
+ * functions above, the last one heard of is taken to stay. The reference is one row, or a null pointer,
+ * unless `preview` is set. */
+int NAME_control_told(NAME_state *state, const double *measurement, const double *reference, int n_rows,
+                      int preview, const double *disturbance, int n_disturbance_rows, double *u,
+                      NAME_info *info);
+"""
+
+
+@dataclass(frozen=True)
+class GeneratedCode:
+    """What was written.
+
+    Attributes
+    ----------
+    folder : Path
+    files : tuple of str
+        Names in `folder`: header, source, example, notes.
+    name : str
+        Prefix of all public identifiers.
+    n_measured, n_outputs, n_inputs, n_disturbances, horizon : int
+    data_bytes : int
+        Constant data (flash), shared by all instances.
+    state_bytes : int
+        One controller's memory (RAM), workspaces included; beside it only the stack is used.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    name: str
+    n_measured: int
+    n_outputs: int
+    n_inputs: int
+    n_disturbances: int
+    horizon: int
+    data_bytes: int
+    state_bytes: int
+
+
+def mpc_to_c(
+    mpc: PredictiveController,
+    folder: str | PathLike[str],
+    name: str = "koopctrl_mpc",
+    *,
+    diagnostics: bool = True,
+) -> GeneratedCode:
+    """Write a controller as C99 source, with header, example and notes.
+
+    Parameters
+    ----------
+    mpc : LinearMPC or RNNMPC
+        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer. `control`'s
+        `input_reference` has no C counterpart.
+    folder : path
+        Made if need be; files of the same names in it are replaced.
+    name : str
+        Of the files, and prefix of all public identifiers.
+    diagnostics : bool
+        Whether to add functions that return predictions and the lifted state, with the data they need.
+
+    Returns
+    -------
+    GeneratedCode
+        Names and sizes.
+
+    Raises
+    ------
+    OptionError
+        If `name` is no usable identifier, or a part of the controller has no C code.
+    """
+    check_identifier(name)
+    if type(mpc).__name__ not in _PARTS:
+        raise OptionError(
+            f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
+        )
+    _refuse_what_has_no_code(mpc)
+    parts = _PARTS[type(mpc).__name__](mpc, diagnostics)
+    texts = {
+        f"{name}.h": _header(parts, name),
+        f"{name}.c": _source(parts, name),
+        "main.c": _named(template("main.c"), name),
+        "README.txt": _notes(parts, name),
+    }
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (target / file).write_text(text, encoding="utf-8", newline="\n")
+    sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)
+    return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
+
+
+def _refuse_what_has_no_code(mpc: Any) -> None:
+    """The options that the templates do not know."""
+    if mpc.observer is not None and type(mpc).__name__ == "RNNMPC":
+        raise OptionError(
+            "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
+        )
+
+
+def _named(text: str, name: str) -> str:
+    """Put the controller's name where the templates have NAME and GUARD."""
+    text = re.sub(r"\bNAME(?=\b|_)", name, text)
+    return re.sub(r"\bGUARD(?=_)", name.upper(), text)
+
+
+def _header(parts: Parts, name: str) -> str:
+    from koopctrl import __version__
+
+    values = {
+        "SUMMARY": parts.summary,
+        "n_measured": len(parts.measured),
+        "measured": comment(", ".join(parts.measured)),
+        "n_y": len(parts.outputs),
+        "outputs": comment(", ".join(parts.outputs)),
+        "n_told": len(parts.told),
+        "told": comment(", ".join(parts.told) or "none"),
+        "TOLD": _TOLD if parts.told else "",
+        "n_u": len(parts.inputs),
+        "inputs": comment(", ".join(parts.inputs)),
+        "horizon": parts.horizon,
+        "state_bytes": parts.state.bytes,
+        "data_bytes": parts.data.bytes,
+        "FIELDS": parts.state.text(),
+        "DIAGNOSTICS": parts.diagnostics,
+    }
+    text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{parts.dt:.12g} s")
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    return _named(text, name)
+
+
+def _source(parts: Parts, name: str) -> str:
+    body = "\n".join(_named(template(file), name) for file in parts.templates)
+    return f'#include "{name}.h"\n\n#include <math.h>\n\n{parts.data.text()}\n{body}'
+
+
+def _notes(parts: Parts, name: str) -> str:
+    return f"""{name}: a predictive controller in C99, generated by koopctrl
+
+Build the example:   {_COMPILE.format(name=name)}
+Run it:              one line per sample on stdin: measurement, reference, measured disturbances if any;
+                     out come input and status.
+
+Call {name}_reset once, then {name}_control every {parts.dt:.12g} s; {name}.h says what goes in and out.
+
+Memory:  {parts.state.bytes} bytes per controller ({name}_state, with workspaces), {parts.data.bytes}
+         bytes of constant data; no allocation, no global variables: controllers in several threads do not
+         meet.
+
+Inputs are always finite and within their bounds, whatever is measured. An answer of the QP solver counts only
+if its KKT residual, computed from the problem's own matrices, is at most 1e-6. Otherwise the policy is, in
+this order: the next input of the last plan; {parts.fall_back}. The returned status and
+info.reason say so.
+
+Time: there is no clock in here and max_solve_time has no part in it. A QP takes at most KC_MAX_ITERATIONS
+({name}.c) of the active-set method from the last working set, and as many from the start.
+
+Do not compile with -ffast-math or -ffinite-math-only: missing measurements are recognised by NaN.
+"""

@@ -1,0 +1,195 @@
+"""Generated controllers in the loop: compile one and call it from Python."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import FloatArray, as_float_array
+from koopctrl.errors import OptionError, ShapeError, SolverError
+from koopctrl.export.c.code import GeneratedCode
+
+STATUS = ("optimal", "softened", "inexact", "fallback_plan", "fallback_lqr", "fallback_hold")
+REASON = ("", "measurement", "reference", "state", "infeasible", "iteration_limit", "inaccurate")
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (
+        ("status", ctypes.c_int),
+        ("reason", ctypes.c_int),
+        ("iterations", ctypes.c_int),
+        ("kkt_residual", ctypes.c_double),
+        ("slack", ctypes.c_double),
+        ("rejected", ctypes.c_int),
+        ("n_rejected", ctypes.c_int),
+    )
+
+
+@dataclass(frozen=True)
+class CompiledInfo:
+    """Status of one step of compiled code; see the generated header."""
+
+    status: str
+    reason: str
+    iterations: int
+    kkt_residual: float
+    slack: float
+    rejected: bool
+    n_rejected: int
+
+
+class CompiledMPC:
+    """A generated controller, compiled and loaded: a Controller as the Python one is.
+
+    Parameters
+    ----------
+    code : GeneratedCode
+        From `mpc.to_c(folder)`.
+    compiler : str
+    flags : sequence of str
+        Passed to the compiler.
+
+    Attributes
+    ----------
+    info : CompiledInfo or None
+        Of the last step.
+
+    Raises
+    ------
+    OptionError
+        If there is no such compiler.
+    SolverError
+        If the code does not compile; the message has the compiler's.
+    """
+
+    def __init__(
+        self, code: GeneratedCode, compiler: str = "gcc", flags: Sequence[str] = ("-std=c99", "-O2")
+    ) -> None:
+        path = shutil.which(compiler)
+        if path is None:
+            raise OptionError(
+                f"compiler is {compiler!r}, which is not on the PATH; install it or name another"
+            )
+        self.code = code
+        folder, name = code.folder, code.name
+        library = Path(folder) / f"lib{name}.so"
+        command = [path, *flags, "-shared", "-fPIC", "-o", str(library), str(folder / f"{name}.c"), "-lm"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SolverError(f"{' '.join(command)} gave {done.returncode}: {done.stderr[-2000:]}")
+        self._lib = ctypes.CDLL(str(library))
+        self._state = ctypes.create_string_buffer(code.state_bytes)
+        self._u = np.empty(code.n_inputs)
+        self._info = _Info()
+        self._plan = getattr(self._lib, f"{name}_plan")
+        self._plan.restype = ctypes.POINTER(ctypes.c_double)
+        self._u_pointer, self._info_pointer = _pointer(self._u), ctypes.byref(self._info)
+        self._control = getattr(self._lib, f"{name}_control")
+        self.reset()
+
+    def _call(self, function: str, *arguments: object) -> int:
+        return getattr(self._lib, f"{self.code.name}_{function}")(self._state, *arguments)
+
+    def reset(self) -> None:
+        """Forget past measurements, inputs and plans."""
+        self._call("reset")
+        self.info: CompiledInfo | None = None
+
+    def control(
+        self,
+        measurement: ArrayLike,
+        reference: ArrayLike | None = None,
+        *,
+        disturbance: ArrayLike | None = None,
+    ) -> FloatArray:
+        """Input at this sample.
+
+        Parameters
+        ----------
+        measurement : (n_measured,) array_like
+            NaN marks missing samples.
+        reference : (n_y,) or (n, n_y) array_like, optional
+            Set-point, or preview.
+        disturbance : (n_v,) or (n, n_v) array_like, optional
+            Measured disturbances, or their preview; NaN marks missing ones.
+        """
+        y = _exact(measurement, "measurement", (self.code.n_measured,))
+        if disturbance is not None:
+            self._control_told(y, reference, disturbance)
+        elif reference is None:
+            self._control(self._state, _pointer(y), None, self._u_pointer, self._info_pointer)
+        elif np.ndim(reference) < 2:
+            r = _exact(reference, "reference", (self.code.n_outputs,))
+            self._control(self._state, _pointer(y), _pointer(r), self._u_pointer, self._info_pointer)
+        else:
+            rows = _exact(reference, "reference", (len(np.asarray(reference)), self.code.n_outputs))
+            self._call(
+                "control_preview", _pointer(y), _pointer(rows), len(rows), self._u_pointer, self._info_pointer
+            )
+        i = self._info
+        self.info = CompiledInfo(
+            STATUS[i.status], REASON[i.reason], i.iterations, i.kkt_residual, i.slack, bool(i.rejected),
+            i.n_rejected,
+        )  # fmt: skip
+        return self._u.copy()
+
+    def _control_told(self, y: FloatArray, reference: ArrayLike | None, disturbance: ArrayLike) -> None:
+        if not self.code.n_disturbances:
+            raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
+        r, preview = None, 0
+        if reference is not None:
+            rows = np.atleast_2d(np.asarray(reference, dtype=float))
+            r = _exact(rows, "reference", (len(rows), self.code.n_outputs))
+            preview = int(np.ndim(reference) == 2)
+        told = np.atleast_2d(np.asarray(disturbance, dtype=float))
+        v = _exact(told, "disturbance", (len(told), self.code.n_disturbances))
+        self._call(
+            "control_told", _pointer(y), None if r is None else _pointer(r), 0 if r is None else len(r),
+            preview, _pointer(v), len(v), self._u_pointer, self._info_pointer,
+        )  # fmt: skip
+
+    def applied(self, u: ArrayLike) -> None:
+        """Tell what input the plant really applied, where that differs from what was sent."""
+        self._call("applied", _pointer(_exact(u, "u", (self.code.n_inputs,))))
+
+    @property
+    def plan(self) -> FloatArray | None:
+        """Inputs `(horizon, n_u)` of the last solved sample, None before there is one."""
+        pointer = self._plan(self._state)
+        shape = (self.code.horizon, self.code.n_inputs)
+        return np.ctypeslib.as_array(pointer, shape).copy() if pointer else None
+
+    def lifted_state(self, n_z: int) -> FloatArray:
+        """Lifted state `(n_z,)` of the last sample (code with diagnostics)."""
+        z = np.empty(n_z)
+        self._call("lifted_state", _pointer(z))
+        return z
+
+    def predict(self, inputs: ArrayLike) -> FloatArray:
+        """Outputs `(horizon + 1, n_y)` predicted from the last sample (code with diagnostics)."""
+        plan = _exact(inputs, "inputs", (self.code.horizon, self.code.n_inputs))
+        y = np.empty((self.code.horizon + 1, self.code.n_outputs))
+        self._call("predict", _pointer(plan), _pointer(y))
+        return y
+
+
+def _pointer(array: FloatArray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _exact(value: ArrayLike, name: str, shape: tuple[int, ...]) -> FloatArray:
+    """An array of exactly this shape, for C cannot see how long one is; a scalar may stand for one number."""
+    array = as_float_array(value, name)
+    if array.ndim == 0 and math.prod(shape) == 1:
+        array = array.reshape(shape)
+    if array.shape != shape:
+        raise ShapeError(f"{name} has shape {array.shape}; expected {shape}")
+    return array

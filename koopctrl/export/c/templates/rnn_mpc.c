@@ -1,0 +1,280 @@
+/* Predictive control on the recurrent network by real-time iteration: see koopctrl.controllers.mpc.rnn.
+ *
+ * A sample: roll the shifted plan out; linearise along it; condense to a QP in the plan's change; solve; take the
+ * longest of four steps that does not raise the merit along the network's own roll-out. Nothing that leaves here
+ * depends on the linearisation being good. */
+
+#define KC_COLD_ITERATIONS 20
+#define KC_SETTLED 1e-10
+#define KC_RECHECK 5
+#define KC_RECHECK_ITERATIONS 5
+#define KC_FAR 0.1
+
+/* The QP of one iteration. H is new, so the factors of kept working sets are made again. */
+static const double *kc_iterate(NAME_state *s, NAME_info *info) {
+    kc_qp qp;
+    kc_condense(s);
+    if (!kc_factor(KC_N_V, s->H, s->L, s->Linv)) {
+        info->reason = NAME_REASON_INACCURATE;
+        return 0;
+    }
+    qp.n = KC_N_V;
+    qp.m = KC_N_ROWS;
+    qp.n_slack = 0;
+    qp.H = s->H;
+    qp.A = s->rows;
+    qp.Linv = s->Linv;
+    qp.unit = 0;
+    s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
+    return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
+}
+
+/* Window at this sample and, if wanted, the disturbance; tells whether the measurement is complete. */
+static int kc_read(NAME_state *s, const double *y) {
+    int i, measured = kc_all_finite(KC_N_Y, y);
+    double t[KC_N_QY], predicted[KC_N_X], newest[KC_N_Y];
+    if (!s->started || !s->has_input) {
+        if (measured) kc_fill_window(y, s->x);
+        s->started = measured;
+        return measured;
+    }
+    for (i = 0; i < KC_N_Y; i++) newest[i] = y[i];
+    if (!measured || kc_filter[0] > 0.0) {
+        kc_step(s->x, s->acted, s->d, s->psi_here, t, predicted);
+        for (i = 0; i < KC_N_Y; i++) {
+            if (!measured) newest[i] = predicted[i];
+            else s->d[i] += kc_filter[0] * (y[i] - predicted[i]); /* the prediction has d in it */
+        }
+    }
+    kc_advance(s->x, s->acted, newest, predicted);
+    for (i = 0; i < KC_N_X; i++) s->x[i] = predicted[i];
+    if (!kc_all_finite(KC_N_X, s->x) || !kc_all_finite(KC_N_Y, s->d)) {
+        for (i = 0; i < KC_N_Y; i++) s->d[i] = 0.0;
+        s->started = 0; /* the prediction ran away: wait for a measurement */
+        return 0;
+    }
+    return measured;
+}
+
+/* Forget what an absurd measurement may have spoilt: the disturbance, and where searches for targets start. */
+static void kc_restart(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_Y; i++) s->d[i] = 0.0;
+    for (i = 0; i < KC_N_X; i++) s->start_x[i] = kc_start_x[i];
+    for (i = 0; i < KC_N_U; i++) s->start_u[i] = kc_start_u[i];
+    s->has_target = 0;
+    s->has_rows = 0;
+    s->searched = 0;
+    s->hard_k = -1;
+    s->soft_k = -1;
+}
+
+/* A plan of inputs to start from: within bounds, constant over blocks. */
+static void kc_start_plan(NAME_state *s, const double *inputs) {
+    int i, k;
+    for (k = 0; k < KC_HORIZON; k++)
+        for (i = 0; i < KC_N_U; i++) {
+            double u = inputs[kc_block_start[kc_block[k]] * KC_N_U + i];
+            s->candidate[k * KC_N_U + i] = kc_clip(u, kc_u_min[i], kc_u_max[i]);
+        }
+}
+
+static double kc_roll_candidate(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_X; i++) s->states[i] = s->trial_states[i] = s->begin[i];
+    kc_roll(s, s->candidate, s->states, s->psi, s->t);
+    return kc_merit(s, s->candidate, s->states);
+}
+
+/* Iterate from the candidate; its merit, infinite without any certified QP, with the reason in info. */
+static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
+    static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
+    int k, iteration, try_length, answered = 0;
+    double merit = kc_roll_candidate(s);
+    for (iteration = 0; iteration < n_iterations; iteration++) {
+        NAME_info newest = *info;
+        const double *v;
+        int better = 0;
+        double before = merit;
+        if (!kc_all_finite((KC_HORIZON + 1) * KC_N_X, s->states)) {
+            info->reason = NAME_REASON_STATE;
+            break;
+        }
+        v = kc_iterate(s, &newest);
+        info->iterations = newest.iterations;
+        if (v == 0) {
+            info->reason = newest.reason;
+            break;
+        }
+        *info = newest;
+        answered = 1;
+        for (try_length = 0; try_length < 4 && !better; try_length++) {
+            double value;
+            for (k = 0; k < KC_HORIZON * KC_N_U; k++) {
+                int i = kc_block[k / KC_N_U] * KC_N_U + k % KC_N_U;
+                double u = s->candidate[k] + lengths[try_length] * v[i] * s->scale[i];
+                s->trial[k] = kc_clip(u, kc_u_min[k % KC_N_U], kc_u_max[k % KC_N_U]);
+            }
+            kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
+            value = kc_merit(s, s->trial, s->trial_states);
+            if (!(value <= merit * (1.0 + 1e-12))) continue;
+            better = 1;
+            merit = value;
+            for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->candidate[k] = s->trial[k];
+            for (k = 0; k < (KC_HORIZON + 1) * KC_N_X; k++) s->states[k] = s->trial_states[k];
+            for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
+            for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
+        }
+        if (!better || before - merit <= KC_SETTLED * fabs(before)) break;
+    }
+    if (!answered) return INFINITY;
+    info->reason = NAME_REASON_NONE;
+    return merit;
+}
+
+/* Without a plan to start from: the steady inputs, and the best full swing with one switch. Swing-ups have many local
+ * optima; which one is found depends on the start. */
+static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
+    double merit;
+    kc_start_plan(s, s->steady);
+    merit = kc_optimise(s, n, info);
+#if KC_SWINGS
+    {
+        NAME_info other = *info;
+        double best = INFINITY, second;
+        int i, k, high, at = 0, upper = 0, stride = KC_HORIZON / 8 > 1 ? KC_HORIZON / 8 : 1;
+        other.reason = NAME_REASON_NONE;
+        for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->best[i] = s->candidate[i];
+        for (k = 0; k < KC_HORIZON; k += stride)
+            for (high = 0; high < 2; high++) { /* early low, late high; then the other way round */
+                double value;
+                for (i = 0; i < KC_HORIZON * KC_N_U; i++)
+                    s->trial[i] = (i / KC_N_U < k) == high ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
+                kc_start_plan(s, s->trial);
+                value = kc_roll_candidate(s);
+                if (value < best) {
+                    best = value;
+                    at = k;
+                    upper = high;
+                }
+            }
+        for (i = 0; i < KC_HORIZON * KC_N_U; i++)
+            s->trial[i] = (i / KC_N_U < at) == upper ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
+        kc_start_plan(s, s->trial);
+        second = kc_optimise(s, n, &other);
+        info->iterations = other.iterations;
+        if (second < merit) {
+            merit = second;
+            *info = other;
+        } else {
+            for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->best[i];
+            (void)kc_roll_candidate(s);
+        }
+    }
+#endif
+    return merit;
+}
+
+/* Whether the candidate's last output is far from its target, in the data's scale and beside the other steps. */
+static int kc_ends_far(const NAME_state *s, double merit) {
+    double error[KC_N_Y], missed;
+    int i;
+    for (i = 0; i < KC_N_Y; i++)
+        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+    missed = kc_quadratic(KC_N_Y, kc_Q, error);
+    return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
+}
+
+/* New plans beside the candidate: a longer look ahead may have shown a better way. */
+static double kc_recheck(NAME_state *s, double merit, NAME_info *info) {
+    NAME_info other = *info;
+    double found;
+    int i;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->warm[i] = s->candidate[i];
+    found = kc_optimise_cold(s, KC_RECHECK_ITERATIONS, &other);
+    info->iterations = other.iterations;
+    if (found < 0.999 * merit) {
+        *info = other;
+        return found;
+    }
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = s->warm[i];
+    (void)kc_roll_candidate(s); /* its excess will be asked for */
+    return merit;
+}
+
+/* What is left of the last plan, its last input held, as the candidate; tells whether there is any. */
+static int kc_shift(NAME_state *s) {
+    int i, k;
+    if (s->age < 1 || s->age >= KC_HORIZON) return 0;
+    for (k = 0; k < KC_HORIZON; k++)
+        for (i = 0; i < KC_N_U; i++) {
+            int from = s->age + k < KC_HORIZON ? s->age + k : KC_HORIZON - 1;
+            s->trial[k * KC_N_U + i] = s->plan[from * KC_N_U + i];
+        }
+    kc_start_plan(s, s->trial);
+    return 1;
+}
+
+/* The window where the new input begins to act: inputs on their way come first. */
+static void kc_begin(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_X; i++) s->begin[i] = s->x[i];
+#if KC_DELAY > 0
+    {
+        double all[KC_N_IN], next[KC_N_X], t[KC_N_QY];
+        int k;
+        for (k = 0; k < KC_DELAY; k++) {
+            kc_join(s->line + (k + 1) * KC_N_U, s->told + k * KC_N_TOLD, all);
+            kc_step(s->begin, all, s->d, s->psi_here, t, next);
+            for (i = 0; i < KC_N_X; i++) s->begin[i] = next[i];
+        }
+    }
+#endif
+}
+
+static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+    double merit = INFINITY;
+    int i, obeyed;
+    (void)lqr;
+    kc_begin(s);
+    kc_set_references(s, reference, n_rows, preview);
+    if (kc_shift(s)) {
+        merit = kc_optimise(s, KC_N_ITERATIONS, info);
+        s->since = (s->since + 1) % KC_RECHECK;
+        if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, merit, info);
+    }
+    if (!isfinite(merit))
+        merit = kc_optimise_cold(s, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
+    if (!isfinite(merit)) {
+        if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
+        if (info->reason == NAME_REASON_STATE || info->reason == NAME_REASON_INACCURATE) kc_restart(s);
+        return 0;
+    }
+    info->reason = NAME_REASON_NONE;
+    info->slack = kc_excess(s, &obeyed);
+    if (info->status == NAME_OPTIMAL && !obeyed) info->status = NAME_INEXACT;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->plan[i] = s->candidate[i];
+    return 1;
+}
+
+static void kc_forget(NAME_state *s) {
+    s->since = 0;
+    s->has_P = -1;
+    s->end_converged = 0;
+    kc_restart(s);
+}
+
+#if KC_DIAGNOSTICS
+void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
+    double x[KC_N_X], next[KC_N_X], psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], all[KC_N_IN];
+    int i, k;
+    for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
+    for (k = 0; k <= KC_HORIZON; k++) {
+        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
+        if (k == KC_HORIZON) break;
+        kc_join(inputs + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_step(x, all, s->d, psi, t, next);
+        for (i = 0; i < KC_N_X; i++) x[i] = next[i];
+    }
+}
+#endif

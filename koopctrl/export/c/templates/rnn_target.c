@@ -1,0 +1,391 @@
+/* Steady targets of the network by Gauss-Newton, and the LQR's cost to go there. */
+
+/* Solve M X = F in place by elimination with partial pivoting, M n x n and F n x m; tells whether M is regular. */
+static int kc_eliminate(int n, int m, double *M, double *F) {
+    int i, j, k;
+    for (k = 0; k < n; k++) {
+        int pivot = k;
+        for (i = k + 1; i < n; i++)
+            if (fabs(M[i * n + k]) > fabs(M[pivot * n + k])) pivot = i;
+        if (!(fabs(M[pivot * n + k]) > 0.0)) return 0;
+        for (j = 0; pivot != k && j < n; j++) {
+            double swap = M[k * n + j];
+            M[k * n + j] = M[pivot * n + j];
+            M[pivot * n + j] = swap;
+        }
+        for (j = 0; pivot != k && j < m; j++) {
+            double swap = F[k * m + j];
+            F[k * m + j] = F[pivot * m + j];
+            F[pivot * m + j] = swap;
+        }
+        for (i = k + 1; i < n; i++) {
+            double factor = M[i * n + k] / M[k * n + k];
+            if (factor == 0.0) continue;
+            kc_axpy(n - k, -factor, M + k * n + k, M + i * n + k);
+            kc_axpy(m, -factor, F + k * m, F + i * m);
+        }
+    }
+    for (k = n - 1; k >= 0; k--)
+        for (j = 0; j < m; j++) {
+            double sum = F[k * m + j];
+            for (i = k + 1; i < n; i++) sum -= M[k * n + i] * F[i * m + j];
+            F[k * m + j] = sum / M[k * n + k];
+        }
+    return kc_all_finite(n * m, F);
+}
+
+/* All inputs of the model at the target: the last of the previewed disturbances counts, for it is held for good. */
+static void kc_join_held(const NAME_state *s, const double *u, double *all) {
+    kc_join(u, s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD, all);
+}
+
+/* A (n_x x n_x) and B (n_x x n_u) of a whole step at a target, shift included. */
+static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, double *a, double *b) {
+    double unit[KC_N_X], zero_u[KC_N_IN], zero_y[KC_N_Y], column[KC_N_X], t[KC_N_QY];
+    double all[KC_N_IN], y_u[KC_N_Y * KC_N_IN];
+    int i, j;
+    for (i = 0; i < KC_N_X; i++) unit[i] = 0.0;
+    for (i = 0; i < KC_N_IN; i++) zero_u[i] = 0.0;
+    for (i = 0; i < KC_N_Y; i++) zero_y[i] = 0.0;
+    for (j = 0; j < KC_N_X; j++) {
+        unit[j] = 1.0;
+        kc_advance(unit, zero_u, zero_y, column);
+        for (i = 0; i < KC_N_X; i++) a[i * KC_N_X + j] = column[i];
+        unit[j] = 0.0;
+    }
+    for (j = 0; j < KC_N_U; j++) {
+        zero_u[kc_moved[j]] = 1.0;
+        kc_advance(unit, zero_u, zero_y, column);
+        for (i = 0; i < KC_N_X; i++) b[i * KC_N_U + j] = column[i];
+        zero_u[kc_moved[j]] = 0.0;
+    }
+    kc_join_held(s, u, all);
+    kc_terms(x, all, s->psi_here, t);
+    kc_jacobian(all, s->psi_here, t, a, y_u); /* the first n_y rows */
+    for (i = 0; i < KC_N_Y; i++)
+        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] = y_u[i * KC_N_IN + kc_moved[j]];
+}
+
+#define KC_N_W (KC_N_X + KC_N_U)
+#define KC_STEADY 1e-6
+#define KC_REACHED 1e-2
+#define KC_NEAR 0.1
+#define KC_EXACT 1e-12
+#define KC_BEYOND 1e6
+
+/* Entry of the weight on w = [x; u] in standardised coordinates. */
+static double kc_target_weight(int i, int j) {
+    if (i < KC_N_Y && j < KC_N_Y) return kc_Q[i * KC_N_Y + j] * kc_x_scale[i] * kc_x_scale[j];
+    if (i < KC_N_X || j < KC_N_X) return 0.0;
+    i -= KC_N_X;
+    j -= KC_N_X;
+    return kc_idle[0] * kc_R[i * KC_N_U + j] * kc_move_scale[i] * kc_move_scale[j];
+}
+
+/* Weighted square of the first n entries of w - aim. */
+static double kc_target_cost(int n, const double *w, const double *aim) {
+    double sum = 0.0;
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) sum += kc_target_weight(i, j) * (w[i] - aim[i]) * (w[j] - aim[j]);
+    return sum;
+}
+
+/* Misfit of x = f(x, u) + d, scaled: its largest entry, and their sum. */
+static double kc_target_gap(NAME_state *s, const double *w, double *gap, double *sum) {
+    double x[KC_N_X], u[KC_N_U], all[KC_N_IN], t[KC_N_QY], worst = 0.0;
+    int i;
+    for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
+    kc_join_held(s, u, all);
+    kc_step(x, all, s->d, s->psi_here, t, gap);
+    *sum = 0.0;
+    for (i = 0; i < KC_N_X; i++) {
+        gap[i] = (gap[i] - x[i]) / kc_x_scale[i];
+        *sum += fabs(gap[i]);
+        worst = fmax(worst, fabs(gap[i]));
+    }
+    return kc_all_finite(KC_N_X, gap) ? worst : INFINITY;
+}
+
+/* Gauss-Newton step that stops inputs at their bounds, and the largest multiplier of the steadiness. */
+static int kc_target_step(NAME_state *s, const double *w, const double *gap, const double *aim, double damping,
+                          double *step, double *multiplier) {
+    double x[KC_N_X], u[KC_N_U], *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
+    int index[KC_N_W], free[KC_N_U], i, j, n, outside = 1;
+    for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+    for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
+    kc_whole_jacobian(s, x, u, a, b);
+    for (i = 0; i < KC_N_X; i++) {
+        for (j = 0; j < KC_N_X; j++)
+            a[i * KC_N_X + j] = a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
+        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] *= kc_move_scale[j] / kc_x_scale[i];
+    }
+    for (i = 0; i < KC_N_W; i++) step[i] = 0.0;
+    for (i = 0; i < KC_N_U; i++) free[i] = 1;
+    while (outside) {
+        int total;
+        for (i = 0, n = 0; i < KC_N_W; i++)
+            if (i < KC_N_X || free[i - KC_N_X]) {
+                step[i] = 0.0;
+                index[n++] = i;
+            }
+        total = n + KC_N_X;
+        for (i = 0; i < total * total; i++) M[i] = 0.0;
+        for (i = 0; i < n; i++) {
+            int p = index[i];
+            for (j = 0; j < n; j++) M[i * total + j] = kc_target_weight(p, index[j]) + (i == j ? damping : 0.0);
+            F[i] = 0.0;
+            for (j = 0; j < KC_N_W; j++) F[i] -= kc_target_weight(p, j) * (w[j] - aim[j] + step[j]);
+        }
+        for (i = 0; i < KC_N_X; i++) {
+            F[n + i] = -gap[i];
+            for (j = 0; j < KC_N_U; j++) F[n + i] -= b[i * KC_N_U + j] * step[KC_N_X + j];
+            for (j = 0; j < n; j++) {
+                int p = index[j];
+                double entry = p < KC_N_X ? a[i * KC_N_X + p] : b[i * KC_N_U + p - KC_N_X];
+                M[(n + i) * total + j] = M[j * total + n + i] = entry;
+            }
+        }
+        if (!kc_eliminate(total, 1, M, F)) return 0;
+        for (i = 0; i < n; i++) step[index[i]] = F[i];
+        *multiplier = 0.0;
+        for (i = n; i < total; i++) *multiplier = fmax(*multiplier, fabs(F[i]));
+        outside = 0;
+        for (i = 0; i < KC_N_U; i++) {
+            double now = w[KC_N_X + i], low = kc_u_min[i] / kc_move_scale[i], high = kc_u_max[i] / kc_move_scale[i];
+            double next = now + step[KC_N_X + i];
+            if (!free[i] || (next >= low && next <= high)) continue;
+            step[KC_N_X + i] = kc_clip(next, low, high) - now;
+            free[i] = 0;
+            outside = 1;
+        }
+    }
+    return 1;
+}
+
+/* Best steady state met on the way from (x, u), which is left there, and its misfit; infinite if there is none. As
+ * koopctrl.controllers.steady_state.network. */
+static double kc_target_newton(NAME_state *s, const double *r, double *x, double *u) {
+    double w[KC_N_W], trial[KC_N_W], aim[KC_N_W], step[KC_N_W], gap[KC_N_X], trial_gap[KC_N_X];
+    double worst, sum, miss = INFINITY, damping = 0.0, penalty = 0.0;
+    int i, iteration;
+    for (i = 0; i < KC_N_X; i++) {
+        w[i] = x[i] / kc_x_scale[i];
+        aim[i] = i < KC_N_Y ? r[i] / kc_x_scale[i] : 0.0;
+    }
+    for (i = 0; i < KC_N_U; i++) {
+        w[KC_N_X + i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]) / kc_move_scale[i];
+        aim[KC_N_X + i] = kc_rest_u[i] / kc_move_scale[i];
+    }
+    worst = kc_target_gap(s, w, gap, &sum);
+    for (iteration = 0; iteration < 60 && isfinite(worst); iteration++) {
+        double multiplier = 0.0, size = 0.0, shorten, here = kc_target_cost(KC_N_Y, w, aim), trial_worst, trial_sum;
+        if (worst < KC_STEADY && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
+            miss = here;
+            for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_move_scale[i], kc_u_min[i], kc_u_max[i]);
+        }
+        if (!kc_target_step(s, w, gap, aim, damping, step, &multiplier)) break;
+        for (i = 0; i < KC_N_W; i++) size = fmax(size, fabs(step[i]));
+        if (!(size >= 1e-10) || !isfinite(size)) break;
+        shorten = fmin(1.0, 2.0 / size);
+        for (i = 0; i < KC_N_W; i++) trial[i] = w[i] + shorten * step[i];
+        for (i = 0; i < KC_N_U; i++)
+            trial[KC_N_X + i] =
+                kc_clip(trial[KC_N_X + i], kc_u_min[i] / kc_move_scale[i], kc_u_max[i] / kc_move_scale[i]);
+        trial_worst = kc_target_gap(s, trial, trial_gap, &trial_sum);
+        penalty = fmax(penalty, 2.0 * multiplier);
+        /* The first test alone would refuse good steps along a curved set of steady states. */
+        if (kc_target_cost(KC_N_W, trial, aim) + penalty * trial_sum <=
+                kc_target_cost(KC_N_W, w, aim) + penalty * sum ||
+            trial_worst <= 0.5 * worst) {
+            for (i = 0; i < KC_N_W; i++) w[i] = trial[i];
+            for (i = 0; i < KC_N_X; i++) gap[i] = trial_gap[i];
+            worst = trial_worst;
+            sum = trial_sum;
+            damping = damping > 1e-8 * kc_size[0] ? 0.1 * damping : 0.0;
+        } else {
+            damping = fmax(10.0 * damping, 1e-6 * kc_size[0]);
+        }
+    }
+    if (isfinite(miss) && miss > KC_REACHED * KC_REACHED * kc_size[0]) {
+        int beyond = 0;
+        for (i = 0; i < KC_N_Y; i++) beyond = beyond || x[i] < kc_y_low[i] || x[i] > kc_y_high[i];
+        if (beyond) miss += KC_BEYOND * kc_size[0];
+    }
+    return miss;
+}
+
+#if KC_RICCATI
+/* C = A B, with A m x k and B k x n; either may be read transposed. */
+static void kc_multiply(int m, int k, int n, const double *A, int a_t, const double *B, int b_t, double *C) {
+    int i, j, l;
+    for (i = 0; i < m; i++)
+        for (j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (l = 0; l < k; l++) sum += A[a_t ? l * m + i : i * k + l] * B[b_t ? j * k + l : l * n + j];
+            C[i * n + j] = sum;
+        }
+}
+
+/* Cost to go of the LQR at the target, by doubling (Chu, Fan, Lin, Wang 2004): F is the closed loop's 2^k-th power,
+ * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small. */
+static int kc_riccati(NAME_state *s, const double *x, const double *u) {
+    double *F = s->a, *b = s->b, *G = s->riccati_G, *P = s->P, *M = s->riccati_M, *W = s->riccati_W, *V = s->riccati_V;
+    double *A = s->riccati_A, R[KC_N_U * KC_N_U], K[KC_N_U * KC_N_X], PB[KC_N_X * KC_N_U], size, change;
+    int n = KC_N_X, i, j, k, converged = 0;
+    kc_whole_jacobian(s, x, u, F, b);
+    for (i = 0; i < n * n; i++) A[i] = F[i];
+    for (i = 0; i < KC_N_U * KC_N_U; i++) R[i] = kc_R[i];
+    for (i = 0; i < KC_N_U; i++)
+        for (j = 0; j < n; j++) K[i * n + j] = b[j * KC_N_U + i];
+    if (!kc_eliminate(KC_N_U, n, R, K)) return 0;
+    kc_multiply(n, KC_N_U, n, b, 0, K, 0, G);
+    for (i = 0; i < n * n; i++) P[i] = 0.0;
+    for (i = 0; i < KC_N_Y; i++)
+        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j];
+    for (k = 0; k < 60 && !converged; k++) {
+        double largest = 0.0;
+        /* [W, V] = (I + G P)^-1 [F, G], side by side in W (n x 2n). */
+        kc_multiply(n, n, n, G, 0, P, 0, M);
+        for (i = 0; i < n; i++) M[i * n + i] += 1.0;
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) {
+                W[i * 2 * n + j] = F[i * n + j];
+                W[i * 2 * n + n + j] = G[i * n + j];
+            }
+        if (!kc_eliminate(n, 2 * n, M, W)) return 0;
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) {
+                M[i * n + j] = W[i * 2 * n + j];
+                V[i * n + j] = W[i * 2 * n + n + j];
+            }
+        /* P += F' P M, with M = (I + G P)^-1 F */
+        kc_multiply(n, n, n, P, 0, M, 0, W);
+        kc_multiply(n, n, n, F, 1, W, 0, W + n * n);
+        size = change = 0.0;
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) {
+                double step = 0.5 * (W[n * n + i * n + j] + W[n * n + j * n + i]);
+                P[i * n + j] += step;
+                change = fmax(change, fabs(step));
+                size = fmax(size, fabs(P[i * n + j]));
+            }
+        /* G += F V F' */
+        kc_multiply(n, n, n, F, 0, V, 0, W);
+        kc_multiply(n, n, n, W, 0, F, 1, W + n * n);
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) G[i * n + j] += 0.5 * (W[n * n + i * n + j] + W[n * n + j * n + i]);
+        kc_multiply(n, n, n, F, 0, M, 0, W);
+        for (i = 0; i < n * n; i++) {
+            F[i] = W[i];
+            largest = fmax(largest, fabs(F[i]));
+        }
+        if (!kc_all_finite(n * n, P)) return 0;
+        converged = change <= 1e-15 * size && largest < 1.0;
+    }
+    if (!converged) return 0;
+    /* Two steps of value iteration, each a contraction there; the last one's change is the residual. */
+    change = size = 0.0;
+    for (k = 0; k < 2; k++) {
+        kc_multiply(n, n, KC_N_U, P, 0, b, 0, PB);
+        kc_multiply(KC_N_U, n, KC_N_U, b, 1, PB, 0, R);
+        for (i = 0; i < KC_N_U * KC_N_U; i++) R[i] += kc_R[i];
+        kc_multiply(KC_N_U, n, n, PB, 1, A, 0, K);
+        if (!kc_eliminate(KC_N_U, n, R, K)) return 0;
+        kc_multiply(n, KC_N_U, n, b, 0, K, 0, M);
+        for (i = 0; i < n * n; i++) M[i] = A[i] - M[i];
+        kc_multiply(n, n, n, P, 0, M, 0, W);
+        kc_multiply(n, n, n, M, 1, W, 0, V); /* (A - BK)' P (A - BK) + Q + K'RK */
+        kc_multiply(KC_N_U, KC_N_U, n, kc_R, 0, K, 0, W);
+        kc_multiply(n, KC_N_U, n, K, 1, W, 0, M);
+        change = size = 0.0;
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) {
+                double value = V[i * n + j] + M[i * n + j];
+                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j];
+                V[i * n + j] = value;
+                change = fmax(change, fabs(value - P[i * n + j]));
+                size = fmax(size, fabs(value));
+            }
+        for (i = 0; i < n; i++)
+            for (j = 0; j < n; j++) P[i * n + j] = 0.5 * (V[i * n + j] + V[j * n + i]);
+    }
+    return change <= 1e-4 * size;
+}
+#endif
+
+/* Whether this is much the same question as when all starts were last tried. */
+static int kc_target_near(const NAME_state *s, const double *r) {
+    int i, near = s->searched;
+    for (i = 0; i < KC_N_Y; i++) {
+        near = near && fabs(r[i] - s->searched_r[i]) / kc_x_scale[i] <= KC_NEAR;
+        near = near && fabs(s->d[i] - s->searched_d[i]) / kc_x_scale[i] <= KC_NEAR;
+    }
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) {
+        double v = s->told[(KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD + i];
+        near = near && fabs(v - s->searched_v[i]) / kc_told_scale[i] <= KC_NEAR;
+    }
+#endif
+    return near;
+}
+
+/* Target of one set-point under the present disturbance: s->end_x, s->end_u; the last one is remembered. The search
+ * starts from the last that converged; further ones follow from other inputs unless that reaches the set-point or is
+ * the best of a like search. */
+static void kc_find_target(NAME_state *s, const double *r) {
+    double x[KC_N_X], u[KC_N_U], all[KC_N_IN], miss, best;
+    int i, k, same = s->has_target;
+#if KC_N_TOLD > 0
+    const double *held = s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD;
+#endif
+    for (i = 0; i < KC_N_Y; i++) same = same && s->target_r[i] == r[i] && s->target_d[i] == s->d[i];
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) same = same && s->target_v[i] == held[i];
+#endif
+    if (same) return;
+    for (i = 0; i < KC_N_X; i++) s->end_x[i] = s->start_x[i];
+    for (i = 0; i < KC_N_U; i++) s->end_u[i] = s->start_u[i];
+    best = kc_target_newton(s, r, s->end_x, s->end_u);
+    if (!(best <= KC_REACHED * KC_REACHED * kc_size[0] || (isfinite(best) && kc_target_near(s, r)))) {
+        for (k = 0; k < KC_N_STARTS; k++) {
+            for (i = 0; i < KC_N_U; i++) u[i] = kc_starts[k * KC_N_U + i];
+            kc_join_held(s, u, all);
+            for (i = 0; i < KC_N_X; i++) { /* first at the set-point, then where such inputs have led */
+                int past = i - KC_OUTPUT_LAGS * KC_N_Y, o = i % KC_N_Y;
+                x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : all[past % KC_N_IN];
+                if (k > 0) x[i] = kc_settled[k * KC_N_X + i];
+            }
+            miss = kc_target_newton(s, r, x, u);
+            if (!(miss < 0.999 * best)) continue;
+            best = miss;
+            for (i = 0; i < KC_N_X; i++) s->end_x[i] = x[i];
+            for (i = 0; i < KC_N_U; i++) s->end_u[i] = u[i];
+            if (miss <= KC_REACHED * KC_REACHED * kc_size[0]) break;
+        }
+        s->searched = 1;
+        for (i = 0; i < KC_N_Y; i++) {
+            s->searched_r[i] = r[i];
+            s->searched_d[i] = s->d[i];
+        }
+#if KC_N_TOLD > 0
+        for (i = 0; i < KC_N_TOLD; i++) s->searched_v[i] = held[i];
+#endif
+    }
+    s->end_converged = isfinite(best);
+    s->has_target = 1;
+    s->has_P = -1; /* not asked for yet */
+    for (i = 0; i < KC_N_Y; i++) {
+        s->target_r[i] = r[i];
+        s->target_d[i] = s->d[i];
+    }
+#if KC_N_TOLD > 0
+    for (i = 0; i < KC_N_TOLD; i++) s->target_v[i] = held[i];
+#endif
+    if (s->end_converged) {
+        for (i = 0; i < KC_N_X; i++) s->start_x[i] = s->end_x[i];
+        for (i = 0; i < KC_N_U; i++) s->start_u[i] = s->end_u[i];
+    }
+}

@@ -1,0 +1,214 @@
+"""Text of C programs: identifiers, data, sizes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.mpc.base import PredictiveController
+
+_KEYWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """auto break case char const continue default do double else enum extern float for goto if inline
+        int long main register restrict return short signed sizeof static struct switch typedef union unsigned
+        void volatile while asm bool true false""",
+    )
+)
+_PER_LINE = 4
+
+
+def check_identifier(name: str) -> str:
+    """Refuse what is no C identifier, or one that the generated files or the C library use."""
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
+        or name in _KEYWORDS
+        or name.lower().startswith("kc_")
+    ):
+        raise OptionError(
+            f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
+            "underscores, no keyword, and not beginning with kc_, which the generated code uses"
+        )
+    return name
+
+
+def template(file: str) -> str:
+    """Text of one of the C files that ship with the package."""
+    return (resources.files("koopctrl.export.c") / "templates" / file).read_text(encoding="utf-8")
+
+
+def comment(text: str) -> str:
+    """Text that may stand in a C comment: one line of plain characters that cannot end it."""
+    plain = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
+
+
+def number(value: float) -> str:
+    """A double with 17 significant digits, which reads back to the same bits."""
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    text = f"{value:.17g}"
+    return text if any(c in text for c in ".e") else f"{text}.0"
+
+
+@dataclass
+class DataSection:
+    """Constants of a controller: arrays become `static const` data, sizes become macros.
+
+    Attributes
+    ----------
+    bytes : int
+        Of the arrays.
+    """
+
+    bytes: int = 0
+    _lines: list[str] = field(default_factory=list)
+
+    def define(self, **macros: int | str) -> None:
+        """Macros `KC_<name>`."""
+        self._lines += [f"#define KC_{name} {value}" for name, value in macros.items()]
+
+    def alias(self, name: str, other: str) -> None:
+        """One array under a second name."""
+        self._lines.append(f"#define kc_{name} kc_{other}")
+
+    def array(self, name: str, values: ArrayLike) -> None:
+        """Data `kc_<name>`, row by row; an empty array becomes one unused zero, C having none.
+
+        Raises
+        ------
+        DataError
+            If it has NaN.
+        """
+        flat = np.asarray(values).ravel()
+        integer = flat.dtype.kind in "iu"
+        if not integer and np.isnan(flat).any():
+            raise DataError(
+                f"the controller's {name} has NaN; expected numbers. Check the model it was built on"
+            )
+        if not flat.size:
+            flat = np.zeros(1, dtype=flat.dtype)
+        self.bytes += flat.size * (4 if integer else 8)
+        text = [str(int(v)) if integer else number(float(v)) for v in flat]
+        rows = [", ".join(text[i : i + _PER_LINE]) for i in range(0, len(text), _PER_LINE)]
+        kind = "int" if integer else "double"
+        self._lines.append(
+            f"static const {kind} kc_{name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};"
+        )
+
+    def text(self) -> str:
+        """The section, marked as generated."""
+        return (
+            "/* ---- begin generated data ---- */\n"
+            + "\n".join(self._lines)
+            + "\n/* ---- end generated data ---- */\n"
+        )
+
+
+@dataclass
+class StateLayout:
+    """Fields of the state structure, doubles first so that there is no padding but at the end."""
+
+    _doubles: list[tuple[str, int]] = field(default_factory=list)
+    _integers: list[tuple[str, int]] = field(default_factory=list)
+
+    def doubles(self, **sizes: int) -> None:
+        """Arrays of doubles; an empty one gets one element, C having none."""
+        self._doubles += [(name, max(1, int(n))) for name, n in sizes.items()]
+
+    def integers(self, **sizes: int) -> None:
+        """Arrays of integers, or scalars for size 0."""
+        self._integers += [(name, int(n)) for name, n in sizes.items()]
+
+    @property
+    def bytes(self) -> int:
+        """`sizeof`, with 8-byte doubles and 4-byte integers."""
+        size = sum(8 * n for _, n in self._doubles) + sum(4 * max(1, n) for _, n in self._integers)
+        return -(-size // 8) * 8
+
+    def text(self) -> str:
+        """The fields."""
+        lines = [f"    double {name}[{n}];" for name, n in self._doubles]
+        lines += [f"    int {name}[{n}];" if n else f"    int {name};" for name, n in self._integers]
+        return "\n".join(lines)
+
+
+def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveController, recalls: bool) -> None:
+    """Inputs that are moved and told, and memory of those sent and heard of.
+
+    `recalls`: whether the state is estimated with the inputs that acted.
+    """
+    channels, delay = mpc._channels, mpc.problem.delay
+    u_op, v_op = mpc._memory._u_op, mpc._requests._v_op
+    n_in = channels.n_u + channels.n_v
+    data.define(N_U=channels.n_u, N_TOLD=channels.n_v, N_IN=n_in, DELAY=delay)
+    data.array("u_op", u_op)
+    data.array("moved", channels.moved.astype(int))
+    if not channels.n_v:
+        data.alias("in_op", "u_op")
+    elif recalls:
+        data.array("in_op", channels.join(u_op, v_op))
+    if channels.n_v:
+        data.array("told", channels.told.astype(int))
+        data.array("told_op", v_op)
+    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(mpc.horizon + delay) * channels.n_v)
+    state.integers(has_told=0)
+
+
+def add_step(state: StateLayout, n_u: int, horizon: int, n_v: int, n_rows: int, n_soft: int) -> None:
+    """Memory that all predictive controllers have: the last plan, the QP and its two working sets."""
+    size = n_v + n_soft
+    n_c = size + n_rows + n_soft
+    state.doubles(
+        plan=horizon * n_u, g=size, lo=n_c, hi=n_c, lam=size, qp_d=size, r=size, work=size,
+        value=n_c, hard_x=n_v, hard_Jt=n_v * n_v, hard_R=n_v * (n_v + 1) // 2,
+    )  # fmt: skip
+    state.integers(has_input=0, started=0, age=0, rejected=0, n_rejected=0)
+    state.integers(hard_k=0, hard_changes=0, soft_k=0, soft_changes=0)
+    state.integers(hard_active=n_v, hard_side=n_v + n_rows, saved=2 * size)
+    if n_soft:
+        state.doubles(soft_x=size, soft_Jt=size * size, soft_R=size * (size + 1) // 2)
+        state.integers(soft_active=size, soft_side=n_c)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one kind of controller contributes to its files.
+
+    Attributes
+    ----------
+    data : DataSection
+    state : StateLayout
+    templates : tuple of str
+        C files, in their order in the source.
+    summary, diagnostics : str
+        A sentence, and declarations, for the header.
+    measured, outputs, inputs, told : tuple of str
+        Names of what is measured, referred to and actuated, and of measured disturbances.
+    horizon : int
+    dt : float
+    fall_back : str
+        What follows when the shifted plan is used up.
+    """
+
+    data: DataSection
+    state: StateLayout
+    templates: tuple[str, ...]
+    summary: str
+    diagnostics: str
+    measured: tuple[str, ...]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+    told: tuple[str, ...]
+    horizon: int
+    dt: float
+    fall_back: str

@@ -1,0 +1,155 @@
+"""Identification: from snapshots to a `RecurrentNetwork`, in one pass and in bounded memory."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.errors import DataError, NumericalWarning
+from koopctrl.identification.least_squares import LeastSquares, block_rows, make_accumulator
+from koopctrl.network.coupling import Coupling
+from koopctrl.network.lag_window import LagWindow
+from koopctrl.network.recurrent import RecurrentNetwork, Scaling
+from koopctrl.network.samplers import SAMPLERS, Layer
+
+MAX_SNAPSHOTS = 50_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the estimator's parameters say, checked."""
+
+    n_features: int
+    sampler: str
+    activation: str
+    feature_scale: float
+    rcond: float
+    ridge: float | str
+    solver: str
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """At most `MAX_SNAPSHOTS` of the training pairs `(x_k, u_k, y_{k+1})`, a uniform sample of all."""
+
+    x: FloatArray
+    u: FloatArray
+    y_next: FloatArray
+
+
+class Identification:
+    """Collects data for one network.
+
+    The first batch fixes the channels' scaling and the hidden layer; later batches only add rows to the
+    least-squares problem, so the first should be representative.
+    """
+
+    def __init__(
+        self,
+        first: Trajectories,
+        window: LagWindow,
+        coupling: Coupling,
+        settings: Settings,
+        rng: np.random.Generator,
+    ) -> None:
+        self._settings, self._window, self._rng = settings, window, rng
+        self._coupling = coupling
+        outputs = np.concatenate([e.outputs for e in first])
+        inputs = np.concatenate([e.inputs for e in first])
+        self._scaling = Scaling.from_data(outputs, inputs)
+        self.y_min, self.y_max = outputs.min(axis=0), outputs.max(axis=0)
+        _check_excitation(first, outputs, inputs)
+        layer = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
+        empty = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
+        x, u, y_next = first.snapshots(window.output_lags, window.input_lags, window.feedthrough)
+        if not len(x):
+            raise DataError(
+                f"X has no episode longer than {window.n_samples} samples; expected at least "
+                f"{window.n_samples + 1} to make one pair with {window.output_lags} output and "
+                f"{window.input_lags} input lags"
+            )
+        xs, us = empty.standardise(x, u)
+        joint = np.concatenate([xs, us], axis=1)
+        targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
+        if settings.n_features:
+            layer = SAMPLERS[settings.sampler](
+                joint if coupling.layer_sees_input else xs,
+                joint,
+                targets,
+                settings.n_features,
+                settings.activation,
+                settings.feature_scale,
+                rng,
+            )
+        self._blank = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
+        self._n_columns = coupling.n_columns(self._blank.n_dictionary)
+        self._accumulator = make_accumulator(settings.solver, self._n_columns, window.n_y)
+        self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
+        self._keys = np.empty(0)
+        self.add_pairs(x, u, y_next)
+
+    def add(self, data: Trajectories) -> None:
+        """Add episodes with the signals of the first batch."""
+        w = self._window
+        outputs = np.concatenate([e.outputs for e in data])
+        self.y_min = np.minimum(self.y_min, outputs.min(axis=0))
+        self.y_max = np.maximum(self.y_max, outputs.max(axis=0))
+        self.add_pairs(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
+
+    def add_pairs(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
+        """Add snapshot pairs, block by block."""
+        n_y, step = self._window.n_y, block_rows(self._n_columns)
+        for start in range(0, len(x), step):
+            rows = slice(start, start + step)
+            xs, us = self._blank.standardise(x[rows], u[rows])
+            phi = self._blank.dictionary(xs, us)
+            increment = (y_next[rows] - x[rows, :n_y]) / self._scaling.y_scale
+            self._accumulator.update(self._coupling.regressors(phi, us), increment)
+        self._keep(x, u, y_next)
+
+    def solve(self) -> tuple[RecurrentNetwork, LeastSquares]:
+        """Solve for the outer weights over all data seen."""
+        solution = self._accumulator.solve(self._settings.rcond, self._settings.ridge)
+        b = self._blank
+        return RecurrentNetwork(b.window, b.layer, b.coupling, solution.coef, b.scaling), solution
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The reference pairs for the lifted face."""
+        return Snapshots(*self._reservoir)
+
+    def _keep(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
+        # Reservoir by random keys: the MAX_SNAPSHOTS smallest keys over all rows ever seen are a uniform
+        # sample without replacement, whatever the batches. Order in time is kept while everything fits.
+        keys = np.concatenate([self._keys, self._rng.random(len(x))])
+        rows = [np.concatenate(pair) for pair in zip(self._reservoir, (x, u, y_next), strict=True)]
+        if len(keys) > MAX_SNAPSHOTS:
+            chosen = np.sort(np.argpartition(keys, MAX_SNAPSHOTS)[:MAX_SNAPSHOTS])
+            keys, rows = keys[chosen], [r[chosen] for r in rows]
+        self._keys, self._reservoir = keys, rows
+
+
+def _no_layer(n_in: int) -> Layer:
+    return Layer(np.empty((0, n_in)), np.empty(0), "tanh")
+
+
+def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArray) -> None:
+    """Refuse outputs that never change; say which inputs or single outputs do not."""
+    constant_y = [n for n, c in zip(data.output_names, np.ptp(outputs, axis=0) == 0, strict=True) if c]
+    if len(constant_y) == data.n_y:
+        raise DataError(f"all outputs {constant_y} are constant; expected records in which something changes")
+    constant_u = (
+        [n for n, c in zip(data.input_names, np.ptp(inputs, axis=0) == 0, strict=True) if c]
+        if len(inputs)
+        else []
+    )
+    if constant_y or constant_u:
+        warnings.warn(
+            f"signals {constant_y + constant_u} are constant in the data: their effect cannot be identified",
+            NumericalWarning,
+            stacklevel=5,
+        )

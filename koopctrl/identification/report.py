@@ -1,0 +1,220 @@
+"""What to know before a model is used: sizes, conditioning, and errors by horizon of both faces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray, check_integer
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.errors import DataError, OptionError
+from koopctrl.network.lag_window import LagWindow
+
+if TYPE_CHECKING:
+    from koopctrl.koopman_rnn import KoopmanRNN
+    from koopctrl.lifted.model import LiftedModel
+
+_MAX_STARTS = 500
+
+
+@dataclass(frozen=True)
+class HorizonError:
+    """Errors after `horizon` free steps, from `n_starts` windows spread over the records.
+
+    RMSE per output in its own unit; `nrmse` is their mean relative to each output's spread.
+    """
+
+    horizon: int
+    n_starts: int
+    rnn_rmse: list[float]
+    lifted_rmse: list[float]
+    rnn_nrmse: float
+    lifted_nrmse: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one model on one set of records.
+
+    Attributes
+    ----------
+    sizes : dict
+        `n_x, n_u, n_y, n_features, n_z`, regressors and training pairs.
+    rank, condition
+        Of the column-scaled regressors of the nonlinear face's fit, after the cut.
+    ridge : list of float
+        Penalty on the outer weights, per output; relative to each regressor's energy.
+    residual_rms : list of float
+        One-step residual on the training data, per output, in standard deviations.
+    spectral_radius : float
+        Of the lifted face.
+    worst_mode_residual : float
+        Largest residual over the lifted face's modes.
+    operating_point : list of float
+        `x_op` of the lifted face.
+    horizons : list of HorizonError
+    score : float
+        Mean free-run R2 of the nonlinear face.
+    """
+
+    sizes: dict[str, int]
+    rank: int
+    condition: float
+    ridge: list[float]
+    residual_rms: list[float]
+    spectral_radius: float
+    worst_mode_residual: float
+    operating_point: list[float]
+    horizons: list[HorizonError]
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for JSON; a figure that is not finite becomes None."""
+        return _finite_or_none(asdict(self))
+
+    def __str__(self) -> str:
+        """Text table."""
+        sizes = ", ".join(f"{k} {v}" for k, v in self.sizes.items())
+        lines = [
+            f"sizes: {sizes}",
+            f"fit: rank {self.rank}, condition {self.condition:.2e}, "
+            f"penalty {max(self.ridge):.1e}, "
+            f"one-step residual {max(self.residual_rms):.2e} std",
+            f"lifted face: spectral radius {self.spectral_radius:.4f}, "
+            f"worst mode residual {self.worst_mode_residual:.2e}",
+            f"free-run R2 (nonlinear face): {self.score:.6f}",
+            "nonlinear: re-lifted at every step; lifted: A, B, C, D in lifted coordinates throughout;",
+            "NRMSE: error / spread of the output, 1 is no better than its mean",
+            "horizon  starts  NRMSE nonlinear  NRMSE lifted",
+        ]
+        lines += [
+            f"{h.horizon:7d}  {h.n_starts:6d}  {h.rnn_nrmse:15.3e}  {h.lifted_nrmse:12.3e}"
+            for h in self.horizons
+        ]
+        return "\n".join(lines)
+
+
+def make_report(
+    model: KoopmanRNN,
+    data: Trajectories,
+    horizons: tuple[int, ...] = (1, 10, 100),
+    lifted: LiftedModel | None = None,
+) -> Report:
+    """Report on `data`, which should be unseen.
+
+    Parameters
+    ----------
+    model : KoopmanRNN
+        Fitted.
+    data : Trajectories
+        Records with the model's signals.
+    horizons : tuple of int
+        Steps ahead; those longer than every record are left out.
+    lifted : LiftedModel, optional
+        The linear face to report on; by default `model.lift_at()`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    DataError
+        If no record is long enough for any horizon.
+    """
+    if np.ndim(horizons) != 1:
+        raise OptionError(f"horizons is {horizons!r}; expected a sequence of numbers of samples, as (1, 10)")
+    net = model._network
+    model._check_signals(data)
+    lifted = model.lift_at() if lifted is None else lifted
+    spread = np.concatenate([e.outputs for e in data]).std(axis=0)
+    spread = np.where(spread > 0, spread, net.scaling.y_scale)
+    rows = []
+    for horizon in horizons:
+        starts = _starts(data, net.window, check_integer(horizon, "horizons", low=1))
+        if starts is None:
+            continue
+        x0, u, truth = starts
+        rnn = _rms(net.rollout(x0, u)[0][:, -1] - truth)
+        lin = _rms(_lifted_ahead(lifted, x0, u) - truth)
+        rows.append(
+            HorizonError(
+                horizon,
+                len(x0),
+                rnn.tolist(),
+                lin.tolist(),
+                float(np.mean(rnn / spread)),
+                float(np.mean(lin / spread)),
+            )
+        )
+    if not rows:
+        raise DataError(
+            f"no record is longer than the shortest of the horizons {horizons}; pass shorter ones"
+        )
+    residuals = lifted.spectrum().residuals
+    solution = model.solution_
+    sizes = {
+        "n_x": model.n_x,
+        "n_u": model.n_u,
+        "n_y": model.n_y,
+        "n_features": net.layer.n_features,
+        "n_z": lifted.n_z,
+        "n_regressors": len(solution.coef),
+        "n_pairs": solution.n_rows,
+    }
+    return Report(
+        sizes,
+        solution.rank,
+        solution.condition,
+        solution.ridge.tolist(),
+        solution.residual_rms.tolist(),
+        lifted.spectral_radius,
+        float(np.nanmax(residuals)) if np.isfinite(residuals).any() else math.nan,
+        lifted.x_op.tolist(),
+        rows,
+        model.score(data),
+    )
+
+
+def _starts(
+    data: Trajectories, window: LagWindow, horizon: int
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """Windows, the inputs of the next `horizon` steps, and the outputs after them."""
+    first, shift = window.n_samples - 1, window.shift
+    index = [(i, k) for i, e in enumerate(data) for k in range(first, len(e) - horizon)]
+    if not index:
+        return None
+    index = index[:: max(1, -(-len(index) // _MAX_STARTS))]
+    x0, u, truth = [], [], []
+    for i, k in index:
+        e = data[i]
+        x0.append(window.windows(e.outputs, e.inputs, k, k + 1)[0])
+        u.append(e.inputs[k + shift : k + shift + horizon])
+        truth.append(e.outputs[k + horizon])
+    return np.stack(x0), np.stack(u), np.stack(truth)
+
+
+def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray) -> FloatArray:
+    """Newest output after all inputs, on the linear face."""
+    z = lifted.observables(x0)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite error says it all
+        for k in range(u.shape[1]):
+            z = lifted.step(z, u[:, k])
+        x = lifted.x_op + z[:, : lifted.n_x] * lifted.observables.x_scale
+    return np.where(np.isnan(x), np.inf, x)[:, : lifted.window.n_y]
+
+
+def _rms(error: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):
+        return np.sqrt(np.mean(error**2, axis=0))
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite_or_none(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite_or_none(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,104 @@
+"""From the estimator's parameters, as they were typed, to an `Identification` that may start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from koopctrl._validation import check_bool, check_choice, check_integer, check_number
+from koopctrl.data.trajectories import Trajectories, Trajectory
+from koopctrl.errors import OptionError
+from koopctrl.identification.least_squares import AUTO, SOLVERS
+from koopctrl.identification.one_step import Identification, Settings
+from koopctrl.network.coupling import COUPLINGS, Coupling
+from koopctrl.network.lag_window import LagWindow
+from koopctrl.network.samplers import ACTIVATIONS, SAMPLERS
+
+if TYPE_CHECKING:
+    from koopctrl.koopman_rnn import KoopmanRNN
+
+# Neurons are straight lines to rounding below, steps between two neighbouring samples above.
+_SCALES = (1e-6, 1e3)
+# Above, next to nothing of the column-scaled regressors is left.
+_LARGEST_CUT = 0.1
+
+
+def check_settings(model: KoopmanRNN) -> Settings:
+    """Check every parameter of the estimator.
+
+    Raises
+    ------
+    OptionError
+        Naming the parameter that is outside the values it may take.
+    """
+    check_choice(model.input_coupling, "input_coupling", COUPLINGS)
+    check_integer(model.output_lags, "output_lags", low=1)
+    check_integer(model.input_lags, "input_lags", low=1)
+    check_bool(model.feedthrough, "feedthrough")
+    low, high = _SCALES
+    scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
+    if not low <= scale <= high:
+        neurons = "straight lines to rounding" if scale < low else "steps from one sample to the next"
+        raise OptionError(
+            f"feature_scale is {scale:g}, which makes all neurons {neurons}; expected {low:g} to {high:g}. "
+            "Smooth systems like 0.1 to 0.5; units do not matter, since data are standardised"
+        )
+    rcond = _check_number(model.rcond, "rcond", low=0.0)
+    if rcond > _LARGEST_CUT:
+        raise OptionError(
+            f"rcond is {rcond:g}, which cuts nearly all of the regressors: singular values below rcond times "
+            f"the largest go; expected 0 to {_LARGEST_CUT:g}. Try 1e-12"
+        )
+    return Settings(
+        n_features=check_integer(model.n_features, "n_features"),
+        sampler=check_choice(model.sampler, "sampler", tuple(SAMPLERS)),
+        activation=check_choice(model.activation, "activation", ACTIVATIONS),
+        feature_scale=scale,
+        rcond=rcond,
+        ridge=_check_ridge(model.ridge),
+        solver=check_choice(model.solver, "solver", SOLVERS),
+    )
+
+
+def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identification:
+    """Begin an identification with its first batch, which fixes scaling and hidden layer."""
+    if data.n_u == 0 and model.input_lags > 1:
+        raise OptionError(f"input_lags is {model.input_lags} but the data have no inputs; expected 1")
+    window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
+    try:
+        rng = np.random.default_rng(model.random_state)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"random_state is {model.random_state!r}; expected a non-negative integer, a Generator or None"
+        ) from error
+    try:
+        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
+    except MemoryError as error:
+        raise OptionError(
+            f"n_features is {settings.n_features}, which does not fit into memory ({error}); expected fewer "
+            "neurons than samples. Try 300"
+        ) from error
+
+
+def take_steps(episodes: Iterator[Trajectory], n_steps: int) -> Iterator[Trajectory]:
+    """Take episodes until they hold `n_steps` steps."""
+    taken = 0
+    for episode in episodes:
+        yield episode
+        taken += getattr(episode, "n_steps", 0)  # what is not a Trajectory is refused by who takes it
+        if taken >= n_steps:
+            return
+
+
+def _check_ridge(ridge: Any) -> float | str:
+    if isinstance(ridge, str):
+        return check_choice(ridge, "ridge", (AUTO,))
+    return _check_number(ridge, "ridge", low=0.0)
+
+
+def _check_number(value: Any, name: str, *, low: float, strict: bool = False) -> float:
+    if isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} is {value}; expected a number")
+    return check_number(value, name, low=low, strict=strict)

@@ -1,0 +1,171 @@
+r"""The nonlinear face: a recurrent network that re-lifts its state at every step.
+
+With standardised `x`, `u` and `phi = [1; x; psi(x)]` (`psi(x, u)` for the `network` coupling)::
+
+    y_{k+1} = y_k + S_y sum_l q_l(u_k) (phi(x_k) V_l)        x_{k+1} = shift(x_k, u_k, y_{k+1})
+
+Learning the increment instead of `y_{k+1}` changes nothing in exact least squares, the state being in the
+dictionary, but a cut-off or ridge then pulls towards "no change" and not towards zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.network.coupling import Coupling
+from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.lag_window import LagWindow
+
+# A roll-out this many standard deviations away from the data has diverged; it is held there, and reported.
+DIVERGED = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Mean and standard deviation of each output and input channel over the training data."""
+
+    y_mean: FloatArray
+    y_scale: FloatArray
+    u_mean: FloatArray
+    u_scale: FloatArray
+
+    @classmethod
+    def from_data(cls, outputs: FloatArray, inputs: FloatArray) -> Scaling:
+        """Measure it; a constant channel gets scale 1, a channel without samples mean 0 too."""
+        return cls(*_mean_and_spread(outputs), *_mean_and_spread(inputs))
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentNetwork:
+    """A fitted network: `x_{k+1} = step(x_k, u_k)` in raw units.
+
+    Parameters
+    ----------
+    window : LagWindow
+        Layout of the state.
+    layer : Layer
+        Hidden layer on standardised points.
+    coupling : Coupling
+        Input terms.
+    coef : (n_columns, n_y) array
+        Outer weights, for standardised regressors and increments.
+    scaling : Scaling
+        Channel means and scales.
+    """
+
+    window: LagWindow
+    layer: Layer
+    coupling: Coupling
+    coef: FloatArray
+    scaling: Scaling
+    x_mean: FloatArray = field(init=False, repr=False)
+    x_scale: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Spread the channels' scaling over the window."""
+        s, repeat = self.scaling, self.window.repeat_channels
+        object.__setattr__(self, "x_mean", repeat(s.y_mean, s.u_mean))
+        object.__setattr__(self, "x_scale", repeat(s.y_scale, s.u_scale))
+
+    @property
+    def n_dictionary(self) -> int:
+        """Columns of `phi`."""
+        return 1 + self.window.n_x + self.layer.n_features
+
+    def standardise(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Standardised states and inputs."""
+        return (x - self.x_mean) / self.x_scale, (u - self.scaling.u_mean) / self.scaling.u_scale
+
+    def dictionary(self, xs: FloatArray, us: FloatArray) -> FloatArray:
+        """`phi = [1, x, psi]` of standardised states and inputs, shape `(..., n_dictionary)`."""
+        n_x = xs.shape[-1]
+        points = np.concatenate([xs, us], axis=-1) if self.coupling.layer_sees_input else xs
+        phi = np.empty((*xs.shape[:-1], self.n_dictionary))
+        phi[..., 0] = 1.0
+        phi[..., 1 : 1 + n_x] = xs
+        phi[..., 1 + n_x :] = self.layer(points)
+        return phi
+
+    def next_output(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        """`y_{k+1}` for `(..., n_x)` states and `(..., n_u)` inputs."""
+        xs, us = self.standardise(x, u)
+        increment = self.coupling.apply(self.dictionary(xs, us), us, self.coef)
+        return x[..., : self.window.n_y] + self.scaling.y_scale * increment
+
+    def step(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        """`x_{k+1}` for `(..., n_x)` states and `(..., n_u)` inputs."""
+        return self.window.advance(x, u, self.next_output(x, u))
+
+    def rollout(self, x0: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Roll a batch out.
+
+        Parameters
+        ----------
+        x0 : (batch, n_x) array
+        u : (batch, n_steps, n_u) array
+
+        Returns
+        -------
+        y : (batch, n_steps + 1, n_y) array
+            Finite: where a roll-out passes `DIVERGED` standard deviations it is held.
+        diverged_at : (batch,) int array
+            First step that was held; `n_steps + 1` where none was.
+        """
+        n_y, (batch, n_steps) = self.window.n_y, u.shape[:2]
+        y = np.empty((batch, n_steps + 1, n_y))
+        y[:, 0] = x0[:, :n_y]
+        diverged_at = np.full(batch, n_steps + 1)
+        low = self.scaling.y_mean - DIVERGED * self.scaling.y_scale
+        high = self.scaling.y_mean + DIVERGED * self.scaling.y_scale
+        x = x0
+        for k in range(n_steps):
+            with np.errstate(over="ignore", invalid="ignore"):  # reported as diverged below
+                y_next = self.next_output(x, u[:, k])
+            outside = np.any(~((y_next >= low) & (y_next <= high)), axis=1)
+            if outside.any():
+                diverged_at[outside] = np.minimum(diverged_at[outside], k + 1)
+                y_next = np.where(outside[:, None], y[:, k], y_next)
+            y[:, k + 1] = y_next
+            x = self.window.advance(x, u[:, k], y_next)
+        return y, diverged_at
+
+    def jacobian(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`(d step / dx, d step / du)` at one point, shapes `(n_x, n_x)` and `(n_x, n_u)`."""
+        w, n_x, n_y = self.window, self.window.n_x, self.window.n_y
+        xs, us = self.standardise(x, u)
+        phi = self.dictionary(xs, us)
+        m, q = len(phi), self.coupling.monomials(us)
+        blocks = self.coef[: len(q) * m].reshape(len(q), m, n_y)
+        outer = np.tensordot(q, blocks, axes=1)  # dy/dphi, (m, n_y)
+        points = np.concatenate([xs, us]) if self.coupling.layer_sees_input else xs
+        weights = self.layer.derivative(points)[:, None] * self.layer.weights
+        dx = outer[1 : 1 + n_x].T + outer[1 + n_x :].T @ weights[:, :n_x]
+        du = np.einsum("mij,i,mk->jk", blocks, phi, self.coupling.monomial_gradients(us))
+        if self.coupling.layer_sees_input:
+            du += outer[1 + n_x :].T @ weights[:, n_x:]
+        if self.coupling.adds_input:
+            du += self.coef[len(q) * m :].T
+        y_scale = self.scaling.y_scale[:, None]
+        y_x = np.eye(n_y, n_x) + y_scale * dx / self.x_scale
+        y_u = y_scale * du / self.scaling.u_scale
+        # The shift is linear: its Jacobian is its action on unit vectors.
+        zero_y, zero_u = np.zeros((n_x, n_y)), np.zeros((n_x, w.n_u))
+        a = w.advance(np.eye(n_x), zero_u, zero_y).T
+        b = w.advance(np.zeros((w.n_u, n_x)), np.eye(w.n_u), np.zeros((w.n_u, n_y))).T.copy()
+        a = a.copy()
+        a[:n_y] = y_x
+        b[:n_y] = y_u
+        return a, b
+
+
+def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means and standard deviations, 1 for a column that is constant to rounding; any scale."""
+    if not len(values):
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    top = np.abs(values).max(axis=0)
+    relative = values / np.where(top > 0, top, 1.0)  # squares of the values themselves may over- or underflow
+    spread = relative.std(axis=0)
+    return relative.mean(axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)

@@ -1,0 +1,18 @@
+"""Every figure. Functions return the matplotlib figure; axes carry names and units of seconds."""
+
+from koopctrl.plotting.closed_loop import plot_closed_loop, plot_closed_loops
+from koopctrl.plotting.identification import (
+    plot_free_run,
+    plot_horizon_errors,
+    plot_spectrum,
+    plot_step_and_bode,
+)
+
+__all__ = [
+    "plot_closed_loop",
+    "plot_closed_loops",
+    "plot_free_run",
+    "plot_horizon_errors",
+    "plot_spectrum",
+    "plot_step_and_bode",
+]
