@@ -108,10 +108,13 @@ class Task:
         """The true plant under conditions joined by `+`, of plain, noise, load and mismatch."""
         options: dict[str, Any] = {}
         for part in condition.split("+"):
-            options |= {
-                "plain": {}, "load": {"disturbance": self.load}, "noise": {"measurement_noise": self.noise},
-                "mismatch": {"plant": self.true_plant("mismatch")},
-            }[part]  # fmt: skip
+            if part == "mismatch":
+                options["plant"] = self.true_plant(part)
+            elif part != "plain":
+                name, value = {
+                    "load": ("disturbance", self.load), "noise": ("measurement_noise", self.noise)
+                }[part]  # fmt: skip
+                options[name] = value
         return self.make_env(**options)
 
     def true_plant(self, condition: str) -> Plant | None:
@@ -123,12 +126,11 @@ class Task:
         set-points on the true plant under its load.
         """
         r, parts = np.asarray(self.references[scenario], dtype=float), condition.split("+")
-        if self.steady is None:
-            return np.zeros(self.n_u)
         load = np.broadcast_to(self.load if "load" in parts else 0.0, (self.n_u,))
         rows, which = np.unique(np.atleast_2d(r), axis=0, return_inverse=True)
         plant = self.true_plant(condition)
-        held = np.array([self.steady(plant, row) for row in rows])[which.ravel()] - load
+        hold = self.steady or (lambda plant, y: np.zeros(self.n_u))
+        held = np.array([hold(plant, row) for row in rows])[which.ravel()] - load
         return held if r.ndim == 2 else held[0]
 
     def told(self, condition: str) -> Callable[..., Any]:
@@ -235,7 +237,7 @@ def make_tasks() -> dict[str, Task]:
             {"switched": np.where(k < 100, 0.3, -0.3)[:201], "cosine": 0.5 * np.cos(2.0 * np.pi * k / 300.0)},
             starts=np.array([[0.0, 0.0]]), n_steps=0, horizon=100, Q=np.eye(1), R=0.01, u_min=-np.ones(1),
             u_max=np.ones(1), load=0.05, noise=0.005, network=OUTPUT, y_max=0.4,
-            x_max=np.array([np.inf, 0.4]),
+            x_max=np.array([np.inf, 0.4]), plant=motor,
         ),
     )  # fmt: skip
     tasks += (replace(tasks[-1], name="motor_held", sample=motor_sampler(motor, motor_inputs_held)),)

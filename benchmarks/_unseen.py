@@ -62,9 +62,9 @@ def record(plant: Plant, starts: Array, inputs: Callable[[int, Array], Array], n
         for k in range(n_steps):
             u[:, k] = inputs(k, x[:, k])
             x[:, k + 1] = plant.step(x[:, k], u[:, k])
-        inside = ((x >= plant.x_min) & (x <= plant.x_max)).all(axis=-1)
+        inside = np.all((x >= plant.x_min) & (x <= plant.x_max), axis=-1)
     # The first sample outside is the last one of its record, as in an env that terminates.
-    lengths = np.where(inside.all(axis=1), n_steps, np.argmin(inside, axis=1))
+    lengths = np.where(np.all(inside, axis=-1), n_steps, np.argmin(inside, axis=1))
     kept = np.flatnonzero(lengths >= SHORTEST)
     return Trajectories.from_arrays(
         [plant.output(x[i, : lengths[i] + 1]) for i in kept], [u[i, : lengths[i]] for i in kept], dt=plant.dt,
@@ -81,7 +81,11 @@ def open_loop(
 
     def sample(rng: np.random.Generator) -> Trajectories:
         x0 = np.array([draw(rng) for _ in range(n_episodes)])
-        limits = (plant.u_min if low is None else low, plant.u_max if high is None else high)
+        # One level for each input: a scalar limit holds for all of them, the levels are drawn apart.
+        limits = [
+            np.broadcast_to(own if given is None else given, (plant.n_u,))
+            for own, given in ((plant.u_min, low), (plant.u_max, high))
+        ]
         u = held_levels(rng, (n_episodes, n_steps), *limits, hold)
         return record(plant, x0, lambda k, x: u[:, k], n_steps)
 

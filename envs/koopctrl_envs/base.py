@@ -115,10 +115,11 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         known = len(plant.equilibria) > 0
         if reference is None:
             reference = plant.output(plant.equilibria[0]) if known else np.zeros(plant.n_y)
-        if input_reference is None:
-            input_reference = plant.equilibrium_inputs[0] if known else np.zeros(plant.n_u)
+        resting = plant.equilibrium_inputs[0] if known else np.zeros(plant.n_u)
         self.reference = as_vector(reference, "reference", plant.n_y)
-        self.input_reference = as_vector(input_reference, "input_reference", plant.n_u)
+        self.input_reference = as_vector(
+            resting if input_reference is None else input_reference, "input_reference", plant.n_u
+        )
         self.process_noise = _as_std(process_noise, "process_noise", plant.n_u)
         self.measurement_noise = _as_std(measurement_noise, "measurement_noise", plant.n_y)
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
