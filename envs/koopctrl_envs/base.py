@@ -63,6 +63,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
+    integrator : {"rk4", "solve_ivp"}
+        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
     render_mode : None
         There is no rendering.
     **parameters
@@ -93,6 +95,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         measurement_noise: ArrayLike = 0.0,
         disturbance: ArrayLike = 0.0,
         normalized_action: bool = False,
+        integrator: str = "rk4",
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
@@ -106,6 +109,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 raise ValueError(
                     f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
+        if integrator not in ("rk4", "solve_ivp"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
         self.plant = plant = dataclasses.replace(plant, **parameters)
         self.dt = plant.dt
         self.render_mode = None
@@ -124,6 +129,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self.measurement_noise = _as_std(measurement_noise, "measurement_noise", plant.n_y)
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
+        self.integrator = integrator
+        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
         unit = np.ones(plant.n_u)
@@ -189,7 +196,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         if self.normalized_action:
             u = self._u_min + 0.5 * (u + 1.0) * (self._u_max - self._u_min)
         u = np.clip(u, self._u_min, self._u_max)
-        x = self.plant.step(self._x, u + self.disturbance + self._noise(self.process_noise))
+        x = self._advance(self._x, u + self.disturbance + self._noise(self.process_noise))
         if not np.isfinite(x).all():
             raise ValueError(
                 f"{self.plant} diverges with {self.plant.n_substeps} Runge-Kutta steps per sample; "

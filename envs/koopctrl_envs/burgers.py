@@ -40,6 +40,7 @@ class Burgers(Plant):
     output_units: ClassVar = ("m/s",) * N_SENSORS
     positive: ClassVar = ("nu",)
     integers: ClassVar = ("n_points",)
+    step_error: ClassVar = 1e-3
 
     nu: float = 0.01
     n_points: int = 40

@@ -51,6 +51,7 @@ class CSTR(Plant):
     output_names: ClassVar[tuple[str, ...]] = ("CA", "T")
     output_units: ClassVar[tuple[str, ...]] = ("mol/L", "K")
     positive: ClassVar = ("q", "V", "rho", "Cp", "dH", "E_R", "k0", "UA", "CAf", "Tf")
+    step_error: ClassVar = 1e-5
 
     q: float = 100.0
     V: float = 100.0

@@ -44,6 +44,7 @@ class DCMotor(Plant):
     output_names: ClassVar = ("speed",)
     output_units: ClassVar = ("100 rad/s",)
     positive: ClassVar = ("La", "Ra", "km", "J", "B", "ua")
+    step_error: ClassVar = 1e-6
 
     La: float = 0.314
     Ra: float = 12.345

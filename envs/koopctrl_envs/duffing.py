@@ -36,6 +36,7 @@ class Duffing(Plant):
     output_names: ClassVar = state_names
     output_units: ClassVar = state_units
     positive: ClassVar = ("delta", "beta")
+    step_error: ClassVar = 1e-9
 
     delta: float = 0.5
     alpha: float = -1.0

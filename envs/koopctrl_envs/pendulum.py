@@ -41,6 +41,7 @@ class Pendulum(Plant):
     output_names: ClassVar = ("cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("1", "1", "rad/s")
     positive: ClassVar = ("m", "l", "g", "b")
+    step_error: ClassVar = 1e-10
 
     m: float = 1.0
     l: float = 1.0

@@ -51,6 +51,7 @@ class PHNeutralization(Plant):
     output_names: ClassVar = ("pH",)
     output_units: ClassVar = ("1",)
     positive: ClassVar = ("A", "Cv", "q1", "q2", "laminar")
+    step_error: ClassVar = 1e-4
 
     A: float = 207.0
     Cv: float = 8.75

@@ -62,6 +62,9 @@ class Plant(ABC):
     """Names of the parameters that must be above zero."""
     integers: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that count something: integers above zero."""
+    step_error: ClassVar[float] = 1e-8
+    """Largest error of one step with default parameters, anywhere the plant gets from its starts under inputs
+    within their limits, over the width of the box of starts."""
 
     dt: float
     n_substeps: int
@@ -213,6 +216,42 @@ class Plant(ABC):
     def output(self, x: ArrayLike) -> FloatArray:
         """Outputs `(..., n_y)` of states `(..., n_x)`."""
         return self._evaluate(lambda a, _, xp: self.output_components(a, xp), x, np.zeros(self.n_u))
+
+    def exact_step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
+        """State `(n_x,)` after `dt` seconds with `u` held, by scipy's LSODA to a relative error of 1e-10.
+
+        For parameters that make the plant too stiff for `n_substeps` steps of Runge-Kutta; many times slower.
+        """
+        from koopctrl_envs.integration import exact_step
+
+        dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
+        return exact_step(self, as_vector(x, "x", self.n_x), as_vector(u, "u", self.n_u), dt)
+
+    def to_nlsys(self, dt: float = 0.0) -> Any:
+        """The plant as `control.nlsys`: continuous, or with `dt > 0` sampled, with the names of its signals.
+
+        Inputs are not clipped. Use the keywords of `control.input_output_response` for the accuracy of the
+        continuous one.
+        """
+        import control
+
+        dt = as_number(dt, "dt")
+        if dt < 0.0:
+            raise ValueError(f"dt is {dt}; expected 0 for continuous time, or a sample time in seconds")
+
+        def update(_t: float, x: FloatArray, u: ArrayLike, _p: Any) -> FloatArray:
+            u = np.atleast_1d(u)
+            return self.step(x, u, dt) if dt else self.rhs(x, u)
+
+        return control.nlsys(
+            update,
+            lambda _t, x, _u, _p: self.output(x),
+            states=list(self.state_names),
+            inputs=list(self.input_names),
+            outputs=list(self.output_names),
+            dt=dt,
+            name=type(self).__name__,
+        )
 
     def linearize(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Jacobians of `rhs`, or of `step` if `dt > 0`, by complex step: exact to rounding.

@@ -40,6 +40,7 @@ class Quadrotor(Plant):
     output_names: ClassVar = state_names
     output_units: ClassVar = state_units
     positive: ClassVar = ("m", "I", "r", "g")
+    step_error: ClassVar = 1e-7
 
     m: float = 0.486
     I: float = 0.00383

@@ -328,6 +328,20 @@ def test_process_noise_moves_the_state_through_the_input():
     np.testing.assert_array_equal(info["u"], [0.0])
 
 
+def test_another_integrator_can_be_chosen():
+    env, usual = make("koopctrl/CSTR-v0", integrator="solve_ivp"), make("koopctrl/CSTR-v0")
+    for e in (env, usual):
+        e.reset(options={"x0": [0.7, 360.0]})
+    x, other = env.step([310.0])[4]["x"], usual.step([310.0])[4]["x"]
+    np.testing.assert_array_equal(x, env.plant.exact_step([0.7, 360.0], [310.0]))
+    np.testing.assert_allclose(x, other, rtol=1e-6)
+    stiff = make("koopctrl/VanDerPol-v0", mu=1000.0, n_substeps=1, integrator="solve_ivp")
+    stiff.reset(options={"x0": [2.0, 0.0]})
+    # On the slow branch of the relaxation oscillation x2 is x1/(mu (1 - x1^2)).
+    x1, x2 = stiff.step([0.0])[4]["x"]
+    assert x2 == pytest.approx(x1 / (1000.0 * (1.0 - x1 * x1)), rel=1e-4)
+
+
 def test_parameters_reach_the_plant():
     env = make("koopctrl/VanDerPol-v0", mu=2.0, dt=0.05, u_max=1.0, u_min=-1.0)
     assert env.plant == VanDerPol(mu=2.0, dt=0.05, u_max=1.0, u_min=-1.0)  # pyright: ignore
@@ -350,6 +364,9 @@ def test_parameters_reach_the_plant():
         ({"measurement_noise": [0.1, 0.1, 0.1]}, "measurement_noise has shape"),
         ({"disturbance": np.nan}, "disturbance"),
         ({"render_mode": "human"}, "render_mode"),
+        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4' or 'solve_ivp'"),
+        ({"input_reference": [0.0, 0.0]}, r"input_reference has shape \(2,\)"),
+        ({"x_max": [np.nan, 1.0]}, "x_max is .*NaN"),
     ],
 )
 def test_bad_settings_are_refused_clearly(kwargs, message):
