@@ -160,3 +160,5 @@ class BurgersEnv(PlantEnv):
     """
 
     plant_class = Burgers
+    body = "field"
+    shown = ()

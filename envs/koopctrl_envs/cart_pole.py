@@ -132,5 +132,7 @@ class CartPoleEnv(PlantEnv):
     """
 
     plant_class = CartPole
+    body = "cart_pole"
+    shown = ("p", "cos_theta")
     default_Q = (1.0, 0.1, 5.0, 5.0, 0.1)
     default_R = 0.01

@@ -14,6 +14,8 @@ from koopctrl_envs.plant import Components, Plant
 CURRENT, SPEED, FIELD = 10.0, 100.0, 4.0
 """Units of the scaled armature current (A), speed (rad/s) and stator current (A)."""
 
+OPERATING_SPEED = 30.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class DCMotor(Plant):
@@ -64,8 +66,20 @@ class DCMotor(Plant):
 
     @property
     def equilibria(self) -> FloatArray:
-        """At rest without field: full armature current, and a speed at which friction balances the load."""
-        return np.array([[self.ua / (self.Ra * CURRENT), -self.tau / (self.B * SPEED)]])
+        """At 30 rad/s, with the smaller of the two fields that hold it."""
+        current = (self.ua - self.km * OPERATING_SPEED * self._field()) / self.Ra
+        return np.array([[current / CURRENT, OPERATING_SPEED / SPEED]])
+
+    @property
+    def equilibrium_inputs(self) -> FloatArray:
+        """Field that holds it."""
+        return np.array([[self._field() / FIELD]])
+
+    def _field(self) -> float:
+        # km^2 w u^2 - km ua u + Ra (B w + tau) = 0, whose roots are complex where the load is too much.
+        a, b = self.km**2 * OPERATING_SPEED, self.km * self.ua
+        c = self.Ra * (self.B * OPERATING_SPEED + self.tau)
+        return 2.0 * c / (b + max(b * b - 4.0 * a * c, 0.0) ** 0.5)
 
     def rhs_components(self, x: Components, u: Components, xp: Any = np) -> tuple[Any, ...]:
         """Time derivative of `current`, `speed`; see `Plant.rhs_components`."""
@@ -107,9 +121,10 @@ class DCMotorEnv(PlantEnv):
     `x_min, x_max`      limits of the state                          -3, 3         likewise
     ==================  ===========================================  ============  ==========
 
-    **Observation**: `[speed]`. **Action**: `[field]`. **Reward**: :math:`-(y - r)^T Q (y - r) - u^T R u` with
-    `Q = 1`, `R = 0.01` and `r = 0.3`. **Start**: uniform in the box, or
-    `reset(options={"x0": [0.0, 0.0]})`. **End**: outside the limits; truncated after 200 steps (2 s).
+    **Observation**: `[speed]`. **Action**: `[field]`. **Reward**: :math:`-(y - r)^T Q (y - r)
+    - (u - u_r)^T R (u - u_r)` with `Q = 1`, `R = 0.01`, `r = 0.3` and the field that holds it. **Start**:
+    uniform in the box, or `reset(options={"x0": [0.0, 0.0]})`. **End**: outside the limits; truncated after
+    200 steps (2 s).
 
     Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 

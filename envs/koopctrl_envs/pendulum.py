@@ -116,5 +116,7 @@ class PendulumEnv(PlantEnv):
     """
 
     plant_class = Pendulum
+    body = "pendulum"
+    shown = ("cos_theta", "omega")
     default_Q = (1.0, 1.0, 0.1)
     default_R = 0.001

@@ -170,4 +170,5 @@ class PHNeutralizationEnv(PlantEnv):
     """
 
     plant_class = PHNeutralization
+    body = "ph_tank"
     default_R = 0.01

@@ -121,5 +121,7 @@ class QuadrotorEnv(PlantEnv):
     """
 
     plant_class = Quadrotor
+    body = "quadrotor"
+    shown = ("x", "z", "theta")
     default_Q = (10.0, 10.0, 1.0, 1.0, 1.0, 0.01)
     default_R = 0.1

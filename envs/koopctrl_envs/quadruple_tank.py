@@ -156,6 +156,7 @@ class QuadrupleTankEnv(PlantEnv):
     """
 
     plant_class = QuadrupleTank
+    body = "quadruple_tank"
 
 
 class QuadrupleTankNonminimumPhaseEnv(QuadrupleTankEnv):

@@ -109,3 +109,4 @@ class TwoTanksEnv(PlantEnv):
     """
 
     plant_class = TwoTanks
+    body = "two_tanks"
