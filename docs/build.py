@@ -44,6 +44,7 @@ API = {
     "koopctrl_envs": [
         "Plant",
         "PlantEnv",
+        "PlantVectorEnv",
         "BurgersEnv",
         "CartPoleEnv",
         "CSTREnv",

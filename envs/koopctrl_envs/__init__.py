@@ -4,11 +4,13 @@ Importing this package registers the envs:
 
 >>> import gymnasium, koopctrl_envs
 >>> env = gymnasium.make("koopctrl/VanDerPol-v0")
+>>> envs = gymnasium.make_vec("koopctrl/VanDerPol-v0", num_envs=64)
 """
 
 from gymnasium import register
 
 from koopctrl_envs.base import PlantEnv
+from koopctrl_envs.batched import PlantVectorEnv
 from koopctrl_envs.burgers import Burgers, BurgersEnv
 from koopctrl_envs.cart_pole import CartPole, CartPoleEnv
 from koopctrl_envs.cstr import CSTR, CSTREnv, CSTRTemperature, CSTRTemperatureEnv
@@ -41,6 +43,7 @@ __all__ = [
     "PendulumEnv",
     "Plant",
     "PlantEnv",
+    "PlantVectorEnv",
     "Quadrotor",
     "QuadrotorEnv",
     "QuadrupleTank",
@@ -52,28 +55,24 @@ __all__ = [
     "VanDerPolEnv",
 ]
 
-register("koopctrl/Burgers-v0", entry_point="koopctrl_envs.burgers:BurgersEnv", max_episode_steps=200)
-register("koopctrl/CSTR-v0", entry_point="koopctrl_envs.cstr:CSTREnv", max_episode_steps=200)
-register(
-    "koopctrl/CSTRTemperature-v0", entry_point="koopctrl_envs.cstr:CSTRTemperatureEnv", max_episode_steps=200
-)
-register("koopctrl/CartPole-v0", entry_point="koopctrl_envs.cart_pole:CartPoleEnv", max_episode_steps=200)
-register("koopctrl/DCMotor-v0", entry_point="koopctrl_envs.dc_motor:DCMotorEnv", max_episode_steps=200)
-register("koopctrl/Duffing-v0", entry_point="koopctrl_envs.duffing:DuffingEnv", max_episode_steps=200)
-register(
-    "koopctrl/PHNeutralization-v0", entry_point="koopctrl_envs.ph:PHNeutralizationEnv", max_episode_steps=200
-)
-register("koopctrl/Pendulum-v0", entry_point="koopctrl_envs.pendulum:PendulumEnv", max_episode_steps=200)
-register("koopctrl/Quadrotor-v0", entry_point="koopctrl_envs.quadrotor:QuadrotorEnv", max_episode_steps=200)
-register(
-    "koopctrl/QuadrupleTank-v0",
-    entry_point="koopctrl_envs.quadruple_tank:QuadrupleTankEnv",
-    max_episode_steps=200,
-)
-register(
-    "koopctrl/QuadrupleTankNonminimumPhase-v0",
-    entry_point="koopctrl_envs.quadruple_tank:QuadrupleTankNonminimumPhaseEnv",
-    max_episode_steps=200,
-)
-register("koopctrl/TwoTanks-v0", entry_point="koopctrl_envs.two_tanks:TwoTanksEnv", max_episode_steps=200)
-register("koopctrl/VanDerPol-v0", entry_point="koopctrl_envs.van_der_pol:VanDerPolEnv", max_episode_steps=200)
+for _name, _env in {
+    "Burgers": BurgersEnv,
+    "CSTR": CSTREnv,
+    "CSTRTemperature": CSTRTemperatureEnv,
+    "CartPole": CartPoleEnv,
+    "DCMotor": DCMotorEnv,
+    "Duffing": DuffingEnv,
+    "PHNeutralization": PHNeutralizationEnv,
+    "Pendulum": PendulumEnv,
+    "Quadrotor": QuadrotorEnv,
+    "QuadrupleTank": QuadrupleTankEnv,
+    "QuadrupleTankNonminimumPhase": QuadrupleTankNonminimumPhaseEnv,
+    "TwoTanks": TwoTanksEnv,
+    "VanDerPol": VanDerPolEnv,
+}.items():
+    register(
+        f"koopctrl/{_name}-v0",
+        entry_point=f"{_env.__module__}:{_env.__name__}",
+        vector_entry_point=f"koopctrl_envs.batched:{_env.__name__}",
+        max_episode_steps=200,
+    )

@@ -174,7 +174,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         info : dict
         """
         super().reset(seed=seed)
-        self._x = self._start(options or {})
+        self._x = self.start_of(options or {}, self.np_random)
         self._n_steps = 0
         self._history = None
         observation = self._observe(self.plant.output(self._x))
@@ -206,11 +206,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         """
         if self._x is None:
             raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
-        u = as_vector(action, "action", self.plant.n_u)
-        if self.normalized_action:
-            u = self._u_min + 0.5 * (u + 1.0) * (self._u_max - self._u_min)
-        u = np.clip(u, self._u_min, self._u_max)
-        x = self._advance(self._x, u + self.disturbance + self._noise(self.process_noise))
+        u = self.inputs_of(as_vector(action, "action", self.plant.n_u))
+        x = self._advance(self._x, u + self.disturbance + self.noise_of(self.process_noise, self.np_random))
         if not np.isfinite(x).all():
             raise ValueError(
                 f"{self.plant} diverges with {self.plant.n_substeps} Runge-Kutta steps per sample; "
@@ -219,8 +216,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self._x = x
         self._n_steps += 1
         y = self.plant.output(self._x)
-        error, effort = y - self.reference, u - self.input_reference
-        reward = -float(error @ self.Q @ error + effort @ self.R @ effort)
+        reward = float(self.reward_of(y, u))
         failure = self.plant.failure(self._x)
         self._record(u, failure)
         return self._observe(y), reward, failure != "", False, self._info(u, failure)
@@ -273,14 +269,26 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         if self.render_mode == "human":
             self.render()
 
-    def _start(self, options: dict[str, Any]) -> FloatArray:
+    def inputs_of(self, actions: FloatArray) -> FloatArray:
+        """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
+        if self.normalized_action:
+            actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
+        return np.clip(actions, self._u_min, self._u_max)
+
+    def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
+        """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""
+        error, effort = y - self.reference, u - self.input_reference
+        return -(np.sum((error @ self.Q) * error, axis=-1) + np.sum((effort @ self.R) * effort, axis=-1))
+
+    def start_of(self, options: dict[str, Any], rng: np.random.Generator) -> FloatArray:
+        """Start `(n_x,)` under the options of `reset`."""
         plant = self.plant
         if unknown := set(options) - {"x0", "x0_low", "x0_high"}:
             raise ValueError(f"options has {sorted(unknown)}; expected x0, or x0_low and x0_high")
         if "x0" in options and len(options) > 1:
             raise ValueError("options has both x0 and a box to draw it from; pass one of them")
         if not options:
-            return plant.draw_start(self.np_random)
+            return plant.draw_start(rng)
         if "x0" in options:
             low = high = as_vector(options["x0"], "x0", plant.n_x)
         else:
@@ -298,16 +306,18 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 f"{what}; expected a start between {list(plant.x_min)} and {list(plant.x_max)}, outside of "
                 "which episodes end. Make the env with wider x_min, x_max"
             )
-        return low if "x0" in options else self.np_random.uniform(low, high)
+        return low if "x0" in options else rng.uniform(low, high)
 
-    def _noise(self, std: FloatArray) -> FloatArray:
+    @staticmethod
+    def noise_of(std: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """One draw of the noise with these standard deviations."""
         if not std.any():
             return np.zeros_like(std)
-        return std * np.clip(self.np_random.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
+        return std * np.clip(rng.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
 
     def _observe(self, y: FloatArray) -> FloatArray:
         space: Any = self.observation_space
-        return np.clip(y + self._noise(self.measurement_noise), space.low, space.high)
+        return np.clip(y + self.noise_of(self.measurement_noise, self.np_random), space.low, space.high)
 
     def _info(self, u: FloatArray, failure: str) -> dict[str, Any]:
         # Copies: callers keep and change what they are given.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from koopctrl_envs.base import PlantEnv
-from koopctrl_envs.checks import FloatArray
+from koopctrl_envs.checks import FloatArray, as_floats
 from koopctrl_envs.plant import Components, Plant
 
 N_SENSORS = 10
@@ -99,6 +100,29 @@ class Burgers(Plant):
                 + pushes[1] * u[1]
             )
         return tuple(slopes)
+
+    def rhs(self, x: ArrayLike, u: ArrayLike) -> FloatArray:
+        """Time derivative of whole profiles; see `Plant.rhs`."""
+        x, u = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u)
+        return self._slopes(x, u @ self._shapes())
+
+    def step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
+        """Profiles after `dt` seconds; see `Plant.step`."""
+        x, push = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u) @ self._shapes()
+        return self._integrate(lambda state: (self._slopes(state[0], push),), (x,), dt)[0]
+
+    def _slopes(self, v: FloatArray, push: FloatArray) -> FloatArray:
+        # The formula of `rhs_components` on arrays: fifty times faster than point by point.
+        n = self.n_points
+        around = np.concatenate([v[..., -1:], v, v[..., :1]], axis=-1)
+        before, after = around[..., :-2], around[..., 2:]
+        both = before + after
+        convection = (after - before) * (both + v)
+        return push - n / 6.0 * convection + self.nu * n * n * (both - 2.0 * v)
+
+    def _shapes(self) -> FloatArray:
+        """Shapes of the actuators along the grid, `(n_u, n_points)`."""
+        return np.exp(-((SHARPNESS * (self.grid - np.array(CENTRES)[:, None])) ** 2))
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Speeds at ten equidistant points, from 0."""

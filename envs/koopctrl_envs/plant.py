@@ -176,17 +176,22 @@ class Plant(ABC):
         The arguments are those of `rhs_components`, so `xp=casadi` gives the discrete plant as an expression.
         Sub-steps are never longer than `self.dt / n_substeps`, whatever `dt` is.
         """
+        return self._integrate(lambda state: self.rhs_components(state, u, xp), tuple(x), dt)
+
+    def _integrate(
+        self, slopes: Callable[[Components], tuple[Any, ...]], state: tuple[Any, ...], dt: float | None
+    ) -> tuple[Any, ...]:
+        """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
         dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
         n_substeps = max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
         h = dt / n_substeps
-        state = tuple(x)
         for _ in range(n_substeps):
-            k1 = self.rhs_components(state, u, xp)
-            k2 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)], u, xp)
-            k3 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)], u, xp)
-            k4 = self.rhs_components([a + h * k for a, k in zip(state, k3, strict=True)], u, xp)
-            slopes = zip(state, k1, k2, k3, k4, strict=True)
-            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in slopes)
+            k1 = slopes(state)
+            k2 = slopes([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)])
+            k3 = slopes([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)])
+            k4 = slopes([a + h * k for a, k in zip(state, k3, strict=True)])
+            ks = zip(state, k1, k2, k3, k4, strict=True)
+            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in ks)
         return state
 
     def rhs(self, x: ArrayLike, u: ArrayLike) -> FloatArray:

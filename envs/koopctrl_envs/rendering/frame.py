@@ -37,7 +37,7 @@ class Frame:
         if window:
             import matplotlib.pyplot as plt
 
-            self.figure = plt.figure(type(plant).__name__, figsize=SIZE, dpi=DPI, clear=True)
+            self.figure = plt.figure(figsize=SIZE, dpi=DPI)
         else:
             self.figure = Figure(figsize=SIZE, dpi=DPI)
             FigureCanvasAgg(self.figure)
