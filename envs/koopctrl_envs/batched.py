@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike
@@ -106,7 +107,7 @@ class PlantVectorEnv(AnyVectorEnv):
             )
         for i in np.flatnonzero(mask):
             if seeds[i] is not None or self._rngs[i] is None:
-                self._rngs[i], _ = gymnasium.utils.seeding.np_random(seeds[i])
+                self._rngs[i], _ = seeding.np_random(seeds[i])
         observations = self._restart(mask, options)
         return observations, self._info(np.tile(self._one.input_reference, (n, 1)), np.full(n, "", object))
 

@@ -62,7 +62,7 @@ def test_a_picture_is_drawn_changes_with_the_state_and_is_the_same_again(name):
     env.close()
 
 
-@each_env
+@pytest.mark.parametrize("name", ["Pendulum", "PHNeutralization"])
 def test_pictures_change_nothing(name):
     plain, drawn = make(name, None), make(name)
     drawn.reset()
@@ -75,7 +75,7 @@ def test_check_env_has_nothing_to_say_of_envs_that_draw(name):
     check_env(make(name, normalized_action=True))
 
 
-@each_env
+@pytest.mark.parametrize("name", ["Burgers", "CartPole", "TwoTanks"])
 def test_the_window_follows_by_itself(name):
     env = make(name, "human")
     env.reset(seed=0)
