@@ -92,7 +92,12 @@ def closed_loop(task: Task, env: Any, controller: Any, start: Array, scenario: s
 
 
 def cost(task: Task, result: Any, scenario: str = "", condition: str = "plain") -> float:
-    """`sum (y - r)'Q(y - r) + (u - u_r)'R(u - u_r)` of a run, with noise-free outputs."""
+    """`sum (y - r)'Q(y - r) + (u - u_r)'R(u - u_r)` of a run, with noise-free outputs.
+
+    Infinite where the plant failed and ended it early.
+    """
+    if len(result.inputs) < task.scenario(scenario)[2]:
+        return float("inf")
     error = (task.measure(result.states) - result.references)[1:]
     held = task.input_reference(scenario, condition)
     effort = result.inputs - (held if held.ndim == 1 else held[: len(result.inputs)])

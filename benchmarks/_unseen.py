@@ -115,6 +115,31 @@ def hovering(plant: Quadrotor, n_episodes: int, n_steps: int) -> Sampler:
     return sample
 
 
+def regulated(plant: CSTR, n_episodes: int, n_steps: int) -> Sampler:
+    """Sampler of reactors near states at rest that drift between 335 and 360 K, most of them unstable.
+
+    A crude proportional feedback holds the temperature, with excitation on the coolant; without they ignite.
+    """
+    block = 25
+
+    def sample(rng: np.random.Generator) -> Trajectories:
+        knots = rng.uniform(335.0, 360.0, (n_episodes, n_steps // block + 2))
+        at, part = np.divmod(np.arange(n_steps) / block, 1.0)
+        low = knots[:, at.astype(int)]
+        goals = low + part * (knots[:, at.astype(int) + 1] - low)
+        resting = np.array([CSTR().steady_state([np.nan, T])[0] for T in goals[:, 0]])
+        x0 = resting + rng.uniform(-1.0, 1.0, (n_episodes, 2)) * [0.02, 5.0]
+        shaken = held_levels(rng, (n_episodes, n_steps), -10.0, 10.0, (1, 6))
+
+        def coolant(k: int, x: Array) -> Array:
+            u = plant.equilibrium_inputs[0] - 6.0 * (x[:, 1:] - goals[:, k, None]) + shaken[:, k]
+            return np.clip(u, plant.u_min, plant.u_max)
+
+        return record(plant, x0, coolant, n_steps)
+
+    return sample
+
+
 def steps(*blocks: tuple[int, Any]) -> Array:
     """One row a step from `(number of steps, set-point)`, the last one once more for the last sample."""
     rows = [np.tile(np.atleast_1d(y), (n, 1)) for n, y in blocks]
@@ -185,9 +210,9 @@ def quadruple_tank() -> list[Task]:
 
 
 def cstr() -> list[Task]:
-    """From the extinguished reactor to points that only feedback holds, both signals or one measured."""
+    """Between points that only feedback holds, both signals or one measured."""
     made = []
-    temperatures = (345.0, 355.0, 350.0)
+    temperatures = (355.0, 343.0, 350.0)
     for name, cls, env, outputs in (
         ("cstr", CSTR, CSTREnv, slice(0, 2)),
         ("cstr_temperature", CSTRTemperature, CSTRTemperatureEnv, slice(1, 2)),
@@ -197,10 +222,10 @@ def cstr() -> list[Task]:
         free = (0,) if name == "cstr" else ()
         made.append(
             task(
-                name, env, plant, open_loop(plant, 40, 100, (1, 15)), steps(*((50, y) for y in points)),
+                name, env, plant, regulated(plant, 40, 100), steps(*((50, y) for y in points)),
                 y_op=plant.output(plant.equilibria[0]), u_op=plant.equilibrium_inputs[0],
-                lags=1 if name == "cstr" else 3, y_range=np.array([1.0, 100.0])[outputs],
-                starts=np.array([[0.85, 325.0]]), horizon=20, Q=np.diag([100.0, 0.04][outputs]),
+                lags=1 if name == "cstr" else 3, y_range=np.array([0.5, 40.0])[outputs],
+                starts=np.array([[0.5, 350.0], [0.55, 346.0]]), horizon=20, Q=np.diag([100.0, 0.04][outputs]),
                 R=0.004 * np.eye(1), load=np.array([2.0]), mismatch={"UA": 0.8 * plant.UA},
                 steady=rest_input(free), previewed=False,
             )
