@@ -35,6 +35,9 @@ state leaves its limits, and `info["failure"]` says where. Pictures show runs un
 set-point.
 """
 
+_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3)}
+"""Steps, part of the inputs' range, and seed, where the usual ones show a plant that is at rest or has failed."""
+
 
 def registered() -> dict[str, Any]:
     """Envs by id, each plant once: variants follow their first id."""
@@ -67,14 +70,15 @@ def draw(folder: Path) -> None:
             imsave(folder / f"plant-{_stem(name)}.png", picture(env))
 
 
-def picture(env: Any, n_steps: int = 70) -> np.ndarray:
+def picture(env: Any) -> np.ndarray:
     """A plant after some steps under random held inputs around those of its set-point."""
     rng, plant = np.random.default_rng(0), env.plant
-    env.reset(seed=3)
+    n_steps, part, seed = _RUNS.get(type(plant).__name__, (70, 0.25, 3))
+    env.reset(seed=seed)
     u = env.input_reference
     for k in range(n_steps):
         if k % 6 == 0:
-            u = env.input_reference + 0.25 * rng.uniform(-1, 1, plant.n_u) * np.subtract(
+            u = env.input_reference + part * rng.uniform(-1, 1, plant.n_u) * np.subtract(
                 plant.u_max, plant.u_min
             )
         if env.step(u)[2]:
