@@ -29,7 +29,7 @@ from koopctrl.lifted.stability import pull_inside, spectral_radius
 from koopctrl.network.recurrent import RecurrentNetwork
 
 CUTS = (1e-1, 3e-2, 1e-2, 1e-3, 1e-4, 1e-6)
-RIDGES = (0.0, 1e-4, 1e-2)
+RIDGES = (0.0, 1e-2)
 # More coordinates than these beside the state gain nothing that a regulator could use.
 _MAX_FEATURES = 150
 _MAX_SEGMENTS = 200

@@ -104,13 +104,20 @@ class RegulatorTrial:
         self, observables: Observables, law: tuple[FloatArray, FloatArray, FloatArray], R: FloatArray
     ) -> FloatArray:
         K, on_r, constant = law
-        net = self._network
+        net, layer = self._network, observables.layer
+        on_x, on_psi = observables.on_features(K)
         r = self._r - self._y_op
-        fixed = r @ on_r.T + constant + self._u_op
+        fixed = r @ on_r.T + constant + self._u_op + observables.x_op @ on_x.T
+        lifts = observables.reduce.shape[1] > 0
+        if lifts:
+            fixed = fixed + layer(observables.x_op) @ on_psi.T
         x, total = self._starts, np.zeros(len(self._starts))
         for _ in range(2 * self._horizon):
             with np.errstate(all="ignore"):
-                u = np.clip(fixed - observables(x) @ K.T, self._low, self._high)
+                u = fixed - x @ on_x.T
+                if lifts:
+                    u -= layer(x) @ on_psi.T
+                u = np.clip(u, self._low, self._high)
                 u = np.where(np.isfinite(u), u, self._u_op)
                 x = net.step(x, u)
                 error, moved = x[:, : self._n_y] - self._r, u - self._u_r
