@@ -286,9 +286,11 @@ def build_linear_law(
     n_soft = n_rows - qp.n_rate if problem.soft else 0
     steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time)
     steps.load(qp.H, qp.rows, qp.row_scale, problem.soft_weights)
+    counted = np.ones(lifted.n_y, dtype=bool) if end is None else end
     return LinearLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,
         target=target, reachable=reachable, qp=qp, solver=steps, solver_name=solver,
-        solver_options=solver_options, counted=np.ones(lifted.n_y, dtype=bool) if end is None else end, output_names=lifted.output_names, input_names=lifted.input_names,
-        dt=lifted.dt, set_point=lifted.y_op.copy(), u_rest=model.u_op, v_rest=model.v_op,
+        solver_options=solver_options, counted=counted, output_names=lifted.output_names,
+        input_names=lifted.input_names, dt=lifted.dt, set_point=lifted.y_op.copy(), u_rest=model.u_op,
+        v_rest=model.v_op,
     )  # fmt: skip
