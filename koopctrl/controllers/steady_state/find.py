@@ -22,7 +22,7 @@ from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.edmd import find_equilibrium
+from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.lifted.model import LiftedModel
 
 # Part of the wished output, beside what adds up to it, that a linear model may miss.
@@ -98,9 +98,7 @@ def find_steady_state(
     raise OptionError(f"model is a {type(model).__name__}; expected a fitted KoopmanRNN or a LiftedModel")
 
 
-def _of_lifted(
-    lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: Any, u_max: Any
-) -> SteadyState:
+def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: Any, u_max: Any) -> SteadyState:
     check_controllable(lifted)
     low, high = input_bounds(u_min, u_max, lifted.n_u)
     wanted = lifted.y_op if y is None else as_vector(y, "y", lifted.n_y)
