@@ -143,7 +143,9 @@ def test_outputs_are_no_entries_of_the_state(tmp_path):
     assert (list(space.state_labels), list(space.output_labels)) == (["x0 (scaled)", "x1 (scaled)"], ["y0"])
 
 
-@pytest.mark.parametrize("name", ["main", "math", "stdio", "string", "Math", "con", "limits", "float", "errno"])
+@pytest.mark.parametrize(
+    "name", ["main", "math", "stdio", "string", "Math", "con", "limits", "float", "errno"]
+)
 def test_names_of_the_languages_own_files_are_refused(tmp_path, name):
     mpc = LinearMPC(LiftedModel.from_matrices([[0.5]], [[1.0]], dt=0.1), 3, 1.0, 1.0)
     with pytest.raises(OptionError, match="name is"):
@@ -151,7 +153,9 @@ def test_names_of_the_languages_own_files_are_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["sin", "printf", "NAME", "GUARD", "isfinite", "fabs", "state", "info", "u", "I"])
+@pytest.mark.parametrize(
+    "name", ["sin", "printf", "NAME", "GUARD", "isfinite", "fabs", "state", "info", "u", "I"]
+)
 def test_other_names_compile(tmp_path, name):
     mpc = LinearMPC(LiftedModel.from_matrices([[0.5]], [[1.0]], dt=0.1), 3, 1.0, 1.0, u_min=-1, u_max=1)
     code = mpc.to_c(tmp_path, name)
