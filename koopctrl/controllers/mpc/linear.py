@@ -152,6 +152,7 @@ class LinearMPC(PredictiveController):
             u_max=u_max, du_min=du_min, du_max=du_max, y_min=y_min, y_max=y_max, constraints=constraints,
             terminal_set=terminal_set, soft=soft, soft_weights=soft_weights, blocks=blocks, terminal=terminal,
             input_delay=input_delay, max_solve_time=max_solve_time,
+            centre=np.concatenate([lifted.y_op, lifted.x_op]),
         )  # fmt: skip
         self._begin(problem, channels, lifted.input_names, model.u_op, model.v_op, (y_min, y_max))
         self.Q = problem.Q[-1]
@@ -174,7 +175,7 @@ class LinearMPC(PredictiveController):
         n_rows = len(qp.rows)
         n_soft = n_rows - qp.n_rate if problem.soft else 0
         self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time)
-        self._solver.load(qp.H, qp.rows, qp.row_scale, problem.soft_weights)
+        self._solver.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights)
         self._blocking = problem.blocking() if len(problem.blocks) < problem.horizon else None
         self.reset()
 

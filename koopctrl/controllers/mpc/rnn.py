@@ -126,6 +126,7 @@ class RNNMPC(PredictiveController):
             u_max=u_max, du_min=du_min, du_max=du_max, y_min=y_min, y_max=y_max, constraints=constraints,
             terminal_set=terminal_set, soft=soft, soft_weights=soft_weights, blocks=blocks, terminal=terminal,
             input_delay=input_delay, max_solve_time=max_solve_time,
+            centre=np.concatenate([network.x_mean[: window.n_y], network.x_mean]),
         )  # fmt: skip
         self.Q = problem.Q[-1]
         self.n_iterations = check_integer(n_iterations, "n_iterations", low=1)

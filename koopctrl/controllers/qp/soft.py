@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver, kkt_residual
+from koopctrl.controllers.qp.dense import DenseQP
+from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver
 
 OUT_OF_TIME = "max_solve_time had passed before a solution was found"
-_NO_SLACK = 1e-9
+# Slack of a scaled row, relative to the answer's size, that is rounding.
+_NO_SLACK = 1e-8
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StepSolution:
     status : str
         `optimal` or `softened`; else the solver's words.
     kkt_residual : float
+        Bound on the error of `x`, relative to its size.
     n_solves : int
     slack : float
         Largest relaxation, in scaled rows times their scale: physical units.
@@ -45,7 +47,8 @@ class StepSolver:
     """Solves `min x'Hx/2 + g'x` under bounds, whose last `n_soft` rows may be relaxed.
 
     The hard problem comes first, so relaxation happens only where it is infeasible: the penalty is exact for
-    any weight.
+    any weight. Active-set methods err on degenerate problems, splitting and interior-point methods on nearly
+    parallel rows: whatever one plugin does not solve, a second one of the other kind is asked.
 
     Parameters
     ----------
@@ -64,28 +67,31 @@ class StepSolver:
         options: Mapping[str, Any] | None = None,
         max_time: float = math.inf,
     ) -> None:
-        self._hard = QPSolver(n, m, plugin, options, max_time)
-        # Active-set methods err on degenerate problems; an interior point has the second word.
-        self._asks_again, self._max_time = plugin == "daqp" and m > 0, max_time
-        self._second: QPSolver | None = None
         self._n, self._m, self._n_soft = n, m, n_soft
-        self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
-        self._last: QPSolution | None = None
+        self._hard = _Pair(n, m, plugin, options, max_time)
+        self._soft = _Pair(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
 
     def reset(self) -> None:
         """Forget the warm start."""
-        self._last = None
+        self._hard.last = None
 
-    def load(
-        self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: tuple[float, float]
-    ) -> None:
-        """Set Hessian, scaled rows, and `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`, beside `x'Hx`."""
-        self._H, self._rows, self._row_scale = H, rows, row_scale
-        factor = linalg.cholesky(H, lower=True, check_finite=False)
-        inverse = linalg.solve_triangular(factor, np.eye(len(H)), lower=True, check_finite=False)
-        self._inverse = inverse.T @ inverse
-        self._hard.load(H, rows)
-        self._weights, self._soft_loaded, self._second_loaded = weights, False, False
+    def load(self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: FloatArray) -> None:
+        """Set Hessian, scaled rows, and for each soft row `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`.
+
+        `weights` has shape `(2, n_soft)`; the cost counts beside `x'Hx`. Raises `numpy.linalg.LinAlgError`
+        unless `H` is positive definite.
+        """
+        n, m, k = self._n, self._m, self._n_soft
+        self._problem = DenseQP.of(H, rows)
+        self._hard.load(self._problem)
+        if self._soft is None:
+            return
+        # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those. Their own unit
+        # makes the Hessian's diagonal one, and the QP minimises half of the cost that is documented.
+        self._unit = row_scale[m - k :] / np.sqrt(weights[1])
+        self._relief = 1.0 / np.sqrt(weights[1])
+        self._pull = 0.5 * weights[0] * self._relief
+        self._soft.forget()
 
     def solve(
         self, g: FloatArray, lower: FloatArray, upper: FloatArray, deadline: float = math.inf
@@ -96,43 +102,29 @@ class StepSolver:
         """
         if time.perf_counter() > deadline:
             return StepSolution(None, OUT_OF_TIME, math.inf, 0)
-        x = -(self._inverse @ g)
-        values = np.concatenate([x, self._rows @ x]) if self._m else x
-        if ((values >= lower) & (values <= upper)).all():
-            zero_x, zero_a = np.zeros(self._n), np.zeros(self._m)
-            residual = kkt_residual(self._H, g, self._rows, lower, upper, x, zero_x, zero_a)
+        problem = self._problem
+        x = -(problem.inverse @ g)
+        values = problem.values(x)
+        within = np.minimum(np.maximum(values, lower), upper)
+        if (within == values).all():
+            error = problem.inverse @ (problem.H @ x + g)
+            x, size = x - error, float(np.abs(x).max(initial=0.0))
+            residual = float(np.abs(error).max(initial=0.0)) / size if size else 0.0
             if residual <= KKT_TOL:
                 return StepSolution(x, "optimal", residual, 0)
-        guess = None
-        if self._last is not None:
-            guess = (self._last.x, self._last.multipliers_x, self._last.multipliers_a)
-        found = self._hard.solve(g, lower, upper, guess, deadline)
+        size = problem.size(x, values, lower, upper, x)
+        found = self._hard.solve(g, lower, upper, size, deadline)
         if found.success:
-            self._last = found
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
-        self._last = None
-        if self._asks_again and time.perf_counter() <= deadline:
-            second = self._ask_again(g, lower, upper)
-            if second.success:
-                return StepSolution(second.x, "optimal", second.kkt_residual, found.n_solves + 1)
         if self._soft is None:
             return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
         if time.perf_counter() > deadline:
             return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, found.n_solves)
         return self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
 
-    def _ask_again(self, g: FloatArray, lower: FloatArray, upper: FloatArray) -> QPSolution:
-        """The hard problem once more: daqp calls a feasible one infeasible about once in a thousand times."""
-        if self._second is None:
-            self._second = QPSolver(self._n, self._m, "piqp", None, self._max_time)
-        if not self._second_loaded:
-            self._second.load(self._H, self._rows)
-            self._second_loaded = True
-        return self._second.solve(g, lower, upper)
-
     def _solve_soft(
         self,
-        solver: QPSolver,
+        pair: _Pair,
         g: FloatArray,
         lower: FloatArray,
         upper: FloatArray,
@@ -141,30 +133,72 @@ class StepSolver:
     ) -> StepSolution:
         """Relax the last rows: `l - e <= A x <= u + e`, each slack `e >= 0` shared by both sides."""
         n, m, k = self._n, self._m, self._n_soft
-        # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those.
-        scale = self._row_scale[m - k :]
-        # The QP minimises half of the cost: its linear term is half of the one that is documented.
-        linear, quadratic = 0.5 * self._weights[0] / scale, self._weights[1] / scale**2
-        # Slack variables scaled to a unit Hessian diagonal, like the others.
-        unit = 1.0 / np.sqrt(quadratic)
-        if not self._soft_loaded:
-            H = np.eye(n + k)
-            H[:n, :n] = self._H
-            rows = np.zeros((m + k, n + k))
-            rows[:m, :n] = self._rows
-            rows[m - k : m, n:] = np.diag(unit)
-            rows[m:, :n] = self._rows[m - k :]
-            rows[m:, n:] = -np.diag(unit)
-            solver.load(H, rows)
-            self._soft_loaded = True
+        if not pair.loaded:
+            H, rows = np.eye(n + k), np.zeros((m + k, n + k))
+            H[:n, :n] = self._problem.H
+            rows[:m, :n] = self._problem.A
+            rows[m - k : m, n:] = np.diag(self._unit)
+            rows[m:, :n] = self._problem.A[m - k :]
+            rows[m:, n:] = -np.diag(self._unit)
+            pair.load(DenseQP.of(H, rows))
         infinite = np.full(k, np.inf)
         low = np.concatenate([lower[:n], np.zeros(k), lower[n:], -infinite])
         high = np.concatenate([upper[:n], infinite, upper[n : n + m - k], infinite, upper[n + m - k :]])
-        found = solver.solve(np.concatenate([g, linear * unit]), low, high, None, deadline)
+        found = pair.solve(np.concatenate([g, self._pull]), low, high, None, deadline)
         n_solves = n_before + found.n_solves
         if not found.success:
             return StepSolution(None, found.status, found.kkt_residual, n_solves)
-        slack = float((found.x[n:] * unit / scale).max(initial=0.0))
+        e, values = found.x[n:], self._problem.values(found.x[:n])
+        size = self._problem.size(found.x[:n], values, lower, upper, found.x[:n])
         # Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch.
-        status = "softened" if slack > _NO_SLACK else "optimal"
+        status = "softened" if float((e * self._unit).max()) > _NO_SLACK * size else "optimal"
+        slack = max(0.0, float((e * self._relief).max()))
         return StepSolution(found.x[:n], status, found.kkt_residual, n_solves, slack)
+
+
+class _Pair:
+    """A plugin and, made when it is first needed, the one that is asked where it fails."""
+
+    def __init__(
+        self, n: int, m: int, plugin: str, options: Mapping[str, Any] | None, max_time: float
+    ) -> None:
+        self._first = QPSolver(n, m, plugin, options, max_time)
+        self._other = "piqp" if plugin in ("daqp", "qpoases", "qrqp") else "daqp"
+        self._second: QPSolver | None = None
+        self._max_time = max_time
+        self.last: QPSolution | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """The problem has changed."""
+        self.loaded, self._second_loaded = False, False
+
+    def load(self, problem: DenseQP) -> None:
+        """Set the problems to come."""
+        self._first.load(problem.H, problem.A, problem)
+        self.loaded, self._second_loaded = True, False
+
+    def solve(
+        self, g: FloatArray, lower: FloatArray, upper: FloatArray, size: float | None, deadline: float
+    ) -> QPSolution:
+        """The first certified answer; else what the first plugin said."""
+        guess = None
+        if self.last is not None:
+            guess = (self.last.x, self.last.multipliers_x, self.last.multipliers_a)
+        found = self._first.solve(g, lower, upper, guess, deadline, size)
+        if found.success:
+            self.last = found
+            return found
+        self.last = None
+        if time.perf_counter() > deadline:
+            return found
+        if self._second is None:
+            self._second = QPSolver(self._first.n, self._first.m, self._other, None, self._max_time)
+        if not self._second_loaded:
+            problem = self._first.problem
+            self._second.load(problem.H, problem.A, problem)
+            self._second_loaded = True
+        second = self._second.solve(g, lower, upper, None, deadline, size)
+        n_solves = found.n_solves + second.n_solves
+        chosen = second if second.success else found
+        return replace(chosen, n_solves=n_solves)

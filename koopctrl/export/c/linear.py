@@ -218,7 +218,7 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
     if n_soft:
         # As in controllers.qp_step: slacks in units of the scaled rows, their Hessian scaled to one.
         scale = qp.row_scale[qp.n_rate :]
-        linear, quadratic = problem.soft_weights
+        linear, quadratic = problem.row_soft_weights
         unit = scale / np.sqrt(quadratic)
         data.array("slack_unit", unit)
         data.array("slack_gradient", 0.5 * linear / scale * unit)

@@ -75,10 +75,20 @@ static int kc_solve_soft(NAME_state *s, const kc_qp *hard, const double *unit, c
     s->soft_k = w->k;
     s->soft_changes = w->changes;
     info->iterations += w->iterations;
-    if (status == KC_QP_SOLVED)
-        for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w->x[KC_N_V + i] * size[i]);
-    /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
-    if (info->slack > KC_NO_SLACK) info->status = NAME_SOFTENED;
+    if (status == KC_QP_SOLVED) {
+        const int first = KC_N_V + KC_N_RATE;
+        double answer = 0.0, relief = 0.0;
+        for (i = 0; i < KC_N_V; i++) answer = fmax(answer, fabs(w->x[i]));
+        for (i = 0; i < KC_N_SOFT; i++) {
+            int at_low = first + KC_N_SOFT + i, at_high = first + 2 * KC_N_SOFT + i;
+            double row = 0.5 * (w->value[at_low] + w->value[at_high]);
+            answer = fmax(answer, fabs(kc_clip(row, s->lo[at_low], s->hi[at_high])));
+            relief = fmax(relief, w->x[KC_N_V + i] * unit[i]);
+            info->slack = fmax(info->slack, w->x[KC_N_V + i] * size[i]);
+        }
+        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
+        if (relief > KC_NO_SLACK * answer) info->status = NAME_SOFTENED;
+    }
     return status;
 }
 #endif
