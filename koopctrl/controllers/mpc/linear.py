@@ -173,8 +173,11 @@ class LinearMPC(PredictiveController):
         self._reachable = ReachableSetPoint(self.target, model, weight, self.R, problem.u_min, problem.u_max)
         qp = self._qp = condense(model, problem, self.target, self.P, source.basis, source.offset)
         n_rows = len(qp.rows)
-        n_soft = n_rows - qp.n_rate if problem.soft else 0
-        self._solver = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time)
+        n_soft = n_rows - qp.n_hard if problem.soft else 0
+        bounded = (np.isfinite(side[qp.n_v :]) for side in (qp.lower, qp.upper))
+        self._solver = StepSolver(
+            qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded
+        )
         self._solver.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights)
         self._blocking = problem.blocking() if len(problem.blocks) < problem.horizon else None
         self.reset()
@@ -218,11 +221,12 @@ class LinearMPC(PredictiveController):
         if len(qp.rows):
             lower, upper = lower.copy(), upper.copy()
             if qp.n_rate:
-                shift = last * qp.row_scale[: len(last)]
-                lower[n_v : n_v + len(last)] += shift
-                upper[n_v : n_v + len(last)] += shift
-            lower[n_v + qp.n_rate :] -= known[n_v:]
-            upper[n_v + qp.n_rate :] -= known[n_v:]
+                first = slice(qp.n_inputs, qp.n_inputs + len(last))
+                shift = last * qp.row_scale[first]
+                lower[n_v:][first] += shift
+                upper[n_v:][first] += shift
+            lower[n_v + qp.n_static :] -= known[n_v:]
+            upper[n_v + qp.n_static :] -= known[n_v:]
         if not np.isfinite(known.sum()):
             self._source.forget_absurd(y)
             return NoPlan(NOT_FINITE)
@@ -230,7 +234,7 @@ class LinearMPC(PredictiveController):
         if answer.x is None:
             self._source.forget_absurd(y)
             return NoPlan(answer.status, self._lqr(p, w, asked, r, dv, wish))
-        v = answer.x * qp.scale
+        v = qp.inputs(answer.x, known)
         inputs = (v if self._blocking is None else self._blocking @ v).reshape(self.horizon, -1)
         objective = 2.0 * float(answer.x @ (0.5 * (qp.H @ answer.x) + g))
         return Plan(

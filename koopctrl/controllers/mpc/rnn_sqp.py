@@ -135,6 +135,7 @@ class RealTimeIteration:
             solver,
             solver_options,
             problem.max_solve_time,
+            *(np.isfinite(side[len(self.input_hessian) :]) for side in self._bounds),
         )
 
     def reset(self) -> None:

@@ -17,6 +17,8 @@ from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver
 OUT_OF_TIME = "max_solve_time had passed before a solution was found"
 # Slack of a scaled row, relative to the answer's size, that is rounding.
 _NO_SLACK = 1e-8
+# Variables beyond which no second plugin is asked: an interior point would take seconds.
+_LARGEST = 500
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class StepSolver:
         Variables, rows, and how many of the last rows may be relaxed.
     plugin, options, max_time
         See `QPSolver`.
+    has_lower, has_upper : (m,) bool arrays, optional
+        Whether a row has bounds at all; by default it may have both. Rows without are left out.
     """
 
     def __init__(
@@ -66,10 +70,23 @@ class StepSolver:
         plugin: str,
         options: Mapping[str, Any] | None = None,
         max_time: float = math.inf,
+        has_lower: np.ndarray | None = None,
+        has_upper: np.ndarray | None = None,
     ) -> None:
-        self._n, self._m, self._n_soft = n, m, n_soft
+        low = np.full(m, True) if has_lower is None else has_lower
+        high = np.full(m, True) if has_upper is None else has_upper
+        live = low | high
+        self._n, self._n_soft = n, int(live[m - n_soft :].sum())
+        self._live = None if live.all() else np.flatnonzero(live)
+        self._entries = np.concatenate([np.arange(n), n + np.flatnonzero(live)])
+        self._m = m = int(live.sum())
+        hard = m - self._n_soft
+        self._lows, self._highs = (np.flatnonzero(side[live][hard:]) for side in (low, high))
         self._hard = _Pair(n, m, plugin, options, max_time)
-        self._soft = _Pair(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
+        self._soft: _Pair | None = None
+        if self._n_soft:
+            n_rows = hard + len(self._lows) + len(self._highs)
+            self._soft = _Pair(n + self._n_soft, n_rows, plugin, options, max_time)
 
     def reset(self) -> None:
         """Forget the warm start."""
@@ -81,7 +98,11 @@ class StepSolver:
         `weights` has shape `(2, n_soft)`; the cost counts beside `x'Hx`. Raises `numpy.linalg.LinAlgError`
         unless `H` is positive definite.
         """
-        n, m, k = self._n, self._m, self._n_soft
+        if self._live is not None:
+            n_all = weights.shape[1]
+            soft = self._live[self._m - self._n_soft :] - (len(rows) - n_all)
+            rows, row_scale, weights = rows[self._live], row_scale[self._live], weights[:, soft]
+        m, k = self._m, self._n_soft
         self._problem = DenseQP.of(H, rows)
         self._hard.load(self._problem)
         if self._soft is None:
@@ -103,6 +124,8 @@ class StepSolver:
         if time.perf_counter() > deadline:
             return StepSolution(None, OUT_OF_TIME, math.inf, 0)
         problem = self._problem
+        if self._live is not None:
+            lower, upper = lower[self._entries], upper[self._entries]
         x = -(problem.inverse @ g)
         values = problem.values(x)
         within = np.minimum(np.maximum(values, lower), upper)
@@ -132,18 +155,23 @@ class StepSolver:
         deadline: float,
     ) -> StepSolution:
         """Relax the last rows: `l - e <= A x <= u + e`, each slack `e >= 0` shared by both sides."""
-        n, m, k = self._n, self._m, self._n_soft
+        n, k = self._n, self._n_soft
+        hard, lows, highs = self._m - k, self._lows, self._highs
         if not pair.loaded:
-            H, rows = np.eye(n + k), np.zeros((m + k, n + k))
+            H = np.eye(n + k)
             H[:n, :n] = self._problem.H
-            rows[:m, :n] = self._problem.A
-            rows[m - k : m, n:] = np.diag(self._unit)
-            rows[m:, :n] = self._problem.A[m - k :]
-            rows[m:, n:] = -np.diag(self._unit)
+            A, slack = self._problem.A, np.diag(self._unit)
+            rows = np.vstack(
+                [
+                    np.hstack([A[:hard], np.zeros((hard, k))]),
+                    np.hstack([A[hard:][lows], slack[lows]]),
+                    np.hstack([A[hard:][highs], -slack[highs]]),
+                ]
+            )
             pair.load(DenseQP.of(H, rows))
-        infinite = np.full(k, np.inf)
-        low = np.concatenate([lower[:n], np.zeros(k), lower[n:], -infinite])
-        high = np.concatenate([upper[:n], infinite, upper[n : n + m - k], infinite, upper[n + m - k :]])
+        free, first = np.full(k, np.inf), n + hard
+        low = np.concatenate([lower[:n], 0.0 * self._unit, lower[n:first], lower[first:][lows], -free[highs]])
+        high = np.concatenate([upper[:n], free, upper[n:first], free[lows], upper[first:][highs]])
         found = pair.solve(np.concatenate([g, self._pull]), low, high, None, deadline)
         n_solves = n_before + found.n_solves
         if not found.success:
@@ -190,7 +218,7 @@ class _Pair:
             self.last = found
             return found
         self.last = None
-        if time.perf_counter() > deadline:
+        if time.perf_counter() > deadline or self._first.n > _LARGEST:
             return found
         if self._second is None:
             self._second = QPSolver(self._first.n, self._first.m, self._other, None, self._max_time)

@@ -35,7 +35,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "warm_start_dual": True,
     },
     "qrqp": {"print_iter": False, "print_header": False, "print_info": False, "print_lincomb": False},
-    "piqp": {"piqp": {"eps_abs": 1e-10, "eps_rel": 1e-10}},
+    "piqp": {"piqp": {"eps_abs": 1e-10, "eps_rel": 1e-10, "max_iter": 60}},
     "qpoases": {"printLevel": "none"},
     "proxqp": {"proxqp": {"eps_abs": 1e-9, "max_iter": 2000}},
     "highs": {"highs": {"output_flag": False}},
