@@ -22,7 +22,7 @@ MET = 1e-7
 # Bound on an error, relative to the answer's size, above which it is worth working out more closely.
 SHARPEN = 1e-9
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
-_ROUNDING = 1e-7
+ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class DenseQP:
     ) -> float:
         """Largest entry of an answer and of its rows, both within their bounds; `free` is the optimum without."""
         within = np.minimum(np.maximum(values, lower), upper)
-        return max(float(np.abs(within).max(initial=0.0)), _ROUNDING * float(np.abs(free).max(initial=0.0)))
+        return max(float(np.abs(within).max(initial=0.0)), ROUNDING * float(np.abs(free).max(initial=0.0)))
 
     def residual(
         self,

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.qp.dense import DenseQP
+from koopctrl.controllers.qp.dense import ROUNDING, DenseQP
 from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver
 
 OUT_OF_TIME = "max_solve_time had passed before a solution was found"
 # Slack of a scaled row, relative to the answer's size, that is rounding.
 _NO_SLACK = 1e-8
+BEYOND = "what is asked is so far beyond the bounds that they are lost in rounding"
+# How far that is.
+_ABSURD = 1e12
 # Variables beyond which no second plugin is asked: an interior point would take seconds.
 _LARGEST = 500
 
@@ -135,7 +138,10 @@ class StepSolver:
             residual = float(np.abs(error).max(initial=0.0)) / size if size else 0.0
             if residual <= KKT_TOL:
                 return StepSolution(x, "optimal", residual, 0)
-        size = problem.size(x, values, lower, upper, x)
+        reach = float(np.abs(within).max())
+        if 0.0 < reach < float(np.abs(values).max()) / _ABSURD:
+            return StepSolution(None, BEYOND, math.inf, 0)
+        size = max(reach, ROUNDING * float(np.abs(x).max()))
         found = self._hard.solve(g, lower, upper, size, deadline)
         if found.success:
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)

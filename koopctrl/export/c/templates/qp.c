@@ -39,10 +39,11 @@ static void kc_qp_values(const kc_qp *qp, kc_qp_work *w, const double *lo, const
     for (i = 0; i < n_c; i++) w->size = fmax(w->size, fabs(fmin(fmax(w->value[i], lo[i]), hi[i])));
 }
 
-/* What the size of answers and the bound on their errors need of the problem, without its bounds. */
-static void kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g) {
+/* What the size of answers and the bound on their errors need of the problem. Tells whether its bounds are within
+ * reach of arithmetic; slacks always are. */
+static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
     int n = qp->n, i, k;
-    double *whitened = w->work, *free = w->d;
+    double *whitened = w->work, *free = w->d, beyond = 0.0, within = 0.0;
     w->free = 0.0;
     w->spread = qp->n_slack ? 1.0 : 0.0;
     for (i = 0; i < n; i++) whitened[i] = kc_dot(i + 1, qp->Linv + i * n, g);
@@ -58,6 +59,13 @@ static void kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g) {
         w->free = fmax(w->free, fabs(free[i]));
     }
     w->spread = sqrt(w->spread);
+    if (qp->n_slack) return 1;
+    for (i = 0; i < n + qp->m; i++) {
+        double value = i < n ? -free[i] : -kc_dot(n, qp->A + (i - n) * n, free);
+        beyond = fmax(beyond, fabs(value));
+        within = fmax(within, fabs(fmin(fmax(value, lo[i]), hi[i])));
+    }
+    return !(within > 0.0 && beyond > KC_QP_ABSURD * within);
 }
 
 /* Bound on the error of x, relative to its size (values up to date), as koopctrl.controllers.qp.dense defines it:
@@ -201,7 +209,8 @@ static int kc_qp_solve(const kc_qp *qp, kc_qp_work *w, const double *g, const do
                        int max_iterations, int *saved) {
     int size = kc_qp_size(qp), status, i, warm = w->k >= 0;
     w->iterations = 0;
-    kc_qp_measure(qp, w, g);
+    w->kkt = NAN;
+    if (!kc_qp_measure(qp, w, g, lo, hi)) return KC_QP_INACCURATE;
     if (warm) {
         if (w->changes > KC_QP_REFACTOR) kc_qp_refactor(qp, w, saved);
         /* A bound that has gone cannot stay active. */

@@ -30,6 +30,7 @@
 #define KC_QP_DEPENDENT 1e-20 /* squared sine of the angle below which a normal counts as a combination of others */
 #define KC_QP_REFINE 1e-10    /* bound on the error above which an answer is refined */
 #define KC_QP_SHARPEN 1e-9    /* bound above which it is worked out on the working set */
+#define KC_QP_ABSURD 1e12     /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
 #define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
 #define KC_QP_REFACTOR 200
 

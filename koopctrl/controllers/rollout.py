@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.mpc.channels import InputChannels
+from koopctrl.controllers.channels import InputChannels
 from koopctrl.network.recurrent import RecurrentNetwork
 
 
