@@ -96,7 +96,7 @@ def _pointer(array):
 class CompiledQP:
     """The C solver on one `H` and `A`; `unit` are the slacks' coefficients on the last rows."""
 
-    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate")
+    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate", "beyond")
 
     def __init__(self, library: Path, H: np.ndarray, A: np.ndarray, unit: np.ndarray | None = None) -> None:
         self._lib = ctypes.CDLL(str(library))

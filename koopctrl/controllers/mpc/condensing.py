@@ -21,7 +21,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.augmented import Augmented
 from koopctrl.controllers.mpc.feedback import COND_LIMIT, dynamic_programme
-from koopctrl.controllers.mpc.lowering import move_cost, plain_bounds, scale_rows
+from koopctrl.controllers.mpc.lowering import move_cost, plain_bounds
 from koopctrl.controllers.mpc.predictions import (
     Predictions,
     feedback_predictions,
@@ -29,6 +29,7 @@ from koopctrl.controllers.mpc.predictions import (
     plain_predictions,
 )
 from koopctrl.controllers.mpc.problem import MPCProblem
+from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.steady_state.linear import SteadyTarget
 
 __all__ = ["CondensedMPC", "condense", "forced_responses"]

@@ -35,13 +35,6 @@ def block_diagonal(blocks: FloatArray) -> FloatArray:
     return np.asarray(linalg.block_diag(*blocks))
 
 
-def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
-    norms = np.linalg.norm(rows, axis=1)
-    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
-    return rows * factors[:, None], factors
-
-
 def plain_bounds(problem: MPCProblem, u_op: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Bounds of variables, moves, combinations, and the terminal set, in physical units."""
     n_blocks, N = len(problem.blocks), problem.horizon

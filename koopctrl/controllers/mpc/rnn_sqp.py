@@ -20,9 +20,10 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
-from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds, scale_rows
+from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.rollout import Rollout
+from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 
 # Iteration ends where the cost changes by less, relatively.

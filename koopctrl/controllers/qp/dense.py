@@ -154,6 +154,13 @@ class DenseQP:
         return free + self.whiten.T @ y, found
 
 
+def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
+    norms = np.linalg.norm(rows, axis=1)
+    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
+    return rows * factors[:, None], factors
+
+
 def kkt_residual(
     H: FloatArray,
     g: FloatArray,

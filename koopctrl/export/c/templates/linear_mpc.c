@@ -113,7 +113,12 @@ static void kc_set_known(NAME_state *s) {
 }
 #endif
 
-/* What is known of entry i of the gradient and, after it, of the bounded rows. `wish` is the input wished for in the
+/* Where the inputs are a feedback u = -K z + v, they are rows that the state enters, and so are their moves. */
+#define KC_N_ROWS (KC_N_HARD + KC_N_E)
+#define KC_N_STATIC (KC_N_INPUTS > 0 ? 0 : KC_N_RATE)
+#define KC_N_KNOWN (KC_N_V + KC_N_ROWS - KC_N_STATIC)
+
+/* What is known of entry i of the gradient and, after it, of the rows from KC_N_STATIC on. `wish` is the input wished for in the
  * steady state, or a null pointer. */
 static double kc_known(const NAME_state *s, int i, const double *reference, int n_rows, int preview,
                        const double *wish) {
@@ -124,7 +129,7 @@ static double kc_known(const NAME_state *s, int i, const double *reference, int 
     sum += kc_dot(KC_N_W, (preview ? kc_from_known_preview : kc_from_known_set_point) + i * KC_N_W, s->w);
 #endif
     /* References reach the gradient, and those rows that count from the target: the last ones. */
-    if (i >= KC_N_V) i = i >= KC_N_V + KC_N_E - KC_N_END ? i - KC_N_E + KC_N_END : -1;
+    if (i >= KC_N_V) i = i >= KC_N_KNOWN - KC_N_END ? i - KC_N_KNOWN + KC_N_V + KC_N_END : -1;
     if (i < 0) return sum;
     if (!preview) sum += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
     for (k = 0; preview && k <= KC_HORIZON; k++)
@@ -141,8 +146,8 @@ static double kc_known(const NAME_state *s, int i, const double *reference, int 
 static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview, const double *wish) {
     int i, j;
     double *g = s->g, *lo = s->lo, *hi = s->hi;
-    for (i = 0; i < KC_N_V; i++) {
-        g[i] = kc_known(s, i, reference, n_rows, preview, wish);
+    for (i = 0; i < KC_N_V; i++) g[i] = kc_known(s, i, reference, n_rows, preview, wish);
+    for (i = 0; i < KC_N_V + KC_N_ROWS; i++) {
         lo[i] = kc_lower[i];
         hi[i] = kc_upper[i];
     }
@@ -152,26 +157,26 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
         for (i = 0; i < KC_N_V; i++) g[i] += kc_from_last_input[i * KC_N_U + j] * last;
 #endif
 #if KC_N_RATE > 0
-        lo[KC_N_V + j] = kc_lower[KC_N_V + j] + last * kc_row_scale[j];
-        hi[KC_N_V + j] = kc_upper[KC_N_V + j] + last * kc_row_scale[j];
+        i = KC_N_V + KC_N_INPUTS + j;
+        lo[i] += last * kc_row_scale[KC_N_INPUTS + j];
+        hi[i] += last * kc_row_scale[KC_N_INPUTS + j];
 #else
         (void)last;
 #endif
     }
-    for (i = KC_N_V + KC_N_U; i < KC_N_V + KC_N_RATE; i++) {
-        lo[i] = kc_lower[i];
-        hi[i] = kc_upper[i];
-    }
-    for (i = KC_N_V; i < KC_N_V + KC_N_E; i++) { /* rows of the matrix; those of bounded combinations */
+    for (i = KC_N_V; i < KC_N_KNOWN; i++) {
         double free = kc_known(s, i, reference, n_rows, preview, wish);
-        lo[KC_N_RATE + i] = kc_lower[KC_N_RATE + i] - free;
-        hi[KC_N_RATE + i] = kc_upper[KC_N_RATE + i] - free;
+        lo[KC_N_STATIC + i] -= free;
+        hi[KC_N_STATIC + i] -= free;
         if (!isfinite(free)) return 0;
+#if KC_N_INPUTS > 0
+        if (i < KC_N_V + KC_N_INPUTS) s->input_free[i - KC_N_V] = free;
+#endif
     }
     return kc_all_finite(KC_N_V, g);
 }
 
-static const kc_qp kc_hard = {KC_N_V, KC_N_RATE + KC_N_E, 0, kc_H, kc_rows, kc_Linv, 0};
+static const kc_qp kc_hard = {KC_N_V, KC_N_ROWS, 0, kc_H, kc_rows, kc_Linv, 0};
 
 #if KC_N_SOFT == 0
 static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */
@@ -214,7 +219,11 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
     }
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) {
         int j = i % KC_N_U, k = kc_block[i / KC_N_U] * KC_N_U + j;
+#if KC_N_INPUTS > 0
+        s->plan[i] = (kc_dot(KC_N_V, kc_rows + k * KC_N_V, v) + s->input_free[k]) / kc_row_scale[k] + kc_u_op[j];
+#else
         s->plan[i] = v[k] * kc_scale[k] + kc_u_op[j];
+#endif
     }
     return 1;
 }

@@ -65,7 +65,7 @@ static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         beyond = fmax(beyond, fabs(value));
         within = fmax(within, fabs(fmin(fmax(value, lo[i]), hi[i])));
     }
-    return !(within > 0.0 && beyond > KC_QP_ABSURD * within);
+    return !(within > 0.0 && isfinite(beyond) && beyond > KC_QP_ABSURD * within);
 }
 
 /* Bound on the error of x, relative to its size (values up to date), as koopctrl.controllers.qp.dense defines it:
@@ -210,7 +210,7 @@ static int kc_qp_solve(const kc_qp *qp, kc_qp_work *w, const double *g, const do
     int size = kc_qp_size(qp), status, i, warm = w->k >= 0;
     w->iterations = 0;
     w->kkt = NAN;
-    if (!kc_qp_measure(qp, w, g, lo, hi)) return KC_QP_INACCURATE;
+    if (!kc_qp_measure(qp, w, g, lo, hi)) return KC_QP_BEYOND;
     if (warm) {
         if (w->changes > KC_QP_REFACTOR) kc_qp_refactor(qp, w, saved);
         /* A bound that has gone cannot stay active. */

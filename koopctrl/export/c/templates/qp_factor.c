@@ -34,7 +34,7 @@
 #define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
 #define KC_QP_REFACTOR 200
 
-enum { KC_QP_SOLVED = 0, KC_QP_INFEASIBLE = 1, KC_QP_ITERATION_LIMIT = 2, KC_QP_INACCURATE = 3 };
+enum { KC_QP_SOLVED = 0, KC_QP_INFEASIBLE = 1, KC_QP_ITERATION_LIMIT = 2, KC_QP_INACCURATE = 3, KC_QP_BEYOND = 4 };
 
 typedef struct {
     int n;              /* variables v */
