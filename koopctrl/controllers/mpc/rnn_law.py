@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.law import NoPlan, Plan, PredictiveLaw, Situation
 from koopctrl.controllers.mpc.linear_law import untracked_problem
@@ -87,7 +88,9 @@ class RNNLaw(PredictiveLaw):
         search = RNNSearch(targets, since)
         best = min(found, key=lambda f: f.merit)
         if best.answer is None:
-            return NoPlan(best.reason, spoilt=True), search
+            # What an absurd disturbance has led the searches to is forgotten with it.
+            spoilt = (np.abs(d) > ABSURD * self.targets.x_scale[:n_y]).any()
+            return NoPlan(best.reason, spoilt=True), self.initial_search() if spoilt else search
         states = best.states
         slack, obeyed = self.iteration.excess(states, goal)
         status = best.answer.status if obeyed or best.answer.status == "softened" else "inexact"

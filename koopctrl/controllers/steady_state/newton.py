@@ -149,7 +149,7 @@ def _step(
             break
         terms = np.vstack([gradient + hessian @ step, rows.T @ multipliers])[:, n_x:]
         # Where the cost falls towards the inside: along +1 from the lower bound, along -1 from the upper.
-        inwards = np.where(new <= misfit.low, 1.0, -1.0)
+        inwards = np.where(np.abs(new - misfit.low) <= np.abs(new - misfit.high), 1.0, -1.0)
         pull = np.where(free[n_x:], 0.0, -inwards * terms.sum(axis=0))
         pull[misfit.low == misfit.high] = 0.0
         worst = int(np.argmax(pull))

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from koopctrl.errors import DataError, OptionError
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.mpc.base import PredictiveController
+    from koopctrl.controllers.mpc.law import PredictiveLaw
 
 _KEYWORDS = frozenset(
     re.findall(
@@ -142,13 +142,13 @@ class StateLayout:
         return "\n".join(lines)
 
 
-def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveController, recalls: bool) -> None:
+def add_channels(data: DataSection, state: StateLayout, law: PredictiveLaw, recalls: bool) -> None:
     """Inputs that are moved and told, and memory of those sent and heard of.
 
     `recalls`: whether the state is estimated with the inputs that acted.
     """
-    channels, delay = mpc._channels, mpc.problem.delay
-    u_op, v_op = mpc._memory._u_op, mpc._requests._v_op
+    channels, delay = law.channels, law.problem.delay
+    u_op, v_op = law.u_rest, law.v_rest
     n_in = channels.n_u + channels.n_v
     data.define(N_U=channels.n_u, N_TOLD=channels.n_v, N_IN=n_in, DELAY=delay)
     data.array("u_op", u_op)
@@ -160,7 +160,7 @@ def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveControlle
     if channels.n_v:
         data.array("told", channels.told.astype(int))
         data.array("told_op", v_op)
-    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(mpc.horizon + delay) * channels.n_v)
+    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(law.problem.horizon + delay) * channels.n_v)
     state.integers(has_told=0)
 
 
