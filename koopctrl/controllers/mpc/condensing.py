@@ -107,6 +107,13 @@ class CondensedMPC:
         """Number of first rows that depend on the variables and the last input alone."""
         return 0 if self.n_inputs else self.n_rate
 
+    @property
+    def width(self) -> float:
+        """Narrowest range of an input, in scaled units; infinite where there is none."""
+        k = self.n_v + self.n_inputs
+        ranges = self.upper[:k] - self.lower[:k]
+        return float(np.min(ranges[ranges > 0.0], initial=np.inf))
+
     def inputs(self, x: FloatArray, known: FloatArray) -> FloatArray:
         """Blocked inputs' deviations from `u_op`, from an answer of the QP and what was known."""
         if not self.n_inputs:

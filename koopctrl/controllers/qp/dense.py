@@ -19,6 +19,8 @@ from koopctrl._validation import FloatArray
 
 # Distance from a bound, relative to the answer's size, up to which the bound counts as met.
 MET = 1e-7
+# Part of the answer's size beside which no range is narrower.
+NARROW = 1e-6
 # Bound on an error, relative to the answer's size, above which it is worth working out more closely.
 SHARPEN = 1e-9
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
@@ -40,6 +42,10 @@ class DenseQP:
         Of `H`.
     spread : float
         Largest `sqrt((H^-1)_ii)`: how far an entry may be off where the objective is off by one half.
+    n_inputs : int
+        Number of first rows that are, like `x`, what is asked for: their errors count relative to
+    width : float
+        the narrowest range of any of them.
     """
 
     H: FloatArray
@@ -47,9 +53,11 @@ class DenseQP:
     whiten: FloatArray
     inverse: FloatArray
     spread: float
+    n_inputs: int = 0
+    width: float = math.inf
 
     @classmethod
-    def of(cls, H: FloatArray, A: FloatArray) -> DenseQP:
+    def of(cls, H: FloatArray, A: FloatArray, n_inputs: int = 0, width: float = math.inf) -> DenseQP:
         """Factor; raises `numpy.linalg.LinAlgError` unless `H` is positive definite."""
         factor, failed = linalg.lapack.dpotrf(H, lower=1, clean=1)
         if failed or not np.isfinite(factor[-1:, -1:]).all():
@@ -57,7 +65,7 @@ class DenseQP:
         whiten = linalg.lapack.dtrtri(factor, lower=1)[0] if len(H) else np.empty((0, 0))
         whiten = np.ascontiguousarray(whiten)
         inverse = whiten.T @ whiten
-        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))))
+        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width)
 
     def values(self, x: FloatArray) -> FloatArray:
         """`[x; A x]`."""
@@ -75,6 +83,10 @@ class DenseQP:
         within = np.minimum(np.maximum(values, lower), upper)
         return max(float(np.abs(within).max(initial=0.0)), ROUNDING * float(np.abs(free).max(initial=0.0)))
 
+    def narrow(self, size: float) -> float:
+        """What errors of inputs are relative to, where an answer has this size."""
+        return min(size, max(self.width, NARROW * size))
+
     def residual(
         self,
         g: FloatArray,
@@ -86,6 +98,8 @@ class DenseQP:
     ) -> float:
         """Bound on the error of `x`, relative to the answer's size; infinite if it is not finite.
 
+        Inputs, `x` and the first `n_inputs` rows, count relative to their range where that is narrower.
+
         Multipliers of bounds that are met are taken as they are: with the bounds moved to where `x` is, a
         gradient `s` that they do not balance leaves `|x - x*|_H <= |s|` in the norm of `H^-1`. That, the
         violations and the distances from those bounds are what is left. Positive multipliers belong to upper
@@ -95,28 +109,30 @@ class DenseQP:
         size = self.size(x, values, lower, upper, self.inverse @ g)
         n = len(x)
         multipliers = np.concatenate([multipliers_x, multipliers_a]) if len(self.A) else multipliers_x
-        above, below = values - upper, lower - values
-        off = max(float(above.max(initial=0.0)), float(below.max(initial=0.0)))
-        distance = np.abs(np.where(multipliers > 0.0, above, below))
+        beyond = np.maximum(values - upper, lower - values)
+        distance = np.abs(np.where(multipliers > 0.0, values - upper, lower - values))
         held = (multipliers != 0.0) & (distance <= MET * size)
-        off = max(off, float(distance[held].max(initial=0.0)))
+        off = np.maximum(beyond, np.where(held, distance, 0.0))
         balanced = np.where(held, multipliers, 0.0)
         gradient = self.H @ x + g + balanced[:n]
         if len(self.A):
             gradient += balanced[n:] @ self.A
         error = self.whiten @ gradient
         unbalanced = self.spread * math.sqrt(float(error @ error))
-        if unbalanced > SHARPEN * size and held.any():
+        narrow = self.narrow(size)
+        if unbalanced > SHARPEN * narrow and held.any():
             # What other multipliers of the same bounds cannot balance either.
             normals = np.vstack([np.eye(n), self.A])[held]
             basis, weights = np.linalg.svd(self.whiten @ normals.T, full_matrices=False)[:2]
             basis = basis[:, weights > 1e-11 * weights[0]]
             error = error - basis @ (basis.T @ error)
             unbalanced = min(unbalanced, self.spread * math.sqrt(float(error @ error)))
-        off = max(off, unbalanced)
-        if off == 0.0:
+        k = n + self.n_inputs
+        of_inputs = max(unbalanced, float(off[:k].max(initial=0.0)))
+        of_rows = float(off[k:].max(initial=0.0))
+        if of_inputs == 0.0 == of_rows:
             return 0.0
-        found = off / size if size > 0.0 else math.inf
+        found = max(of_inputs / narrow, of_rows / size) if size > 0.0 else math.inf
         return found if math.isfinite(found) else math.inf
 
     def polished(
@@ -172,4 +188,6 @@ def kkt_residual(
     multipliers_a: FloatArray,
 ) -> float:
     """`DenseQP.residual` of one problem; `lower`, `upper` hold the bounds of `x`, then of `A x`."""
-    return DenseQP.of(H, A).residual(g, lower, upper, x, multipliers_x, multipliers_a)
+    ranges = (upper - lower)[: len(H)]
+    width = float(np.min(ranges[ranges > 0.0], initial=np.inf))
+    return DenseQP.of(H, A, 0, width).residual(g, lower, upper, x, multipliers_x, multipliers_a)

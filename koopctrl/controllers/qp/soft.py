@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.qp.active_set import solve_by_active_set
 from koopctrl.controllers.qp.dense import ROUNDING, DenseQP
 from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver
 
@@ -95,18 +96,27 @@ class StepSolver:
         """Forget the warm start."""
         self._hard.last = None
 
-    def load(self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: FloatArray) -> None:
+    def load(
+        self,
+        H: FloatArray,
+        rows: FloatArray,
+        row_scale: FloatArray,
+        weights: FloatArray,
+        inputs: tuple[int, float] = (0, math.inf),
+    ) -> None:
         """Set Hessian, scaled rows, and for each soft row `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`.
 
+        `inputs` tells how many first rows are inputs, and the narrowest range of these and of the variables.
         `weights` has shape `(2, n_soft)`; the cost counts beside `x'Hx`. Raises `numpy.linalg.LinAlgError`
         unless `H` is positive definite.
         """
         if self._live is not None:
             n_all = weights.shape[1]
             soft = self._live[self._m - self._n_soft :] - (len(rows) - n_all)
+            inputs = int(np.count_nonzero(self._live < inputs[0])), inputs[1]
             rows, row_scale, weights = rows[self._live], row_scale[self._live], weights[:, soft]
         m, k = self._m, self._n_soft
-        self._problem = DenseQP.of(H, rows)
+        self._problem = DenseQP.of(H, rows, *inputs)
         self._hard.load(self._problem)
         if self._soft is None:
             return
@@ -145,11 +155,16 @@ class StepSolver:
         found = self._hard.solve(g, lower, upper, size, deadline)
         if found.success:
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
-        if self._soft is None:
-            return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
-        if time.perf_counter() > deadline:
-            return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, found.n_solves)
-        return self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
+        answer = StepSolution(None, found.status, found.kkt_residual, found.n_solves)
+        if self._soft is not None and time.perf_counter() <= deadline:
+            answer = self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
+        if answer.x is None and time.perf_counter() <= deadline:
+            exact = solve_by_active_set(problem, g, lower, upper, deadline)
+            if exact is not None and exact[2] <= KKT_TOL:
+                return StepSolution(exact[0], "optimal", exact[2], answer.n_solves + 1)
+        if answer.x is None and time.perf_counter() > deadline:
+            return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, answer.n_solves)
+        return answer
 
     def _solve_soft(
         self,
@@ -174,20 +189,24 @@ class StepSolver:
                     np.hstack([A[hard:][highs], -slack[highs]]),
                 ]
             )
-            pair.load(DenseQP.of(H, rows))
+            pair.load(DenseQP.of(H, rows, self._problem.n_inputs, self._problem.width))
         free, first = np.full(k, np.inf), n + hard
         low = np.concatenate([lower[:n], 0.0 * self._unit, lower[n:first], lower[first:][lows], -free[highs]])
         high = np.concatenate([upper[:n], free, upper[n:first], free[lows], upper[first:][highs]])
-        found = pair.solve(np.concatenate([g, self._pull]), low, high, None, deadline)
-        n_solves = n_before + found.n_solves
+        pull = np.concatenate([g, self._pull])
+        found = pair.solve(pull, low, high, None, deadline)
+        x, residual, n_solves = found.x, found.kkt_residual, n_before + found.n_solves
         if not found.success:
-            return StepSolution(None, found.status, found.kkt_residual, n_solves)
-        e, values = found.x[n:], self._problem.values(found.x[:n])
-        size = self._problem.size(found.x[:n], values, lower, upper, found.x[:n])
+            exact = solve_by_active_set(pair.problem, pull, low, high, deadline) if n + k <= _LARGEST else None
+            if exact is None or not exact[2] <= KKT_TOL:
+                return StepSolution(None, found.status, found.kkt_residual, n_solves)
+            x, residual, n_solves = exact[0], exact[2], n_solves + 1
+        e, values = x[n:], self._problem.values(x[:n])
+        size = self._problem.size(x[:n], values, lower, upper, x[:n])
         # Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch.
         status = "softened" if float((e * self._unit).max()) > _NO_SLACK * size else "optimal"
         slack = max(0.0, float((e * self._relief).max()))
-        return StepSolution(found.x[:n], status, found.kkt_residual, n_solves, slack)
+        return StepSolution(x[:n], status, residual, n_solves, slack)
 
 
 class _Pair:
@@ -206,6 +225,11 @@ class _Pair:
     def forget(self) -> None:
         """The problem has changed."""
         self.loaded, self._second_loaded = False, False
+
+    @property
+    def problem(self) -> DenseQP:
+        """What was loaded."""
+        return self._first.problem
 
     def load(self, problem: DenseQP) -> None:
         """Set the problems to come."""

@@ -181,7 +181,7 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             if found[3] <= KKT_TOL or time.perf_counter() > deadline:
                 break
-        smaller = float(np.abs(found[0]).max(initial=0.0))
+        smaller = min(self.problem.narrow(size), float(np.abs(found[0]).max(initial=0.0)) or size)
         if found[3] > KKT_TOL and 0.0 < smaller < 1e-2 * size and time.perf_counter() <= deadline:
             n_solves += 1
             again = self._call(g, lower, upper, None, smaller)

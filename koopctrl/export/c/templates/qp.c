@@ -59,6 +59,11 @@ static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         w->free = fmax(w->free, fabs(free[i]));
     }
     w->spread = sqrt(w->spread);
+    w->width = INFINITY;
+    for (i = 0; i < n + qp->n_inputs; i++) {
+        int c = i < n ? i : i + qp->n_slack;
+        if (hi[c] > lo[c]) w->width = fmin(w->width, hi[c] - lo[c]);
+    }
     if (qp->n_slack) return 1;
     for (i = 0; i < n + qp->m; i++) {
         double value = i < n ? -free[i] : -kc_dot(n, qp->A + (i - n) * n, free);
@@ -66,6 +71,14 @@ static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         within = fmax(within, fabs(fmin(fmax(value, lo[i]), hi[i])));
     }
     return !(within > 0.0 && isfinite(beyond) && beyond > KC_QP_ABSURD * within);
+}
+
+/* What errors of inputs are relative to, and those of constraint c. */
+static double kc_qp_narrow(const kc_qp_work *w) { return fmin(w->size, fmax(w->width, KC_QP_NARROW * w->size)); }
+
+static double kc_qp_unit(const kc_qp *qp, const kc_qp_work *w, int c) {
+    int row = c - kc_qp_size(qp);
+    return c < qp->n || (row >= 0 && row < qp->n_inputs) ? kc_qp_narrow(w) : w->size;
 }
 
 /* Bound on the error of x, relative to its size (values up to date), as koopctrl.controllers.qp.dense defines it:
@@ -80,7 +93,7 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         check += s[i];
     }
     for (i = 0; i < n_c; i++) {
-        off = fmax(off, fmax(lo[i] - w->value[i], w->value[i] - hi[i]));
+        off = fmax(off, fmax(lo[i] - w->value[i], w->value[i] - hi[i]) / kc_qp_unit(qp, w, i));
         check += w->value[i];
     }
     for (i = 0; i < w->k; i++) {
@@ -88,14 +101,14 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         double distance = fabs(w->value[c] - (w->side[c] > 0 ? hi[c] : lo[c]));
         check += w->lam[i];
         if (!(w->lam[i] > 0.0) || !(distance <= KC_QP_MET * w->size)) continue;
-        off = fmax(off, distance);
+        off = fmax(off, distance / kc_qp_unit(qp, w, c));
         kc_qp_add_normal(qp, c, (double)w->side[c] * w->lam[i], s);
     }
     for (i = 0; i < size; i++) {
         double whitened = i < n ? kc_dot(i + 1, qp->Linv + i * n, s) : s[i];
         error += whitened * whitened;
     }
-    if (w->spread * sqrt(error) > KC_QP_SHARPEN * w->size) { /* what multipliers of the working set cannot balance */
+    if (w->spread * sqrt(error) > KC_QP_SHARPEN * kc_qp_narrow(w)) { /* what multipliers of the working set cannot balance */
         double sharp = 0.0;
         for (i = w->k; i < size; i++) {
             double part = kc_dot(size, w->Jt + i * size, s);
@@ -103,10 +116,9 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         }
         error = fmin(error, sharp);
     }
-    off = fmax(off, w->spread * sqrt(error));
     if (!isfinite(check)) return NAN;
-    if (!(off > 0.0)) return 0.0;
-    return off / w->size; /* infinite where there is no size */
+    if (error > 0.0) off = fmax(off, w->spread * sqrt(error) / kc_qp_narrow(w));
+    return off; /* infinite where there is no size */
 }
 
 /* The active-set iteration from a working set that satisfies (1). */
@@ -135,12 +147,12 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         for (i = 0; i < n_c; i++) {
             double above = w->value[i] - hi[i], below = lo[i] - w->value[i];
             if (w->side[i] != 0) continue;
-            if (above > violation && above > tolerance * w->size) {
+            if (above > violation && above > tolerance * kc_qp_unit(qp, w, i)) {
                 violation = above;
                 entering = i;
                 side = 1;
             }
-            if (below > violation && below > tolerance * w->size) {
+            if (below > violation && below > tolerance * kc_qp_unit(qp, w, i)) {
                 violation = below;
                 entering = i;
                 side = -1;

@@ -29,6 +29,7 @@
 #define KC_QP_ROUNDING 1e-7   /* part of the unconstrained optimum below which an answer's size is rounding */
 #define KC_QP_DEPENDENT 1e-20 /* squared sine of the angle below which a normal counts as a combination of others */
 #define KC_QP_REFINE 1e-10    /* bound on the error above which an answer is refined */
+#define KC_QP_NARROW 1e-6     /* part of the answer's size beside which no range is narrower */
 #define KC_QP_SHARPEN 1e-9    /* bound above which it is worked out on the working set */
 #define KC_QP_ABSURD 1e12     /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
 #define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
@@ -44,6 +45,7 @@ typedef struct {
     const double *A;    /* m x n */
     const double *Linv; /* n x n, lower triangular: H^-1 = Linv' Linv */
     const double *unit; /* n_slack */
+    int n_inputs;       /* first rows that are, like v, what is asked for: they count relative to their range */
 } kc_qp;
 
 /* With N = n + n_slack and n_c = N + m + n_slack constraints: variables, slacks, rows, rows' upper sides. */
@@ -63,6 +65,7 @@ typedef struct {
     int iterations;
     double free;   /* largest entry of the unconstrained optimum */
     double spread; /* largest sqrt((H^-1)_ii) */
+    double width;  /* narrowest range of an input */
     double size;   /* of the answer, as far as it is known: what tolerances are relative to */
     double kkt;    /* bound on the error of x, relative to its size */
 } kc_qp_work;
