@@ -22,6 +22,7 @@ from scipy import linalg
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.augmented import Augmented
+from koopctrl.controllers.units import balance, weight_factor
 from koopctrl.errors import SolverError
 
 # Part of the largest below which pivots, and parts of orthonormal vectors, are rounding.
@@ -140,7 +141,7 @@ def steady_states(model: Augmented, root: FloatArray, root_r: FloatArray) -> Ste
     drift = np.column_stack([lifted.c, model.Bd[:n_z], model.Bv[:n_z]])
     to_u = np.linalg.inv(root_r)
     B = model.B[:n_z] @ to_u
-    D = balance(lifted.A, B, root @ lifted.C)
+    D = balance(lifted.A, B, np.sum((root @ lifted.C) ** 2, axis=0))
     M = np.hstack([np.eye(n_z) - lifted.A / D[:, None] * D, -B / D[:, None]])
     size = np.linalg.norm(M, axis=1)
     per_row = 1.0 / (np.where(size > 0.0, size, 1.0) * D)
@@ -171,27 +172,6 @@ def steady_states(model: Augmented, root: FloatArray, root_r: FloatArray) -> Ste
     for part in (particular, along):
         part[n_z:] = to_u @ part[n_z:]
     return SteadyStates(particular, along, D[:, None] * (null[:n_z] @ turn[n_a:].T))
-
-
-def balance(A: FloatArray, B: FloatArray, C: FloatArray) -> FloatArray:
-    """Units `D` of states in which each feels as much as it is felt: `D^-1 A D`, `D^-1 B`, `C D`.
-
-    Osborne's iteration on rows and columns; what units the states came in does not matter after it.
-    """
-    D = np.ones(len(A))
-    off = np.abs(A - np.diag(np.diag(A))) ** 2
-    feels_u, felt_y = (np.abs(B) ** 2).sum(axis=1), (np.abs(C) ** 2).sum(axis=0)
-    for _ in range(200):
-        into = (off @ D**2 + feels_u) / D**2
-        out = (off.T @ (1.0 / D**2) + felt_y) * D**2
-        both = (into > 0.0) & (out > 0.0)
-        ratio = np.where(both, into / np.where(both, out, 1.0), 1.0)
-        ratio = np.where((into > 0.0) & (out == 0.0), into, ratio)
-        ratio = np.where((into == 0.0) & (out > 0.0), 1.0 / np.where(out > 0.0, out, 1.0), ratio)
-        if (np.abs(np.log(ratio)) < 0.5).all():
-            break
-        D = D * ratio**0.125
-    return D
 
 
 def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> SteadyTarget:
@@ -250,16 +230,6 @@ def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> Steady
         along[n_z:] @ felt, by_input @ felt, along[n_z:] @ unfelt, by_input @ unfelt, idle_y @ take, gain
     )
     return SteadyTarget(**parts, freedom=freedom)
-
-
-def weight_factor(weight: FloatArray) -> FloatArray:
-    """`L` of full row rank with `L'L = weight`, whatever the units of its entries."""
-    diagonal = np.diag(weight)
-    unit = np.sqrt(np.where(diagonal > 0.0, diagonal, 0.0))
-    inverse = np.where(unit > 0.0, 1.0 / np.where(unit > 0.0, unit, 1.0), 0.0)
-    values, vectors = np.linalg.eigh(weight * inverse * inverse[:, None])
-    keep = values > 1e-14 * max(float(values.max(initial=0.0)), np.finfo(float).tiny)
-    return np.sqrt(values[keep])[:, None] * vectors[:, keep].T * unit
 
 
 def _pinv(matrix: FloatArray, floor: float) -> FloatArray:

@@ -75,10 +75,12 @@ class ReachableSetPoint:
         self.reach = Reach(rows, row_scale, unit, near_rows, near_scale)
         sides = (np.isfinite(u_min), np.isfinite(u_max))
         self._first = StepSolver(n_b + n_c, n_u, 0, "daqp", None, np.inf, *sides)
-        self._first.load(np.eye(n_b + n_c), rows, row_scale, np.ones((2, 0)))
+        inputs = (n_u, _narrowest((u_max - u_min) * row_scale))
+        self._first.load(np.eye(n_b + n_c), rows, row_scale, np.ones((2, 0)), inputs)
         self._second = StepSolver(n_c, n_u, 0, "daqp", None, np.inf, *sides) if n_b and n_c else None
         if self._second is not None:
-            self._second.load(np.eye(n_c), near_rows, near_scale, np.ones((2, 0)))
+            inputs = (n_u, _narrowest((u_max - u_min) * near_scale))
+            self._second.load(np.eye(n_c), near_rows, near_scale, np.ones((2, 0)), inputs)
 
     def nearest(
         self, r: FloatArray, d: FloatArray, dv: FloatArray | None = None, du: FloatArray | None = None
@@ -134,3 +136,8 @@ class ReachableSetPoint:
             if nearer.x is not None:
                 c = nearer.x
         return b, c
+
+
+def _narrowest(ranges: FloatArray) -> float:
+    """The least that is not zero; infinite without any."""
+    return float(np.min(ranges[ranges > 0.0], initial=np.inf))
