@@ -24,6 +24,8 @@ from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 
 _FORMAT = "koopctrl"
 _VERSION = 1
+# Read by their own layer, which is imported on call.
+_CONTROLLERS = frozenset({"LQR", "LinearMPC", "RNNMPC"})
 
 
 def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
@@ -35,18 +37,36 @@ def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
     path : path-like
         File to write; by convention it ends in `.npz`.
     """
+    header, arrays = model_parts(model)
+    write(path, header["kind"], header, arrays)
+
+
+def model_parts(model: KoopmanRNN | LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """Header and arrays of a model."""
     kind = type(model).__name__
     if kind not in _WRITERS:
         raise DataError(f"model is a {kind}; expected one of {', '.join(_WRITERS)}")
     header, arrays = _WRITERS[kind](model)
-    header = {"format": _FORMAT, "version": _VERSION, "kind": kind, **header}
+    return {"kind": kind, **header}, arrays
+
+
+def model_from_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    """Inverse of `model_parts`."""
+    return _READERS[header["kind"]](header, _Arrays(arrays))
+
+
+def write(
+    path: str | PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, FloatArray]
+) -> None:
+    """Write a header and arrays to exactly `path`."""
+    header = {**header, "format": _FORMAT, "version": _VERSION, "kind": kind}
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with open(path, "wb") as file:  # np.savez would append a suffix to a name without one
         np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
-    """Read a model that `save` wrote.
+def load(path: str | PathLike[str]) -> Any:
+    """Read a model or a controller that its `save` wrote.
 
     Parameters
     ----------
@@ -55,7 +75,7 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
 
     Returns
     -------
-    KoopmanRNN or LiftedModel
+    KoopmanRNN, LiftedModel, LQR, LinearMPC or RNNMPC
 
     Raises
     ------
@@ -79,6 +99,10 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
                 f"{path} has format version {header.get('version')!r}; expected {_VERSION}. "
                 "Read it with the koopctrl that wrote it"
             )
+        if header.get("kind") in _CONTROLLERS:
+            from koopctrl.controllers.storage import read_controller
+
+            return read_controller(header, arrays)
         if header.get("kind") not in _READERS:
             raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
         return _READERS[header["kind"]](header, _Arrays(arrays))

@@ -2,13 +2,17 @@
 
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
+from koopctrl.controllers.estimation.lag_window import LagWindow
+from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.protocol import Estimator, LinearEstimator, NetworkEstimator
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
-from koopctrl.controllers.protocol import Controller
+from koopctrl.controllers.protocol import Controller, check_controller
+from koopctrl.controllers.steady_state.find import SteadyState, find_steady_state
 
 __all__ = [
     "LQR",
@@ -17,8 +21,16 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "Estimator",
     "ExtendedKalmanFilter",
     "KalmanFilter",
+    "LagWindow",
+    "LiftedMeasurement",
+    "LinearEstimator",
     "LinearMPC",
+    "NetworkEstimator",
+    "SteadyState",
+    "check_controller",
+    "find_steady_state",
     "run_closed_loop",
 ]

@@ -121,7 +121,9 @@ class LQRLaw:
         """State before the first sample."""
         return LQRState(self.lifted.u_op, False, self.estimator.initial())
 
-    def step(self, state: LQRState, y: FloatArray, asked: Request) -> tuple[FloatArray, LQRState, ControlInfo]:
+    def step(
+        self, state: LQRState, y: FloatArray, asked: Request
+    ) -> tuple[FloatArray, LQRState, ControlInfo]:
         """One sample: input, state after it, and how it went; see `LQR.control`."""
         start = time.perf_counter()
         r = asked.r[0] if asked.is_preview else asked.r
@@ -289,6 +291,11 @@ class LQR:
         self.reset()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that made this controller."""
+        return dict(self._settings)
+
+    @property
     def estimator(self) -> LinearEstimator:
         """What tells the plant's state from measurements: numbers; its state is `state.estimator`."""
         return self.law.estimator
@@ -350,7 +357,8 @@ class LQR:
         unknown = sorted(set(changes) - set(self._settings))
         if unknown:
             raise OptionError(
-                f"with_ was given {', '.join(unknown)}; expected arguments of LQR: {', '.join(self._settings)}"
+                f"with_ was given {', '.join(unknown)}; expected arguments of LQR: "
+                f"{', '.join(self._settings)}"
             )
         made = LQR(**{**self._settings, **changes})
         same = type(self.state.estimator) is type(made.state.estimator)

@@ -48,9 +48,7 @@ class RequestReader:
         Where no reference is given.
     """
 
-    def __init__(
-        self, n_y: int, n_u: int, n_v: int, horizon: int, delay: int, set_point: FloatArray
-    ) -> None:
+    def __init__(self, n_y: int, n_u: int, n_v: int, horizon: int, delay: int, set_point: FloatArray) -> None:
         self._n_y, self._n_u, self._n_v = n_y, n_u, n_v
         self._horizon, self._delay, self.set_point = horizon, delay, set_point
         self._default = Request(set_point, None, None)

@@ -1,4 +1,4 @@
-"""States of laws and estimators: frozen dataclasses of arrays, numbers and flags, and their form as one vector.
+"""States of laws and estimators: frozen dataclasses of arrays, numbers and flags, also as one vector.
 
 Whatever can change a later answer is in such a state. Its shapes are those of `initial()` for ever, so that a
 simulator can carry it as a vector and generated C as a struct.

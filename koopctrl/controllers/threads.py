@@ -19,7 +19,7 @@ def _blas_libraries() -> list[Any]:
     return _libraries
 
 
-class one_blas_thread:  # noqa: N801 - used like a function
+class one_blas_thread:
     """Context in which BLAS runs on the calling thread alone; afterwards it is as it was.
 
     The limit is one of the process, as BLAS has no other. threadpoolctl's own context inspects all libraries

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import koopctrl_envs  # noqa: F401
 from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import NMPC, RNNMPC
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.qp.soft import StepSolution
+from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import NotFittedError, OptionError, ShapeError
 
 

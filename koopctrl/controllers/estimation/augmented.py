@@ -19,6 +19,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.lifted.model import LiftedModel
 
+
 @dataclass(frozen=True)
 class Augmented:
     """A lifted model with `n_d` disturbances as its last coordinates.

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_choice
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.estimation.protocol import DISTURBANCES
+from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
 from koopctrl.network.recurrent import RecurrentNetwork
 

@@ -66,7 +66,5 @@ def linear_estimator(
             "LinearEstimator"
         )
     if not same_model(estimator.model.lifted, lifted):
-        raise OptionError(
-            "observer was built on another model; expected one built on the controller's model"
-        )
+        raise OptionError("observer was built on another model; expected one built on the controller's model")
     return estimator

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw, ExtendedKalmanState
 from koopctrl.controllers.estimation.filter_shell import FilterShell
+from koopctrl.controllers.settings import copied
 from koopctrl.koopman_rnn import KoopmanRNN
 
 
@@ -28,8 +29,8 @@ class ExtendedKalmanFilter(FilterShell):
         A model identified on the full state then runs on a plant that shows a part of it.
     disturbance : {"none", "output", "input", "state"}
         Constant disturbances estimated beside the window: one on each measured output as it is measured, `w`,
-        one on each input, or `d`, one on each next output. With as many of them as measured signals, a controller that uses them leaves no steady-state
-        error.
+        one on each input, or `d`, one on each next output. With as many of them as measured signals, a
+        controller that uses them leaves no steady-state error.
     Qd : scalar, (n_d,) or (n_d, n_d) array_like, optional
         Covariance of the disturbances' drift; by default a tenth of their first standard deviation a sample.
     P0 : scalar, (n,) or (n, n) array_like, optional
@@ -94,6 +95,11 @@ class ExtendedKalmanFilter(FilterShell):
         P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
+        # The arguments beside the model, for files.
+        self.settings = copied({
+            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance, "Qd": Qd, "P0": P0,
+            "gate": gate,
+        })  # fmt: skip
         law = self.law = ExtendedKalmanLaw(
             model, Qn, Rn, measured=measured, disturbance=disturbance, Qd=Qd, P0=P0, gate=gate
         )

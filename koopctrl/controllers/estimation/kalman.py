@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw, KalmanState
+from koopctrl.controllers.settings import copied
 from koopctrl.lifted.model import LiftedModel
 
 
@@ -95,6 +96,12 @@ class KalmanFilter(FilterShell):
         P0: ArrayLike = 1.0,
         gate: float | None = None,
     ) -> None:
+        # The arguments beside the model, for files.
+        self.settings = copied({
+            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance,
+            "measured_disturbances": measured_disturbances, "Qd": Qd, "steady": steady, "P0": P0,
+            "gate": gate,
+        })  # fmt: skip
         law = self.law = KalmanLaw(
             lifted, Qn, Rn, measured=measured, disturbance=disturbance,
             measured_disturbances=measured_disturbances, Qd=Qd, steady=steady, P0=P0, gate=gate,

@@ -188,7 +188,7 @@ class KalmanLaw(LinearEstimator):
             return replace(state, gate=state.gate.accepting())
         z = state.z
         if not (state.seen | ~here).all():
-            z = self._start(state, y, here & ~state.seen)
+            z = self._start(state, y, here)
             state = KalmanState(z, state.covariance, True, state.seen | here, state.gate)
         whole = bool(here.all())
         C = self.C if whole else self.C[here]
@@ -209,11 +209,12 @@ class KalmanLaw(LinearEstimator):
             covariance = corrected_covariance(covariance, gain, C, noise)
         return KalmanState(z + gain @ error, covariance, True, state.seen, gate)
 
-    def _start(self, state: KalmanState, y: FloatArray, new: np.ndarray) -> FloatArray:
-        """Estimate in which the signals measured for the first time stand where they were measured.
+    def _start(self, state: KalmanState, y: FloatArray, here: np.ndarray) -> FloatArray:
+        """Estimate at a sample that has signals measured for the first time: measured ones stand where they are.
 
-        That is possible where they are the state's newest samples: all lags of theirs are filled, as of a
-        plant at rest. Otherwise the correction alone moves the estimate, from the operating point.
+        What was known before rested on a guess of the new ones. That is possible where the signals are the
+        state's newest samples; all lags of the new ones are filled, as of a plant at rest. Otherwise the
+        correction alone moves the estimate, from the operating point.
         """
         if not self.lifts:
             return state.z
@@ -221,6 +222,7 @@ class KalmanLaw(LinearEstimator):
         first = window.repeat_channels(lifted.x_op[: window.n_y], lifted.u_op)
         x = lifted.unlift(state.z[: lifted.n_z]) if state.started else first
         x = x.copy()
-        for i in np.flatnonzero(new):
-            x[self.measured[i] : window.output_lags * window.n_y : window.n_y] = y[i]
+        for i in np.flatnonzero(here):
+            lags = 1 if state.seen[i] else window.output_lags
+            x[self.measured[i] : lags * window.n_y : window.n_y] = y[i]
         return np.concatenate([lifted.lift(x), state.z[lifted.n_z :]])

@@ -142,9 +142,7 @@ class NetworkWindow(NetworkEstimator):
         """See `Estimator`."""
         return NetworkWindowState(np.zeros(self._rollout.n_x), False, False, np.zeros(self._rollout.n_y))
 
-    def step(
-        self, state: NetworkWindowState, y: FloatArray, u_last: FloatArray | None
-    ) -> NetworkWindowState:
+    def step(self, state: NetworkWindowState, y: FloatArray, u_last: FloatArray | None) -> NetworkWindowState:
         """See `Estimator`."""
         roll, missing, d = self._rollout, bool(np.isnan(y).any()), state.d
         if not state.started or u_last is None:

@@ -80,7 +80,9 @@ class LiftedMeasurement(LinearEstimator):
         self.disturbance = check_choice(disturbance, "disturbance", DISTURBANCES)
         if disturbance == "output":
             raise refuse_disturbance(
-                disturbance, "the state itself is measured, from which it cannot be told", "Use a KalmanFilter"
+                disturbance,
+                "the state itself is measured, from which it cannot be told",
+                "Use a KalmanFilter",
             )
         self.gain = 0.0
         if disturbance != "none":

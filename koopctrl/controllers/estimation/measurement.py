@@ -60,9 +60,7 @@ def same_model(first: LiftedModel, second: LiftedModel) -> bool:
     )
 
 
-def choose_measured(
-    measured: object, names: tuple[str, ...], what: str = "measured"
-) -> np.ndarray:
+def choose_measured(measured: object, names: tuple[str, ...], what: str = "measured") -> np.ndarray:
     """Positions of the measured outputs, named or numbered; all of them where `measured` is None."""
     if measured is None:
         return np.arange(len(names))

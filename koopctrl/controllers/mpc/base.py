@@ -16,7 +16,6 @@ from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.protocol import Estimator
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.mpc.law import MPCState, PredictiveLaw
-from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 
@@ -60,6 +59,11 @@ class PredictiveController:
         self.input_names = tuple(law.input_names[i] for i in channels.moved)
         self.disturbance_names = tuple(law.input_names[i] for i in channels.told)
         self.reset()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that made this controller."""
+        return dict(self._settings)
 
     @property
     def estimator(self) -> Estimator:
@@ -142,7 +146,9 @@ class PredictiveController:
     def split_inputs(self, inputs: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Inverse of `join`: `(u, v)` of all `inputs` of the model."""
         full = as_float_array(inputs, "inputs")
-        u, v = self.law.channels.split(as_vector(full, "inputs", self.law.channels.n_u + self.law.channels.n_v))
+        u, v = self.law.channels.split(
+            as_vector(full, "inputs", self.law.channels.n_u + self.law.channels.n_v)
+        )
         return u.copy(), v.copy()
 
     def with_(self, **changes: Any) -> Self:
@@ -171,7 +177,7 @@ class PredictiveController:
         return type(self)(**settings)
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
-        """python-control block `[y; r; v] -> u`; see `koopctrl.export.controller_block.controller_to_nlsys`."""
+        """python-control block `[y; r; v] -> u`; see `koopctrl.export.controller_block`."""
         from koopctrl.export.controller_block import controller_to_nlsys
 
         return controller_to_nlsys(self.law, self.input_names, self.disturbance_names)

@@ -1,4 +1,4 @@
-"""Predictive laws: numbers that do not change, and a pure step from state, measurement and request to input."""
+"""Predictive laws: numbers that do not change, and a pure step from one sample to the next."""
 
 from __future__ import annotations
 
@@ -222,5 +222,5 @@ class PredictiveLaw(ABC):
     def _untracked(self, asked: Request) -> tuple[str, ...]:
         if asked.tracked is None:
             return ()
-        given = np.atleast_2d(asked.tracked).all(axis=0)
-        return tuple(name for name, here in zip(self.output_names, given, strict=True) if not here)
+        given = asked.tracked.reshape(-1, len(self.output_names)).all(axis=0)
+        return tuple(self.output_names[i] for i in np.flatnonzero(~given))

@@ -76,8 +76,8 @@ class LinearMPC(PredictiveController):
     observer
         Older name of `estimator`.
     offset_free : bool, float or "input"
-        Without an estimator: whether what the model leaves unexplained from one sample to the next is taken as
-        a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state error;
+        Without an estimator: whether what the model leaves unexplained from one sample to the next is taken
+        as a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state error;
         a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load on the
         inputs, estimated from the outputs: exact for such loads at the operating point only, but safe far
         from it too, where the features' error is taken for a disturbance otherwise; for models without input
@@ -169,9 +169,7 @@ class LinearMPC(PredictiveController):
         problem = describe_problem(lifted.n_y, lifted.n_x, channels.n_u, centre=centre, **given)
         riccati = None if known is None else _same_riccati(known.law, lifted, problem, channels.moved)
         with one_blas_thread():
-            law = build_linear_law(
-                lifted, problem, channels, estimator, solver, options, riccati=riccati
-            )
+            law = build_linear_law(lifted, problem, channels, estimator, solver, options, riccati=riccati)
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target

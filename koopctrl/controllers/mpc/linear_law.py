@@ -288,9 +288,11 @@ def build_linear_law(
     bounded = (np.isfinite(side[qp.n_v :]) for side in (qp.lower, qp.upper))
     steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded)
     steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, (qp.n_inputs, qp.width))
+    counted = np.ones(lifted.n_y, dtype=bool) if end is None else end
     return LinearLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,
         target=target, reachable=reachable, qp=qp, solver=steps, solver_name=solver,
-        solver_options=solver_options, counted=np.ones(lifted.n_y, dtype=bool) if end is None else end, output_names=lifted.output_names, input_names=lifted.input_names,
-        dt=lifted.dt, set_point=lifted.y_op.copy(), u_rest=model.u_op, v_rest=model.v_op,
+        solver_options=solver_options, counted=counted, output_names=lifted.output_names,
+        input_names=lifted.input_names, dt=lifted.dt, set_point=lifted.y_op.copy(), u_rest=model.u_op,
+        v_rest=model.v_op,
     )  # fmt: skip

@@ -20,8 +20,8 @@ from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_wei
 from koopctrl.controllers.mpc.rnn_law import RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
-from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.controllers.settings import copied
+from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -190,8 +190,8 @@ def _given_estimator(observer: Any, model: KoopmanRNN, offset_free: float) -> Ne
     estimator = as_estimator(observer)
     if not isinstance(estimator, NetworkEstimator):
         raise OptionError(
-            f"observer is a {type(observer).__name__}; expected an ExtendedKalmanFilter of the same model, or "
-            "another NetworkEstimator"
+            f"observer is a {type(observer).__name__}; expected an ExtendedKalmanFilter of the same model, "
+            "or another NetworkEstimator"
         )
     if estimator.model is not model:
         raise OptionError("observer was built on another model; expected one built on the controller's model")

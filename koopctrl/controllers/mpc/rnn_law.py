@@ -1,10 +1,9 @@
-"""The law of `RNNMPC`: real-time iteration from the shifted last plan, and from cold ones where that fails."""
+"""The law of `RNNMPC`: real-time iteration from the shifted last plan, else from cold ones."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -100,9 +99,7 @@ class RNNLaw(PredictiveLaw):
             RolledOut(y), aim,
         ), search  # fmt: skip
 
-    def _candidates(
-        self, now: Situation, ahead: Outlook, goal: Goal, since: int
-    ) -> tuple[list[Found], int]:
+    def _candidates(self, now: Situation, ahead: Outlook, goal: Goal, since: int) -> tuple[list[Found], int]:
         """Plans found from the shifted last one; without it, or where it leads nowhere, from cold ones."""
         iteration, plan, deadline = self.iteration, now.history.shifted_plan(), now.deadline
         found: list[Found] = []
@@ -116,7 +113,9 @@ class RNNLaw(PredictiveLaw):
                 found += [f for f in tried if f.merit < 0.999 * found[0].merit]
         if not found or (found[0].answer is None and time.perf_counter() <= deadline):
             n = max(self.n_iterations, COLD_ITERATIONS)
-            found += [iteration.optimise(ahead, p, goal, n, deadline) for p in iteration.cold_plans(ahead, goal)]
+            found += [
+                iteration.optimise(ahead, p, goal, n, deadline) for p in iteration.cold_plans(ahead, goal)
+            ]
         return found, since
 
     def _ends_far(self, found: Found, goal: Goal) -> bool:
@@ -157,5 +156,3 @@ class RNNLaw(PredictiveLaw):
         miss = np.abs(end.y - end_r) / self.targets.x_scale[:n_y]
         reachable = end.converged and bool((miss <= REACHED)[end_tracked].all())
         return goal, NetworkAim(end.y if beside is None else end.y + beside, reachable), state
-
-

@@ -22,9 +22,9 @@ from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
+from koopctrl.controllers.rollout import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 _SETTLED = 1e-10
@@ -305,7 +305,9 @@ class RealTimeIteration:
         e_rows = np.vstack([(self.E @ gamma).reshape(-1, N * n_u) @ T, problem.E_end @ end])
         rows, row_scale = scale_rows(np.vstack([self.move_rows, e_rows]) * scale)
         # Bounds of the change: what the plan uses already is taken off.
-        used = np.concatenate([(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)])
+        used = np.concatenate(
+            [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
+        )
         if len(self.move_rows):
             moves = self.move_rows @ values
             moves[:n_u] -= now.u_last

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice, check_dt, check_integer
-from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.bounds import input_bounds
+from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.request import RequestReader
 from koopctrl.data.gym_interface import accepts

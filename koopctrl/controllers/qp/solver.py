@@ -7,9 +7,13 @@ answers of order one, since their tolerances are absolute.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +48,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 # Where a plugin takes a time limit in seconds: its own dictionary, if any, and the option's name.
 _TIME_LIMITS = {"highs": ("highs", "time_limit"), "qpoases": ("", "CPUtime")}
 _WARM = frozenset({"osqp", "qrqp", "qpoases", "proxqp"})
+# These print a banner the first time, whatever they are told.
+_LOUD = frozenset({"qpoases"})
 # These either crash the process on dense problems (fatrop, hpipm want a stage structure) or need a licence.
 _REFUSED = frozenset({"fatrop", "hpipm", "nlpsol", "clp", "cbc"})
 
@@ -117,10 +123,12 @@ class QPSolver:
         }
         shapes = {"h": casadi.Sparsity.dense(n, n), "a": casadi.Sparsity.dense(m, n)}
         try:
-            self._function = casadi.conic("qp", plugin, shapes, settings)
+            with _silence() if plugin in _LOUD else nullcontext():
+                self._function = casadi.conic("qp", plugin, shapes, settings)
         except RuntimeError as error:
             raise OptionError(f"solver {plugin!r} refuses its options {settings}: {error}") from error
         self._buffer, self._evaluate = self._function.buffer()
+        self._is_loud = plugin in _LOUD
         self._in = {
             "h": np.zeros(n * n), "a": np.zeros(m * n),
             **{name: np.zeros(n) for name in ("g", "lbx", "ubx", "x0", "lam_x0")},
@@ -210,7 +218,12 @@ class QPSolver:
         if self._warm:
             for name, value in zip(("x0", "lam_x0", "lam_a0"), start or (0.0, 0.0, 0.0), strict=True):
                 np.multiply(value, unit, out=data[name])
-        self._evaluate()
+        if self._is_loud:
+            with _silence():
+                self._evaluate()
+            self._is_loud = False
+        else:
+            self._evaluate()
         x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
         problem = self.problem
         residual = problem.residual(g, lower, upper, x, lam_x, lam_a)
@@ -232,6 +245,22 @@ class QPSolver:
     def _failure(self, status: str, n_solves: int) -> QPSolution:
         nan, rows = np.full(self.n, np.nan), np.full(self.m, np.nan)
         return QPSolution(nan, False, status, float("inf"), n_solves, nan, rows)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Standard output closed to libraries that write to it below Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # the C library's own buffer
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _rebuild(

@@ -146,23 +146,25 @@ class TargetSolver:
     ) -> tuple[NonlinearTarget, TargetState]:
         """Target of a set-point, and the state from which the next search starts.
 
-        The search starts at the last target. Unless that leads to the set-point, or to the best of a search
-        for much the same question from all starts, those are tried. After `deadline`, on the clock of
-        `time.perf_counter`, no iteration is begun; what was found by then counts, but is not remembered as an
-        answer.
+        The search starts at the last target that was reached: from the edge of what can be reached, where
+        outputs do not move with inputs, rounding would decide where it leads. Unless it reaches the
+        set-point, all starts are tried, once for much the same question: after that, the last answer is
+        refined. After `deadline`, on the clock of `time.perf_counter`, no iteration is begun; what was found
+        by then counts, but is not remembered as an answer.
         """
         vector = asked.vector
         if state.answered and np.array_equal(vector, state.asked):
             x = state.found_x
             return NonlinearTarget(x, state.found_u, x[: self.rollout.n_y], state.converged), state
         known = state.has_searched and self._is_near(vector, state.searched)
-        found, tried_all = self._search(asked, (state.x, state.u), known, deadline)
-        x, u = (found.x, found.u) if found.converged else (state.x, state.u)
+        start = (state.found_x, state.found_u) if known else (state.x, state.u)
+        found, reached, tried_all = self._search(asked, start, known, deadline)
+        x, u = (found.x, found.u) if reached else (state.x, state.u)
         on_time = time.perf_counter() <= deadline
         return found, replace(
             state, x=x, u=u, asked=vector, found_x=found.x, found_u=found.u, answered=on_time,
-            converged=found.converged, searched=vector if tried_all and on_time else state.searched,
-            has_searched=state.has_searched or (tried_all and on_time),
+            converged=found.converged, searched=vector if tried_all else state.searched,
+            has_searched=on_time and found.converged and not reached,
         )  # fmt: skip
 
     def rows(
@@ -177,8 +179,8 @@ class TargetSolver:
         """Steady inputs `(N, n_u)` of a preview's rows, whose end has its `target` already.
 
         A row starts at the nearest of the last sample's (or of the end's), a few Newton steps off; one that
-        has none near is searched for from the end's target. A row that does not settle near a known one
-        (beyond what can be reached, steps go astray) keeps its inputs.
+        has none near is searched for from the end's target. A row near a known one that is not reached so
+        (beyond what can be, undamped steps go astray) keeps that one's inputs.
         """
         n_y, N = rows.shape[1], len(rows)
         context = end.context
@@ -209,15 +211,16 @@ class TargetSolver:
             bounds = (self._u_min / self.u_scale, self._u_max / self.u_scale)
             with np.errstate(all="ignore"):
                 moved = follow_rows(view, weight, aim, (x[follow], u[follow]), end.d, self._scales, bounds)
-            settled = follow[moved.settled]
-            x[settled], u[settled] = moved.x[moved.settled], moved.u[moved.settled]
-            lost += [k for k in follow[~moved.settled] if far[k] > NEAR]
+            error = (moved.x[:, :n_y] - rows[follow]) * tracked[follow]
+            arrived = moved.settled & (np.sum((error @ self.Q) * error, axis=1) <= REACHED**2 * self.size)
+            x[follow[arrived]], u[follow[arrived]] = moved.x[arrived], moved.u[arrived]
+            lost += [k for k in follow[~arrived] if far[k] > NEAR]
         done: dict[bytes, int] = {}
-        for k in sorted(lost):
+        for k in map(int, sorted(lost)):
             key = rows[k].tobytes() + tracked[k].tobytes()
             if key not in done:
                 one = replace(end, r=rows[k], tracked=tracked[k])
-                found, _ = self._search(one, (target.x, target.u), False, deadline)
+                found = self._search(one, (target.x, target.u), False, deadline)[0]
                 done[key] = k
                 x[k], u[k] = found.x, found.u
             x[k], u[k] = x[done[key]], u[done[key]]
@@ -251,10 +254,10 @@ class TargetSolver:
 
     def _search(
         self, asked: Question, start: tuple[FloatArray, FloatArray], known: bool, deadline: float
-    ) -> tuple[NonlinearTarget, bool]:
+    ) -> tuple[NonlinearTarget, bool, bool]:
         """From one start; from all of them unless it reaches the set-point or is `known` to be the best.
 
-        Also tells whether all were tried.
+        Also tells whether the set-point was reached, and whether all starts were tried.
         """
         view = SteadyView(self.rollout, self.channels, asked.v, asked.offset)
         misfit = self._misfit(asked)
@@ -287,7 +290,7 @@ class TargetSolver:
         if best is None:
             x, u = start
             best = NonlinearTarget(x, u, x[: view.n_y].copy(), False)
-        return best, tried_all
+        return best, best_miss <= reached, tried_all
 
     def _is_near(self, vector: FloatArray, searched: FloatArray) -> bool:
         """Whether this is much the same question as when all starts were last tried."""

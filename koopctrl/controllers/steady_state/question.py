@@ -71,7 +71,7 @@ class TargetState:
     Attributes
     ----------
     x, u : arrays
-        The last target that converged.
+        The last target that reached its set-point.
     asked : (n_q,) array
         The last question,
     found_x, found_u : arrays
@@ -79,9 +79,9 @@ class TargetState:
     answered, converged : bool
         and whether there was one, and it converged.
     searched : (n_q,) array
-        The question for which all starts were last tried,
+        The question for which all starts were tried,
     has_searched : bool
-        if there was one.
+        if the last answer is the best that came of that, and not its set-point.
     rows : (N, n_y) array
         Set-points of the last preview,
     rows_tracked : (N, n_y) bool array

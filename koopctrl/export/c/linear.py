@@ -40,8 +40,8 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     lifted, source, problem = law.lifted, law.estimator, law.problem
     if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, which "
-            "are those that have C code"
+            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, the "
+            "ones that have C code"
         )
     data, state = DataSection(), StateLayout()
     n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, isinstance(source, KalmanLaw)
@@ -79,7 +79,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     fall_back = "the last input"
     if law.riccati is not None:
         fall_back = "the LQR's input, saturated; the last input"
-    moved, told = law.channels.split(np.arange(len(law.input_names)))
+    moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c", "api.c"),

@@ -86,8 +86,8 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
-        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1], "idle": [targets.epsilon],
-        "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
+        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
+        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "rest_u": targets.idle, "move_scale": targets.u_scale,
@@ -118,16 +118,16 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
     n_soft = problem.n_bounded if problem.soft else 0
+    n_told = law.channels.n_v
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
         x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=law.channels.n_v, row_d=n_y, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
+        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=n_told,
+        searched_v=n_told, row_d=n_y, row_v=n_told, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
         new_x=N * n_x,
-        row_v=law.channels.n_v,
-        searched_v=law.channels.n_v,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,

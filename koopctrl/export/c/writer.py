@@ -23,6 +23,12 @@ _KEYWORDS = frozenset(
         void volatile while asm bool true false""",
     )
 )
+# Files that a compiler or a system has under these names: "math.h" beside <math.h>, main.c beside the example.
+_FILES = frozenset(
+    """main assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
+    stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar
+    wchar wctype unistd memory features endian con prn aux nul""".split()
+)
 _PER_LINE = 4
 
 
@@ -32,11 +38,13 @@ def check_identifier(name: str) -> str:
         not isinstance(name, str)
         or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
         or name in _KEYWORDS
+        or name.lower() in _FILES
         or name.lower().startswith("kc_")
     ):
         raise OptionError(
             f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
-            "underscores, no keyword, and not beginning with kc_, which the generated code uses"
+            "underscores, no keyword, no name of a file that the example or the C library has (main, math, "
+            "stdio, ..), and not beginning with kc_, which the generated code uses"
         )
     return name
 
@@ -160,7 +168,9 @@ def add_channels(data: DataSection, state: StateLayout, law: PredictiveLaw, reca
     if channels.n_v:
         data.array("told", channels.told.astype(int))
         data.array("told_op", v_op)
-    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(law.problem.horizon + delay) * channels.n_v)
+    state.doubles(
+        line=(delay + 1) * channels.n_u, acted=n_in, told=(law.problem.horizon + delay) * channels.n_v
+    )
     state.integers(has_told=0)
 
 

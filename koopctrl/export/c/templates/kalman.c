@@ -108,9 +108,9 @@ static void kc_correct(NAME_state *s, const double *y, int n_here, const int *he
 #endif
 
 #if KC_OBSERVER_LIFTS
-/* The estimate in which signals measured for the first time stand where they were measured, all lags of theirs filled
- * as of a plant at rest; the rest as it was, or at the operating point. */
-static void kc_begin_signals(NAME_state *s, const double *y, int n_new, const int *new_ones) {
+/* The estimate at a sample that has signals measured for the first time: measured ones stand where they are, all lags of
+ * the new ones filled as of a plant at rest; the rest as it was, or at the operating point. */
+static void kc_begin_signals(NAME_state *s, const double *y, int n_here, const int *here, const int *is_new) {
     double *x = s->x;
     int i, j;
     if (s->started) {
@@ -119,8 +119,8 @@ static void kc_begin_signals(NAME_state *s, const double *y, int n_new, const in
         for (i = 0; i < KC_OUTPUT_LAGS * KC_N_Y; i++) x[i] = kc_x_op[i % KC_N_Y];
         for (; i < KC_N_X; i++) x[i] = kc_in_op[(i - KC_OUTPUT_LAGS * KC_N_Y) % KC_N_IN];
     }
-    for (j = 0; j < n_new; j++)
-        for (i = 0; i < KC_OUTPUT_LAGS; i++) x[i * KC_N_Y + kc_channel[new_ones[j]]] = y[new_ones[j]];
+    for (j = 0; j < n_here; j++)
+        for (i = 0; i < (is_new[j] ? KC_OUTPUT_LAGS : 1); i++) x[i * KC_N_Y + kc_channel[here[j]]] = y[here[j]];
     kc_features(x, s->raw);
     kc_deviate(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, s->p);
 }
@@ -129,13 +129,14 @@ static void kc_begin_signals(NAME_state *s, const double *y, int n_new, const in
 /* Estimate at this sample; there is none until something has been measured. */
 static int kc_read(NAME_state *s, const double *y) {
     double *z = s->p;
-    int here[KC_N_MEASURED], new_ones[KC_N_MEASURED], n_here = 0, n_new = 0, i, j;
+    int here[KC_N_MEASURED], is_new[KC_N_MEASURED], n_here = 0, n_new = 0, i, j;
     if (!s->started)
         for (i = 0; i < KC_N_MEASURED; i++) s->measured_before[i] = 0;
     for (i = 0; i < KC_N_MEASURED; i++) {
         if (!isfinite(y[i])) continue;
+        is_new[n_here] = !s->measured_before[i];
+        n_new += is_new[n_here];
         here[n_here++] = i;
-        if (!s->measured_before[i]) new_ones[n_new++] = i;
         s->measured_before[i] = 1;
     }
 #if KC_GATED
@@ -161,9 +162,9 @@ static int kc_read(NAME_state *s, const double *y) {
 #endif
     }
 #if KC_OBSERVER_LIFTS
-    if (n_new > 0) kc_begin_signals(s, y, n_new, new_ones);
+    if (n_new > 0) kc_begin_signals(s, y, n_here, here, is_new);
 #else
-    (void)new_ones;
+    (void)is_new;
     (void)n_new;
 #endif
     s->started = 1;

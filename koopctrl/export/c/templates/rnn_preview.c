@@ -36,7 +36,7 @@ static int kc_follow_step(NAME_state *s, const double *w, const double *aim, con
     return kc_eliminate(KC_N_KKT, 1, M, F);
 }
 
-/* Newton steps to the steady state of one row from (x, u), which is left there if it settles; tells whether it does. */
+/* Newton steps to the steady state of one row from (x, u), which is left there if it arrives; tells whether it does. */
 static int kc_follow(NAME_state *s, const double *r, double *x, double *u) {
     double w[KC_N_W], aim[KC_N_W], gap[KC_N_X], goal[KC_N_U], low[KC_N_U], high[KC_N_U], sum, size = INFINITY;
     int held[KC_N_U], i, step, outside;
@@ -71,6 +71,7 @@ static int kc_follow(NAME_state *s, const double *r, double *x, double *u) {
         size = fmin(size, longest);
     }
     if (!(kc_target_gap(s, w, gap, &sum) < KC_ROW_STEADY && size < KC_ROW_SETTLED)) return 0;
+    if (!(kc_target_cost(KC_N_Y, w, aim) <= KC_REACHED * KC_REACHED * kc_size[0])) return 0;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
     for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
     return 1;

@@ -384,9 +384,11 @@ static double kc_search_target(NAME_state *s, const double *r, int known, double
 }
 
 /* Target of one set-point under the present disturbance: s->end_x, s->end_u. The last answer stands as long as the
- * question does; the search starts from the last one that converged. */
+ * question does. The search starts from the last one that was reached, or refines the last one where that was the best
+ * of all starts for much the same question. */
 static void kc_find_target(NAME_state *s, const double *r) {
-    int i, same = s->has_target, tried_all;
+    double best;
+    int i, same = s->has_target, tried_all, reached, known = kc_target_near(s, r);
 #if KC_N_TOLD > 0
     const double *held = s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD;
 #endif
@@ -395,9 +397,11 @@ static void kc_find_target(NAME_state *s, const double *r) {
     for (i = 0; i < KC_N_TOLD; i++) same = same && s->target_v[i] == held[i];
 #endif
     if (same) return;
-    for (i = 0; i < KC_N_X; i++) s->end_x[i] = s->start_x[i];
-    for (i = 0; i < KC_N_U; i++) s->end_u[i] = s->start_u[i];
-    s->end_converged = isfinite(kc_search_target(s, r, kc_target_near(s, r), s->end_x, s->end_u, &tried_all));
+    for (i = 0; i < KC_N_X && !known; i++) s->end_x[i] = s->start_x[i];
+    for (i = 0; i < KC_N_U && !known; i++) s->end_u[i] = s->start_u[i];
+    best = kc_search_target(s, r, known, s->end_x, s->end_u, &tried_all);
+    reached = best <= KC_REACHED * KC_REACHED * kc_size[0];
+    s->end_converged = isfinite(best);
     s->has_target = 1;
     s->has_P = -1; /* not asked for yet */
     for (i = 0; i < KC_N_Y; i++) {
@@ -412,8 +416,8 @@ static void kc_find_target(NAME_state *s, const double *r) {
         if (tried_all) s->searched_v[i] = held[i];
     }
 #endif
-    if (tried_all) s->searched = 1;
-    if (s->end_converged) {
+    s->searched = s->end_converged && !reached;
+    if (reached) {
         for (i = 0; i < KC_N_X; i++) s->start_x[i] = s->end_x[i];
         for (i = 0; i < KC_N_U; i++) s->start_u[i] = s->end_u[i];
     }
