@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -155,7 +156,7 @@ class LinearLaw(PredictiveLaw):
                 upper[n_v:][first] += shift
             lower[n_v + qp.n_static :] -= known[n_v:]
             upper[n_v + qp.n_static :] -= known[n_v:]
-        if not np.isfinite(known.sum()):
+        if not math.isfinite(np.add.reduce(known)):
             return NoPlan(NOT_FINITE, spoilt=True)
         answer = self.solver.solve(g, lower, upper, now.deadline)
         if answer.x is None:

@@ -67,6 +67,40 @@ class DenseQP:
         inverse = whiten.T @ whiten
         return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width)
 
+    def certify(
+        self,
+        g: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        x: FloatArray,
+        multipliers_x: FloatArray,
+        multipliers_a: FloatArray,
+    ) -> float:
+        """`residual`, with less work where it is next to nothing: for answers that were not moved."""
+        n, m = len(x), len(self.A)
+        gradient = self.H @ x
+        gradient += g
+        gradient += multipliers_x
+        values, multipliers = x, multipliers_x
+        if m:
+            gradient += multipliers_a @ self.A
+            values = np.concatenate([x, self.A @ x])
+            multipliers = np.concatenate([multipliers_x, multipliers_a])
+        active = np.flatnonzero(multipliers)
+        size = float(np.maximum.reduce(np.abs(values)))
+        room = np.minimum(upper - values, values - lower)
+        off = -float(np.minimum.reduce(room))
+        if len(active):
+            at = values[active]
+            gap = np.where(multipliers[active] > 0.0, upper[active] - at, lower[active] - at)
+            off = max(off, float(np.maximum.reduce(np.abs(gap))))
+        error = self.whiten @ gradient
+        off = max(off, self.spread * math.sqrt(float(error @ error)))
+        narrow = min(size, max(self.width, NARROW * size))
+        if 0.0 <= off <= SHARPEN * narrow and size > 0.0:
+            return off / narrow
+        return self.residual(g, lower, upper, x, multipliers_x, multipliers_a)
+
     def values(self, x: FloatArray) -> FloatArray:
         """`[x; A x]`."""
         return np.concatenate([x, self.A @ x]) if len(self.A) else x

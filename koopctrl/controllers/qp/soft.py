@@ -148,10 +148,11 @@ class StepSolver:
             residual = float(np.abs(error).max(initial=0.0)) / size if size else 0.0
             if residual <= KKT_TOL:
                 return StepSolution(x, "optimal", residual, 0)
-        reach = float(np.abs(within).max())
-        if 0.0 < reach < float(np.abs(values).max()) / _ABSURD:
+        reach = float(np.maximum.reduce(np.abs(within)))
+        far = float(np.maximum.reduce(np.abs(values)))
+        if 0.0 < reach < far / _ABSURD:
             return StepSolution(None, BEYOND, math.inf, 0)
-        size = max(reach, ROUNDING * float(np.abs(x).max()))
+        size = max(reach, ROUNDING * float(np.maximum.reduce(np.abs(x))))
         found = self._hard.solve(g, lower, upper, size, deadline)
         if found.success:
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)

@@ -226,7 +226,7 @@ class QPSolver:
             self._evaluate()
         x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
         problem = self.problem
-        residual = problem.residual(g, lower, upper, x, lam_x, lam_a)
+        residual = problem.certify(g, lower, upper, x, lam_x, lam_a)
         if residual > _POLISH_TOL and np.isfinite(x).all():
             polished = problem.polished(g, lower, upper, x, np.concatenate([lam_x, lam_a]))
             if polished is not None:
