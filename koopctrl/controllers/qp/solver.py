@@ -48,7 +48,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 # Where a plugin takes a time limit in seconds: its own dictionary, if any, and the option's name.
 _TIME_LIMITS = {"highs": ("highs", "time_limit"), "qpoases": ("", "CPUtime")}
 _WARM = frozenset({"osqp", "qrqp", "qpoases", "proxqp"})
-# These print a banner the first time, whatever they are told.
+# These print a banner when they are loaded and made.
 _LOUD = frozenset({"qpoases"})
 # These either crash the process on dense problems (fatrop, hpipm want a stage structure) or need a licence.
 _REFUSED = frozenset({"fatrop", "hpipm", "nlpsol", "clp", "cbc"})
@@ -128,7 +128,6 @@ class QPSolver:
         except RuntimeError as error:
             raise OptionError(f"solver {plugin!r} refuses its options {settings}: {error}") from error
         self._buffer, self._evaluate = self._function.buffer()
-        self._is_loud = plugin in _LOUD
         self._in = {
             "h": np.zeros(n * n), "a": np.zeros(m * n),
             **{name: np.zeros(n) for name in ("g", "lbx", "ubx", "x0", "lam_x0")},
@@ -218,12 +217,7 @@ class QPSolver:
         if self._warm:
             for name, value in zip(("x0", "lam_x0", "lam_a0"), start or (0.0, 0.0, 0.0), strict=True):
                 np.multiply(value, unit, out=data[name])
-        if self._is_loud:
-            with _silence():
-                self._evaluate()
-            self._is_loud = False
-        else:
-            self._evaluate()
+        self._evaluate()
         x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
         problem = self.problem
         residual = problem.certify(g, lower, upper, x, lam_x, lam_a)
@@ -280,9 +274,15 @@ def _limited(plugin: str, max_time: float) -> dict[str, Any]:
     return settings
 
 
+def _is_there(plugin: str) -> bool:
+    """Whether this CasADi has it; loads it."""
+    with _silence() if plugin in _LOUD else nullcontext():
+        return bool(casadi.has_conic(plugin))
+
+
 def check_plugin(plugin: str) -> str:
     """Refuse a plugin that this CasADi does not have or that cannot take condensed problems."""
-    if not isinstance(plugin, str) or plugin in _REFUSED or not casadi.has_conic(plugin):
+    if not isinstance(plugin, str) or plugin in _REFUSED or not _is_there(plugin):
         raise OptionError(
             f"solver is {plugin!r}, which "
             + ("does not take dense problems" if plugin in _REFUSED else "this CasADi does not have")
