@@ -125,9 +125,9 @@ class QPSolver:
         try:
             with _silence() if plugin in _LOUD else nullcontext():
                 self._function = casadi.conic("qp", plugin, shapes, settings)
+                self._buffer, self._evaluate = self._function.buffer()
         except RuntimeError as error:
             raise OptionError(f"solver {plugin!r} refuses its options {settings}: {error}") from error
-        self._buffer, self._evaluate = self._function.buffer()
         self._in = {
             "h": np.zeros(n * n), "a": np.zeros(m * n),
             **{name: np.zeros(n) for name in ("g", "lbx", "ubx", "x0", "lam_x0")},
