@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,13 +243,14 @@ class QPSolver:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Standard output closed to libraries that write to it below Python."""
+    """Standard output closed, to libraries that write to it below Python too."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), 1)
-            yield
+            with redirect_stdout(nowhere):
+                yield
     finally:
         if os.name == "posix":
             ctypes.CDLL(None).fflush(None)  # the C library's own buffer
