@@ -165,7 +165,8 @@ class LinearMPC(PredictiveController):
         solver, options = given.pop("solver"), given.pop("solver_options")
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
         given["Q"] = stage_weights(given["Q"], "Q", (lifted.n_y, lifted.n_z), horizon)
-        problem = describe_problem(lifted.n_y, lifted.n_x, channels.n_u, **given)
+        centre = np.concatenate([lifted.y_op, lifted.x_op])
+        problem = describe_problem(lifted.n_y, lifted.n_x, channels.n_u, centre=centre, **given)
         riccati = None if known is None else _same_riccati(known.law, lifted, problem, channels.moved)
         with one_blas_thread():
             law = build_linear_law(lifted, problem, channels, estimator, solver, options, riccati=riccati)
@@ -191,7 +192,7 @@ def _same_riccati(law: LinearLaw, lifted: LiftedModel, problem: Any, moved: np.n
         law.lifted is lifted
         and np.array_equal(law.channels.moved, moved)
         and np.array_equal(law.problem.Q[-1], problem.Q[-1])
-        and np.array_equal(law.problem.R[-1], problem.R[-1])
+        and np.array_equal(law.problem.input_weight, problem.input_weight)
         and problem.terminal == "riccati"
     )
     return law.riccati if same else None

@@ -20,8 +20,9 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
-from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds, scale_rows
+from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
+from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
 
@@ -153,6 +154,7 @@ class RealTimeIteration:
             solver,
             solver_options,
             problem.max_solve_time,
+            *(np.isfinite(side[len(self.input_hessian) :]) for side in self._bounds),
         )
 
     def reset(self) -> None:
@@ -255,21 +257,19 @@ class RealTimeIteration:
             if self._has_rate_cost:
                 cost += _weighted_sum(moves, problem.S)
             if len(self.E):
-                cost += self._penalty(states[:, 1:] @ self.E.T + goal.shift, problem.e_min, problem.e_max)
+                weights = problem.soft_weights[:, : len(self.E)]
+                combined = states[:, 1:] @ self.E.T + goal.shift
+                cost += _penalty(combined, problem.e_min, problem.e_max, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
-                cost += self._penalty(end, problem.end_min, problem.end_max)
+                weights = problem.soft_weights[:, len(self.E) :]
+                cost += _penalty(end, problem.end_min, problem.end_max, weights)
             if problem.bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
                 broken = excess > self.move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
                 cost += np.where(broken.any(axis=(1, 2)), 1e12, 0.0)
         return np.where(np.isfinite(cost), cost, np.inf)
-
-    def _penalty(self, values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        linear, quadratic = self._problem.soft_weights
-        excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
-        return np.sum(linear * excess + quadratic * excess**2, axis=(1, 2))
 
     def _full(self, now: Outlook, plans: FloatArray) -> FloatArray:
         """All inputs of the model under plans of those that are moved."""
@@ -315,7 +315,7 @@ class RealTimeIteration:
         units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
         lower, upper = ((side - used) * units for side in self._bounds)
         try:
-            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.soft_weights)
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.row_soft_weights)
         except np.linalg.LinAlgError:
             reason = (
                 "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
@@ -325,6 +325,12 @@ class RealTimeIteration:
         if answer.x is None:
             return answer, None
         return answer, (T @ (answer.x * scale)).reshape(N, n_u)
+
+
+def _penalty(values: FloatArray, low: FloatArray, high: FloatArray, weights: FloatArray) -> FloatArray:
+    """What relaxing costs, for each of `(batch, N, n)`."""
+    excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
+    return np.sum(weights[0] * excess + weights[1] * excess**2, axis=(1, 2))
 
 
 def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:

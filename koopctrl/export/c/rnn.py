@@ -81,7 +81,7 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_END=n_end,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate, N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip

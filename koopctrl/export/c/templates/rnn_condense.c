@@ -45,10 +45,10 @@ static double kc_quadratic(int n, const double *M, const double *v) {
 }
 
 #if KC_N_E > 0 || KC_N_END > 0
-/* Cost of a relaxation by so much. */
-static double kc_relaxation(double value, double low, double high) {
+/* Cost of relaxing bound i: combinations first, then the terminal set's. */
+static double kc_relaxation(int i, double value, double low, double high) {
     double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
-    return kc_penalty[0] * excess + kc_penalty[1] * excess * excess;
+    return kc_penalty[i] * excess + kc_penalty[KC_N_E + KC_N_END + i] * excess * excess;
 }
 #endif
 
@@ -85,7 +85,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->has_P) {
@@ -93,7 +93,8 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         cost += kc_quadratic(KC_N_X, s->P, last);
     }
 #if KC_N_END > 0
-    for (i = 0; i < KC_N_END; i++) cost += kc_relaxation(kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
+    for (i = 0; i < KC_N_END; i++) 
+        cost += kc_relaxation(KC_N_E + i, kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
 #endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
     if (broken) cost += 1e12;
@@ -256,10 +257,13 @@ static void kc_condense(NAME_state *s) {
         for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
 #if KC_N_SOFT > 0
         if (k >= KC_N_RATE) { /* as in controllers.qp_step */
+            int bound = k - KC_N_RATE < KC_N_E * KC_HORIZON ? (k - KC_N_RATE) % (KC_N_E > 0 ? KC_N_E : 1)
+                                                            : k - KC_N_RATE - KC_N_E * (KC_HORIZON - 1);
+            double root = sqrt(kc_penalty[KC_N_E + KC_N_END + bound]);
             i = k - KC_N_RATE;
-            s->slack_unit[i] = s->row_scale[k] / sqrt(kc_penalty[1]);
-            s->slack_size[i] = 1.0 / sqrt(kc_penalty[1]);
-            s->slack_gradient[i] = 0.5 * kc_penalty[0] / sqrt(kc_penalty[1]);
+            s->slack_unit[i] = s->row_scale[k] / root;
+            s->slack_size[i] = 1.0 / root;
+            s->slack_gradient[i] = 0.5 * kc_penalty[bound] / root;
         }
 #endif
         lo[n + k] = (low - used) * s->row_scale[k];
