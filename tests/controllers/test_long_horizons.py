@@ -20,7 +20,18 @@ def lqr_gain(A, B, Q, R):
 
 @pytest.mark.parametrize(
     ("a", "N"),
-    [(1.5, 20), (1.5, 40), (1.5, 45), (1.5, 50), (1.5, 51), (1.5, 100), (1.5, 200), (1.2, 100), (2.0, 200), (3.0, 400)],
+    [
+        (1.5, 20),
+        (1.5, 40),
+        (1.5, 45),
+        (1.5, 50),
+        (1.5, 51),
+        (1.5, 100),
+        (1.5, 200),
+        (1.2, 100),
+        (2.0, 200),
+        (3.0, 400),
+    ],
 )
 def test_the_input_is_the_lqrs_at_every_horizon(a, N):
     mpc = LinearMPC(scalar(a), N, 1.0, 1.0, u_min=-50, u_max=50)
@@ -70,7 +81,9 @@ def sparse_plan(A, B, C, x0, N, P, low, high, y_high=None):
         if y_high is not None:
             upper[k * (n + m) + m] = y_high
     shapes = {"h": casadi.DM(H.tocsc()).sparsity(), "a": casadi.DM(rows.tocsc()).sparsity()}
-    solver = casadi.conic("oracle", "qpoases", shapes, {"printLevel": "none", "sparse": True, "error_on_fail": False})
+    solver = casadi.conic(
+        "oracle", "qpoases", shapes, {"printLevel": "none", "sparse": True, "error_on_fail": False}
+    )
     answer = solver(h=H.tocsc(), a=rows.tocsc(), lba=rhs, uba=rhs, lbx=lower, ubx=upper)
     x = np.array(answer["x"]).ravel()
     active = np.flatnonzero(np.abs(np.array(answer["lam_x"]).ravel()) > 1e-9)

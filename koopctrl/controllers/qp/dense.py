@@ -65,7 +65,9 @@ class DenseQP:
         whiten = linalg.lapack.dtrtri(factor, lower=1)[0] if len(H) else np.empty((0, 0))
         whiten = np.ascontiguousarray(whiten)
         inverse = whiten.T @ whiten
-        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width)
+        return cls(
+            H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width
+        )
 
     def certify(
         self,

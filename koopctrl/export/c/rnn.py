@@ -46,7 +46,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
@@ -81,13 +81,14 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate, N_E=n_e, N_END=n_end,
-        N_SOFT=n_soft, VARIES=int(varies),
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
+        N_E=n_e, N_END=n_end, N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
         "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
-        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
+        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
+        "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "rest_u": targets.idle, "move_scale": targets.u_scale,
