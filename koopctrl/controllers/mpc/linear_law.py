@@ -92,6 +92,8 @@ class LinearLaw(PredictiveLaw):
         Workspace of the QP: it decides nothing.
     counted : (n_y,) bool array
         Outputs that are tracked.
+    moved, partial : dict
+        What has been worked out before: set-points within reach, and laws without some outputs.
     """
 
     lifted: LiftedModel
@@ -105,6 +107,7 @@ class LinearLaw(PredictiveLaw):
     solver_name: str
     solver_options: Mapping[str, Any] | None
     counted: np.ndarray
+    moved: dict[bytes, tuple[FloatArray, FloatArray | None]] = field(default_factory=dict, repr=False)
     partial: dict[bytes, LinearLaw] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -133,7 +136,7 @@ class LinearLaw(PredictiveLaw):
             known = qp.online_preview @ p + qp.constant_preview + qp.from_preview @ r.ravel()
             from_wish, from_known = qp.from_wish_preview, qp.from_known_preview
         else:
-            r, wish = self.reachable.nearest(r, d, dv, wish)
+            r, wish = self._nearest(r, d, dv, wish)
             known = qp.online_set_point @ p + qp.constant_set_point + qp.from_set_point @ r
             from_wish, from_known = qp.from_wish_set_point, qp.from_known_set_point
         if wish is not None:
@@ -171,6 +174,18 @@ class LinearLaw(PredictiveLaw):
             answer.slack, LazyPrediction(self, p, w),
             LinearAim(self.target, self.reachable, wanted, end, d, dv, wish, self.counted),
         )  # fmt: skip
+
+    def _nearest(
+        self, r: FloatArray, d: FloatArray, dv: FloatArray, wish: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """See `ReachableSetPoint`; a question that has been asked is not worked out again."""
+        key = b"|".join(b"-" if part is None else part.tobytes() for part in (r, d, dv, wish))
+        found = self.moved.get(key)
+        if found is None:
+            if len(self.moved) >= _MAX_PARTIAL:
+                self.moved.pop(next(iter(self.moved)))
+            found = self.moved[key] = self.reachable.nearest(r, d, dv, wish)
+        return found
 
     def _known(self, now: Situation) -> tuple[FloatArray, FloatArray]:
         """`w` (inputs on their way, then measured disturbances) and the last disturbance, in deviations."""
