@@ -53,8 +53,8 @@ def as_plant(env: Any, dt: float | None) -> Any:
         return Simulated(function, lambda x: x, None, check_dt(dt), None, (), ())
     missing = next(name for name in ("reset", "step") if not callable(getattr(env, name, None)))
     raise OptionError(
-        f"env is a {type(env).__name__} without {missing}(); expected gymnasium's reset and step, a system of "
-        "python-control, or a function f(x, u)"
+        f"env is a {type(env).__name__} without {missing}(); expected gymnasium's reset and step, a system "
+        "of python-control, or a function f(x, u)"
     )
 
 
