@@ -20,7 +20,9 @@ from koopctrl._validation import FloatArray
 # Distance from a bound, relative to the answer's size, up to which the bound counts as met.
 MET = 1e-7
 # Part of the answer's size beside which no range is narrower.
-NARROW = 1e-6
+NARROW = 1e-8
+# The same where a narrower one is lost in rounding.
+LOST = 1e-7
 # Bound on an error, relative to the answer's size, above which it is worth working out more closely.
 SHARPEN = 1e-9
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
@@ -46,6 +48,8 @@ class DenseQP:
         Number of first rows that are, like `x`, what is asked for: their errors count relative to
     width : float
         the narrowest range of any of them.
+    strict : bool
+        Whether an answer beside whose size that range is lost in rounding is none.
     """
 
     H: FloatArray
@@ -55,9 +59,12 @@ class DenseQP:
     spread: float
     n_inputs: int = 0
     width: float = math.inf
+    strict: bool = False
 
     @classmethod
-    def of(cls, H: FloatArray, A: FloatArray, n_inputs: int = 0, width: float = math.inf) -> DenseQP:
+    def of(
+        cls, H: FloatArray, A: FloatArray, n_inputs: int = 0, width: float = math.inf, strict: bool = False
+    ) -> DenseQP:
         """Factor; raises `numpy.linalg.LinAlgError` unless `H` is positive definite."""
         factor, failed = linalg.lapack.dpotrf(H, lower=1, clean=1)
         if failed or not np.isfinite(factor[-1:, -1:]).all():
@@ -65,7 +72,7 @@ class DenseQP:
         whiten = linalg.lapack.dtrtri(factor, lower=1)[0] if len(H) else np.empty((0, 0))
         whiten = np.ascontiguousarray(whiten)
         inverse = whiten.T @ whiten
-        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width)
+        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width, strict)
 
     def certify(
         self,
@@ -96,8 +103,8 @@ class DenseQP:
             off = max(off, float(np.maximum.reduce(np.abs(gap))))
         error = self.whiten @ gradient
         off = max(off, self.spread * math.sqrt(float(error @ error)))
-        narrow = min(size, max(self.width, NARROW * size))
-        if 0.0 <= off <= SHARPEN * narrow and size > 0.0:
+        narrow = self.narrow(size)
+        if 0.0 <= off <= SHARPEN * narrow and narrow > 0.0:
             return off / narrow
         return self.residual(g, lower, upper, x, multipliers_x, multipliers_a)
 
@@ -119,7 +126,11 @@ class DenseQP:
 
     def narrow(self, size: float) -> float:
         """What errors of inputs are relative to, where an answer has this size."""
-        return min(size, max(self.width, NARROW * size))
+        if self.strict and self.width < LOST * size:
+            return 0.0
+        if self.width < NARROW * size:
+            return NARROW * size
+        return min(size, self.width)
 
     def residual(
         self,
@@ -166,7 +177,7 @@ class DenseQP:
         of_rows = float(off[k:].max(initial=0.0))
         if of_inputs == 0.0 == of_rows:
             return 0.0
-        found = max(of_inputs / narrow, of_rows / size) if size > 0.0 else math.inf
+        found = max(of_inputs / narrow, of_rows / size) if narrow > 0.0 else math.inf
         return found if math.isfinite(found) else math.inf
 
     def polished(
@@ -194,9 +205,15 @@ class DenseQP:
         if not np.isfinite(gap).all():
             return None
         whitened = self.whiten @ normals.T
+        basis, triangle = np.linalg.qr(whitened)
+        pivots = np.abs(np.diag(triangle))
         try:
-            y = np.linalg.lstsq(whitened.T, gap, rcond=1e-11)[0]
-            share = np.linalg.lstsq(whitened, -y, rcond=1e-11)[0]
+            if len(active) <= n and pivots.min(initial=1.0) > 1e-11 * pivots.max(initial=1.0):
+                inner = linalg.solve_triangular(triangle, gap, trans=1, check_finite=False)
+                y, share = basis @ inner, -linalg.solve_triangular(triangle, inner, check_finite=False)
+            else:
+                y = np.linalg.lstsq(whitened.T, gap, rcond=1e-11)[0]
+                share = np.linalg.lstsq(whitened, -y, rcond=1e-11)[0]
         except np.linalg.LinAlgError:
             return None
         found = np.zeros(len(multipliers))
