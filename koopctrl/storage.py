@@ -13,10 +13,12 @@ import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
 from koopctrl.errors import DataError, KoopctrlError
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import LeastSquares
-from koopctrl.identification.one_step import Snapshots
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.model import LiftedModel, Observables
+from koopctrl.lifted.choice import LiftChoice
+from koopctrl.lifted.model import LiftedModel
+from koopctrl.lifted.observables import Observables
 from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
 from koopctrl.network.lag_window import LagWindow
@@ -221,6 +223,7 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
         "input_names": model.input_names,
         "window": _window_header(model.window),
         "activation": observables.layer.activation,
+        "choice": None if model.choice is None else model.choice.to_dict(),
     }
     arrays = {
         "A": model.A, "B": model.B, "C": model.C, "D": model.D, "c": model.c,
@@ -270,6 +273,7 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
         check_names(header["input_names"], "input_names", n_u, "u"),
         arrays.get("singular_values", None),
         training,
+        None if header.get("choice") is None else LiftChoice.from_dict(header["choice"]),
     )
 
 

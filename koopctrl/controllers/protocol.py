@@ -69,7 +69,9 @@ def check_controller(controller: Any, *, n_steps: int = 20, seed: int = 0) -> No
         Saying what was found and what was wanted.
     """
     if isinstance(controller, type) or not isinstance(controller, Controller):
-        what = f"the class {controller.__name__}" if isinstance(controller, type) else type(controller).__name__
+        what = (
+            f"the class {controller.__name__}" if isinstance(controller, type) else type(controller).__name__
+        )
         raise OptionError(f"controller is {what}; expected an object with reset() and control()")
     n_y, n_measured = _sizes(controller)
     rng = np.random.default_rng(seed)
@@ -88,7 +90,9 @@ def check_controller(controller: Any, *, n_steps: int = 20, seed: int = 0) -> No
     _check_attributes(controller, first.shape[1])
     if getattr(controller, "horizon", None) is not None:
         controller.reset()
-        _input(controller.control(centre, reference=np.tile(_set_point(controller, n_y), (3, 1))), first.shape[1])
+        _input(
+            controller.control(centre, reference=np.tile(_set_point(controller, n_y), (3, 1))), first.shape[1]
+        )
     controller.reset()
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
 
 
@@ -66,6 +67,8 @@ class LiftedModel:
         Of the scaled, centred dictionary that was reduced.
     training : tuple of arrays or None
         `(z, u - u_op, z_next)` snapshots, at most 5,000, for spectra and reports.
+    choice : LiftChoice or None
+        What was compared for this model, if anything was; `print(lifted.choice)` is a table.
     """
 
     A: FloatArray
@@ -83,6 +86,7 @@ class LiftedModel:
     input_names: tuple[str, ...]
     singular_values: FloatArray
     training: tuple[FloatArray, FloatArray, FloatArray] | None = None
+    choice: LiftChoice | None = None
 
     @classmethod
     def from_matrices(

@@ -25,7 +25,7 @@ from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.edmd import find_equilibrium
+from koopctrl.lifted.equilibrium import find_equilibrium
 
 
 class RNNMPC(PredictiveController):

@@ -25,9 +25,47 @@ _KEYWORDS = frozenset(
 )
 # Files that a compiler or a system has under these names: "math.h" beside <math.h>, main.c beside the example.
 _FILES = frozenset(
-    """main assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign
-    stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time uchar
-    wchar wctype unistd memory features endian con prn aux nul""".split()
+    [
+        "main",
+        "assert",
+        "complex",
+        "ctype",
+        "errno",
+        "fenv",
+        "float",
+        "inttypes",
+        "iso646",
+        "limits",
+        "locale",
+        "math",
+        "setjmp",
+        "signal",
+        "stdalign",
+        "stdarg",
+        "stdatomic",
+        "stdbool",
+        "stddef",
+        "stdint",
+        "stdio",
+        "stdlib",
+        "stdnoreturn",
+        "string",
+        "strings",
+        "tgmath",
+        "threads",
+        "time",
+        "uchar",
+        "wchar",
+        "wctype",
+        "unistd",
+        "memory",
+        "features",
+        "endian",
+        "con",
+        "prn",
+        "aux",
+        "nul",
+    ]
 )
 _PER_LINE = 4
 
