@@ -1,8 +1,9 @@
 """Random problems, and their optimum from another formulation in extended precision.
 
-States stay variables, so that nothing is condensed and nothing grows; the equations of optimality on a set of active
-bounds are solved by LU and refined with residuals in long doubles. A point that satisfies them with multipliers of
-the right sign, inside all bounds, is the optimum of a strictly convex problem, wherever the set came from.
+States stay variables, so that nothing is condensed and nothing grows; the equations of optimality on a set
+of active bounds are solved by LU and refined with residuals in long doubles. A point that satisfies them with
+multipliers of the right sign, inside all bounds, is the optimum of a strictly convex problem, wherever the
+set came from.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def random_problem(rng: np.random.Generator) -> Posed:
 class Exact:
     """`min z'Hz/2 + f'z` with `E z = b` and `G z <= h` in `z = [u_0 x_1 .. u_{N-1} x_N e]`, scaled.
 
-    `e` are the relaxations, there only if `softened`. Inputs, outputs and relaxations count in their own units.
+    `e` are the relaxations, there only if `softened`. Inputs, outputs and relaxations are in their own units.
     """
 
     def __init__(self, posed: Posed, P: np.ndarray | None, last: np.ndarray, softened: bool) -> None:
@@ -166,7 +167,9 @@ class Exact:
                 active = active[:least] + active[least + 1 :]
             else:
                 stride = self.E.shape[0] // self.N + self.m
-                return np.array([z[k * stride : k * stride + self.m] for k in range(self.N)], float) * self.unit
+                return (
+                    np.array([z[k * stride : k * stride + self.m] for k in range(self.N)], float) * self.unit
+                )
         return None
 
     def _on(self, active: list[int]) -> tuple[np.ndarray, np.ndarray, float] | None:

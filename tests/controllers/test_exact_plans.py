@@ -1,4 +1,4 @@
-"""Plans against the optimum in extended precision: they agree to 1e-7 of the inputs' range, or say that they do not."""
+"""Plans against the optimum in extended precision: equal to 1e-7 of the inputs' range, or an honest no."""
 
 from collections import Counter
 

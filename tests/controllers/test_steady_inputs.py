@@ -1,4 +1,4 @@
-"""Steady inputs where there is a choice: nearest to the wish, the same in C, and none that the outputs cannot feel."""
+"""Steady inputs where there is a choice: nearest to the wish, in C too, and none that outputs cannot feel."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def three_inputs(seed):
 
 
 def nearest_input(B, R, r, wish, bound):
-    """By vertices of the active set: `min |u - wish|_R` on `10 B u = y`, `y` as near to `r` as bounds allow."""
+    """By vertices of the active set: `min |u - wish|_R` on `10 B u = y`, `y` as near to `r` as can be."""
     most = 10.0 * np.abs(B).sum() * bound
     y = float(np.clip(r, -most, most))
     best, value = None, np.inf
@@ -28,7 +28,9 @@ def nearest_input(B, R, r, wish, bound):
         if free.any():
             # Stationary on the free ones: R_ff (u_f - w_f) + R_fc (u_c - w_c) + 10 B_f m = 0, 10 B u = y.
             k = int(free.sum())
-            kkt = np.block([[R[np.ix_(free, free)], 10.0 * B[:, free].T], [10.0 * B[:, free], np.zeros((1, 1))]])
+            kkt = np.block(
+                [[R[np.ix_(free, free)], 10.0 * B[:, free].T], [10.0 * B[:, free], np.zeros((1, 1))]]
+            )
             rhs = np.append(R[free] @ wish - R[np.ix_(free, ~free)] @ u[~free], y - 10.0 * B[0] @ u)
             u[free] = np.linalg.solve(kkt, rhs)[:k]
         if np.abs(u).max() <= bound * (1 + 1e-9) and abs(10.0 * B[0] @ u - y) <= 1e-9 * (1.0 + abs(y)):
@@ -40,7 +42,7 @@ def nearest_input(B, R, r, wish, bound):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_of_the_inputs_that_hold_a_set_point_the_one_nearest_to_the_wish(seed, tmp_path):
-    """One at its bound, so that the others share what is left; the closed loop settles there, in C as well."""
+    """One at its bound, so that the others share what is left; the loop settles there, in C as well."""
     plant, R, rng = three_inputs(seed)
     bound = 0.5
     mpc = LinearMPC(plant, 6, 1.0, R, u_min=-bound, u_max=bound)
@@ -62,9 +64,7 @@ def test_of_the_inputs_that_hold_a_set_point_the_one_nearest_to_the_wish(seed, t
         wish = rng.uniform(-0.4, 0.4, 3)
         reached, du = mpc.law.reachable.nearest(np.array([0.8 * most]), np.empty(0), du=wish)
         steady = mpc.target(reached, du=du)[1]
-        np.testing.assert_allclose(
-            steady, nearest_input(plant.B, R, 0.8 * most, wish, bound), atol=1e-7
-        )
+        np.testing.assert_allclose(steady, nearest_input(plant.B, R, 0.8 * most, wish, bound), atol=1e-7)
     assert at_bound >= 2
 
 

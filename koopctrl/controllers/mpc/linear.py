@@ -43,7 +43,8 @@ class LinearMPC(PredictiveController):
         Weight on outputs or on lifted coordinates; of shape `(N, n_y, n_y)` or `(N, n_z, n_z)` one a step,
         the first on the next sample. The last counts for steady targets and the Riccati weight.
     R : scalar, (n_u,) or (n_u, n_u) array_like
-        Weight on inputs, positive definite; or `(N, n_u, n_u)`, one a step.
+        Weight on inputs, positive definite, or semidefinite where `R + R_rate` is definite (which then picks
+        among steady inputs and gives the Riccati weight); or `(N, n_u, n_u)`, one a step.
     R_rate : scalar, (n_u,) or (n_u, n_u) array_like, optional
         Weight `S` on input moves; or `(N, n_u, n_u)`, one a step.
     u_min, u_max, du_min, du_max : scalar or (n_u,) array_like, optional
@@ -59,7 +60,9 @@ class LinearMPC(PredictiveController):
     soft : bool
         Whether bounds on outputs and states may be relaxed. If not, a step without a solution falls back.
     soft_weights : (float, float)
-        Linear and quadratic cost of relaxing by one unit, relative to the largest entry of `Q`.
+        `w1, w2`: relaxing a bound by `e` costs `q (w1 s e + w2 e^2)`, in which units have no part. `s` is how
+        far the bound is from the operating value (the farther one of two), `q` the output's own weight in
+        `Q`; a bound that has but one of them gets the other from the largest `q s^2` of all bounded outputs.
     blocks : int or sequence of int, optional
         A control horizon (inputs are held after it), or the lengths of blocks over which inputs are held.
     terminal : {"riccati", "none"}

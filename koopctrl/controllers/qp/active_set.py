@@ -1,9 +1,9 @@
 """Dual active-set method, asked where plugins give up: slow beside them, but exact on badly scaled problems.
 
-Goldfarb & Idnani, *A numerically stable dual method for solving strictly convex quadratic programs*, Mathematical
-Programming 27, 1983. In the coordinates `y = L'(x - x_0)` the objective is `|y|^2 / 2` and constraints are
-half-spaces; the working set's optimum has multipliers that are not negative, and each constraint that enters
-raises it. The generated C solves its problems in the same way.
+Goldfarb & Idnani, *A numerically stable dual method for solving strictly convex quadratic programs*,
+Mathematical Programming 27, 1983. In the coordinates `y = L'(x - x_0)` the objective is `|y|^2 / 2` and
+constraints are half-spaces; the working set's optimum has multipliers that are not negative, and each
+constraint that enters raises it. The generated C solves its problems in the same way.
 """
 
 from __future__ import annotations

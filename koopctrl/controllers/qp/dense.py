@@ -3,8 +3,8 @@ r"""A dense QP with its factor, and how far an answer can be from the optimum.
 .. math::
     \min_x \tfrac12 x'Hx + g'x \quad\text{s.t.}\quad l_x \le x \le u_x,\ l_a \le A x \le u_a
 
-Multiplying `g` and all bounds by one number multiplies the answer by it, so nothing here is compared with one:
-every tolerance is relative to the size of the answer.
+Multiplying `g` and all bounds by one number multiplies the answer by it, so nothing here is compared with
+one: every tolerance is relative to the size of the answer.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class DenseQP:
         whiten = linalg.lapack.dtrtri(factor, lower=1)[0] if len(H) else np.empty((0, 0))
         whiten = np.ascontiguousarray(whiten)
         inverse = whiten.T @ whiten
-        return cls(H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width, strict)
+        spread = math.sqrt(float(inverse.diagonal().max(initial=0.0)))
+        return cls(H, A, whiten, inverse, spread, n_inputs, width, strict)
 
     def certify(
         self,
@@ -84,7 +85,7 @@ class DenseQP:
         multipliers_a: FloatArray,
     ) -> float:
         """`residual`, with less work where it is next to nothing: for answers that were not moved."""
-        n, m = len(x), len(self.A)
+        m = len(self.A)
         gradient = self.H @ x
         gradient += g
         gradient += multipliers_x
@@ -120,7 +121,7 @@ class DenseQP:
     def size(
         self, x: FloatArray, values: FloatArray, lower: FloatArray, upper: FloatArray, free: FloatArray
     ) -> float:
-        """Largest entry of an answer and of its rows, both within their bounds; `free` is the optimum without."""
+        """Largest entry of an answer and its rows, within their bounds; `free` is the optimum without."""
         within = np.minimum(np.maximum(values, lower), upper)
         return max(float(np.abs(within).max(initial=0.0)), ROUNDING * float(np.abs(free).max(initial=0.0)))
 

@@ -205,7 +205,9 @@ class StepSolver:
         found = pair.solve(pull, low, high, None, deadline)
         x, residual, n_solves = found.x, found.kkt_residual, n_before + found.n_solves
         if not found.success:
-            exact = solve_by_active_set(pair.problem, pull, low, high, deadline) if n + k <= _LARGEST else None
+            exact = None
+            if n + k <= _LARGEST:
+                exact = solve_by_active_set(pair.problem, pull, low, high, deadline)
             if exact is None or not exact[2] <= KKT_TOL:
                 return StepSolution(None, found.status, found.kkt_residual, n_solves)
             x, residual, n_solves = exact[0], exact[2], n_solves + 1

@@ -1,8 +1,8 @@
 r"""Quadratic programmes through CasADi's plugins, each answer certified.
 
 No plugin is believed: an answer counts when its error, bounded here, is small. The plugins are called through
-preallocated buffers, which costs a quarter of the usual call with keyword arguments, and on problems scaled to
-answers of order one, since their tolerances are absolute.
+preallocated buffers, which costs a quarter of the usual call with keyword arguments, and on problems scaled
+to answers of order one, since their tolerances are absolute.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class QPSolver:
         return _rebuild, (self.n, self.m, self.plugin, self._options, self._max_time, self.problem)
 
     def load(self, H: FloatArray, A: FloatArray, problem: DenseQP | None = None) -> None:
-        """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come, factored if they have been."""
+        """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come."""
         self.problem = DenseQP.of(H, A) if problem is None else problem
         self._in["h"][:] = H.ravel()  # symmetric, so either order
         self._in["a"][:] = A.ravel("F")

@@ -22,7 +22,7 @@ from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.edmd import find_equilibrium
+from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.lifted.model import LiftedModel
 
 # Part of the wished output, beside what adds up to it, that a linear model may miss.

@@ -198,7 +198,9 @@ def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> Steady
     seen = np.column_stack([lifted.y_op, model.Cd, np.zeros((lifted.n_y, n_v + n_u))]) + C @ particular[:n_z]
     along, idle_y = states.along_input, C @ states.idle
     # States that need no input take over what they can: t = take (r - y), the rest is left to the inputs.
-    level = float(np.linalg.norm(root * np.linalg.norm(C * np.abs(states.idle).max(axis=1, initial=0.0), axis=1)))
+    level = float(
+        np.linalg.norm(root * np.linalg.norm(C * np.abs(states.idle).max(axis=1, initial=0.0), axis=1))
+    )
     take = _pinv(root @ idle_y, RANK_TOL * level) @ root
     left = root - root @ idle_y @ take
     gains = root @ C @ along[:n_z]

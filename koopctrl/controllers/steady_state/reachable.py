@@ -62,9 +62,7 @@ class ReachableSetPoint:
     reach : Reach
     """
 
-    def __init__(
-        self, target: SteadyTarget, model: Augmented, u_min: FloatArray, u_max: FloatArray
-    ) -> None:
+    def __init__(self, target: SteadyTarget, model: Augmented, u_min: FloatArray, u_max: FloatArray) -> None:
         self._target, self._u_min, self._u_max, self._u_op = target, u_min, u_max, model.u_op
         freedom = target.freedom
         n_u, n_b = freedom.felt_u.shape

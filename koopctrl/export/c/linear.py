@@ -82,7 +82,8 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c", "api.c"),
+        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c",
+         "api.c"),
         f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
@@ -272,7 +273,8 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     if not n_b + n_c:
         for name in ("one", "rows", "scale", "unit", "idle"):
             del arrays[f"reach_{name}"]
-        for name in ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told"):
+        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        for name in unused:
             del arrays[name]
     if not law.channels.n_v:
         for name in ("u_told", "y_told"):
