@@ -49,10 +49,11 @@ def as_plant(env: Any, dt: float | None) -> Any:
             )
         if dt is None:
             raise TimeBaseError("env is a function; expected its sample time in seconds. Pass dt=...")
-        return Simulated(lambda x, u: env(x, u), lambda x: x, None, check_dt(dt), None, (), ())
+        function: Callable[[FloatArray, FloatArray], Any] = env
+        return Simulated(function, lambda x: x, None, check_dt(dt), None, (), ())
     raise OptionError(
-        f"env is a {type(env).__name__}; expected gymnasium's reset and step, a system of python-control, or a "
-        "function f(x, u)"
+        f"env is a {type(env).__name__}; expected gymnasium's reset and step, a system of python-control, or "
+        "a function f(x, u)"
     )
 
 
@@ -129,9 +130,10 @@ class Simulated:
 
 def _of_system(system: Any, dt: float | None) -> Simulated:
     """A python-control system: as it is in discrete time, sampled by integration in continuous time."""
-    own = system.dt
-    discrete = own is not None and own is not True and own > 0
-    if discrete and dt is not None and abs(float(own) - dt) > 1e-6 * float(own):
+    own: Any = system.dt
+    fixed = 0.0 if own is None or own is True else float(own)
+    discrete = fixed > 0.0
+    if discrete and dt is not None and abs(fixed - dt) > 1e-6 * fixed:
         raise TimeBaseError(f"env has dt = {own} s and dt is {dt} s; expected the same. Leave dt out")
     if not discrete and dt is None:
         raise TimeBaseError(f"env has dt = {own}; expected a sample time in seconds. Pass dt=...")
@@ -164,7 +166,7 @@ def _sampled(
         return lambda x, u: both @ np.concatenate([x, u])
 
     def integrated(x: FloatArray, u: FloatArray) -> FloatArray:
-        # Each state in its own size: where it is, or how far it goes in a sample; at rest, the largest of them.
+        # Each state in its own size: where it is, or how far it goes in a sample; at rest, the largest one.
         size = np.maximum(np.abs(x), dt * np.abs(flow(x, u)))
         size = np.where(size > 0.0, size, float(size.max(initial=0.0)) or 1.0)
         found = integrate.solve_ivp(

@@ -197,8 +197,9 @@ class Toy:
 def test_each_broken_clause_is_found():
     check_controller(Toy())
     for fault, match in {
-        "reset": "after reset", "writes": "wrote to its measurement", "size": "as before", "nan": "finite inputs",
-        "bounds": "beyond u_min", "shares": "beyond u_min|after reset", "copy": "a copy of the controller",
+        "reset": "after reset", "writes": "wrote to its measurement", "size": "as before",
+        "nan": "finite inputs", "bounds": "beyond u_min", "shares": "beyond u_min|after reset",
+        "copy": "a copy of the controller",
     }.items():  # fmt: skip
         with pytest.raises((DataError, ShapeError), match=match):
             check_controller(Toy(fault))

@@ -1,4 +1,4 @@
-"""Generated C decides as Python where the past matters: several steady states, previews, late first samples."""
+"""Generated C decides as Python where the past matters: several steady states, previews, late samples."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_set_points_and_back_on_a_plant_with_several_steady_states(tmp_path, fol
     references = np.repeat([0.4, 0.7, 0.4, 2.0, 0.4, -0.7, 0.1], 40)
     expected = closed_loop(mpc.control, references)
     found = closed_loop(compiled.control, references).reshape(-1, 40)
-    # 0.7 is at the edge, where the level does not move with the valve: rounding shows for a few samples after.
+    # 0.7 is at the edge, where the level does not move with the valve: rounding shows for some samples.
     np.testing.assert_allclose(found[:, 10:], expected.reshape(-1, 40)[:, 10:], atol=1e-6)
     np.testing.assert_allclose(found[:, :10], expected.reshape(-1, 40)[:, :10], atol=0.02)
     np.testing.assert_allclose(compiled.plan, mpc.info.inputs, atol=1e-5)  # the same of several inputs

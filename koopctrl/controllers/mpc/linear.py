@@ -81,8 +81,8 @@ class LinearMPC(PredictiveController):
     offset_free : bool, float or "input"
         Without an estimator: whether what the model leaves unexplained from one sample to the next is taken
         as a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state
-        error; a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load on the
-        inputs, estimated from the outputs: exact for such loads at the operating point only, but safe far
+        error; a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load
+        on the inputs, estimated from the outputs: exact for such loads at the operating point only, but safe far
         from it too, where the features' error is taken for a disturbance otherwise; for models without input
         lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag windows.
     solver : str

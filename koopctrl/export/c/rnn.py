@@ -52,7 +52,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
@@ -94,7 +94,8 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     )  # fmt: skip
     arrays = {
         "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
-        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
+        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
+        "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "rest_u": targets.idle, "move_scale": targets.u_scale,
