@@ -27,8 +27,8 @@ def closed_loop_metrics(result: ClosedLoopResult) -> dict[str, Any]:
         (seconds after that step from which the error stays within 2 % of the step; NaN if it does not, or if
         there is no step), `final_error`; per input `input_energy` (integral of `u^2`) and `input_variation`
         (sum of `|u_k - u_{k-1}|`); `violations`: per bound the number of samples beyond it by more than
-        1e-8 of the signal's size, and the largest excess; `solve_time_median`, `solve_time_p95`, `solve_time_p99`, `solve_time_max` in
-        seconds; `statuses`: counts; `n_fallbacks`. Missing measurements, and outputs without a
+        1e-8 of the signal's size, and the largest excess; `solve_time_median`, `solve_time_p95`,
+        `solve_time_p99`, `solve_time_max` in seconds; `statuses`: counts; `n_fallbacks`. Missing measurements, and outputs without a
         reference, count nowhere; a `final_error` that was not measured is NaN.
     """
     dt, t = result.dt, result.time
