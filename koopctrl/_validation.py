@@ -113,7 +113,7 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
     size = _sizes(array)
-    # Entries of different units are compared on the diagonal's scale; what is left is rounding of the largest.
+    # Entries of different units are compared on the diagonal's scale; the rest is rounding of the largest.
     rounding = 1e-15 * float(np.abs(array).max(initial=0.0))
     if (np.abs(array - array.T) > 1e-10 * size[:, None] * size + rounding).any():
         raise OptionError(

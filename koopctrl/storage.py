@@ -168,9 +168,7 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "activation": net.layer.activation,
     }
     arrays = {
-        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
-        "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
-        "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
+        **_network_arrays(net),
         "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
         "ridge": solution.ridge,
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
@@ -179,24 +177,41 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
     return header, arrays
 
 
+def _network_arrays(net: RecurrentNetwork, prefix: str = "") -> dict[str, FloatArray]:
+    s = net.scaling
+    arrays = {
+        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
+        "y_mean": s.y_mean, "y_scale": s.y_scale, "u_mean": s.u_mean, "u_scale": s.u_scale,
+    }  # fmt: skip
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _read_network(
+    header: dict[str, Any], arrays: _Arrays, window: LagWindow, prefix: str = ""
+) -> RecurrentNetwork:
+    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
+    coupling = Coupling(_one_of(header["coupling"], COUPLINGS), n_u)
+    biases = arrays.get(prefix + "biases", None)
+    n_points = n_x + n_u if coupling.layer_sees_input else n_x
+    weights = arrays.get(prefix + "weights", len(biases), n_points if len(biases) else None)
+    layer = Layer(weights, biases, _one_of(header["activation"], ACTIVATIONS))
+    coef = arrays.get(prefix + "coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
+    scaling = Scaling(
+        arrays.get(prefix + "y_mean", n_y),
+        arrays.get_scale(prefix + "y_scale", n_y),
+        arrays.get(prefix + "u_mean", n_u),
+        arrays.get_scale(prefix + "u_scale", n_u),
+    )
+    return RecurrentNetwork(window, layer, coupling, coef, scaling)
+
+
 def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
     model = KoopmanRNN(**header["params"])
     model._checked_settings()
     window = _read_window(header["window"])
     n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
-    coupling = Coupling(_one_of(header["coupling"], COUPLINGS), n_u)
-    biases = arrays.get("biases", None)
-    n_points = n_x + n_u if coupling.layer_sees_input else n_x
-    weights = arrays.get("weights", len(biases), n_points if len(biases) else None)
-    layer = Layer(weights, biases, _one_of(header["activation"], ACTIVATIONS))
-    coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
-    scaling = Scaling(
-        arrays.get("y_mean", n_y),
-        arrays.get_scale("y_scale", n_y),
-        arrays.get("u_mean", n_u),
-        arrays.get_scale("u_scale", n_u),
-    )
-    model.network_ = RecurrentNetwork(window, layer, coupling, coef, scaling)
+    model.network_ = _read_network(header, arrays, window)
+    coef = model.network_.coef
     singular_values = arrays.get("singular_values", None)
     rank, n_rows = int(header["rank"]), int(header["n_rows"])
     if not (0 <= rank <= len(singular_values) and n_rows >= 1):
@@ -224,6 +239,9 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
         "window": _window_header(model.window),
         "activation": observables.layer.activation,
         "choice": None if model.choice is None else model.choice.to_dict(),
+        "network": None
+        if model.network is None
+        else {"coupling": model.network.coupling.kind, "activation": model.network.layer.activation},
     }
     arrays = {
         "A": model.A, "B": model.B, "C": model.C, "D": model.D, "c": model.c,
@@ -234,6 +252,8 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
     }  # fmt: skip
     if model.N is not None:
         arrays["N"] = model.N
+    if model.network is not None:
+        arrays |= _network_arrays(model.network, "network_")
     if model.training is not None:
         arrays |= dict(zip(("training_z", "training_u", "training_z_next"), model.training, strict=True))
     return header, arrays
@@ -274,6 +294,9 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
         arrays.get("singular_values", None),
         training,
         None if header.get("choice") is None else LiftChoice.from_dict(header["choice"]),
+        None
+        if header.get("network") is None
+        else _read_network(header["network"], arrays, window, "network_"),
     )
 
 

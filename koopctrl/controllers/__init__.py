@@ -1,5 +1,7 @@
 """Controllers on identified models: LQR, Kalman filters, predictive control, and the closed loop."""
 
+from koopctrl.controllers.design.report import DesignReport
+from koopctrl.controllers.design.verify import verify_design
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.lag_window import LagWindow
@@ -21,6 +23,7 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "DesignReport",
     "Estimator",
     "ExtendedKalmanFilter",
     "KalmanFilter",
@@ -33,4 +36,5 @@ __all__ = [
     "check_controller",
     "find_steady_state",
     "run_closed_loop",
+    "verify_design",
 ]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
+    from koopctrl.network.recurrent import RecurrentNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,8 @@ class LiftedModel:
         `(z, u - u_op, z_next)` snapshots, at most 5,000, for spectra and reports.
     choice : LiftChoice or None
         What was compared for this model, if anything was; `print(lifted.choice)` is a table.
+    network : RecurrentNetwork or None
+        The nonlinear face it was lifted from, on which controllers are tried.
     """
 
     A: FloatArray
@@ -87,6 +90,7 @@ class LiftedModel:
     singular_values: FloatArray
     training: tuple[FloatArray, FloatArray, FloatArray] | None = None
     choice: LiftChoice | None = None
+    network: RecurrentNetwork | None = None
 
     @classmethod
     def from_matrices(

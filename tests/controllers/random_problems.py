@@ -232,8 +232,8 @@ class Judge:
     def relaxation_costs(self) -> tuple[np.ndarray, np.ndarray]:
         """Cost of relaxing each bounded row by `e` and `e^2`: `q s` and `q` as documented.
 
-        `s` is the farther bound's distance from zero, `q` the output's own weight; other rows cost, relaxed by
-        `s`, what the costliest output does there.
+        `s` is the farther bound's distance from zero, `q` the output's own weight; other rows cost, relaxed
+        by `s`, what the costliest output does there.
         """
         far = np.abs([self.e_min, self.e_max])
         s = np.where(np.isfinite(far), far, 0.0).max(axis=0, initial=0.0)

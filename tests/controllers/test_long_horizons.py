@@ -1,10 +1,11 @@
-"""Long horizons on unstable plants: the LQR's input where no bound is active, an independent QP where one is."""
+"""Long horizons on unstable plants: the LQR's input without active bounds, an independent QP with them."""
 
 import numpy as np
 import pytest
 from scipy import linalg, sparse
 
-from koopctrl import LiftedModel, LinearMPC
+from koopctrl import RNNMPC, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
+from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
@@ -132,8 +133,16 @@ def test_plans_agree_with_a_sparse_problem_up_to_radius_two(seed):
     assert (np.abs(np.abs(plan) - bound) < 1e-9).any()
 
 
-@pytest.mark.parametrize("options", [{"du_min": -3.0, "du_max": 3.0, "R_rate": 0.3}, {"blocks": [1] * 12 + [4] * 3},
-                                     {"input_delay": 2}, {"terminal": "none"}, {"y_max": [2.0, 9.0]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"du_min": -3.0, "du_max": 3.0, "R_rate": 0.3},
+        {"blocks": [1] * 12 + [4] * 3},
+        {"input_delay": 2},
+        {"terminal": "none"},
+        {"y_max": [2.0, 9.0]},
+    ],
+)
 def test_both_forms_of_the_problem_have_one_answer(options, monkeypatch):
     """Where the plain form is still accurate: with and without feedback the same inputs and costs."""
     import koopctrl.controllers.mpc.condensing as condensing
@@ -154,3 +163,38 @@ def test_both_forms_of_the_problem_have_one_answer(options, monkeypatch):
     for plain, closed in zip(*answers, strict=True):
         assert plain[0] == closed[0]
         np.testing.assert_allclose(closed[1], plain[1], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def unstable_network():
+    rng = np.random.default_rng(0)
+    u, y = rng.uniform(-1, 1, (40, 6, 1)), np.zeros((40, 7, 1))
+    y[:, 0] = rng.uniform(-1, 1, (40, 1))
+    for k in range(6):
+        y[:, k + 1] = 1.5 * y[:, k] + u[:, k]
+    return KoopmanRNN(0, input_coupling="linear", random_state=0).fit(Trajectories.from_arrays(y, u, dt=1.0))
+
+
+@pytest.mark.parametrize("N", [20, 40, 50, 100, 200])
+def test_on_a_network_too(unstable_network, N):
+    """Fresh, from the shifted plan, at a bound; and no bound is broken on the way."""
+    K = lqr_gain(np.array([[1.5]]), np.eye(1), np.eye(1), np.eye(1))[0, 0]
+    mpc = RNNMPC(unstable_network, N, 1.0, 1.0, u_min=-5.0, u_max=5.0)
+    x = 3.0
+    for _ in range(6):
+        u = mpc.control([x], [0.0])
+        np.testing.assert_allclose(u, [-K * x], atol=1e-7)
+        assert mpc.info.status == "optimal"
+        x = 1.5 * x + u[0] + 0.1 * np.sin(9.0 * x)
+    linear = LinearMPC(scalar(1.5), N, 1.0, 1.0, u_min=-5.0, u_max=5.0)
+    for x in (6.0, 9.0):
+        mpc.reset()
+        mpc.control([x], [0.0])
+        linear.control([x])
+        assert np.abs(mpc.info.inputs).max() <= 5.0
+        np.testing.assert_allclose(mpc.info.inputs, linear.info.inputs, atol=1e-5)
+
+
+def test_a_network_that_needs_feedback_has_no_c_code_and_says_so(unstable_network, tmp_path):
+    with pytest.raises(OptionError, match="shorter horizon"):
+        RNNMPC(unstable_network, 50, 1.0, 1.0).to_c(tmp_path)

@@ -1,4 +1,4 @@
-"""Steady inputs where there is a choice: nearest to the wish, the same in C, and none that the outputs cannot feel."""
+"""Steady inputs where there is a choice: nearest to the wish, in C too, and none that outputs cannot feel."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def three_inputs(seed):
 
 
 def nearest_input(B, R, r, wish, bound):
-    """By vertices of the active set: `min |u - wish|_R` on `10 B u = y`, `y` as near to `r` as bounds allow."""
+    """By vertices of the active set: `min |u - wish|_R` on `10 B u = y`, `y` as near to `r` as can be."""
     most = 10.0 * np.abs(B).sum() * bound
     y = float(np.clip(r, -most, most))
     best, value = None, np.inf
@@ -42,7 +42,7 @@ def nearest_input(B, R, r, wish, bound):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_of_the_inputs_that_hold_a_set_point_the_one_nearest_to_the_wish(seed, tmp_path):
-    """One at its bound, so that the others share what is left; the closed loop settles there, in C as well."""
+    """One at its bound, so that the others share what is left; the loop settles there, in C as well."""
     plant, R, rng = three_inputs(seed)
     bound = 0.5
     mpc = LinearMPC(plant, 6, 1.0, R, u_min=-bound, u_max=bound)

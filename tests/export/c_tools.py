@@ -26,7 +26,8 @@ void *qp_new(int n, int m, int s, const double *H, const double *A, const double
     size_t N = (size_t)(n + s), c = (size_t)(n + m + 2 * s);
     kc_qp qp;
     if (h == NULL) abort();
-    qp.n = n; qp.m = m; qp.n_slack = s; qp.H = H; qp.A = A; qp.Linv = Linv; qp.unit = unit; qp.n_inputs = 0;
+    qp.n = n; qp.m = m; qp.n_slack = s; qp.H = H; qp.A = A; qp.Linv = Linv; qp.unit = unit;
+    qp.n_inputs = 0; qp.strict = 0;
     h->qp = qp;
     h->w.Jt = malloc(N * N * sizeof(double)); h->w.R = malloc((N + 1) * N / 2 * sizeof(double));
     h->w.x = malloc(N * sizeof(double)); h->w.lam = malloc(N * sizeof(double));

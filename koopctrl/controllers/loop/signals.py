@@ -69,4 +69,6 @@ def _vector(value: ArrayLike, name: str, size: int) -> FloatArray:
 
 def _refuse_infinite(array: FloatArray, name: str) -> None:
     if np.isinf(array).any():
-        raise DataError(f"{name} has infinite values; expected numbers, or NaN for no reference")
+        raise DataError(
+            f"{name} has infinite values; expected numbers, or NaN for outputs that are not tracked"
+        )

@@ -1,15 +1,16 @@
 r"""Condensing: the finite-horizon problem as a QP in the inputs alone.
 
-Predictions are affine in the QP's variables `v`, in the state `z_0` at which the new input begins to act and in
-`[1; w]`, where `w` holds the inputs on their way, where there is a delay, and the measured disturbances. The QP is
+Predictions are affine in the QP's variables `v`, in the state `z_0` at which the new input begins to act and
+in `[1; w]`, where `w` holds the inputs on their way, where there is a delay, and the measured disturbances.
+The QP is
 
 .. math:: \min_v \tfrac12 v'Hv + (F p + g(r, u_{-1}, w))'v \quad\text{s.t. bounds on } v \text{ and } A_v v
 
 `p` are the raw features of the measurement, `z_0 = basis p + offset`. The variables are the (blocked) inputs'
-deviations from `u_op`; where that QP is ill conditioned, as with unstable models and long horizons, they are what
-is added to a feedback, `u = -K z + v` (`koopctrl.controllers.mpc.feedback`), and bounds on inputs become rows. All
-that depends on the lifted dimension is `F` and the rows' free response, one matrix with as many rows as variables
-and rows that the state enters.
+deviations from `u_op`; where that QP is ill conditioned, as with unstable models and long horizons, they are
+what is added to a feedback, `u = -K z + v` (`koopctrl.controllers.mpc.feedback`), and bounds on inputs become
+rows. All that depends on the lifted dimension is `F` and the rows' free response, one matrix with as many
+rows as variables and rows that the state enters.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.augmented import Augmented
-from koopctrl.controllers.mpc.feedback import COND_LIMIT, dynamic_programme
+from koopctrl.controllers.mpc.feedback import COND_LIMIT, condition, dynamic_programme
 from koopctrl.controllers.mpc.lowering import move_cost, plain_bounds
 from koopctrl.controllers.mpc.predictions import (
     Predictions,
@@ -39,9 +40,9 @@ __all__ = ["CondensedMPC", "condense", "forced_responses"]
 class CondensedMPC:
     """The lowered problem, scaled: its variables are `v / scale`, its rows have norm 1.
 
-    Rows are, in this order: inputs, if they are a feedback; moves of the inputs; bounded combinations of outputs
-    and states. "Known" are the gradient and, after it, the part of the rows from `n_static` on that does not
-    depend on the variables.
+    Rows are, in this order: inputs, if they are a feedback; moves of the inputs; bounded combinations of
+    outputs and states. "Known" are the gradient and, after it, the part of the rows from `n_static` on that
+    does not depend on the variables.
 
     Attributes
     ----------
@@ -145,11 +146,11 @@ def condense(
     with np.errstate(over="ignore", invalid="ignore"):
         seen = plain_predictions(model, problem)
         H = _hessian(seen, problem, P)
-    worst = _condition(H)
+    worst = condition(H)
     if worst > COND_LIMIT:
         closed = feedback_predictions(model, problem, _gains(model, problem, P))
         closed_H = _hessian(closed, problem, P)
-        if _condition(closed_H) < worst:
+        if condition(closed_H) < worst:
             seen, H = closed, closed_H
     if not np.isfinite(H).all():
         raise np.linalg.LinAlgError("the condensed Hessian is not finite")
@@ -167,16 +168,6 @@ def _hessian(seen: Predictions, problem: MPCProblem, P: FloatArray | None) -> Fl
     if P is not None:
         H = H + seen.last[: len(P)].T @ (P @ seen.last[: len(P)])
     return 0.5 * (H + H.T)
-
-
-def _condition(H: FloatArray) -> float:
-    """Condition number of the scaled Hessian; infinite where arithmetic gives out."""
-    diagonal = np.diag(H)
-    if not np.isfinite(H).all() or not (diagonal > 0.0).all():
-        return np.inf
-    scale = 1.0 / np.sqrt(diagonal)
-    values = np.linalg.eigvalsh(H * scale * scale[:, None])
-    return float(values[-1] / values[0]) if values[0] > 0.0 else np.inf
 
 
 def _gains(model: Augmented, problem: MPCProblem, P: FloatArray | None) -> FloatArray:
@@ -296,7 +287,8 @@ def _known_from_state(
 class _Pulls:
     """What draws the gradient (and the terminal set's rows) towards the steady target.
 
-    `set_point` and `preview` are linear in `[r; d; dv; du; 1]`; along a preview, `by_row` takes the place of `r`.
+    `set_point` and `preview` are linear in `[r; d; dv; du; 1]`; along a preview, `by_row` takes the place of
+    `r`.
     """
 
     set_point: FloatArray

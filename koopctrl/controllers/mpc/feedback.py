@@ -2,7 +2,8 @@ r"""Feedback that keeps predictions of unstable models within reach of arithmeti
 
 Predictions in the inputs alone grow like `A^N`; with the inputs written as a feedback of the problem's own
 dynamic programme, the new inputs `v` decouple: the Hessian becomes `blockdiag(R + B'PB)` where moves cost
-nothing, and is well conditioned where they do. Any gain gives the same optimum; the choice is one of accuracy.
+nothing, and is well conditioned where they do. Any gain gives the same optimum; the choice is one of
+accuracy.
 
 Rossiter, Kouvaritakis & Rice, *A numerically robust state-space approach to stable-predictive control
 strategies*, Automatica 34, 1998.
@@ -63,6 +64,16 @@ def dynamic_programme(
             on_x = on_x + weights(k)
         on_x = 0.5 * (on_x + on_x.T)
     return gains
+
+
+def condition(H: FloatArray) -> float:
+    """Condition number of the scaled Hessian; infinite where arithmetic gives out."""
+    diagonal = np.diag(H)
+    if not np.isfinite(H).all() or not (diagonal > 0.0).all():
+        return np.inf
+    scale = 1.0 / np.sqrt(diagonal)
+    values = np.linalg.eigvalsh(H * scale * scale[:, None])
+    return float(values[-1] / values[0]) if values[0] > 0.0 else np.inf
 
 
 def _solve(on_u: FloatArray, cross: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, check_integer
+from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.choice import linear_estimator, one_of
 from koopctrl.controllers.estimation.kalman import KalmanFilter
@@ -17,6 +17,7 @@ from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear_law import LinearLaw, build_linear_law
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
+from koopctrl.controllers.mpc.terminal import KINDS, best_law, warn_if_doubtful
 from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import copied
 from koopctrl.controllers.threads import one_blas_thread
@@ -43,7 +44,8 @@ class LinearMPC(PredictiveController):
         Weight on outputs or on lifted coordinates; of shape `(N, n_y, n_y)` or `(N, n_z, n_z)` one a step,
         the first on the next sample. The last counts for steady targets and the Riccati weight.
     R : scalar, (n_u,) or (n_u, n_u) array_like
-        Weight on inputs, positive definite; or `(N, n_u, n_u)`, one a step.
+        Weight on inputs, positive definite, or semidefinite where `R + R_rate` is definite (which then picks
+        among steady inputs and gives the Riccati weight); or `(N, n_u, n_u)`, one a step.
     R_rate : scalar, (n_u,) or (n_u, n_u) array_like, optional
         Weight `S` on input moves; or `(N, n_u, n_u)`, one a step.
     u_min, u_max, du_min, du_max : scalar or (n_u,) array_like, optional
@@ -59,11 +61,16 @@ class LinearMPC(PredictiveController):
     soft : bool
         Whether bounds on outputs and states may be relaxed. If not, a step without a solution falls back.
     soft_weights : (float, float)
-        Linear and quadratic cost of relaxing by one unit, relative to the largest entry of `Q`.
+        `w1, w2`: relaxing a bound by `e` costs `q (w1 s e + w2 e^2)`, in which units have no part. `s` is how
+        far the bound is from the operating value (the farther one of two), `q` the output's own weight in
+        `Q`; a bound that has but one of them gets the other from the largest `q s^2` of all bounded outputs.
     blocks : int or sequence of int, optional
         A control horizon (inputs are held after it), or the lengths of blocks over which inputs are held.
-    terminal : {"riccati", "none"}
-        Weight at the end of the horizon: LQR's cost to go, or `Q`.
+    terminal : {"auto", "riccati", "state", "none"}
+        Weight at the end of the horizon: LQR's cost to go of the lifted model, or that of the network's
+        derivatives at the operating point on the state alone, or `Q`. `"auto"` is the one that costs least
+        when the controller is tried on the network that the model was lifted from; without one it is
+        `"riccati"`.
     measured_disturbances : sequence of str or int, optional
         Names or positions of the model's inputs that are not moved but measured; `control` is then told them,
         with a preview if there is one.
@@ -80,17 +87,24 @@ class LinearMPC(PredictiveController):
         as a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state
         error; a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load
         on the inputs, estimated from the outputs: exact for such loads at the operating point only, but safe
-        far from it too, where the features' error is taken for a disturbance otherwise; for models without input
-        lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag windows.
+        far from it too, where the features' error is taken for a disturbance otherwise; for models without
+        input lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag windows.
     solver : str
         Name of a CasADi conic plugin.
     solver_options : mapping, optional
         Passed to the plugin.
+    check : bool
+        Whether the controller is tried on the network that the model was lifted from, for a fraction of a
+        second, and a warning says so where it does worse than on plain least squares.
 
     Attributes
     ----------
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
+    terminal : str
+        The weight at the end that was taken.
+    trial : DesignTrial or None
+        What was found when the controller was tried on the network.
     K, P : arrays or None
         LQR gain and cost to go, if `terminal="riccati"`.
     set_point : (n_y,) array
@@ -102,6 +116,12 @@ class LinearMPC(PredictiveController):
         If the problem cannot be posed, with the reason.
     SolverError
         If the terminal weight does not exist: then use `terminal="none"`.
+
+    Warns
+    -----
+    DesignWarning
+        If the controller, tried on the network, lets it run away more often than the same controller on plain
+        least squares does, or costs more than twice as much.
 
     Notes
     -----
@@ -132,7 +152,7 @@ class LinearMPC(PredictiveController):
         soft: bool = True,
         soft_weights: tuple[float, float] = (1e3, 1e3),
         blocks: int | Sequence[int] | None = None,
-        terminal: str = "riccati",
+        terminal: str = "auto",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         input_delay: int = 0,
         estimator: KalmanFilter | LinearEstimator | None = None,
@@ -141,6 +161,7 @@ class LinearMPC(PredictiveController):
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
+        check: bool = True,
     ) -> None:
         settings = {
             "lifted": lifted, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
@@ -149,7 +170,7 @@ class LinearMPC(PredictiveController):
             "soft_weights": soft_weights, "blocks": blocks, "terminal": terminal,
             "measured_disturbances": measured_disturbances, "input_delay": input_delay,
             "estimator": one_of(estimator, observer), "offset_free": offset_free, "solver": solver,
-            "solver_options": solver_options, "max_solve_time": max_solve_time,
+            "solver_options": solver_options, "max_solve_time": max_solve_time, "check": check,
         }  # fmt: skip
         self._make(settings, None)
 
@@ -163,13 +184,35 @@ class LinearMPC(PredictiveController):
         observer, offset_free = given.pop("estimator"), given.pop("offset_free")
         estimator = linear_estimator(lifted, observer, offset_free, channels)
         solver, options = given.pop("solver"), given.pop("solver_options")
+        check = check_bool(given.pop("check"), "check")
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
         given["Q"] = stage_weights(given["Q"], "Q", (lifted.n_y, lifted.n_z), horizon)
-        centre = np.concatenate([lifted.y_op, lifted.x_op])
-        problem = describe_problem(lifted.n_y, lifted.n_x, channels.n_u, centre=centre, **given)
-        riccati = None if known is None else _same_riccati(known.law, lifted, problem, channels.moved)
+        asked = check_choice(given.pop("terminal"), "terminal", ("auto", *KINDS))
+
+        def build(model: LiftedModel, kind: str, riccati: Riccati | None) -> LinearLaw:
+            weights = given["Q"]
+            if weights.shape[1] not in (model.n_y, model.n_z):  # on coordinates that this model has not
+                weights = weights[:, : model.n_z, : model.n_z]
+            problem = describe_problem(
+                model.n_y, model.n_x, channels.n_u, centre=np.concatenate([model.y_op, model.x_op]),
+                **(given | {"Q": weights, "terminal": kind}),
+            )  # fmt: skip
+            if riccati is None and known is not None:
+                riccati = _same_riccati(known.law, model, problem, channels.moved)
+            own = estimator if model is lifted else linear_estimator(model, None, offset_free, channels)
+            return build_linear_law(model, problem, channels, own, solver, options, riccati=riccati)
+
+        # Retuned, a controller keeps the weight that was chosen for its model.
+        retuned = known is not None and known.lifted is lifted
+        if asked != "auto":
+            kinds = (asked,)
+        elif known is not None and retuned:
+            kinds = (known.terminal,)
+        else:
+            kinds = KINDS if lifted.network is not None else KINDS[:1]
         with one_blas_thread():
-            law = build_linear_law(lifted, problem, channels, estimator, solver, options, riccati=riccati)
+            law, self.terminal, self.trial = best_law(lifted, build, kinds, tried=check and not retuned)
+        warn_if_doubtful(self.trial, stacklevel=4)
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target

@@ -303,7 +303,8 @@ def build_linear_law(
     n_soft = n_rows - qp.n_hard if problem.soft else 0
     bounded = (np.isfinite(side[qp.n_v :]) for side in (qp.lower, qp.upper))
     steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded)
-    steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, (qp.n_inputs, qp.width))
+    inputs = (qp.n_inputs, qp.width, qp.n_inputs > 0)
+    steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, inputs)
     counted = np.ones(lifted.n_y, dtype=bool) if end is None else end
     return LinearLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,

@@ -1,6 +1,6 @@
 """Predictions over the horizon: responses to the QP's variables, to the present state and to what is known.
 
-Two forms with one description: the variables are the blocked inputs themselves, or what is added to a feedback.
+Two forms with one description: the variables are the blocked inputs, or what is added to a feedback.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def feedback_predictions(model: Augmented, problem: MPCProblem, gains: FloatArra
 def _free_responses(
     model: Augmented, gains: FloatArray, blocks: np.ndarray, looks: list[FloatArray]
 ) -> list[FloatArray]:
-    """Rows that look at the state of step `k`, as maps of the first state: one backward sweep for all of them."""
+    """Rows that look at the state of step `k`, as maps of the first state: one backward sweep for all."""
     N = len(looks) - 1
     counts = [len(rows) for rows in looks]
     total = sum(counts)

@@ -219,9 +219,9 @@ def relaxation_costs(
 ) -> FloatArray:
     """Cost of relaxing each bounded row by `e`: `(2, n)`, of `e` and of `e^2`, before `soft_weights`.
 
-    `q s` and `q`, with `s` the row's size and `q` its weight, so that units have no part in it: relaxing by `s`
-    costs what an error of that size in a tracked output does. Where one of the two is not given, it follows
-    from the other and from the level `q s^2` of the other rows, else of the inputs' bounds.
+    `q s` and `q`, with `s` the row's size and `q` its weight, so that units have no part in it: relaxing by
+    `s` costs what an error of that size in a tracked output does. Where one of the two is not given, it
+    follows from the other and from the level `q s^2` of the other rows, else of the inputs' bounds.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Dual active-set method, asked where plugins give up: slow beside them, but exact on badly scaled problems.
 
-Goldfarb & Idnani, *A numerically stable dual method for solving strictly convex quadratic programs*, Mathematical
-Programming 27, 1983. In the coordinates `y = L'(x - x_0)` the objective is `|y|^2 / 2` and constraints are
-half-spaces; the working set's optimum has multipliers that are not negative, and each constraint that enters
-raises it. The generated C solves its problems in the same way.
+Goldfarb & Idnani, *A numerically stable dual method for solving strictly convex quadratic programs*,
+Mathematical Programming 27, 1983. In the coordinates `y = L'(x - x_0)` the objective is `|y|^2 / 2` and
+constraints are half-spaces; the working set's optimum has multipliers that are not negative, and each
+constraint that enters raises it. The generated C solves its problems in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.qp.dense import DenseQP
+from koopctrl.controllers.qp.dense import NARROW, DenseQP
 
 # Violation, relative to what errors of that constraint are relative to, and what is left to dependent ones.
 _FEASIBLE, _TOLERATED = 1e-9, 1e-7
@@ -44,7 +44,7 @@ def solve_by_active_set(
         values = at_free + normals.T @ y
         size = problem.size(free, values, lower, upper, free)
         units[:] = size
-        units[: n + problem.n_inputs] = problem.narrow(size)
+        units[: n + problem.n_inputs] = problem.narrow(size) or NARROW * size
         above, below = values - upper, lower - values
         violation = np.maximum(above, below)
         violation[active] = -np.inf
@@ -93,6 +93,8 @@ def solve_by_active_set(
     x, multipliers = free + problem.whiten.T @ y, np.zeros(len(lower))
     multipliers[active] = lam * np.array(sides)
     best = x, multipliers, problem.residual(g, lower, upper, x, multipliers[:n], multipliers[n:])
+    if best[2] == 0.0:
+        return best
     polished = problem.polished(g, lower, upper, x, multipliers)
     if polished is not None:
         x, multipliers = polished

@@ -3,8 +3,8 @@ r"""A dense QP with its factor, and how far an answer can be from the optimum.
 .. math::
     \min_x \tfrac12 x'Hx + g'x \quad\text{s.t.}\quad l_x \le x \le u_x,\ l_a \le A x \le u_a
 
-Multiplying `g` and all bounds by one number multiplies the answer by it, so nothing here is compared with one:
-every tolerance is relative to the size of the answer.
+Multiplying `g` and all bounds by one number multiplies the answer by it, so nothing here is compared with
+one: every tolerance is relative to the size of the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from koopctrl._validation import FloatArray
 # Distance from a bound, relative to the answer's size, up to which the bound counts as met.
 MET = 1e-7
 # Part of the answer's size beside which no range is narrower.
-NARROW = 1e-6
+NARROW = 1e-8
+# The same where a narrower one is lost in rounding.
+LOST = 1e-7
 # Bound on an error, relative to the answer's size, above which it is worth working out more closely.
 SHARPEN = 1e-9
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
@@ -46,6 +48,8 @@ class DenseQP:
         Number of first rows that are, like `x`, what is asked for: their errors count relative to
     width : float
         the narrowest range of any of them.
+    strict : bool
+        Whether an answer beside whose size that range is lost in rounding is none.
     """
 
     H: FloatArray
@@ -55,9 +59,12 @@ class DenseQP:
     spread: float
     n_inputs: int = 0
     width: float = math.inf
+    strict: bool = False
 
     @classmethod
-    def of(cls, H: FloatArray, A: FloatArray, n_inputs: int = 0, width: float = math.inf) -> DenseQP:
+    def of(
+        cls, H: FloatArray, A: FloatArray, n_inputs: int = 0, width: float = math.inf, strict: bool = False
+    ) -> DenseQP:
         """Factor; raises `numpy.linalg.LinAlgError` unless `H` is positive definite."""
         factor, failed = linalg.lapack.dpotrf(H, lower=1, clean=1)
         if failed or not np.isfinite(factor[-1:, -1:]).all():
@@ -65,9 +72,8 @@ class DenseQP:
         whiten = linalg.lapack.dtrtri(factor, lower=1)[0] if len(H) else np.empty((0, 0))
         whiten = np.ascontiguousarray(whiten)
         inverse = whiten.T @ whiten
-        return cls(
-            H, A, whiten, inverse, math.sqrt(float(inverse.diagonal().max(initial=0.0))), n_inputs, width
-        )
+        spread = math.sqrt(float(inverse.diagonal().max(initial=0.0)))
+        return cls(H, A, whiten, inverse, spread, n_inputs, width, strict)
 
     def certify(
         self,
@@ -79,7 +85,7 @@ class DenseQP:
         multipliers_a: FloatArray,
     ) -> float:
         """`residual`, with less work where it is next to nothing: for answers that were not moved."""
-        n, m = len(x), len(self.A)
+        m = len(self.A)
         gradient = self.H @ x
         gradient += g
         gradient += multipliers_x
@@ -98,8 +104,8 @@ class DenseQP:
             off = max(off, float(np.maximum.reduce(np.abs(gap))))
         error = self.whiten @ gradient
         off = max(off, self.spread * math.sqrt(float(error @ error)))
-        narrow = min(size, max(self.width, NARROW * size))
-        if 0.0 <= off <= SHARPEN * narrow and size > 0.0:
+        narrow = self.narrow(size)
+        if 0.0 <= off <= SHARPEN * narrow and narrow > 0.0:
             return off / narrow
         return self.residual(g, lower, upper, x, multipliers_x, multipliers_a)
 
@@ -115,13 +121,17 @@ class DenseQP:
     def size(
         self, x: FloatArray, values: FloatArray, lower: FloatArray, upper: FloatArray, free: FloatArray
     ) -> float:
-        """Largest entry of an answer and of its rows, both within their bounds; `free` is the optimum without."""
+        """Largest entry of an answer and its rows, within their bounds; `free` is the optimum without."""
         within = np.minimum(np.maximum(values, lower), upper)
         return max(float(np.abs(within).max(initial=0.0)), ROUNDING * float(np.abs(free).max(initial=0.0)))
 
     def narrow(self, size: float) -> float:
         """What errors of inputs are relative to, where an answer has this size."""
-        return min(size, max(self.width, NARROW * size))
+        if self.strict and self.width < LOST * size:
+            return 0.0
+        if self.width < NARROW * size:
+            return NARROW * size
+        return min(size, self.width)
 
     def residual(
         self,
@@ -168,7 +178,7 @@ class DenseQP:
         of_rows = float(off[k:].max(initial=0.0))
         if of_inputs == 0.0 == of_rows:
             return 0.0
-        found = max(of_inputs / narrow, of_rows / size) if size > 0.0 else math.inf
+        found = max(of_inputs / narrow, of_rows / size) if narrow > 0.0 else math.inf
         return found if math.isfinite(found) else math.inf
 
     def polished(
@@ -196,9 +206,15 @@ class DenseQP:
         if not np.isfinite(gap).all():
             return None
         whitened = self.whiten @ normals.T
+        basis, triangle = np.linalg.qr(whitened)
+        pivots = np.abs(np.diag(triangle))
         try:
-            y = np.linalg.lstsq(whitened.T, gap, rcond=1e-11)[0]
-            share = np.linalg.lstsq(whitened, -y, rcond=1e-11)[0]
+            if len(active) <= n and pivots.min(initial=1.0) > 1e-11 * pivots.max(initial=1.0):
+                inner = linalg.solve_triangular(triangle, gap, trans=1, check_finite=False)
+                y, share = basis @ inner, -linalg.solve_triangular(triangle, inner, check_finite=False)
+            else:
+                y = np.linalg.lstsq(whitened.T, gap, rcond=1e-11)[0]
+                share = np.linalg.lstsq(whitened, -y, rcond=1e-11)[0]
         except np.linalg.LinAlgError:
             return None
         found = np.zeros(len(multipliers))

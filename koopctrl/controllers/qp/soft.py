@@ -19,6 +19,9 @@ OUT_OF_TIME = "max_solve_time had passed before a solution was found"
 # Slack of a scaled row, relative to the answer's size, that is rounding.
 _NO_SLACK = 1e-8
 BEYOND = "what is asked is so far beyond the bounds that they are lost in rounding"
+OUT_OF_CONTROL = (
+    "the bounded inputs do not keep the model from growing until its predictions lose them in rounding"
+)
 # How far that is.
 _ABSURD = 1e12
 # Variables beyond which no second plugin is asked: an interior point would take seconds.
@@ -102,18 +105,19 @@ class StepSolver:
         rows: FloatArray,
         row_scale: FloatArray,
         weights: FloatArray,
-        inputs: tuple[int, float] = (0, math.inf),
+        inputs: tuple[int, float, bool] = (0, math.inf, False),
     ) -> None:
         """Set Hessian, scaled rows, and for each soft row `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`.
 
-        `inputs` tells how many first rows are inputs, and the narrowest range of these and of the variables.
+        `inputs` tells how many first rows are inputs, the narrowest range of these and of the variables, and
+        whether an answer is none beside which that range is lost in rounding.
         `weights` has shape `(2, n_soft)`; the cost counts beside `x'Hx`. Raises `numpy.linalg.LinAlgError`
         unless `H` is positive definite.
         """
         if self._live is not None:
             n_all = weights.shape[1]
             soft = self._live[self._m - self._n_soft :] - (len(rows) - n_all)
-            inputs = int(np.count_nonzero(self._live < inputs[0])), inputs[1]
+            inputs = (int(np.count_nonzero(self._live < inputs[0])), *inputs[1:])
             rows, row_scale, weights = rows[self._live], row_scale[self._live], weights[:, soft]
         m, k = self._m, self._n_soft
         self._problem = DenseQP.of(H, rows, *inputs)
@@ -163,6 +167,8 @@ class StepSolver:
             exact = solve_by_active_set(problem, g, lower, upper, deadline)
             if exact is not None and exact[2] <= KKT_TOL:
                 return StepSolution(exact[0], "optimal", exact[2], answer.n_solves + 1)
+            if exact is not None and problem.strict:
+                answer = StepSolution(None, OUT_OF_CONTROL, math.inf, answer.n_solves + 1)
         if answer.x is None and time.perf_counter() > deadline:
             return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, answer.n_solves)
         return answer
@@ -190,7 +196,8 @@ class StepSolver:
                     np.hstack([A[hard:][highs], -slack[highs]]),
                 ]
             )
-            pair.load(DenseQP.of(H, rows, self._problem.n_inputs, self._problem.width))
+            known = self._problem
+            pair.load(DenseQP.of(H, rows, known.n_inputs, known.width, known.strict))
         free, first = np.full(k, np.inf), n + hard
         low = np.concatenate([lower[:n], 0.0 * self._unit, lower[n:first], lower[first:][lows], -free[highs]])
         high = np.concatenate([upper[:n], free, upper[n:first], free[lows], upper[first:][highs]])
@@ -198,9 +205,9 @@ class StepSolver:
         found = pair.solve(pull, low, high, None, deadline)
         x, residual, n_solves = found.x, found.kkt_residual, n_before + found.n_solves
         if not found.success:
-            exact = (
-                solve_by_active_set(pair.problem, pull, low, high, deadline) if n + k <= _LARGEST else None
-            )
+            exact = None
+            if n + k <= _LARGEST:
+                exact = solve_by_active_set(pair.problem, pull, low, high, deadline)
             if exact is None or not exact[2] <= KKT_TOL:
                 return StepSolution(None, found.status, found.kkt_residual, n_solves)
             x, residual, n_solves = exact[0], exact[2], n_solves + 1

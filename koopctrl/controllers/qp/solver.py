@@ -1,8 +1,8 @@
 r"""Quadratic programmes through CasADi's plugins, each answer certified.
 
 No plugin is believed: an answer counts when its error, bounded here, is small. The plugins are called through
-preallocated buffers, which costs a quarter of the usual call with keyword arguments, and on problems scaled to
-answers of order one, since their tolerances are absolute.
+preallocated buffers, which costs a quarter of the usual call with keyword arguments, and on problems scaled
+to answers of order one, since their tolerances are absolute.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ KKT_TOL = 1e-7
 
 # Bound above which an answer is solved again as an equality problem on its own active set.
 _POLISH_TOL = 1e-9
+
+# The same where bounds that are met but nearly move other inputs much more, as on unstable models.
+_EXACT = 1e-14
 
 # What makes each plugin quiet, and accurate enough for the certificate.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -144,7 +147,7 @@ class QPSolver:
         return _rebuild, (self.n, self.m, self.plugin, self._options, self._max_time, self.problem)
 
     def load(self, H: FloatArray, A: FloatArray, problem: DenseQP | None = None) -> None:
-        """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come, factored if they have been."""
+        """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come."""
         self.problem = DenseQP.of(H, A) if problem is None else problem
         self._in["h"][:] = H.ravel()  # symmetric, so either order
         self._in["a"][:] = A.ravel("F")
@@ -188,7 +191,7 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             if found[3] <= KKT_TOL or time.perf_counter() > deadline:
                 break
-        smaller = min(self.problem.narrow(size), float(np.abs(found[0]).max(initial=0.0)) or size)
+        smaller = min(self.problem.narrow(size) or size, float(np.abs(found[0]).max(initial=0.0)) or size)
         if found[3] > KKT_TOL and 0.0 < smaller < 1e-2 * size and time.perf_counter() <= deadline:
             n_solves += 1
             again = self._call(g, lower, upper, None, smaller)
@@ -221,7 +224,7 @@ class QPSolver:
         x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
         problem = self.problem
         residual = problem.certify(g, lower, upper, x, lam_x, lam_a)
-        if residual > _POLISH_TOL and np.isfinite(x).all():
+        if residual > (_EXACT if problem.strict else _POLISH_TOL) and np.isfinite(x).all():
             polished = problem.polished(g, lower, upper, x, np.concatenate([lam_x, lam_a]))
             if polished is not None:
                 better, lam = polished

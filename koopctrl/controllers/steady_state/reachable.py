@@ -73,11 +73,11 @@ class ReachableSetPoint:
         self.reach = Reach(rows, row_scale, unit, near_rows, near_scale)
         sides = (np.isfinite(u_min), np.isfinite(u_max))
         self._first = StepSolver(n_b + n_c, n_u, 0, "daqp", None, np.inf, *sides)
-        inputs = (n_u, _narrowest((u_max - u_min) * row_scale))
+        inputs = (n_u, _narrowest((u_max - u_min) * row_scale), False)
         self._first.load(np.eye(n_b + n_c), rows, row_scale, np.ones((2, 0)), inputs)
         self._second = StepSolver(n_c, n_u, 0, "daqp", None, np.inf, *sides) if n_b and n_c else None
         if self._second is not None:
-            inputs = (n_u, _narrowest((u_max - u_min) * near_scale))
+            inputs = (n_u, _narrowest((u_max - u_min) * near_scale), False)
             self._second.load(np.eye(n_c), near_rows, near_scale, np.ones((2, 0)), inputs)
 
     def nearest(

@@ -273,16 +273,8 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     if not n_b + n_c:
         for name in ("one", "rows", "scale", "unit", "idle"):
             del arrays[f"reach_{name}"]
-        for name in (
-            "felt_u",
-            "felt_y",
-            "unfelt_u",
-            "unfelt_y",
-            "y_gain",
-            "y_offset",
-            "y_disturbance",
-            "y_told",
-        ):
+        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        for name in unused:
             del arrays[name]
     if not law.channels.n_v:
         for name in ("u_told", "y_told"):

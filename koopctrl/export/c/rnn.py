@@ -28,6 +28,12 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         raise OptionError(
             "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
         )
+    if law.iteration.is_feedback:
+        raise OptionError(
+            f"on this network a horizon of {problem.horizon} needs plans with feedback, which an RNNMPC makes "
+            "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
+            "horizon or fewer blocks, or a LinearMPC, whose C code has them"
+        )
     data.define(
         GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
@@ -82,7 +88,8 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
         SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
-        N_E=n_e, N_END=n_end, N_SOFT=n_soft, VARIES=int(varies),
+        N_E=n_e, N_END=n_end,
+        N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {

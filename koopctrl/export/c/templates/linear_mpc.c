@@ -96,7 +96,7 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
     return kc_all_finite(KC_N_V, g);
 }
 
-static const kc_qp kc_hard = {KC_N_V, KC_N_ROWS, 0, kc_H, kc_rows, kc_Linv, 0, KC_N_INPUTS};
+static const kc_qp kc_hard = {KC_N_V, KC_N_ROWS, 0, kc_H, kc_rows, kc_Linv, 0, KC_N_INPUTS, KC_N_INPUTS > 0};
 
 #if KC_N_SOFT == 0
 static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */

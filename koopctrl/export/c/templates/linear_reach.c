@@ -5,9 +5,9 @@
 #define KC_N_FREE (KC_N_FELT + KC_N_UNFELT)
 
 #if KC_N_FREE > 0
-static const kc_qp kc_reach = {KC_N_FREE, KC_N_U, 0, kc_reach_one, kc_reach_rows, kc_reach_one, 0, KC_N_U};
+static const kc_qp kc_reach = {KC_N_FREE, KC_N_U, 0, kc_reach_one, kc_reach_rows, kc_reach_one, 0, KC_N_U, 0};
 #if KC_N_FELT > 0 && KC_N_UNFELT > 0
-static const kc_qp kc_near = {KC_N_UNFELT, KC_N_U, 0, kc_near_one, kc_near_rows, kc_near_one, 0, KC_N_U};
+static const kc_qp kc_near = {KC_N_UNFELT, KC_N_U, 0, kc_near_one, kc_near_rows, kc_near_one, 0, KC_N_U, 0};
 #endif
 
 /* The least |b| and then the least |c| on which low <= u - u_s <= high; tells whether there is one. */

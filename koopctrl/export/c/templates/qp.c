@@ -117,6 +117,7 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         error = fmin(error, sharp);
     }
     if (!isfinite(check)) return NAN;
+    if (qp->strict && w->width < KC_QP_LOST * w->size) return INFINITY;
     if (error > 0.0) off = fmax(off, w->spread * sqrt(error) / kc_qp_narrow(w));
     return off; /* infinite where there is no size */
 }
@@ -161,7 +162,7 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         if (entering < 0) {
             double before = w->kkt;
             w->kkt = kc_qp_residual(qp, w, g, lo, hi);
-            if (w->kkt <= KC_QP_REFINE || refinements >= 3 || (refinements > 0 && !(w->kkt < before)))
+            if (w->kkt <= (qp->strict ? KC_QP_EXACT : KC_QP_REFINE) || refinements >= 3 || (refinements > 0 && !(w->kkt < before)))
                 return w->kkt <= KC_QP_ACCEPT ? KC_QP_SOLVED : KC_QP_INACCURATE;
             kc_qp_newton(qp, w, g, lo, hi);
             refinements++;

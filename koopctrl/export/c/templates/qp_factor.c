@@ -29,7 +29,9 @@
 #define KC_QP_ROUNDING 1e-7   /* part of the unconstrained optimum below which an answer's size is rounding */
 #define KC_QP_DEPENDENT 1e-20 /* squared sine of the angle below which a normal counts as a combination of others */
 #define KC_QP_REFINE 1e-10    /* bound on the error above which an answer is refined */
-#define KC_QP_NARROW 1e-6     /* part of the answer's size beside which no range is narrower */
+#define KC_QP_NARROW 1e-8     /* part of the answer's size beside which no range is narrower */
+#define KC_QP_LOST 1e-7       /* the same where a narrower one is lost in rounding */
+#define KC_QP_EXACT 1e-14     /* KC_QP_REFINE where bounds that are nearly met move other inputs much more */
 #define KC_QP_SHARPEN 1e-9    /* bound above which it is worked out on the working set */
 #define KC_QP_ABSURD 1e12     /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
 #define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
@@ -46,6 +48,7 @@ typedef struct {
     const double *Linv; /* n x n, lower triangular: H^-1 = Linv' Linv */
     const double *unit; /* n_slack */
     int n_inputs;       /* first rows that are, like v, what is asked for: they count relative to their range */
+    int strict;         /* whether an answer is none beside which that range is lost in rounding */
 } kc_qp;
 
 /* With N = n + n_slack and n_c = N + m + n_slack constraints: variables, slacks, rows, rows' upper sides. */

@@ -1,7 +1,7 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
-#define KC_OBEYED 1e-6 /* excess over a bound, relative to it, or to 1 or the data, up to which it counts as obeyed */
-#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input, that is rounding */
+#define KC_OBEYED 1e-6 /* excess over a bound, relative to it or to the data, up to which it counts as obeyed */
+#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input and its spread, that is rounding */
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON + KC_N_END)
 /* Weights of step k. */
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
@@ -77,7 +77,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         for (i = 0; i < KC_N_U; i++) {
             du[i] = u[i] - (k ? u[i - KC_N_U] : kc_effective_last(s, i));
             if (fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i])
-                > kc_move_tolerance[i] + KC_NO_MOVE * (1.0 + fabs(kc_effective_last(s, i))))
+                > kc_move_tolerance[i] + KC_NO_MOVE * (kc_move_scale[i] + fabs(kc_effective_last(s, i))))
                 broken = 1;
         }
 #if KC_RATE_COST
@@ -97,7 +97,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         cost += kc_relaxation(KC_N_E + i, kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
 #endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
-    if (broken) cost += 1e12;
+    if (broken) cost *= 1e12;
     return isfinite(cost) ? cost : INFINITY;
 }
 
