@@ -266,7 +266,17 @@ def test_a_solver_that_raises_is_reported(lifted, monkeypatch):
     def crash():
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(mpc.law.solver._hard, "_evaluate", crash)
+    healthy = mpc.control([1.0, 0.5, -0.5])
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._first, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # a second solver was asked
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._second, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # and the package's own
+    mpc.reset()
+    monkeypatch.setattr("koopctrl.controllers.qp.soft.solve_by_active_set", lambda *_: None)
     u = mpc.control([1.0, 0.5, -0.5])
     assert np.abs(u).max() <= 0.1
     assert mpc.info.status == "fallback_lqr"
