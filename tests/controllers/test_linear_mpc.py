@@ -71,7 +71,7 @@ def test_without_active_constraints_it_is_the_lqr(lifted, horizon):
 
 def test_on_a_lifted_network_it_is_the_lqr_too_at_set_points_and_with_weights_on_all_coordinates(van_der_pol):
     for Q in (1.0, np.eye(van_der_pol.n_z)):
-        mpc, lqr = LinearMPC(van_der_pol, 15, Q, 0.1), LQR(van_der_pol, Q, 0.1)
+        mpc, lqr = LinearMPC(van_der_pol, 15, Q, 0.1, terminal="riccati"), LQR(van_der_pol, Q, 0.1)
         for x, r in zip(
             np.random.default_rng(0).uniform(-1, 1, (10, 2)), np.linspace(-1, 1, 10), strict=True
         ):

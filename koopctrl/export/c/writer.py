@@ -28,8 +28,8 @@ _FILES = frozenset(
     re.findall(
         r"\w+",
         """main assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
-        stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads time
-        uchar wchar wctype unistd memory features endian con prn aux nul""",
+        stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath threads
+        time uchar wchar wctype unistd memory features endian con prn aux nul""",
     )
 )
 _PER_LINE = 4
