@@ -112,10 +112,10 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
     elif array.ndim == 1:
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
-    size = _sizes(array)
+    units = _sizes(array)
     # Entries of different units are compared on the diagonal's scale; the rest is rounding of the largest.
     rounding = 1e-15 * float(np.abs(array).max(initial=0.0))
-    if (np.abs(array - array.T) > 1e-10 * size[:, None] * size + rounding).any():
+    if (np.abs(array - array.T) > 1e-10 * units[:, None] * units + rounding).any():
         raise OptionError(
             f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2"
         )

@@ -28,8 +28,9 @@ def closed_loop_metrics(result: ClosedLoopResult) -> dict[str, Any]:
         there is no step), `final_error`; per input `input_energy` (integral of `u^2`) and `input_variation`
         (sum of `|u_k - u_{k-1}|`); `violations`: per bound the number of samples beyond it by more than
         1e-8 of the signal's size, and the largest excess; `solve_time_median`, `solve_time_p95`,
-        `solve_time_p99`, `solve_time_max` in seconds; `statuses`: counts; `n_fallbacks`. Missing measurements, and outputs without a
-        reference, count nowhere; a `final_error` that was not measured is NaN.
+        `solve_time_p99`, `solve_time_max` in seconds; `statuses`: counts; `n_fallbacks`. Missing
+        measurements, and outputs without a reference, count nowhere; a `final_error` that was not measured
+        is NaN.
     """
     dt, t = result.dt, result.time
     error = np.abs(result.outputs - result.references)

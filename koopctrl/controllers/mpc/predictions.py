@@ -175,7 +175,7 @@ def feedback_predictions(model: Augmented, problem: MPCProblem, gains: FloatArra
     by_forced[:, :, 0] += level
     # Free response of rows that each look at one step.
     n_w, moves = forced.shape[2], input_rows(problem)
-    looks = [np.zeros((0, n_a))] * (N + 1)
+    looks: list[FloatArray] = [np.zeros((0, n_a))] * (N + 1)
     for k in range(1, N + 1):
         looks[k] = combination
     looks[N] = np.vstack([looks[N], at_end])

@@ -30,7 +30,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         )
     if law.iteration.is_feedback:
         raise OptionError(
-            f"on this network a horizon of {problem.horizon} needs plans with feedback, which an RNNMPC makes "
+            f"on this network a horizon of {problem.horizon} needs plans with feedback, which RNNMPC makes "
             "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
             "horizon or fewer blocks, or a LinearMPC, whose C code has them"
         )
