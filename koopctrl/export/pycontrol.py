@@ -33,7 +33,10 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
         If the linear face drifts and has no fixed point.
     """
     lifted.equilibrium()
-    names = lifted.window.names(lifted.output_names[: lifted.window.n_y], lifted.input_names)
+    if lifted.window.n_y == lifted.n_y:
+        names = lifted.window.names(lifted.output_names, lifted.input_names)
+    else:  # outputs are not the state
+        names = tuple(f"x{i}" for i in range(lifted.n_x))
     return control.StateSpace(
         lifted.A,
         lifted.B,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.identification.linear_model import InnovationModel
     from koopctrl.lifted.spectrum import Spectrum
 
 
@@ -66,6 +67,9 @@ class LiftedModel:
         Of the scaled, centred dictionary that was reduced.
     training : tuple of arrays or None
         `(z, u - u_op, z_next)` snapshots, at most 5,000, for spectra and reports.
+    noise : tuple of arrays or None
+        `(Q, R, S)`: identified covariances of process noise on `z`, of measurement noise on `y`, and between
+        them.
     """
 
     A: FloatArray
@@ -83,6 +87,7 @@ class LiftedModel:
     input_names: tuple[str, ...]
     singular_values: FloatArray
     training: tuple[FloatArray, FloatArray, FloatArray] | None = None
+    noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     @classmethod
     def from_matrices(
@@ -134,6 +139,17 @@ class LiftedModel:
             check_names(input_names, "input_names", n_u, "u"),
             np.ones(n_x),
         )
+
+    @classmethod
+    def from_innovation_form(cls, model: InnovationModel) -> LiftedModel:
+        """Linear model that was identified with its noise (`koopctrl.identification.subspace`); `z` is its
+        state.
+        """
+        linear = cls.from_matrices(
+            model.A, model.B, model.C, model.D, dt=model.dt,
+            output_names=model.output_names, input_names=model.input_names,
+        )  # fmt: skip
+        return replace(linear, u_op=model.u_op, y_op=model.y_op, c=model.c, noise=model.noise_covariances)
 
     @property
     def n_z(self) -> int:

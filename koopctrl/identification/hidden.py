@@ -1,0 +1,268 @@
+"""From records to a network with a hidden state: subspace start, sampled layers, refinement, adapted
+resampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.errors import DataError
+from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
+from koopctrl.identification.linear_model import InnovationModel
+from koopctrl.identification.refinement import History, RefineOptions, refine
+from koopctrl.identification.segments import Segments, cut
+from koopctrl.identification.sensitivities import Weights, free_run
+from koopctrl.identification.subspace import subspace
+from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.network.recurrent import Scaling
+from koopctrl.network.samplers import SAMPLERS
+
+_MAX_POINTS = 20_000
+_CONTINUATION = (20, 80, 320)
+
+
+@dataclass(frozen=True)
+class HiddenSettings:
+    """What a fit needs beside the data."""
+
+    n_states: int
+    n_features: int
+    n_output_features: int = 0
+    sampler: str = "swim"
+    activation: str = "tanh"
+    feature_scale: float = 0.3
+    feedthrough: bool = False
+    segment: int = 1000
+    rounds: int = 0
+    options: RefineOptions = field(default_factory=RefineOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenFit:
+    """Network, prior of its initial states, states and inputs of its roll-outs, and histories."""
+
+    network: HiddenNetwork
+    prior: StatePrior
+    states: FloatArray
+    inputs: FloatArray
+    next_states: FloatArray
+    histories: list[History]
+    linear: InnovationModel
+
+
+def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, FloatArray]]:
+    """`(outputs, inputs)` of each record in standardised units."""
+    return [
+        ((e.outputs - scaling.y_mean) / scaling.y_scale, (e.inputs - scaling.u_mean) / scaling.u_scale)
+        for e in data
+    ]
+
+
+def linear_start(linear: InnovationModel, scaling: Scaling, feedthrough: bool) -> HiddenNetwork:
+    """A linear model as a network without neurons, in standardised units; its states keep their units."""
+    n_x, n_u = linear.n_x, linear.n_u
+    b = linear.B * scaling.u_scale
+    c0 = linear.B @ (scaling.u_mean - linear.u_op)
+    coef = np.concatenate([c0[None], (linear.A - np.eye(n_x)).T, b.T])
+    y_scale = scaling.y_scale
+    d0 = (linear.y_op + linear.D @ (scaling.u_mean - linear.u_op) - scaling.y_mean) / y_scale
+    parts = [d0[None], (linear.C / y_scale[:, None]).T]
+    if feedthrough:
+        parts.append((linear.D * scaling.u_scale / y_scale[:, None]).T)
+    empty = Layer(np.empty((0, n_x + n_u)), np.empty(0), "tanh")
+    empty_out = Layer(np.empty((0, n_x + (n_u if feedthrough else 0))), np.empty(0), "tanh")
+    return HiddenNetwork.build(empty, coef, empty_out, np.concatenate(parts), scaling, feedthrough)
+
+
+def prior_of(net: HiddenNetwork, data: Segments, x0: FloatArray) -> tuple[StatePrior, FloatArray]:
+    """Prior of initial states from the training roll-outs, and their states `(n_time, batch, n_x)`."""
+    x, out = free_run(net, Weights(net.coef, net.readout.coef, x0), data)
+    inside = data.mask.any(axis=2)
+    points = x[inside]
+    points = points[np.isfinite(points).all(axis=1)]
+    n_x, n_y = net.window.n_x, data.w.shape[2]
+    mean = points.mean(axis=0) if len(points) else np.zeros(n_x)
+    cov = np.cov(points.T).reshape(n_x, n_x) if len(points) > 1 else np.eye(n_x)
+    error = np.where(np.isfinite(out), (data.w - out) * data.mask, 0.0).reshape(-1, n_y)
+    error_cov = error.T @ error / max(data.count / n_y, 1.0)
+    return StatePrior(mean, cov, error_cov), x
+
+
+def rescale(net: HiddenNetwork, mean: FloatArray, spread: FloatArray) -> HiddenNetwork:
+    """Same network without neurons in the states `(x - mean) / spread`."""
+    w = net.coef
+    n_x = len(mean)
+    a = w[1 : 1 + n_x]
+    state = w / spread
+    state[1 : 1 + n_x] = a * spread[:, None] / spread
+    state[0] = (w[0] + mean @ a) / spread
+    output = net.readout.coef.copy()
+    output[0] += mean @ output[1 : 1 + n_x]
+    output[1 : 1 + n_x] *= spread[:, None]
+    return HiddenNetwork(replace(net.state, coef=state), replace(net.readout, coef=output))
+
+
+def add_layers(
+    net: HiddenNetwork, x: FloatArray, data: Segments, settings: HiddenSettings, rng: np.random.Generator
+) -> HiddenNetwork:
+    """Sample layers on the states' and inputs' cloud, their outer weights zero."""
+    n_x, n_u = net.window.n_x, net.window.n_u
+    inside = data.mask.all(axis=2)
+    states, inputs = x[inside], data.v[inside]
+    _, out = x, net.readout.regressors(x, data.v) @ net.readout.coef
+    targets = (data.w - out)[inside]
+    if len(states) > _MAX_POINTS:
+        chosen = rng.choice(len(states), _MAX_POINTS, replace=False)
+        states, inputs, targets = states[chosen], inputs[chosen], targets[chosen]
+    joint = np.concatenate([states, inputs], axis=1)
+    if not len(joint):
+        return net
+
+    def sample(points: FloatArray, count: int) -> Layer:
+        if not count:
+            return Layer(np.empty((0, points.shape[1])), np.empty(0), settings.activation)
+        return SAMPLERS[settings.sampler](
+            points, joint, targets, count, settings.activation, settings.feature_scale, rng
+        )
+
+    layer = sample(joint, settings.n_features)
+    feedthrough = net.readout.feedthrough
+    output_layer = sample(joint if feedthrough else states, settings.n_output_features)
+    return with_layers(net, layer, output_layer, n_x, n_u)
+
+
+def with_layers(net: HiddenNetwork, layer: Layer, output_layer: Layer, n_x: int, n_u: int) -> HiddenNetwork:
+    """The network's linear part with other layers, their outer weights zero."""
+    old, old_out = net.layer.n_features, net.readout.layer.n_features
+    w, v = net.coef, net.readout.coef
+    state = np.concatenate([w[: 1 + n_x], np.zeros((layer.n_features, n_x)), w[1 + n_x + old :]])
+    output = np.concatenate(
+        [v[: 1 + n_x], np.zeros((output_layer.n_features, v.shape[1])), v[1 + n_x + old_out :]]
+    )
+    return HiddenNetwork.build(layer, state, output_layer, output, net.scaling, net.readout.feedthrough)
+
+
+def fit_hidden(
+    train: Trajectories,
+    settings: HiddenSettings,
+    rng: np.random.Generator,
+    held_out: Trajectories | None = None,
+    n_init: int = 20,
+    linear: InnovationModel | None = None,
+    progress: Callable[[int, float, float | None], None] | None = None,
+    deadline: Callable[[], bool] | None = None,
+) -> HiddenFit:
+    """Fit a hidden-state network.
+
+    Parameters
+    ----------
+    train : Trajectories
+    settings : HiddenSettings
+    rng : numpy.random.Generator
+        For the layers.
+    held_out : Trajectories, optional
+        Records that choose where refinement stops; `n_init` of their samples initialise.
+    linear : InnovationModel, optional
+        Start, if it is known already.
+    progress, deadline : callables, optional
+        As in `koopctrl.identification.refinement.refine`.
+
+    Returns
+    -------
+    HiddenFit
+    """
+    if linear is None:
+        linear = subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+    scaling = Scaling.from_data(
+        np.concatenate([e.outputs for e in train]), np.concatenate([e.inputs for e in train])
+    )
+    records = standardise(train, scaling)
+    data = cut(records, settings.segment, settings.feedthrough, n_min=2 * settings.n_states)
+    if not data.count:
+        raise DataError("no output sample of the records is usable; expected some that are not NaN")
+    net = linear_start(linear, scaling, settings.feedthrough)
+    start = StatePrior(
+        np.zeros(linear.n_x),
+        linear.state_cov,
+        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
+    )
+    x0 = estimate_initial_states(net, data, start)
+    histories: list[History] = []
+
+    def error_of(candidate: HiddenNetwork) -> float:
+        assert judge is not None
+        return judge(candidate)
+
+    judge = None if held_out is None else HeldOut(standardise(held_out, scaling), settings, n_init, start)
+    # States of unit spread, so that the layer's and the penalty's units are theirs.
+    prior, x = prior_of(net, data, x0)
+    spread = np.sqrt(np.diag(prior.cov))
+    spread = np.where(spread > 0, spread, 1.0)
+    net = rescale(net, prior.mean, spread)
+    x0 = (x0 - prior.mean) / spread
+    prior, x = prior_of(net, data, x0)
+    if judge is not None:
+        judge.prior = prior
+    # The linear model first: the best linear free run is where the neurons start from.
+    net, x0, history = refine(
+        net, data, x0, replace(settings.options, max_iter=min(settings.options.max_iter, 30)),
+        None if judge is None else error_of, progress, deadline,
+    )  # fmt: skip
+    histories.append(history)
+    prior, x = prior_of(net, data, x0)
+    if settings.n_features or settings.n_output_features:
+        net = _recentred(net, prior)
+        spread = np.sqrt(np.diag(prior.cov))
+        spread = np.where(spread > 0, spread, 1.0)
+        x0 = (x0 - prior.mean) / spread
+        prior, x = prior_of(net, data, x0)
+        net = add_layers(net, x, data, settings, rng)
+        for _ in range(settings.rounds + 1):
+            if judge is not None:
+                judge.prior = prior
+            net, x0, history = refine(
+                net, data, x0, settings.options, None if judge is None else error_of, progress, deadline
+            )
+            histories.append(history)
+            prior, x = prior_of(net, data, x0)
+    inside = np.asarray(data.mask.any(axis=2))
+    both = inside[:-1] & inside[1:]
+    v = data.v[:-1][both]
+    return HiddenFit(
+        net, prior, x[:-1][both], scaling.u_mean + scaling.u_scale * v, x[1:][both], histories, linear
+    )
+
+
+def _recentred(net: HiddenNetwork, prior: StatePrior) -> HiddenNetwork:
+    spread = np.sqrt(np.diag(prior.cov))
+    return rescale(net, prior.mean, np.where(spread > 0, spread, 1.0))
+
+
+class HeldOut:
+    """Free-run error on records that were held out, in standard deviations; a run that leaves counts 10 at
+    most.
+    """
+
+    def __init__(
+        self,
+        records: list[tuple[FloatArray, FloatArray]],
+        settings: HiddenSettings,
+        n_init: int,
+        prior: StatePrior,
+    ) -> None:
+        self.data = cut(records, settings.segment, settings.feedthrough)
+        self.n_init = min(n_init, max(1, self.data.n_time // 3))
+        self.prior = prior
+
+    def __call__(self, net: HiddenNetwork) -> float:
+        x0 = estimate_initial_states(net, self.data.head(self.n_init), self.prior)
+        _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), self.data)
+        error = np.where(np.isfinite(out), np.clip(out - self.data.w, -10.0, 10.0), 10.0)[self.n_init :]
+        mask = self.data.mask[self.n_init :]
+        return float(np.sqrt(np.sum(error**2 * mask) / max(mask.sum(), 1.0)))
