@@ -21,6 +21,8 @@ from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
+from koopctrl.storage_arrays import Arrays, one_of
+from koopctrl.storage_hidden import read_hidden, write_hidden
 
 _FORMAT = "koopctrl"
 _VERSION = 1
@@ -81,7 +83,7 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
             )
         if header.get("kind") not in _READERS:
             raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
-        return _READERS[header["kind"]](header, _Arrays(arrays))
+        return _READERS[header["kind"]](header, Arrays(arrays))
     except (KoopctrlError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
         if isinstance(error, KoopctrlError):
             raise DataError(f"{path} cannot be read: {error}") from error
@@ -95,43 +97,13 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
         ) from error
 
 
-class _Arrays:
-    """Arrays of a file, handed out only with the shape and finiteness they must have."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self._arrays = arrays
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._arrays
-
-    def get(self, name: str, *shape: int | None) -> FloatArray:
-        """Array of the given shape, None standing for any length."""
-        array = self._arrays[name]
-        fits = array.ndim == len(shape) and all(
-            s is None or s == a for s, a in zip(shape, array.shape, strict=True)
-        )
-        if array.dtype != np.float64 or not fits:
-            raise DataError(f"array {name!r} is {array.dtype} {array.shape}; expected float64 {shape}")
-        if not np.isfinite(array).all():
-            raise DataError(f"array {name!r} has NaN or infinite values")
-        return array
-
-    def get_scale(self, name: str, size: int) -> FloatArray:
-        """Vector of positive numbers."""
-        array = self.get(name, size)
-        if (array <= 0).any():
-            raise DataError(f"array {name!r} has entries that are not positive; expected scales")
-        return array
-
-
 def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     check_fitted(model, "network_")
+    if model.hidden:
+        return write_hidden(model, _params(model))
     net, solution, snapshots = model.network_, model.solution_, model.snapshots_
-    params = model.get_params()
-    if not isinstance(params["random_state"], (int, np.integer, type(None))):
-        params["random_state"] = None  # a Generator has moved on; the sampled weights are in the file
     header = {
-        "params": {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()},
+        "params": _params(model),
         "dt": model.dt_,
         "output_names": model.output_names_,
         "input_names": model.input_names_,
@@ -153,16 +125,25 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
     return header, arrays
 
 
-def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
+def _params(model: KoopmanRNN) -> dict[str, Any]:
+    params = model.get_params()
+    if not isinstance(params["random_state"], (int, np.integer, type(None))):
+        params["random_state"] = None  # a Generator has moved on; the sampled weights are in the file
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+
+
+def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     model = KoopmanRNN(**header["params"])
     model._checked_settings()
+    if model.n_states is not None:
+        return read_hidden(model, header, arrays)
     window = _read_window(header["window"])
     n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
-    coupling = Coupling(_one_of(header["coupling"], COUPLINGS), n_u)
+    coupling = Coupling(one_of(header["coupling"], COUPLINGS), n_u)
     biases = arrays.get("biases", None)
     n_points = n_x + n_u if coupling.layer_sees_input else n_x
     weights = arrays.get("weights", len(biases), n_points if len(biases) else None)
-    layer = Layer(weights, biases, _one_of(header["activation"], ACTIVATIONS))
+    layer = Layer(weights, biases, one_of(header["activation"], ACTIVATIONS))
     coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
     scaling = Scaling(
         arrays.get("y_mean", n_y),
@@ -207,18 +188,20 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
     }  # fmt: skip
     if model.N is not None:
         arrays["N"] = model.N
+    if model.noise is not None:
+        arrays |= dict(zip(("noise_q", "noise_r", "noise_s"), model.noise, strict=True))
     if model.training is not None:
         arrays |= dict(zip(("training_z", "training_u", "training_z_next"), model.training, strict=True))
     return header, arrays
 
 
-def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
+def _read_lifted(header: dict[str, Any], arrays: Arrays) -> LiftedModel:
     window = _read_window(header["window"])
     a = arrays.get("A", None, None)
     n_z, n_x, n_u = len(a), window.n_x, window.n_u
     c = arrays.get("C", None, n_z)
     biases = arrays.get("biases", None)
-    layer = Layer(arrays.get("weights", len(biases), n_x), biases, _one_of(header["activation"], ACTIVATIONS))
+    layer = Layer(arrays.get("weights", len(biases), n_x), biases, one_of(header["activation"], ACTIVATIONS))
     observables = Observables(
         layer,
         arrays.get("x_op", n_x),
@@ -230,6 +213,12 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
     if "training_z" in arrays:
         z = arrays.get("training_z", None, n_z)
         training = (z, arrays.get("training_u", len(z), n_u), arrays.get("training_z_next", len(z), n_z))
+    noise = None
+    if "noise_q" in arrays:
+        n_y = len(c)
+        noise = (
+            arrays.get("noise_q", n_z, n_z), arrays.get("noise_r", n_y, n_y), arrays.get("noise_s", n_z, n_y)
+        )  # fmt: skip
     return LiftedModel(
         arrays.get("A", n_z, n_z),
         arrays.get("B", n_z, n_u),
@@ -246,6 +235,7 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
         check_names(header["input_names"], "input_names", n_u, "u"),
         arrays.get("singular_values", None),
         training,
+        noise,
     )
 
 
@@ -263,17 +253,11 @@ def _read_window(header: dict[str, Any]) -> LagWindow:
     return LagWindow(*lags, bool(header["feedthrough"]), *sizes)
 
 
-def _one_of(value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise DataError(f"the header says {value!r}; expected one of {choices}")
-    return value
-
-
 _WRITERS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, FloatArray]]]] = {
     "KoopmanRNN": _write_rnn,
     "LiftedModel": _write_lifted,
 }
-_READERS: dict[str, Callable[[dict[str, Any], _Arrays], KoopmanRNN | LiftedModel]] = {
+_READERS: dict[str, Callable[[dict[str, Any], Arrays], KoopmanRNN | LiftedModel]] = {
     "KoopmanRNN": _read_rnn,
     "LiftedModel": _read_lifted,
 }

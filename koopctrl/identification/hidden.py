@@ -12,8 +12,10 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError
+from koopctrl.identification.adapted import Directions, resample
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.linear_model import InnovationModel
+from koopctrl.identification.noise_model import identify_noise
 from koopctrl.identification.refinement import History, RefineOptions, refine
 from koopctrl.identification.segments import Segments, cut
 from koopctrl.identification.sensitivities import Weights, free_run
@@ -54,6 +56,8 @@ class HiddenFit:
     next_states: FloatArray
     histories: list[History]
     linear: InnovationModel
+    noise: tuple[FloatArray, FloatArray]
+    directions: list[Directions]
 
 
 def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, FloatArray]]:
@@ -148,6 +152,40 @@ def with_layers(net: HiddenNetwork, layer: Layer, output_layer: Layer, n_x: int,
     return HiddenNetwork.build(layer, state, output_layer, output, net.scaling, net.readout.feedthrough)
 
 
+def resample_layers(
+    net: HiddenNetwork, x: FloatArray, data: Segments, settings: HiddenSettings, rng: np.random.Generator
+) -> tuple[HiddenNetwork, Directions]:
+    """Layers sampled anew where the old ones are curved, the old function kept as well as they can."""
+    n_x, n_u, feedthrough = net.window.n_x, net.window.n_u, net.readout.feedthrough
+    inside = np.asarray(data.mask.all(axis=2)) & np.isfinite(x).all(axis=2)
+    states, inputs = x[inside], data.v[inside]
+    joint = np.concatenate([states, inputs], axis=1)
+    w, v = net.coef, net.readout.coef
+    q, q_out = net.layer.n_features, net.readout.layer.n_features
+    layer, output_layer = net.layer, net.readout.layer
+    state, output = w.copy(), v.copy()
+    directions = Directions(np.eye(n_x + n_u), np.ones(n_x + n_u))
+    if q:
+        e = w[1 + n_x : 1 + n_x + q]
+        layer, found, directions = resample(
+            layer, e, joint, layer(joint) @ e, settings.sampler, settings.feature_scale, rng
+        )
+        state[: 1 + n_x] += found[: 1 + n_x]
+        state[1 + n_x + q :] += found[1 + n_x : 1 + n_x + n_u]
+        state[1 + n_x : 1 + n_x + q] = found[1 + n_x + n_u :]
+    if q_out:
+        f, points = v[1 + n_x : 1 + n_x + q_out], joint if feedthrough else states
+        output_layer, found, _ = resample(
+            output_layer, f, points, output_layer(points) @ f, settings.sampler, settings.feature_scale, rng
+        )
+        n_in = points.shape[1]
+        output[: 1 + n_x] += found[: 1 + n_x]
+        if feedthrough:
+            output[1 + n_x + q_out :] += found[1 + n_x : 1 + n_in]
+        output[1 + n_x : 1 + n_x + q_out] = found[1 + n_in :]
+    return HiddenNetwork.build(layer, state, output_layer, output, net.scaling, feedthrough), directions
+
+
 def fit_hidden(
     train: Trajectories,
     settings: HiddenSettings,
@@ -187,6 +225,9 @@ def fit_hidden(
     if not data.count:
         raise DataError("no output sample of the records is usable; expected some that are not NaN")
     net = linear_start(linear, scaling, settings.feedthrough)
+    longest = max(len(e) for e in train)
+    limit = 1.0 - 0.1 / longest if linear.spectral_radius < 1.0 else np.inf
+    settings = replace(settings, options=replace(settings.options, radius=limit))
     start = StatePrior(
         np.zeros(linear.n_x),
         linear.state_cov,
@@ -194,6 +235,7 @@ def fit_hidden(
     )
     x0 = estimate_initial_states(net, data, start)
     histories: list[History] = []
+    directions: list[Directions] = []
 
     def error_of(candidate: HiddenNetwork) -> float:
         assert judge is not None
@@ -223,19 +265,38 @@ def fit_hidden(
         x0 = (x0 - prior.mean) / spread
         prior, x = prior_of(net, data, x0)
         net = add_layers(net, x, data, settings, rng)
-        for _ in range(settings.rounds + 1):
+        best: tuple[float, HiddenNetwork, FloatArray] | None = None
+        for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
             net, x0, history = refine(
                 net, data, x0, settings.options, None if judge is None else error_of, progress, deadline
             )
             histories.append(history)
+            error = history.cost[-1] if judge is None else error_of(net)
+            if best is None or error < best[0]:
+                best = error, net, x0
             prior, x = prior_of(net, data, x0)
+            if turn < settings.rounds:
+                net, found = resample_layers(net, x, data, settings, rng)
+                directions.append(found)
+        assert best is not None
+        _, net, x0 = best
+        prior, x = prior_of(net, data, x0)
     inside = np.asarray(data.mask.any(axis=2))
     both = inside[:-1] & inside[1:]
     v = data.v[:-1][both]
+    noise = identify_noise(net, data, x0, prior)
     return HiddenFit(
-        net, prior, x[:-1][both], scaling.u_mean + scaling.u_scale * v, x[1:][both], histories, linear
+        network=net,
+        prior=prior,
+        states=x[:-1][both],
+        inputs=scaling.u_mean + scaling.u_scale * v,
+        next_states=x[1:][both],
+        histories=histories,
+        linear=linear,
+        noise=noise,
+        directions=directions,
     )
 
 

@@ -32,13 +32,14 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import triangle
+from koopctrl.identification.realisation import stabilise
 from koopctrl.identification.segments import Segments
 from koopctrl.identification.sensitivities import Weights, free_run, linearise
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _DAMPINGS = np.array([1e-3, 1e-1, 1.0, 1e1, 1e3])  # candidates, times the last one that was accepted
 _STEP_SCALES = (1.0, 0.1, 0.01)
-_PRIOR = 1e-6  # kappa: keeps initial states that the outputs do not show near the data
+_PRIOR = 1e-10  # kappa: keeps initial states that the outputs do not show near the data
 _JACOBIAN_ELEMENTS = 8_000_000
 _ROLLOUT_ELEMENTS = 4_000_000
 
@@ -54,15 +55,20 @@ class RefineOptions:
     max_iter : int
         Most iterations.
     tolerance : float
-        Relative fall of the cost in one iteration below which it counts as converged, three times in a row.
+        Relative fall of the cost in one iteration below which it counts as converged, five times in a row.
     patience : int
         Iterations without a better held-out error after which it stops.
+    radius : float
+        Largest spectral radius of the step's mean Jacobian over the data; candidates outside are pulled onto
+        it before they are judged. A slow mode just outside the unit circle fits drift, and explodes on
+        longer records.
     """
 
     penalty: float = 1e-4
     max_iter: int = 60
     tolerance: float = 1e-4
     patience: int = 8
+    radius: float = np.inf
 
 
 @dataclass
@@ -126,7 +132,7 @@ def refine(
     `KeyboardInterrupt` ends it early: the best network so far is returned.
     """
     weights = Weights(net.coef.copy(), net.readout.coef.copy(), x0.copy())
-    problem = _Problem(net, data, options.penalty)
+    problem = _Problem(net, data, options.penalty, options.radius)
     states, cost = problem.evaluate(weights)
     history = History(cost=[cost])
     best, best_error = weights, np.inf
@@ -161,7 +167,7 @@ def refine(
                     best, best_error, history.chosen, since = weights, error, iteration, 0
             if progress is not None:
                 progress(iteration, cost / max(data.count, 1.0), error)
-            if slow >= 3:
+            if slow >= 5:
                 history.message = "converged: the cost stands"
                 break
             if held_out is not None and since >= options.patience:
@@ -181,7 +187,7 @@ def _with_weights(net: HiddenNetwork, weights: Weights) -> HiddenNetwork:
 class _Problem:
     """Cost, its triangle, and the search along dampings."""
 
-    def __init__(self, net: HiddenNetwork, data: Segments, penalty: float) -> None:
+    def __init__(self, net: HiddenNetwork, data: Segments, penalty: float, radius: float) -> None:
         self.net, self.data = net, data
         n_x, q = net.window.n_x, net.layer.n_features
         self.n_x = n_x
@@ -193,6 +199,7 @@ class _Problem:
         root = np.sqrt(penalty * max(data.count, 1.0))
         self.root = root * np.concatenate([state.T.ravel(), output.T.ravel()])
         self.kappa = np.sqrt(_PRIOR)
+        self.radius = radius
 
     def vector(self, w: Weights) -> FloatArray:
         """All outer weights, `(..., n_weights)`."""
@@ -281,11 +288,30 @@ class _Problem:
             steps = (vt.T @ (s * projected / (s**2 + lambdas[:, None])).T).T / scale
             rest = tops[None, :, :, -1] - np.einsum("sij,lj->lsi", tops[:, :, n_x:-1], steps)
             x0_steps = np.linalg.solve(heads[None], rest[..., None])[..., 0]
-            found = self._best_of(w, theta + shrink * steps, w.x0 + shrink * x0_steps)
+            thetas = self._stable(theta + shrink * steps, x)
+            found = self._best_of(w, thetas, w.x0 + shrink * x0_steps)
             if found is not None and found[2] < cost:
                 weights, states, new_cost, i = found
                 return weights, states, new_cost, float(np.clip(lambdas[i], 1e-10, 1e6))
         return None
+
+    def _stable(self, thetas: FloatArray, x: FloatArray) -> FloatArray:
+        """Candidates whose mean Jacobian is within the radius, by a change of `A` alone."""
+        if not np.isfinite(self.radius):
+            return thetas
+        n_x, layer = self.n_x, self.net.layer
+        state, output = self.unpack(thetas)
+        q = layer.n_features
+        inner = np.zeros((n_x, 0))
+        if q:
+            some = slice(None, None, max(1, self.data.n_time // 500))
+            points = np.concatenate([x[some], self.data.v[some]], axis=-1).reshape(-1, layer.weights.shape[1])
+            inner = layer.weights[:, :n_x].T * layer.derivative(points).mean(axis=0)
+        for one in state:
+            mean = np.eye(n_x) + one[1 : 1 + n_x] + inner @ one[1 + n_x : 1 + n_x + q]
+            if np.isfinite(mean).all():
+                one[1 : 1 + n_x] += stabilise(mean, self.radius) - mean
+        return self.vector(Weights(state, output, np.empty(0)))
 
     def _best_of(
         self, w: Weights, thetas: FloatArray, x0s: FloatArray
