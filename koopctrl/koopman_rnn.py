@@ -200,7 +200,10 @@ class KoopmanRNN(BaseEstimator):
         settings = self._checked_settings()
         if self.n_states is not None:
             hidden = hidden_settings(self, settings)
-            fit_hidden_model(self, Trajectories.coerce(X), hidden, make_rng(self.random_state))
+            known = self.__dict__.pop(
+                "_known", {}
+            )  # set by `select` and ensembles for fits that are only judged
+            fit_hidden_model(self, Trajectories.coerce(X), hidden, make_rng(self.random_state), **known)
             return self
         if not isinstance(X, Iterator):
             data = Trajectories.coerce(X)
@@ -300,7 +303,8 @@ class KoopmanRNN(BaseEstimator):
             Episodes with the signals the model was fitted to.
         n_init : int, optional
             Measured samples that initialise; by default as many as one window needs. Of a hidden state all of
-            them are used (by default 20, or twice its order), of a window the last ones.
+            them are used (by default 20, or twice its order), of a window the last ones; if they do not fill
+            it, the first sample is repeated before them.
 
         Returns
         -------

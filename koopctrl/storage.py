@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
+from koopctrl.ensemble import KoopmanEnsemble
 from koopctrl.errors import DataError, KoopctrlError
 from koopctrl.identification.least_squares import LeastSquares
 from koopctrl.identification.one_step import Snapshots
@@ -28,12 +29,12 @@ _FORMAT = "koopctrl"
 _VERSION = 1
 
 
-def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
+def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike[str]) -> None:
     """Write a fitted model to exactly `path`.
 
     Parameters
     ----------
-    model : KoopmanRNN or LiftedModel
+    model : KoopmanRNN, KoopmanEnsemble or LiftedModel
     path : path-like
         File to write; by convention it ends in `.npz`.
     """
@@ -47,7 +48,7 @@ def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
         np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
+def load(path: str | PathLike[str]) -> KoopmanRNN | KoopmanEnsemble | LiftedModel:
     """Read a model that `save` wrote.
 
     Parameters
@@ -57,7 +58,7 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
 
     Returns
     -------
-    KoopmanRNN or LiftedModel
+    KoopmanRNN, KoopmanEnsemble or LiftedModel
 
     Raises
     ------
@@ -253,11 +254,50 @@ def _read_window(header: dict[str, Any]) -> LagWindow:
     return LagWindow(*lags, bool(header["feedthrough"]), *sizes)
 
 
+def _write_ensemble(model: KoopmanEnsemble) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    check_fitted(model, "members_")
+    headers, arrays = [], {}
+    for i, member in enumerate(model.members_):
+        header, own = _write_rnn(member)
+        headers.append(header)
+        arrays |= {f"{i}_{name}": array for name, array in own.items()}
+    seed = model.random_state if isinstance(model.random_state, (int, np.integer)) else None
+    header = {
+        "members": headers,
+        "n_folds": model.n_folds,
+        "random_state": None if seed is None else int(seed),
+    }
+    arrays |= {
+        "errors": model.errors_, "member_weights": model.weights_,
+        "residuals": model.residuals_, "residual_size": model.residual_size_,
+    }  # fmt: skip
+    return header, arrays
+
+
+def _read_ensemble(header: dict[str, Any], arrays: Arrays) -> KoopmanEnsemble:
+    members = [_read_rnn(h, arrays.part(f"{i}_")) for i, h in enumerate(header["members"])]
+    if not members:
+        raise DataError("the ensemble has no members")
+    bases = [KoopmanRNN(**h["params"]) for h in header["members"]]
+    model = KoopmanEnsemble(
+        bases, len(members), n_folds=int(header["n_folds"]), random_state=header["random_state"]
+    )
+    n_y = members[0].n_y
+    model.members_ = members
+    model.errors_ = arrays.get("errors", len(members))
+    model.weights_ = arrays.get("member_weights", len(members))
+    model.residuals_ = arrays.get("residuals", None, n_y)
+    model.residual_size_ = arrays.get("residual_size", n_y)
+    return model
+
+
 _WRITERS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, FloatArray]]]] = {
     "KoopmanRNN": _write_rnn,
+    "KoopmanEnsemble": _write_ensemble,
     "LiftedModel": _write_lifted,
 }
-_READERS: dict[str, Callable[[dict[str, Any], Arrays], KoopmanRNN | LiftedModel]] = {
+_READERS: dict[str, Callable[[dict[str, Any], Arrays], KoopmanRNN | KoopmanEnsemble | LiftedModel]] = {
     "KoopmanRNN": _read_rnn,
+    "KoopmanEnsemble": _read_ensemble,
     "LiftedModel": _read_lifted,
 }

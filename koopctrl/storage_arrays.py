@@ -19,6 +19,11 @@ class Arrays:
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
 
+    def part(self, prefix: str) -> Arrays:
+        """Those whose names begin with `prefix`, without it."""
+        n = len(prefix)
+        return Arrays({name[n:]: array for name, array in self._arrays.items() if name.startswith(prefix)})
+
     def get(self, name: str, *shape: int | None) -> FloatArray:
         """Array of the given shape, None standing for any length."""
         array = self._arrays[name]

@@ -21,6 +21,7 @@ from koopctrl.identification.linear_model import run_states
 
 # Growth of an unstable free run over the longest record that least squares still stands.
 _MAX_GROWTH = 1e3
+_MAX_CANCELLATION = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,10 @@ def fit_inputs(
     left, target = factor[:, :width], factor[:, width]
     scale = np.linalg.norm(left, axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    theta = np.linalg.lstsq(left / scale, target, rcond=1e-11)[0] / scale
+    theta = np.linalg.lstsq(left / scale, target, rcond=1e-11)[0]
+    if not np.abs(theta).max(initial=0.0) <= _MAX_CANCELLATION * np.linalg.norm(factor[:, width]):
+        return None  # terms far larger than their sum: rounding decides
+    theta = theta / scale
     rms = float(np.linalg.norm(left @ theta - target) / np.sqrt(max(rows, 1)))
     if not np.isfinite(theta).all():
         return None
@@ -85,7 +89,7 @@ def fit_inputs(
     d = theta[n * n_u : n * n_u + n_d].reshape(n_y, n_u) if feedthrough else np.zeros((n_y, n_u))
     shift = theta[n * n_u + n_d : -n_y]
     # The states are moved so that the drift vanishes, but for directions that (nearly) integrate it.
-    move = np.linalg.lstsq(np.eye(n) - a, shift, rcond=1e-6)[0]
+    move = np.linalg.lstsq(np.eye(n) - a, shift, rcond=2e-2)[0]
     drift = shift - (np.eye(n) - a) @ move
     drift = np.where(np.abs(drift) > 1e-10 * np.abs(shift).max(initial=0.0), drift, 0.0)
     return InputFit(b, d, drift, theta[-n_y:] + c @ move, rms, free)

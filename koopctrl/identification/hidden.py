@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
@@ -58,6 +59,7 @@ class HiddenFit:
     linear: InnovationModel
     noise: tuple[FloatArray, FloatArray]
     directions: list[Directions]
+    masked_runs: list[FloatArray] = field(default_factory=list)
 
 
 def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, FloatArray]]:
@@ -195,6 +197,8 @@ def fit_hidden(
     linear: InnovationModel | None = None,
     progress: Callable[[int, float, float | None], None] | None = None,
     deadline: Callable[[], bool] | None = None,
+    with_noise: bool = True,
+    masked: tuple[Trajectories, list[NDArray[np.bool_]]] | None = None,
 ) -> HiddenFit:
     """Fit a hidden-state network.
 
@@ -210,6 +214,11 @@ def fit_hidden(
         Start, if it is known already.
     progress, deadline : callables, optional
         As in `koopctrl.identification.refinement.refine`.
+    with_noise : bool
+        Whether to identify the noise too, which only an estimator in a loop needs.
+    masked : (Trajectories, list of (n_samples,) bool arrays), optional
+        Records to refine on instead of `train`, and which of their outputs must not be looked at: the
+        roll-outs go on through those samples, and `masked_runs` of the fit is what they are there.
 
     Returns
     -------
@@ -221,6 +230,11 @@ def fit_hidden(
         np.concatenate([e.outputs for e in train]), np.concatenate([e.inputs for e in train])
     )
     records = standardise(train, scaling)
+    if masked is not None:
+        records = [
+            (np.where(hide[:, None], np.nan, y), u)
+            for (y, u), hide in zip(standardise(masked[0], scaling), masked[1], strict=True)
+        ]
     data = cut(records, settings.segment, settings.feedthrough, n_min=2 * settings.n_states)
     if not data.count:
         raise DataError("no output sample of the records is usable; expected some that are not NaN")
@@ -286,7 +300,8 @@ def fit_hidden(
     inside = np.asarray(data.mask.any(axis=2))
     both = inside[:-1] & inside[1:]
     v = data.v[:-1][both]
-    noise = identify_noise(net, data, x0, prior)
+    zero = np.zeros((net.window.n_x, net.window.n_x))
+    noise = identify_noise(net, data, x0, prior) if with_noise else (zero, prior.error_cov)
     return HiddenFit(
         network=net,
         prior=prior,
@@ -297,7 +312,19 @@ def fit_hidden(
         linear=linear,
         noise=noise,
         directions=directions,
+        masked_runs=[] if masked is None else _whole_runs(net, data, x0, masked[0]),
     )
+
+
+def _whole_runs(
+    net: HiddenNetwork, data: Segments, x0: FloatArray, records: Trajectories
+) -> list[FloatArray]:
+    """Free runs of the segments put together to records, in physical units; NaN where one was dropped."""
+    _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), data)
+    runs = [np.full(e.outputs.shape, np.nan) for e in records]
+    for j, (i, a, b) in enumerate(data.where):
+        runs[i][a:b] = net.scaling.y_mean + net.scaling.y_scale * out[: b - a, j]
+    return runs
 
 
 def _recentred(net: HiddenNetwork, prior: StatePrior) -> HiddenNetwork:

@@ -92,6 +92,7 @@ def fit_hidden_model(
     model.linear_ = found.linear
     model.history_ = found.histories
     model.directions_ = found.directions
+    model._masked_runs = found.masked_runs
     y_scale = found.network.scaling.y_scale
     model.noise_ = (found.noise[0], found.noise[1] * np.outer(y_scale, y_scale))
     step = max(1, -(-len(found.states) // MAX_SNAPSHOTS))

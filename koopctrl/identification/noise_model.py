@@ -19,8 +19,8 @@ from koopctrl.identification.initial_state import StatePrior
 from koopctrl.identification.segments import Segments
 from koopctrl.network.hidden_state import HiddenNetwork
 
-_RATIOS = 10.0 ** np.arange(-8.0, 1.0)
-_MAX_BATCH, _MAX_TIME = 20, 1000
+_RATIOS = 10.0 ** np.arange(-7.0, 1.0)
+_MAX_BATCH, _MAX_TIME = 20, 600
 _BURN_IN = 0.1
 
 

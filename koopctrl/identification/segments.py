@@ -23,11 +23,14 @@ class Segments:
         Outputs, 0 where there is none.
     mask : (n_time, batch, n_y) array
         1 where an output counts, 0 where it is missing or past a segment's end.
+    where : tuple of (record, start, stop)
+        What each segment is of the records it was cut from.
     """
 
     v: FloatArray
     w: FloatArray
     mask: FloatArray
+    where: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def n_time(self) -> int:
@@ -62,11 +65,14 @@ def cut(
     with feedthrough neither does an output whose input is missing.
     """
     parts: list[tuple[FloatArray, FloatArray]] = []
-    for y, u in records:
+    where: list[tuple[int, int, int]] = []
+    for i, (y, u) in enumerate(records):
         n_parts = max(1, -(-len(y) // length))
         edges = np.linspace(0, len(y), n_parts + 1).round().astype(int)
         parts += [(y[a:b], u[a:b]) for a, b in pairwise(edges)]
-    kept = [p for p in parts if len(p[0]) >= n_min] or parts
+        where += [(i, int(a), int(b)) for a, b in pairwise(edges)]
+    long = [i for i, p in enumerate(parts) if len(p[0]) >= n_min] or list(range(len(parts)))
+    kept, where = [parts[i] for i in long], [where[i] for i in long]
     n_time = max(len(y) for y, _ in kept)
     n_y, n_u = kept[0][0].shape[1], kept[0][1].shape[1]
     v, w = np.zeros((n_time, len(kept), n_u)), np.zeros((n_time, len(kept), n_y))
@@ -80,4 +86,4 @@ def cut(
             seen = seen & (np.arange(len(y)) < len(u))[:, None]
         w[: len(y), i] = np.where(seen, y, 0.0)
         mask[: len(y), i] = seen
-    return Segments(v, w, mask)
+    return Segments(v, w, mask, tuple(where))

@@ -21,7 +21,7 @@ from koopctrl.network.recurrent import RecurrentNetwork
 
 @dataclass(frozen=True, eq=False)
 class FreeRun:
-    """One roll-out: outputs, the step from which it was held, and the first one put back inside its bounds."""
+    """One roll-out: outputs, the step from which it was held, the first one put back in its bounds."""
 
     outputs: FloatArray
     diverged_at: int | None
@@ -64,7 +64,7 @@ def run_records(
 ) -> list[FreeRun]:
     """Roll out each episode from the end of its first `n_init` samples, under its own inputs."""
     window = network.window
-    x0 = np.stack([window.initial(e.outputs, e.inputs, n_init) for e in data])
+    x0 = np.stack([window.initial_padded(e.outputs, e.inputs, n_init) for e in data])
     return run_states(network, x0, [window.acting_inputs(e.outputs, e.inputs, n_init) for e in data], bounds)
 
 
