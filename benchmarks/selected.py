@@ -1,13 +1,14 @@
 """Measured records: what `select` finds on the training part, in free run on the test part.
 
-`select(train, budget)` sees the training part alone: kind of state, order, lags, neurons and penalty are chosen by free
-run on its held-out blocks, and the ensemble of the best settings is fitted to all of it. After the first samples of the
-test part, which initialise and are not scored, the model sees the input alone. Beside it: the best linear model that
-`select` found on the same held-out blocks, and a 4-state (robot arm: 8) subspace model where the issue of order is
-settled by convention.
+`select(train, budget)` sees the training part alone: kind of state, order, lags, neurons and penalty are
+chosen by free run on its held-out blocks, and the ensemble of the best settings is fitted to all of it.
+After the first samples of the test part, which initialise and are not scored, the model sees the input
+alone. Beside it: the best linear model that `select` found on the same held-out blocks, and a 4-state (robot
+arm: 8) subspace model where the issue of order is settled by convention.
 
-The hair dryer and the robot arm ship with the package; the others are looked for under the data folder: cascaded tanks
-from https://www.nonlinearbenchmark.org, the rest as `.npz` with `train0_u, train0_y, test0_u, .., dt, n_init`.
+The hair dryer and the robot arm ship with the package; the others are looked for under the data folder:
+cascaded tanks from https://www.nonlinearbenchmark.org, the rest as `.npz` with `train0_u, train0_y, test0_u,
+.., dt, n_init`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ from koopctrl import KoopmanRNN, Trajectories, datasets, select, subspace
 
 # Published or earlier figures to hold against: see each record's page and docs/identification.md.
 TARGETS = {
-    "cascaded_tanks": [0.30], "hair_dryer": [0.105], "robot_arm": [0.0070], "ball_hoop": [0.25],
-    "bouc_wen": [4.5e-5, 2.4e-5], "f16_reduced": [0.042], "quarter_drone": [5.0, 5.0],
-}  # fmt: skip
+    "cascaded_tanks": [0.30],
+    "hair_dryer": [0.105],
+    "robot_arm": [0.0070],
+    "ball_hoop": [0.25],
+    "bouc_wen": [4.5e-5, 2.4e-5],
+    "f16_reduced": [0.042],
+    "quarter_drone": [5.0, 5.0],
+}
 ORDERS = {"hair_dryer": 4, "robot_arm": 8}
 
 
@@ -105,7 +111,7 @@ def main() -> None:
                     f["best_member_rmse"][i]["median"],
                     f["best_linear_rmse"][i]["median"],
                     target,
-                ]  # fmt: skip
+                ]
             )
     header = ["record", "ensemble, median", "worst seed", "best member", "best linear", "target"]
     c.print_table(f"Free run on the test part, RMSE, budget {args.budget:g} s", header, rows)
