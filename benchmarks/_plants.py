@@ -1,8 +1,8 @@
 """Plants and tasks of the closed-loop benchmark: one `Task` each.
 
 A new one is an entry in `make_tasks`; a plant of koopctrl_envs needs `from_plant` and what is wanted of it,
-and any other object with `reset`, `step` and `info["x"]` a `Task` by hand (see the motor). A registered
-gymnasium id without an entry gets generic settings from `registered`.
+and any other object with `reset`, `step` and `info["x"]` a `Task` by hand. A registered gymnasium id without
+an entry gets generic settings from `registered`. The plants on which nothing was tuned are in `_unseen`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import gymnasium
 import numpy as np
 
 from koopctrl import LQR, LiftedModel, Trajectories
-from koopctrl_envs import Duffing, Pendulum, VanDerPol
+from koopctrl_envs import DCMotor, Duffing, Pendulum, Plant, VanDerPol
 from koopctrl_envs.base import PlantEnv
+from koopctrl_envs.dc_motor import DCMotorEnv
 from koopctrl_envs.duffing import DuffingEnv
 from koopctrl_envs.pendulum import PendulumEnv
 from koopctrl_envs.van_der_pol import VanDerPolEnv
@@ -45,17 +46,27 @@ class Task:
     sample : callable
         Identification data from a generator.
     references : dict
-        Scenarios: a set-point `(n_y,)` for `n_steps` steps, or one row a step, which is then previewed.
+        Scenarios: a set-point `(n_y,)` for `n_steps` steps, or one row a step, previewed if `previewed`;
+        `n_steps = 0` is as many as there are rows.
     network : dict
         Parameters of `KoopmanRNN`.
     load, noise : float or array
         Disturbance on the input and standard deviation of measurement noise, where a condition asks for them.
-    x_op : array, optional
-        Where linear faces are made; by default their own.
+    x_op, u_op : array, optional
+        Where linear faces are made; by default their own. With lags `x_op` is the whole window.
     P : array, optional
         NMPC's terminal weight on the outputs, `Q` by default; with one, RNNMPC uses its Riccati weight.
     y_max, x_max : float, array, optional
         Symmetric bound on outputs, and the same as bounds on states for NMPC.
+    previewed : bool
+        Whether controllers see references that change ahead of time.
+    plant : Plant, optional
+        The nominal plant, and `mismatch` the parameters by which another one differs.
+    mismatch : dict
+        Parameters of the true plant under the condition "mismatch".
+    steady : callable, optional
+        `steady(plant, y)`: input that holds outputs `(n_y,)`; inputs cost as deviations from it, by default
+        from 0.
     """
 
     name: str
@@ -82,16 +93,57 @@ class Task:
     P: Array | None = None
     y_max: float | None = None
     x_max: Array | None = None
+    u_op: Any = 0.0
+    previewed: bool = True
+    plant: Any = None
+    mismatch: dict[str, float] = field(default_factory=dict)
+    steady: Callable[[Any, Array], Array] | None = None
 
     def scenario(self, name: str) -> tuple[Array, bool, int]:
         """Reference, whether it is previewed, and number of steps."""
         r = np.asarray(self.references[name], dtype=float)
-        return r, r.ndim == 2, self.n_steps if r.ndim == 1 else len(r) - 1
+        return r, r.ndim == 2 and self.previewed, self.n_steps or len(r) - 1
 
     def env(self, condition: str) -> Any:
-        """The true plant under a condition."""
-        options = {"load": {"disturbance": self.load}, "noise": {"measurement_noise": self.noise}}
-        return self.make_env(**options.get(condition, {}))
+        """The true plant under conditions joined by `+`, of plain, noise, load and mismatch."""
+        options: dict[str, Any] = {}
+        for part in condition.split("+"):
+            if part == "mismatch":
+                options["plant"] = self.true_plant(part)
+            elif part != "plain":
+                name, value = {
+                    "load": ("disturbance", self.load), "noise": ("measurement_noise", self.noise)
+                }[part]  # fmt: skip
+                options[name] = value
+        return self.make_env(**options)
+
+    def true_plant(self, condition: str) -> Plant | None:
+        """The plant under a condition, noise and load aside."""
+        return replace(self.plant, **self.mismatch) if "mismatch" in condition.split("+") else self.plant
+
+    def input_reference(self, scenario: str, condition: str = "plain") -> Array:
+        """Inputs `(n_u,)`, or `(n_steps + 1, n_u)` where the set-point changes, that hold a scenario's
+        set-points on the true plant under its load.
+        """
+        r, parts = np.asarray(self.references[scenario], dtype=float), condition.split("+")
+        load = np.broadcast_to(self.load if "load" in parts else 0.0, (self.n_u,))
+        rows, which = np.unique(np.atleast_2d(r), axis=0, return_inverse=True)
+        plant = self.true_plant(condition)
+        hold = self.steady or (lambda plant, y: np.zeros(self.n_u))
+        held = np.array([hold(plant, row) for row in rows])[which.ravel()] - load
+        return held if r.ndim == 2 else held[0]
+
+    def told(self, condition: str) -> Callable[..., Any]:
+        """The true model for NMPC that knows load and mismatch."""
+        if condition in ("plain", "noise"):
+            return self.step
+        load = np.broadcast_to(self.load if "load" in condition.split("+") else 0.0, (self.n_u,)).tolist()
+        plant: Any = self.true_plant(condition)
+
+        def step(x: Any, u: Any, xp: Any = np) -> Any:
+            return plant.step_components(x, [a + d for a, d in zip(u, load, strict=True)], xp)
+
+        return step
 
 
 def episodes(plant: Any, n_episodes: int, n_steps: int) -> Callable[[np.random.Generator], Trajectories]:
@@ -121,89 +173,47 @@ def from_plant(
         name=name, make_env=make_env, dt=plant.dt, n_x=plant.n_x, n_u=plant.n_u, step=plant.step_components,
         output=plant.output_components, measure=plant.output, sample=episodes(plant, n_episodes, 150),
         references={"": reference}, Q=Q, R=R, u_min=np.array(plant.u_min), u_max=np.array(plant.u_max), P=P,
-        **options,
+        plant=plant, **options,
     )  # fmt: skip
 
 
 def env_of(cls: type[PlantEnv], plant: Any) -> Callable[..., Any]:
-    """Maker of the env around one plant."""
-    return lambda **options: cls(plant, **options)
+    """Maker of the env around one plant, or around `plant=` another one."""
+    return lambda **options: cls(**{"plant": plant, **options})
 
 
-class Motor:
-    """Bilinear DC motor of Korda and Mezic in scaled form; only x2 is measured. RK4 at 0.01 s."""
+def motor_inputs(rng: np.random.Generator) -> Array:
+    """White inputs, uniform in [-1, 1]: `(200, 1000, 1)`."""
+    return rng.uniform(-1, 1, (200, 1000, 1))
 
-    dt = 0.01
 
-    def __init__(self, disturbance: float = 0.0, measurement_noise: float = 0.0) -> None:
-        self.load, self.noise = disturbance, measurement_noise
+def motor_inputs_held(rng: np.random.Generator) -> Array:
+    """The same, each input held for 1 to 20 samples at random."""
+    levels, lengths = rng.uniform(-1, 1, (200, 1000)), rng.integers(1, 21, (200, 1000))
+    rows = [np.repeat(level, length)[:1000] for level, length in zip(levels, lengths, strict=True)]
+    return np.array(rows)[:, :, None]
 
-    @staticmethod
-    def rhs(a: Any, b: Any, u: Any) -> tuple[Any, Any]:
-        """Time derivatives."""
-        return (
-            19.10828025 - 39.3153 * a - 32.2293 * b * u,
-            -3.333333333 - 1.6599 * b + 22.9478 * a * u,
-        )
 
-    @classmethod
-    def step_components(cls, x: Any, u: Any, xp: Any = np) -> tuple[Any, ...]:
-        """One sample."""
-        del xp
-        h, (a, b), (v,) = cls.dt, x, u
-        k1 = cls.rhs(a, b, v)
-        k2 = cls.rhs(a + 0.5 * h * k1[0], b + 0.5 * h * k1[1], v)
-        k3 = cls.rhs(a + 0.5 * h * k2[0], b + 0.5 * h * k2[1], v)
-        k4 = cls.rhs(a + h * k3[0], b + h * k3[1], v)
-        return tuple(
-            s + h / 6.0 * (p + 2.0 * q + 2.0 * r + w)
-            for s, p, q, r, w in zip((a, b), k1, k2, k3, k4, strict=True)
-        )
+def motor_sampler(
+    plant: DCMotor, inputs: Callable[[np.random.Generator], Array]
+) -> Callable[[np.random.Generator], Trajectories]:
+    """Sampler of 200 episodes of 1,000 steps, starts uniform in [-1, 1]."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
-        """Start."""
-        self.rng = np.random.default_rng(seed)
-        self.x = np.array((options or {}).get("x0", [0.0, 0.0]), dtype=float)
-        return self._see(), {"x": self.x.copy()}
+    def sample(rng: np.random.Generator) -> Trajectories:
+        u = inputs(rng)
+        x = np.empty((len(u), u.shape[1] + 1, 2))
+        x[:, 0] = rng.uniform(-1, 1, (len(u), 2))
+        for k in range(u.shape[1]):
+            x[:, k + 1] = plant.step(x[:, k], u[:, k])
+        return Trajectories.from_arrays(plant.output(x), u, dt=plant.dt)
 
-    def step(self, u: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """One sample."""
-        u = np.clip(u, -1.0, 1.0)
-        self.x = np.array(self.step_components(self.x.tolist(), (u + self.load).tolist()))
-        return self._see(), 0.0, False, False, {"x": self.x.copy(), "u": u}
-
-    def _see(self) -> Array:
-        return self.x[1:] + self.noise * self.rng.standard_normal(1)
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> Trajectories:
-        """200 episodes of 1,000 steps, inputs and starts uniform in [-1, 1]."""
-        return cls.record(rng, rng.uniform(-1, 1, (200, 1000, 1)))
-
-    @classmethod
-    def sample_held(cls, rng: np.random.Generator) -> Trajectories:
-        """The same, each input held for 1 to 20 samples at random."""
-        levels, lengths = rng.uniform(-1, 1, (200, 1000)), rng.integers(1, 21, (200, 1000))
-        rows = [np.repeat(level, length)[:1000] for level, length in zip(levels, lengths, strict=True)]
-        return cls.record(rng, np.array(rows)[:, :, None])
-
-    @classmethod
-    def record(cls, rng: np.random.Generator, u: Array) -> Trajectories:
-        """Episodes under inputs `(n, steps, 1)`, starts uniform in [-1, 1]."""
-        n, steps = u.shape[:2]
-        x = np.empty((n, steps + 1, 2))
-        x[:, 0] = rng.uniform(-1, 1, (n, 2))
-        for k in range(steps):
-            x[:, k + 1] = np.stack(cls.step_components((x[:, k, 0], x[:, k, 1]), (u[:, k, 0],)), axis=-1)
-        return Trajectories.from_arrays(x[:, :, 1:], u, dt=cls.dt)
+    return sample
 
 
 def make_tasks() -> dict[str, Task]:
     """All of them, by name."""
     vdp, duffing, pendulum = VanDerPol(), Duffing(u_min=(-0.6,), u_max=(0.6,)), Pendulum()
-    k = np.arange(301)[:, None]
+    motor, k = DCMotor(n_substeps=1), np.arange(301)[:, None]
     tasks = (
         from_plant(
             "van_der_pol", vdp, env_of(VanDerPolEnv, vdp), reference=[0.0, 0.0], Q=np.eye(2), R=0.1,
@@ -222,15 +232,15 @@ def make_tasks() -> dict[str, Task]:
             noise=0.02,
         ),
         Task(
-            "motor", Motor, Motor.dt, 2, 1, Motor.step_components, lambda x, xp: (x[1],), lambda x: x[:, 1:],
-            Motor.sample,
+            "motor", env_of(DCMotorEnv, motor), motor.dt, 2, 1, motor.step_components,
+            motor.output_components, motor.output, motor_sampler(motor, motor_inputs),
             {"switched": np.where(k < 100, 0.3, -0.3)[:201], "cosine": 0.5 * np.cos(2.0 * np.pi * k / 300.0)},
             starts=np.array([[0.0, 0.0]]), n_steps=0, horizon=100, Q=np.eye(1), R=0.01, u_min=-np.ones(1),
             u_max=np.ones(1), load=0.05, noise=0.005, network=OUTPUT, y_max=0.4,
-            x_max=np.array([np.inf, 0.4]),
+            x_max=np.array([np.inf, 0.4]), plant=motor,
         ),
     )  # fmt: skip
-    tasks += (replace(tasks[-1], name="motor_held", sample=Motor.sample_held),)
+    tasks += (replace(tasks[-1], name="motor_held", sample=motor_sampler(motor, motor_inputs_held)),)
     return {t.name: t for t in tasks}
 
 

@@ -113,7 +113,7 @@ def identify(task: Task, seed: int) -> dict[str, Any]:
     lags = {k: task.network.get(k, 1) for k in ("output_lags", "input_lags")}
     model = attempt(lambda: KoopmanRNN(random_state=seed, **task.network).fit(data))
     plain = attempt(lambda: KoopmanRNN(n_features=0, input_coupling="linear", **lags).fit(data))
-    point = {} if task.x_op is None else {"x_op": task.x_op, "u_op": 0.0}
+    point = {} if task.x_op is None else {"x_op": task.x_op, "u_op": task.u_op}
     window = LagWindow(*lags.values(), False, data.n_y, data.n_u)
 
     def edmd(functions: dict[str, Any]) -> Edmd:

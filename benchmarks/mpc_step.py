@@ -35,7 +35,7 @@ from _step_nmpc import step_times as nmpc_step_times
 from _step_peers import LIMIT, N_U, N, Q, R, do_mpc_time, optimal_time, sparse_time
 
 from koopctrl import LiftedModel, LinearMPC
-from koopctrl.lifted.model import Observables
+from koopctrl.lifted.observables import Observables
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.lag_window import LagWindow
 

@@ -1,4 +1,4 @@
-"""Runs the pages and writes the API page: `python docs/build.py` from the repository's root.
+"""Runs the pages and writes those of the API and of the plants: `python docs/build.py` from the repository's root.
 
 `run_page` executes the Python blocks of one Markdown page in order, in one namespace; the tests do the same.
 Blocks fenced as ```python are run, all others are not. What is printed before an ```output block is written into it,
@@ -45,7 +45,22 @@ API = {
         "plot_closed_loop",
         "plot_closed_loops",
     ],
-    "koopctrl_envs": ["VanDerPolEnv", "DuffingEnv", "PendulumEnv"],
+    "koopctrl_envs": [
+        "Plant",
+        "PlantEnv",
+        "PlantVectorEnv",
+        "BurgersEnv",
+        "CartPoleEnv",
+        "CSTREnv",
+        "DCMotorEnv",
+        "DuffingEnv",
+        "PHNeutralizationEnv",
+        "PendulumEnv",
+        "QuadrotorEnv",
+        "QuadrupleTankEnv",
+        "TwoTanksEnv",
+        "VanDerPolEnv",
+    ],
 }
 
 
@@ -130,8 +145,11 @@ def _signature(value: object) -> str:
 
 
 def main() -> None:
-    """Regenerate figures, printed outputs, tables and the API page."""
+    """Regenerate figures, printed outputs, tables, and the pages of the API and of the plants."""
     (ROOT / "docs" / "api.md").write_text(api_page())
+    plants = runpy.run_path(str(ROOT / "docs" / "plants.py"))
+    (ROOT / "docs" / "plants.md").write_text(plants["page"]())
+    plants["draw"](ROOT / "docs" / "figures")
     for page in PAGES:
         text = with_tables(page.read_text())
         if blocks(page) and (len(sys.argv) == 1 or page.name in sys.argv[1:]):

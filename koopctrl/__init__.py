@@ -24,6 +24,7 @@ _HOME = {
     "LinearMPC": "koopctrl.controllers",
     "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
+    "verify_design": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }
 

@@ -408,20 +408,17 @@ class KoopmanRNN(BaseEstimator):
     # --- the other faces and exports, each a delegate ------------------------------------------------------
 
     def lift_at(
-        self,
-        x_op: ArrayLike | None = None,
-        u_op: ArrayLike | None = None,
-        *,
-        rank_tol: float = 1e-6,
-        bilinear: bool = False,
+        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
     ) -> LiftedModel:
-        """Linear face around an operating point; see `koopctrl.lifted.edmd.lift_network`."""
-        from koopctrl.lifted.edmd import lift_network
-        from koopctrl.lifted.hidden import lift_hidden
+        """Linear face around an operating point; for `options` see `koopctrl.lifted.lift.lift_network`.
 
-        if self.hidden:
-            return lift_hidden(self, x_op, u_op, rank_tol=rank_tol, bilinear=bilinear)
-        return lift_network(self, x_op, u_op, rank_tol=rank_tol, bilinear=bilinear)
+        By default several linear models are compared in closed loop on the network, plain least squares among
+        them, and the simplest of the best is kept: `print(lifted.choice)`.
+        """
+        from koopctrl.lifted.hidden import lift_hidden
+        from koopctrl.lifted.lift import lift_network
+
+        return (lift_hidden if self.hidden else lift_network)(self, x_op, u_op, **options)
 
     def report(
         self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
@@ -435,10 +432,10 @@ class KoopmanRNN(BaseEstimator):
         return make_report(self, Trajectories.coerce(X), horizons)
 
     def to_statespace(
-        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, *, rank_tol: float = 1e-6
+        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
     ) -> control.StateSpace:
-        """`control.StateSpace` in lifted coordinates; for `x_op`, `u_op` and `rank_tol` see `lift_at`."""
-        return self.lift_at(x_op, u_op, rank_tol=rank_tol).to_statespace()
+        """`control.StateSpace` in lifted coordinates; `x_op`, `u_op` and `options` are those of `lift_at`."""
+        return self.lift_at(x_op, u_op, **options).to_statespace()
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
         """`control.NonlinearIOSystem` of the nonlinear face."""

@@ -14,10 +14,12 @@ import numpy as np
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
 from koopctrl.ensemble import KoopmanEnsemble
 from koopctrl.errors import DataError, KoopctrlError
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import LeastSquares
-from koopctrl.identification.one_step import Snapshots
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.lifted.model import LiftedModel, Observables
+from koopctrl.lifted.choice import LiftChoice
+from koopctrl.lifted.model import LiftedModel
+from koopctrl.lifted.observables import Observables
 from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
 from koopctrl.network.lag_window import LagWindow
@@ -27,6 +29,8 @@ from koopctrl.storage_hidden import read_hidden, write_hidden
 
 _FORMAT = "koopctrl"
 _VERSION = 1
+# Read by their own layer, which is imported on call.
+_CONTROLLERS = frozenset({"LQR", "LinearMPC", "RNNMPC"})
 
 
 def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike[str]) -> None:
@@ -38,18 +42,36 @@ def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike
     path : path-like
         File to write; by convention it ends in `.npz`.
     """
+    header, arrays = model_parts(model)
+    write(path, header["kind"], header, arrays)
+
+
+def model_parts(model: KoopmanRNN | LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """Header and arrays of a model."""
     kind = type(model).__name__
     if kind not in _WRITERS:
         raise DataError(f"model is a {kind}; expected one of {', '.join(_WRITERS)}")
     header, arrays = _WRITERS[kind](model)
-    header = {"format": _FORMAT, "version": _VERSION, "kind": kind, **header}
+    return {"kind": kind, **header}, arrays
+
+
+def model_from_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    """Inverse of `model_parts`."""
+    return _READERS[header["kind"]](header, Arrays(arrays))
+
+
+def write(
+    path: str | PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, FloatArray]
+) -> None:
+    """Write a header and arrays to exactly `path`."""
+    header = {**header, "format": _FORMAT, "version": _VERSION, "kind": kind}
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with open(path, "wb") as file:  # np.savez would append a suffix to a name without one
         np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: str | PathLike[str]) -> KoopmanRNN | KoopmanEnsemble | LiftedModel:
-    """Read a model that `save` wrote.
+def load(path: str | PathLike[str]) -> Any:
+    """Read a model, an ensemble or a controller that its `save` wrote.
 
     Parameters
     ----------
@@ -58,7 +80,7 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | KoopmanEnsemble | LiftedMode
 
     Returns
     -------
-    KoopmanRNN, KoopmanEnsemble or LiftedModel
+    KoopmanRNN, KoopmanEnsemble, LiftedModel, LQR, LinearMPC or RNNMPC
 
     Raises
     ------
@@ -82,6 +104,10 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | KoopmanEnsemble | LiftedMode
                 f"{path} has format version {header.get('version')!r}; expected {_VERSION}. "
                 "Read it with the koopctrl that wrote it"
             )
+        if header.get("kind") in _CONTROLLERS:
+            from koopctrl.controllers.storage import read_controller
+
+            return read_controller(header, arrays)
         if header.get("kind") not in _READERS:
             raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
         return _READERS[header["kind"]](header, Arrays(arrays))
@@ -115,9 +141,7 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "activation": net.layer.activation,
     }
     arrays = {
-        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
-        "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
-        "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
+        **_network_arrays(net),
         "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
         "ridge": solution.ridge,
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
@@ -133,6 +157,34 @@ def _params(model: KoopmanRNN) -> dict[str, Any]:
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
 
 
+def _network_arrays(net: RecurrentNetwork, prefix: str = "") -> dict[str, FloatArray]:
+    s = net.scaling
+    arrays = {
+        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
+        "y_mean": s.y_mean, "y_scale": s.y_scale, "u_mean": s.u_mean, "u_scale": s.u_scale,
+    }  # fmt: skip
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _read_network(
+    header: dict[str, Any], arrays: Arrays, window: LagWindow, prefix: str = ""
+) -> RecurrentNetwork:
+    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
+    coupling = Coupling(one_of(header["coupling"], COUPLINGS), n_u)
+    biases = arrays.get(prefix + "biases", None)
+    n_points = n_x + n_u if coupling.layer_sees_input else n_x
+    weights = arrays.get(prefix + "weights", len(biases), n_points if len(biases) else None)
+    layer = Layer(weights, biases, one_of(header["activation"], ACTIVATIONS))
+    coef = arrays.get(prefix + "coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
+    scaling = Scaling(
+        arrays.get(prefix + "y_mean", n_y),
+        arrays.get_scale(prefix + "y_scale", n_y),
+        arrays.get(prefix + "u_mean", n_u),
+        arrays.get_scale(prefix + "u_scale", n_u),
+    )
+    return RecurrentNetwork(window, layer, coupling, coef, scaling)
+
+
 def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     model = KoopmanRNN(**header["params"])
     model._checked_settings()
@@ -140,19 +192,8 @@ def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
         return read_hidden(model, header, arrays)
     window = _read_window(header["window"])
     n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
-    coupling = Coupling(one_of(header["coupling"], COUPLINGS), n_u)
-    biases = arrays.get("biases", None)
-    n_points = n_x + n_u if coupling.layer_sees_input else n_x
-    weights = arrays.get("weights", len(biases), n_points if len(biases) else None)
-    layer = Layer(weights, biases, one_of(header["activation"], ACTIVATIONS))
-    coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
-    scaling = Scaling(
-        arrays.get("y_mean", n_y),
-        arrays.get_scale("y_scale", n_y),
-        arrays.get("u_mean", n_u),
-        arrays.get_scale("u_scale", n_u),
-    )
-    model.network_ = RecurrentNetwork(window, layer, coupling, coef, scaling)
+    model.network_ = _read_network(header, arrays, window)
+    coef = model.network_.coef
     singular_values = arrays.get("singular_values", None)
     rank, n_rows = int(header["rank"]), int(header["n_rows"])
     if not (0 <= rank <= len(singular_values) and n_rows >= 1):
@@ -179,6 +220,10 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
         "input_names": model.input_names,
         "window": _window_header(model.window),
         "activation": observables.layer.activation,
+        "choice": None if model.choice is None else model.choice.to_dict(),
+        "network": None
+        if model.network is None
+        else {"coupling": model.network.coupling.kind, "activation": model.network.layer.activation},
     }
     arrays = {
         "A": model.A, "B": model.B, "C": model.C, "D": model.D, "c": model.c,
@@ -191,6 +236,8 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
         arrays["N"] = model.N
     if model.noise is not None:
         arrays |= dict(zip(("noise_q", "noise_r", "noise_s"), model.noise, strict=True))
+    if model.network is not None:
+        arrays |= _network_arrays(model.network, "network_")
     if model.training is not None:
         arrays |= dict(zip(("training_z", "training_u", "training_z_next"), model.training, strict=True))
     return header, arrays
@@ -236,6 +283,10 @@ def _read_lifted(header: dict[str, Any], arrays: Arrays) -> LiftedModel:
         check_names(header["input_names"], "input_names", n_u, "u"),
         arrays.get("singular_values", None),
         training,
+        None if header.get("choice") is None else LiftChoice.from_dict(header["choice"]),
+        None
+        if header.get("network") is None
+        else _read_network(header["network"], arrays, window, "network_"),
         noise,
     )
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_names
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.initial_state import StatePrior
 from koopctrl.identification.linear_model import InnovationModel
-from koopctrl.identification.one_step import Snapshots
 from koopctrl.identification.refinement import History
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.network.hidden_layer import ACTIVATIONS, Layer

@@ -4,27 +4,75 @@ Importing this package registers the envs:
 
 >>> import gymnasium, koopctrl_envs
 >>> env = gymnasium.make("koopctrl/VanDerPol-v0")
+>>> envs = gymnasium.make_vec("koopctrl/VanDerPol-v0", num_envs=64)
 """
 
 from gymnasium import register
 
 from koopctrl_envs.base import PlantEnv
+from koopctrl_envs.batched import PlantVectorEnv
+from koopctrl_envs.burgers import Burgers, BurgersEnv
+from koopctrl_envs.cart_pole import CartPole, CartPoleEnv
+from koopctrl_envs.cstr import CSTR, CSTREnv, CSTRTemperature, CSTRTemperatureEnv
+from koopctrl_envs.dc_motor import DCMotor, DCMotorEnv
 from koopctrl_envs.duffing import Duffing, DuffingEnv
 from koopctrl_envs.pendulum import Pendulum, PendulumEnv
+from koopctrl_envs.ph import PHNeutralization, PHNeutralizationEnv
 from koopctrl_envs.plant import Plant
+from koopctrl_envs.quadrotor import Quadrotor, QuadrotorEnv
+from koopctrl_envs.quadruple_tank import QuadrupleTank, QuadrupleTankEnv, QuadrupleTankNonminimumPhaseEnv
+from koopctrl_envs.two_tanks import TwoTanks, TwoTanksEnv
 from koopctrl_envs.van_der_pol import VanDerPol, VanDerPolEnv
 
 __all__ = [
+    "CSTR",
+    "Burgers",
+    "BurgersEnv",
+    "CSTREnv",
+    "CSTRTemperature",
+    "CSTRTemperatureEnv",
+    "CartPole",
+    "CartPoleEnv",
+    "DCMotor",
+    "DCMotorEnv",
     "Duffing",
     "DuffingEnv",
+    "PHNeutralization",
+    "PHNeutralizationEnv",
     "Pendulum",
     "PendulumEnv",
     "Plant",
     "PlantEnv",
+    "PlantVectorEnv",
+    "Quadrotor",
+    "QuadrotorEnv",
+    "QuadrupleTank",
+    "QuadrupleTankEnv",
+    "QuadrupleTankNonminimumPhaseEnv",
+    "TwoTanks",
+    "TwoTanksEnv",
     "VanDerPol",
     "VanDerPolEnv",
 ]
 
-register("koopctrl/Duffing-v0", entry_point="koopctrl_envs.duffing:DuffingEnv", max_episode_steps=200)
-register("koopctrl/Pendulum-v0", entry_point="koopctrl_envs.pendulum:PendulumEnv", max_episode_steps=200)
-register("koopctrl/VanDerPol-v0", entry_point="koopctrl_envs.van_der_pol:VanDerPolEnv", max_episode_steps=200)
+for _name, _env in {
+    "Burgers": BurgersEnv,
+    "CSTR": CSTREnv,
+    "CSTRTemperature": CSTRTemperatureEnv,
+    "CartPole": CartPoleEnv,
+    "DCMotor": DCMotorEnv,
+    "Duffing": DuffingEnv,
+    "PHNeutralization": PHNeutralizationEnv,
+    "Pendulum": PendulumEnv,
+    "Quadrotor": QuadrotorEnv,
+    "QuadrupleTank": QuadrupleTankEnv,
+    "QuadrupleTankNonminimumPhase": QuadrupleTankNonminimumPhaseEnv,
+    "TwoTanks": TwoTanksEnv,
+    "VanDerPol": VanDerPolEnv,
+}.items():
+    register(
+        f"koopctrl/{_name}-v0",
+        entry_point=f"{_env.__module__}:{_env.__name__}",
+        vector_entry_point=f"koopctrl_envs.batched:{_env.__name__}",
+        max_episode_steps=200,
+    )

@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight
 from koopctrl_envs.plant import Plant
 
+OVERSHOOT = 0.25
+"""Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
+lies outside by up to one step."""
+
 NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
@@ -24,14 +28,17 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
 
     .. math::
 
-        -(y - r)^T Q (y - r) - u^T R u
+        -(y - r)^T Q (y - r) - (u - u_r)^T R (u - u_r)
 
-    with the applied input `u` and the noise-free output `y` at the end of the step. The env never terminates;
-    the time limit of the registration truncates. The state is never clipped: the observation box is wide
-    enough for every start and input that the env accepts, and for the noise and disturbance it was made with.
+    with the applied input `u` and the noise-free output `y` at the end of the step. An episode is terminated
+    when the state leaves the plant's `[x_min, x_max]`; the time limit of the registration truncates it. The
+    observation box is the plant's box of outputs, wider by a quarter on either side for the sample that ends
+    an episode, and wider by the measurement noise; a reading beyond it is cut off there. The state is never
+    clipped.
 
-    `info` holds the time `t` (s), the true state `x`, and the applied input `u` (zeros after `reset`): the
-    action, converted to physical units and clipped to `[u_min, u_max]`, without the disturbance.
+    `info` holds the time `t` (s), the true state `x`, the applied input `u` (`input_reference` after
+    `reset`): the action, converted to physical units and clipped to `[u_min, u_max]`, without the
+    disturbance; and `failure`, which says what terminated the episode, else `""`.
 
     Parameters
     ----------
@@ -42,7 +49,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     R : array_like, optional
         Weight on the inputs, likewise.
     reference : array_like, (n_y,), optional
-        Set-point of the outputs; by default those of the plant's first equilibrium, else zeros.
+        Set-point `r` of the outputs; by default those of the plant's first equilibrium, else zeros.
+    input_reference : array_like, (n_u,), optional
+        Input `u_r` that goes with it; by default the one that holds the first equilibrium, else zeros.
     process_noise : float or array_like, (n_u,)
         Standard deviation of the Gaussian noise (cut at 5 of them) added to the input after clipping, drawn
         anew for each step and unseen in `info`. It enters with the input, in its units, since noise added to
@@ -54,8 +63,11 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
-    render_mode : None
-        There is no rendering.
+    integrator : {"rk4", "solve_ivp"}
+        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
+    render_mode : {"rgb_array", "human"}, optional
+        What `render()` gives: pixels, `(360, 640, 3)`; or a window of matplotlib's, brought up to date by
+        `reset` and `step` themselves.
     **parameters
         Fields of the plant, for instance `dt` or `u_max`.
 
@@ -67,10 +79,14 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Sample time, s.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 20}  # noqa: RUF012
     plant_class: ClassVar[type[Plant]]
     default_Q: ClassVar[float | tuple[float, ...]] = 1.0
     default_R: ClassVar[float | tuple[float, ...]] = 0.1
+    body: ClassVar[str] = "phase_plane"
+    """What pictures show on the left: a name in `koopctrl_envs.rendering.bodies.BODIES`."""
+    shown: ClassVar[tuple[str, ...] | None] = None
+    """Outputs that pictures trace, by default all; none to have the states as a map over time."""
 
     def __init__(
         self,
@@ -79,46 +95,62 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Q: ArrayLike | None = None,
         R: ArrayLike | None = None,
         reference: ArrayLike | None = None,
+        input_reference: ArrayLike | None = None,
         process_noise: ArrayLike = 0.0,
         measurement_noise: ArrayLike = 0.0,
         disturbance: ArrayLike = 0.0,
         normalized_action: bool = False,
+        integrator: str = "rk4",
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        if render_mode is not None:
-            raise ValueError(f"render_mode is {render_mode!r}; expected None, as plants are not rendered")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode is {render_mode!r}; expected 'rgb_array', 'human' or None")
         if plant is None:
             plant = self.plant_class()  # pyright: ignore[reportCallIssue] (subclasses have defaults)
-        known = [field.name for field in dataclasses.fields(plant)]
+        names = [field.name for field in dataclasses.fields(plant)]
         for name in parameters:
-            if name not in known:
+            if name not in names:
                 raise ValueError(
-                    f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(known)}"
+                    f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
+        if integrator not in ("rk4", "solve_ivp"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
         self.plant = plant = dataclasses.replace(plant, **parameters)
         self.dt = plant.dt
-        self.render_mode = None
+        self.render_mode = render_mode
+        rate = round(1.0 / plant.dt)
+        if rate >= 10:
+            # In real time; slower plants are shown faster than they are.
+            self.metadata = {**self.metadata, "render_fps": min(rate, 60)}
+        self._history: Any = None
+        self._frame: Any = None
 
         self.Q = as_weight(self.default_Q if Q is None else Q, "Q", plant.n_y)
         self.R = as_weight(self.default_R if R is None else R, "R", plant.n_u)
+        known = len(plant.equilibria) > 0
         if reference is None:
-            reference = plant.output(plant.equilibria[0]) if len(plant.equilibria) else np.zeros(plant.n_y)
+            reference = plant.output(plant.equilibria[0]) if known else np.zeros(plant.n_y)
+        resting = plant.equilibrium_inputs[0] if known else np.zeros(plant.n_u)
         self.reference = as_vector(reference, "reference", plant.n_y)
+        self.input_reference = as_vector(
+            resting if input_reference is None else input_reference, "input_reference", plant.n_u
+        )
         self.process_noise = _as_std(process_noise, "process_noise", plant.n_u)
         self.measurement_noise = _as_std(measurement_noise, "measurement_noise", plant.n_y)
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
+        self.integrator = integrator
+        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
         unit = np.ones(plant.n_u)
         low, high = (-unit, unit) if self.normalized_action else (self._u_min, self._u_max)
         self.action_space = spaces.Box(low, high, dtype=np.float64)
-        spread = NOISE_CUT * self.process_noise
-        low, high = plant.output_bounds(
-            self._u_min + self.disturbance - spread, self._u_max + self.disturbance + spread
-        )
-        spread = NOISE_CUT * self.measurement_noise
+        low, high = plant.output_bounds()
+        # An unbounded end stays one; half of infinity would make it NaN.
+        width = np.where(np.isfinite(high - low), high - low, 0.0)
+        spread = OVERSHOOT * width + NOISE_CUT * self.measurement_noise
         self.observation_space = spaces.Box(low - spread, high + spread, dtype=np.float64)
         self._x: FloatArray | None = None
         self._n_steps = 0
@@ -134,7 +166,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             Seeds starts and noise.
         options : dict, optional
             `x0`, `(n_x,)`: the start. Or `x0_low`, `x0_high`, `(n_x,)` or scalars: the box to draw it from
-            instead of the plant's. Both have to lie in the plant's `[start_low, start_high]`.
+            instead of the plant's. Both have to lie in the plant's `[x_min, x_max]`.
 
         Returns
         -------
@@ -142,9 +174,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         info : dict
         """
         super().reset(seed=seed)
-        self._x = self._start(options or {})
+        self._x = self.start_of(options or {}, self.np_random)
         self._n_steps = 0
-        return self._observe(self.plant.output(self._x)), self._info(np.zeros(self.plant.n_u))
+        self._history = None
+        observation = self._observe(self.plant.output(self._x))
+        self._record(self.input_reference, "")
+        return observation, self._info(self.input_reference, "")
 
     def step(self, action: ArrayLike) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
         """Apply an action for `dt` seconds.
@@ -158,29 +193,102 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         -------
         observation : ndarray, (n_y,)
         reward : float
-        terminated, truncated : bool
+        terminated : bool
+            Whether the state has left `[x_min, x_max]`; `info["failure"]` says where.
+        truncated : bool
             Always False here; the `TimeLimit` wrapper of `gymnasium.make` truncates.
         info : dict
+
+        Raises
+        ------
+        ValueError
+            If the action is no finite vector of its size, or the integration breaks down.
         """
         if self._x is None:
             raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
-        u = as_vector(action, "action", self.plant.n_u)
-        if self.normalized_action:
-            u = self._u_min + 0.5 * (u + 1.0) * (self._u_max - self._u_min)
-        u = np.clip(u, self._u_min, self._u_max)
-        self._x = self.plant.step(self._x, u + self.disturbance + self._noise(self.process_noise))
+        u = self.inputs_of(as_vector(action, "action", self.plant.n_u))
+        x = self._advance(self._x, u + self.disturbance + self.noise_of(self.process_noise, self.np_random))
+        if not np.isfinite(x).all():
+            raise ValueError(
+                f"{self.plant} diverges with {self.plant.n_substeps} Runge-Kutta steps per sample; "
+                "raise n_substeps"
+            )
+        self._x = x
         self._n_steps += 1
         y = self.plant.output(self._x)
-        error = y - self.reference
-        reward = -float(error @ self.Q @ error + u @ self.R @ u)
-        return self._observe(y), reward, False, False, self._info(u)
+        reward = float(self.reward_of(y, u))
+        failure = self.plant.failure(self._x)
+        self._record(u, failure)
+        return self._observe(y), reward, failure != "", False, self._info(u, failure)
 
-    def _start(self, options: dict[str, Any]) -> FloatArray:
+    def render(self) -> Any:
+        """The episode so far: pixels `(360, 640, 3)` in mode "rgb_array"; "human" shows its window.
+
+        Set-points are those of `reference` at each step, which may be assigned to between steps.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() was called without a render_mode; pass one to gymnasium.make")
+            return None
+        if self._x is None:
+            raise gymnasium.error.ResetNeeded("render() was called before reset(); call reset() first")
+        frame = self._open_frame()
+        frame.draw(self._history)
+        if self.render_mode == "rgb_array":
+            return frame.array()
+        frame.show(1.0 / self.metadata["render_fps"])
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._frame is not None:
+            self._frame.close()
+            self._frame = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles draw figures of their own.
+        return {**self.__dict__, "_frame": None}
+
+    def _open_frame(self) -> Any:
+        if self._frame is None:
+            from koopctrl_envs.rendering.frame import Frame
+
+            shown = self.plant.output_names if self.shown is None else self.shown
+            self._frame = Frame(self.plant, self.body, shown, self.render_mode == "human")
+        return self._frame
+
+    def _record(self, u: FloatArray, note: str) -> None:
+        """Keep a sample for pictures, and show it where there is a window."""
+        if self.render_mode is None or self._x is None:
+            return
+        from koopctrl_envs.rendering.history import History
+
+        if self._history is None:
+            self._history = History()
+        self._history.add(self._n_steps * self.dt, self._x, self.plant.output(self._x), self.reference, u)
+        self._history.note = note
+        if self.render_mode == "human":
+            self.render()
+
+    def inputs_of(self, actions: FloatArray) -> FloatArray:
+        """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
+        if self.normalized_action:
+            actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
+        return np.clip(actions, self._u_min, self._u_max)
+
+    def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
+        """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""
+        error, effort = y - self.reference, u - self.input_reference
+        return -(np.sum((error @ self.Q) * error, axis=-1) + np.sum((effort @ self.R) * effort, axis=-1))
+
+    def start_of(self, options: dict[str, Any], rng: np.random.Generator) -> FloatArray:
+        """Start `(n_x,)` under the options of `reset`."""
         plant = self.plant
         if unknown := set(options) - {"x0", "x0_low", "x0_high"}:
             raise ValueError(f"options has {sorted(unknown)}; expected x0, or x0_low and x0_high")
         if "x0" in options and len(options) > 1:
             raise ValueError("options has both x0 and a box to draw it from; pass one of them")
+        if not options:
+            return plant.draw_start(rng)
         if "x0" in options:
             low = high = as_vector(options["x0"], "x0", plant.n_x)
         else:
@@ -188,29 +296,32 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             high = as_vector(options.get("x0_high", plant.x0_high), "x0_high", plant.n_x, spread=True)
             if (low > high).any():
                 raise ValueError(f"x0_low is {low.tolist()}, above x0_high, which is {high.tolist()}")
-        if (low < plant.start_low).any() or (high > plant.start_high).any():
+        if (low < plant.x_min).any() or (high > plant.x_max).any():
             what = (
                 f"x0 is {low.tolist()}"
                 if "x0" in options
                 else f"the box is {low.tolist()} to {high.tolist()}"
             )
             raise ValueError(
-                f"{what}; expected a start between {list(plant.start_low)} and {list(plant.start_high)}, for "
-                "which the observation bounds hold. Make the env with wider start_low, start_high"
+                f"{what}; expected a start between {list(plant.x_min)} and {list(plant.x_max)}, outside of "
+                "which episodes end. Make the env with wider x_min, x_max"
             )
-        return low if "x0" in options else self.np_random.uniform(low, high)
+        return low if "x0" in options else rng.uniform(low, high)
 
-    def _noise(self, std: FloatArray) -> FloatArray:
+    @staticmethod
+    def noise_of(std: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """One draw of the noise with these standard deviations."""
         if not std.any():
             return np.zeros_like(std)
-        return std * np.clip(self.np_random.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
+        return std * np.clip(rng.standard_normal(std.size), -NOISE_CUT, NOISE_CUT)
 
     def _observe(self, y: FloatArray) -> FloatArray:
-        return y + self._noise(self.measurement_noise)
+        space: Any = self.observation_space
+        return np.clip(y + self.noise_of(self.measurement_noise, self.np_random), space.low, space.high)
 
-    def _info(self, u: FloatArray) -> dict[str, Any]:
+    def _info(self, u: FloatArray, failure: str) -> dict[str, Any]:
         # Copies: callers keep and change what they are given.
-        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy()}
+        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy(), "failure": failure}
 
 
 def _as_std(value: ArrayLike, name: str, size: int) -> FloatArray:

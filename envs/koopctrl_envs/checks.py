@@ -31,8 +31,12 @@ def as_floats(value: ArrayLike, name: str, size: int | None = None) -> FloatArra
     return array.astype(np.float64, copy=False)
 
 
-def as_vector(value: ArrayLike, name: str, size: int, *, spread: bool = False) -> FloatArray:
-    """Convert to a new finite vector; a scalar is accepted if `size` is 1, or to fill it with `spread`."""
+def as_vector(
+    value: ArrayLike, name: str, size: int, *, spread: bool = False, infinite: bool = False
+) -> FloatArray:
+    """Convert to a new vector without NaN, and finite unless `infinite`; a scalar is accepted if `size` is 1,
+    or to fill it with `spread`.
+    """
     array = as_floats(value, name)
     if array.ndim == 0 and (spread or size == 1):
         array = np.full(size, float(array))
@@ -40,7 +44,9 @@ def as_vector(value: ArrayLike, name: str, size: int, *, spread: bool = False) -
         raise ValueError(
             f"{name} has shape {array.shape}; expected {'a scalar or ' if spread else ''}({size},)"
         )
-    if not np.isfinite(array).all():
+    if infinite and np.isnan(array).any():
+        raise ValueError(f"{name} is {array.tolist()}; expected numbers or infinity, got NaN")
+    if not infinite and not np.isfinite(array).all():
         raise ValueError(f"{name} is {array.tolist()}; expected finite numbers, got NaN or infinity")
     return array.copy()
 
@@ -73,3 +79,10 @@ def as_number(value: Any, name: str, *, positive: bool = False) -> float:
     if not math.isfinite(number) or (positive and number <= 0.0):
         raise ValueError(f"{name} is {number}; expected a {'positive' if positive else 'finite'} number")
     return number
+
+
+def as_count(value: Any, name: str) -> int:
+    """Convert to an int above zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a positive integer")
+    return int(value)

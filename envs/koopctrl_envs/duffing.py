@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from koopctrl_envs.base import PlantEnv
-from koopctrl_envs.bounds import oscillator_bounds
 from koopctrl_envs.checks import FloatArray
 from koopctrl_envs.plant import Components, Plant
 
@@ -26,7 +25,7 @@ class Duffing(Plant):
         Linear stiffness; below zero the origin is unstable, between two wells.
     beta : float
         Cubic stiffness, above zero.
-    dt, n_substeps, u_min, u_max, x0_low, x0_high, start_low, start_high
+    dt, n_substeps, u_min, u_max, x0_low, x0_high, x_min, x_max
         As in `Plant`.
     """
 
@@ -37,6 +36,7 @@ class Duffing(Plant):
     output_names: ClassVar = state_names
     output_units: ClassVar = state_units
     positive: ClassVar = ("delta", "beta")
+    step_error: ClassVar = 1e-9
 
     delta: float = 0.5
     alpha: float = -1.0
@@ -47,8 +47,8 @@ class Duffing(Plant):
     u_max: tuple[float, ...] = (10.0,)
     x0_low: tuple[float, ...] = (-2.0, -2.0)
     x0_high: tuple[float, ...] = (2.0, 2.0)
-    start_low: tuple[float, ...] = (-5.0, -5.0)
-    start_high: tuple[float, ...] = (5.0, 5.0)
+    x_min: tuple[float, ...] = (-6.5, -26.0)
+    x_max: tuple[float, ...] = (6.5, 26.0)
 
     @property
     def equilibria(self) -> FloatArray:
@@ -64,10 +64,6 @@ class Duffing(Plant):
         del xp
         x1, x2 = x
         return x2, -self.delta * x2 - (self.alpha + self.beta * (x1 * x1)) * x1 + u[0]
-
-    def output_bounds(self, u_low: FloatArray, u_high: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Bounds on the states under the worst input; see `Plant.output_bounds`."""
-        return oscillator_bounds(self, u_low, u_high)
 
 
 class DuffingEnv(PlantEnv):
@@ -89,13 +85,15 @@ class DuffingEnv(PlantEnv):
     `dt`                sample time                                  0.1        s
     `n_substeps`        Runge-Kutta steps per sample                 20
     `u_min, u_max`      limits of the input                          -10, 10    1/s^2
+    `x_min, x_max`      limits of the state                          +-6.5, +-26  1, 1/s
     `x0_low, x0_high`   box the starts are drawn from                -2, 2      1, 1/s
     ==================  ===========================================  =========  =======
 
-    **Observation**: `[x1, x2]`, a finite `Box(2,)` that the state never leaves. **Action**: `[u]`, `Box(1,)`.
+    **Observation**: `[x1, x2]`, `Box(2,)`. **Action**: `[u]`, `Box(1,)`.
     **Reward**: :math:`-(y - r)^T Q (y - r) - u^T R u` with `Q = 1`, `R = 0.1`, `r = 0` by default. **Start**:
-    uniform in the box, or `reset(options={"x0": [1.0, 0.0]})` with entries in [-5, 5]. **End**: never
-    terminates; truncated after 200 steps (20 s).
+    uniform in the box, or `reset(options={"x0": [1.0, 0.0]})`. **End**: outside `|x1| <= 6.5`, `|x2| <= 26`,
+    which the default inputs never reach from the default starts; truncated after 200 steps
+    (20 s).
 
     Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 

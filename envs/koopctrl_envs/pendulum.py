@@ -30,7 +30,7 @@ class Pendulum(Plant):
         Acceleration of gravity, m/s^2.
     b : float
         Viscous damping, N m s/rad, above zero.
-    dt, n_substeps, u_min, u_max, x0_low, x0_high, start_low, start_high
+    dt, n_substeps, u_min, u_max, x0_low, x0_high, x_min, x_max
         As in `Plant`.
     """
 
@@ -41,6 +41,7 @@ class Pendulum(Plant):
     output_names: ClassVar = ("cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("1", "1", "rad/s")
     positive: ClassVar = ("m", "l", "g", "b")
+    step_error: ClassVar = 1e-10
 
     m: float = 1.0
     l: float = 1.0
@@ -52,8 +53,8 @@ class Pendulum(Plant):
     u_max: tuple[float, ...] = (5.0,)
     x0_low: tuple[float, ...] = (-math.pi, -1.0)
     x0_high: tuple[float, ...] = (math.pi, 1.0)
-    start_low: tuple[float, ...] = (-100.0, -20.0)
-    start_high: tuple[float, ...] = (100.0, 20.0)
+    x_min: tuple[float, ...] = (-math.inf, -25.0)
+    x_max: tuple[float, ...] = (math.inf, 25.0)
 
     @property
     def equilibria(self) -> FloatArray:
@@ -70,19 +71,9 @@ class Pendulum(Plant):
         theta, omega = x
         return xp.cos(theta), xp.sin(theta), omega
 
-    def output_bounds(self, u_low: FloatArray, u_high: FloatArray) -> tuple[FloatArray, FloatArray]:
-        r"""Bounds on the outputs; see `Plant.output_bounds`.
-
-        Damping outweighs gravity and torque together above :math:`(m g l + |\tau|)/b`, so no speed beyond
-        this, and beyond the start's, is ever reached. That is generous: gravity cannot pull forward at every
-        angle.
-        """
-        torque = float(np.abs([u_low, u_high]).max())
-        start = max(abs(self.start_low[1]), abs(self.start_high[1]))
-        speed = max((self.m * self.g * self.l + torque) / self.b, start)
-        # One per cent for the integrator.
-        bound = np.array([1.0, 1.0, 1.01 * speed])
-        return -bound, bound
+    def output_bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Box of the outputs; see `Plant.output_bounds`."""
+        return np.array([-1.0, -1.0, self.x_min[1]]), np.array([1.0, 1.0, self.x_max[1]])
 
 
 class PendulumEnv(PlantEnv):
@@ -107,15 +98,16 @@ class PendulumEnv(PlantEnv):
     `dt`                sample time                                  0.05          s
     `n_substeps`        Runge-Kutta steps per sample                 20
     `u_min, u_max`      limits of the torque                         -5, 5         N m
+    `x_min, x_max`      limits of the state                          inf, +-25     rad, rad/s
     `x0_low, x0_high`   box the starts are drawn from                [-pi, -1],    rad, rad/s
                                                                      [pi, 1]
     ==================  ===========================================  ============  ==========
 
-    **Observation**: `[cos_theta, sin_theta, omega]`, a finite `Box(3,)`. **Action**: `[torque]`, `Box(1,)`.
+    **Observation**: `[cos_theta, sin_theta, omega]`, `Box(3,)`. **Action**: `[torque]`, `Box(1,)`.
     **Reward**: :math:`-(y - r)^T Q (y - r) - u^T R u` with `Q = diag(1, 1, 0.1)`, `R = 0.001` and `r`
     upright, `[1, 0, 0]`, by default. **Start**: uniform in the box, or
-    `reset(options={"x0": [3.14, 0.0]})` with `|theta| <= 100`, `|omega| <= 20`; `info["x"]` is
-    `[theta, omega]`, not wrapped. **End**: never terminates; truncated after 200 steps (10 s).
+    `reset(options={"x0": [3.14, 0.0]})` with `|omega| <= 25`; `info["x"]` is `[theta, omega]`, not
+    wrapped. **End**: above 25 rad/s; truncated after 200 steps (10 s).
 
     Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 
@@ -124,5 +116,7 @@ class PendulumEnv(PlantEnv):
     """
 
     plant_class = Pendulum
+    body = "pendulum"
+    shown = ("cos_theta", "omega")
     default_Q = (1.0, 1.0, 0.1)
     default_R = 0.001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl_envs.checks import FloatArray, as_floats, as_number, as_vector
+from koopctrl_envs.checks import FloatArray, as_count, as_floats, as_number, as_vector
 
 Components = Sequence[Any]
 
@@ -25,8 +26,9 @@ class Plant(ABC):
     `xp` is the module that holds the elementary functions. Use only functions that `math`, `numpy` and
     `casadi` share by name (`sin`, `cos`, `exp`, `sqrt`, `tanh`, `fabs`, ...) and products instead of powers.
 
-    To add a plant: subclass this in a file of its own with the class attributes below, the two formulas and
-    `output_bounds`, subclass `PlantEnv` beside it, and add one `register` line to the package.
+    To add a plant: subclass this in a file of its own with the class attributes below and `rhs_components`,
+    subclass `PlantEnv` beside it, and add one `register` line to the package. Outputs that bear the name of a
+    state are that state; for others write `output_components` and `output_bounds` too.
 
     Parameters
     ----------
@@ -38,8 +40,9 @@ class Plant(ABC):
         Input limits, `(n_u,)`, in the units of the inputs. The dynamics do not apply them; the env does.
     x0_low, x0_high : tuple of float
         Box, `(n_x,)`, from which the env draws its starts.
-    start_low, start_high : tuple of float
-        Larger box, `(n_x,)`, of starts which the env accepts and for which its observation bounds hold.
+    x_min, x_max : tuple of float
+        Box, `(n_x,)`, in which the plant works; infinite where a state has no limit. The env accepts starts
+        in it and ends an episode outside: a tank has run over, a cart has left its track.
 
     Attributes
     ----------
@@ -57,6 +60,11 @@ class Plant(ABC):
     output_units: ClassVar[tuple[str, ...]]
     positive: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that must be above zero."""
+    integers: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters that count something: integers above zero."""
+    step_error: ClassVar[float] = 1e-8
+    """Largest error of one step with default parameters, anywhere the plant gets from its starts under inputs
+    within their limits, over the width of the box of starts."""
 
     dt: float
     n_substeps: int
@@ -64,31 +72,33 @@ class Plant(ABC):
     u_max: tuple[float, ...]
     x0_low: tuple[float, ...]
     x0_high: tuple[float, ...]
-    start_low: tuple[float, ...]
-    start_high: tuple[float, ...]
+    x_min: tuple[float, ...]
+    x_max: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        integers = ("n_substeps", *self.integers)
+        for name in integers:
+            object.__setattr__(self, name, as_count(getattr(self, name), name))
         sizes = dict.fromkeys(("u_min", "u_max"), self.n_u)
-        sizes |= dict.fromkeys(("x0_low", "x0_high", "start_low", "start_high"), self.n_x)
+        sizes |= dict.fromkeys(("x0_low", "x0_high", "x_min", "x_max"), self.n_x)
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in sizes:
-                value = tuple(as_vector(value, field.name, sizes[field.name], spread=True).tolist())
-            elif field.name == "n_substeps":
-                if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                    raise ValueError(f"n_substeps is {value!r}; expected a positive integer")
-                value = int(value)
+            name, value = field.name, getattr(self, field.name)
+            if name in integers:
+                continue
+            if name in sizes:
+                ends = name in ("x_min", "x_max")
+                value = tuple(as_vector(value, name, sizes[name], spread=True, infinite=ends).tolist())
             else:
                 # Plain floats: a numpy scalar on the left of a CasADi symbol takes the product over.
-                value = as_number(value, field.name, positive=field.name in ("dt", *self.positive))
-            object.__setattr__(self, field.name, value)
-        for low, high in (("u_min", "u_max"), ("x0_low", "x0_high"), ("start_low", "start_high")):
+                value = as_number(value, name, positive=name in ("dt", *self.positive))
+            object.__setattr__(self, name, value)
+        for low, high in (("u_min", "u_max"), ("x0_low", "x0_high"), ("x_min", "x_max")):
             if any(a > b for a, b in zip(getattr(self, low), getattr(self, high), strict=True)):
                 raise ValueError(
                     f"{low} is {getattr(self, low)}, above {high}, which is {getattr(self, high)}"
                 )
-        if np.less(self.x0_low, self.start_low).any() or np.greater(self.x0_high, self.start_high).any():
-            raise ValueError("x0_low, x0_high leave the accepted starts; widen start_low, start_high as well")
+        if np.less(self.x0_low, self.x_min).any() or np.greater(self.x0_high, self.x_max).any():
+            raise ValueError("x0_low, x0_high leave the box x_min, x_max; widen x_min, x_max as well")
 
     @property
     def n_x(self) -> int:
@@ -107,8 +117,13 @@ class Plant(ABC):
 
     @property
     def equilibria(self) -> FloatArray:
-        """Known equilibria at zero input, `(n, n_x)`; the first is the default set-point of the env."""
+        """Known equilibria under `equilibrium_inputs`, `(n, n_x)`; the first is the env's default."""
         return np.zeros((0, self.n_x))
+
+    @property
+    def equilibrium_inputs(self) -> FloatArray:
+        """Inputs that hold `equilibria`, `(n, n_u)`; by default zeros."""
+        return np.zeros((len(self.equilibria), self.n_u))
 
     @abstractmethod
     def rhs_components(self, x: Components, u: Components, xp: Any = np) -> tuple[Any, ...]:
@@ -128,17 +143,30 @@ class Plant(ABC):
         """
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
-        """Outputs as `n_y` components, with the arguments of `rhs_components`; by default the state."""
-        del xp
-        return tuple(x)
-
-    @abstractmethod
-    def output_bounds(self, u_low: FloatArray, u_high: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Box, `(n_y,)` each, that the outputs never leave.
-
-        It holds for every start in `[start_low, start_high]` and every input in `[u_low, u_high]`, `(n_u,)`,
-        which are wider than `u_min`, `u_max` where the env adds noise or a disturbance.
+        """Outputs as `n_y` components, with the arguments of `rhs_components`; by default those of the states
+        whose names are among `output_names`.
         """
+        del xp
+        return tuple(x[self.state_names.index(name)] for name in self.output_names)
+
+    def output_bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Box of the outputs, `(n_y,)` each, while the state is in `[x_min, x_max]`."""
+        measured = [self.state_names.index(name) for name in self.output_names]
+        return np.array(self.x_min)[measured], np.array(self.x_max)[measured]
+
+    def draw_start(self, rng: np.random.Generator) -> FloatArray:
+        """Start of an episode, `(n_x,)`; by default uniform in `[x0_low, x0_high]`."""
+        return rng.uniform(self.x0_low, self.x0_high)
+
+    def failure(self, x: FloatArray) -> str:
+        """What is wrong with a state `(n_x,)` outside `[x_min, x_max]`, in words; empty inside."""
+        for name, unit, value, low, high in zip(
+            self.state_names, self.state_units, x.tolist(), self.x_min, self.x_max, strict=True
+        ):
+            if not low <= value <= high:
+                side, end = ("below", low) if value < low else ("above", high)
+                return f"{name} is {value:.4g}, {side} {end:g} {unit}".removesuffix(" 1")
+        return ""
 
     def step_components(
         self, x: Components, u: Components, xp: Any = np, dt: float | None = None
@@ -148,17 +176,22 @@ class Plant(ABC):
         The arguments are those of `rhs_components`, so `xp=casadi` gives the discrete plant as an expression.
         Sub-steps are never longer than `self.dt / n_substeps`, whatever `dt` is.
         """
+        return self._integrate(lambda state: self.rhs_components(state, u, xp), tuple(x), dt)
+
+    def _integrate(
+        self, slopes: Callable[[Components], tuple[Any, ...]], state: tuple[Any, ...], dt: float | None
+    ) -> tuple[Any, ...]:
+        """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
         dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
         n_substeps = max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
         h = dt / n_substeps
-        state = tuple(x)
         for _ in range(n_substeps):
-            k1 = self.rhs_components(state, u, xp)
-            k2 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)], u, xp)
-            k3 = self.rhs_components([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)], u, xp)
-            k4 = self.rhs_components([a + h * k for a, k in zip(state, k3, strict=True)], u, xp)
-            slopes = zip(state, k1, k2, k3, k4, strict=True)
-            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in slopes)
+            k1 = slopes(state)
+            k2 = slopes([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)])
+            k3 = slopes([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)])
+            k4 = slopes([a + h * k for a, k in zip(state, k3, strict=True)])
+            ks = zip(state, k1, k2, k3, k4, strict=True)
+            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in ks)
         return state
 
     def rhs(self, x: ArrayLike, u: ArrayLike) -> FloatArray:
@@ -188,6 +221,42 @@ class Plant(ABC):
     def output(self, x: ArrayLike) -> FloatArray:
         """Outputs `(..., n_y)` of states `(..., n_x)`."""
         return self._evaluate(lambda a, _, xp: self.output_components(a, xp), x, np.zeros(self.n_u))
+
+    def exact_step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
+        """State `(n_x,)` after `dt` seconds with `u` held, by scipy's LSODA to a relative error of 1e-10.
+
+        For parameters that make the plant too stiff for `n_substeps` steps of Runge-Kutta; many times slower.
+        """
+        from koopctrl_envs.integration import exact_step
+
+        dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
+        return exact_step(self, as_vector(x, "x", self.n_x), as_vector(u, "u", self.n_u), dt)
+
+    def to_nlsys(self, dt: float = 0.0) -> Any:
+        """The plant as `control.nlsys`: continuous, or with `dt > 0` sampled, with the names of its signals.
+
+        Inputs are not clipped. Use the keywords of `control.input_output_response` for the accuracy of the
+        continuous one.
+        """
+        import control
+
+        dt = as_number(dt, "dt")
+        if dt < 0.0:
+            raise ValueError(f"dt is {dt}; expected 0 for continuous time, or a sample time in seconds")
+
+        def update(_t: float, x: FloatArray, u: ArrayLike, _p: Any) -> FloatArray:
+            u = np.atleast_1d(u)
+            return self.step(x, u, dt) if dt else self.rhs(x, u)
+
+        return control.nlsys(
+            update,
+            lambda _t, x, _u, _p: self.output(x),
+            states=list(self.state_names),
+            inputs=list(self.input_names),
+            outputs=list(self.output_names),
+            dt=dt,
+            name=type(self).__name__,
+        )
 
     def linearize(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Jacobians of `rhs`, or of `step` if `dt > 0`, by complex step: exact to rounding.
@@ -220,14 +289,44 @@ class Plant(ABC):
         jacobian = np.imag(np.stack(np.broadcast_arrays(*slopes), axis=-2)) / tiny
         return jacobian[..., : self.n_x].copy(), jacobian[..., self.n_x :].copy()
 
+    def steady_state(
+        self,
+        y: ArrayLike,
+        x_guess: ArrayLike | None = None,
+        u_guess: ArrayLike | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        r"""State and input at rest with given outputs: :math:`f(x, u) = 0,\; h(x) = y`; see `equilibrium`.
+
+        Parameters
+        ----------
+        y : array_like, (n_y,)
+            Outputs; NaN where one may be anything, for instance where there are more outputs than inputs.
+        x_guess, u_guess : array_like, (n_x,) and (n_u,), optional
+            Where the search starts; by default at the first equilibrium.
+
+        Returns
+        -------
+        x : ndarray, (n_x,)
+        u : ndarray, (n_u,)
+
+        Raises
+        ------
+        ValueError
+            If there is none that the search finds. Inputs are not held to `u_min`, `u_max`.
+        """
+        from koopctrl_envs.equilibrium import steady_state
+
+        return steady_state(self, y, x_guess, u_guess)
+
     def _evaluate(
         self, formula: Callable[[Components, Components, Any], tuple[Any, ...]], x: ArrayLike, u: ArrayLike
     ) -> FloatArray:
         """Run a component formula on arrays whose last axis holds the components."""
         x, u = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u)
         if x.ndim == u.ndim == 1:
-            # Plain floats are ten times faster than arrays of one element.
-            return np.array(formula(x.tolist(), u.tolist(), math), dtype=np.float64)
+            # Plain floats are ten times faster than arrays of one element, but raise where arrays overflow.
+            with contextlib.suppress(ArithmeticError, ValueError):
+                return np.array(formula(x.tolist(), u.tolist(), math), dtype=np.float64)
         states, inputs = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (x, u))
         lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
         parts = formula(tuple(states), tuple(inputs), np)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from koopctrl_envs.base import PlantEnv
-from koopctrl_envs.bounds import oscillator_bounds
 from koopctrl_envs.checks import FloatArray
 from koopctrl_envs.plant import Components, Plant
 
@@ -21,7 +20,7 @@ class VanDerPol(Plant):
     ----------
     mu : float
         Strength of the nonlinear damping, above zero; the default 1 gives a limit cycle of amplitude 2.
-    dt, n_substeps, u_min, u_max, x0_low, x0_high, start_low, start_high
+    dt, n_substeps, u_min, u_max, x0_low, x0_high, x_min, x_max
         As in `Plant`.
     """
 
@@ -40,8 +39,8 @@ class VanDerPol(Plant):
     u_max: tuple[float, ...] = (3.0,)
     x0_low: tuple[float, ...] = (-3.0, -3.0)
     x0_high: tuple[float, ...] = (3.0, 3.0)
-    start_low: tuple[float, ...] = (-5.0, -5.0)
-    start_high: tuple[float, ...] = (5.0, 5.0)
+    x_min: tuple[float, ...] = (-6.0, -9.0)
+    x_max: tuple[float, ...] = (6.0, 9.0)
 
     @property
     def equilibria(self) -> FloatArray:
@@ -53,10 +52,6 @@ class VanDerPol(Plant):
         del xp
         x1, x2 = x
         return x2, self.mu * (1.0 - x1 * x1) * x2 - x1 + u[0]
-
-    def output_bounds(self, u_low: FloatArray, u_high: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Bounds on the states under the worst input; see `Plant.output_bounds`."""
-        return oscillator_bounds(self, u_low, u_high)
 
 
 class VanDerPolEnv(PlantEnv):
@@ -75,13 +70,15 @@ class VanDerPolEnv(PlantEnv):
     `dt`                sample time                                  0.1        s
     `n_substeps`        Runge-Kutta steps per sample                 20
     `u_min, u_max`      limits of the input                          -3, 3      1/s^2
+    `x_min, x_max`      limits of the state                          +-6, +-9    1, 1/s
     `x0_low, x0_high`   box the starts are drawn from                -3, 3      1, 1/s
     ==================  ===========================================  =========  =======
 
-    **Observation**: `[x1, x2]`, a finite `Box(2,)` that the state never leaves. **Action**: `[u]`, `Box(1,)`.
+    **Observation**: `[x1, x2]`, `Box(2,)`. **Action**: `[u]`, `Box(1,)`.
     **Reward**: :math:`-(y - r)^T Q (y - r) - u^T R u` with `Q = 1`, `R = 0.1`, `r = 0` by default. **Start**:
-    uniform in the box, or `reset(options={"x0": [1.0, 0.0]})` with entries in [-5, 5]. **End**: never
-    terminates; truncated after 200 steps (20 s).
+    uniform in the box, or `reset(options={"x0": [1.0, 0.0]})`. **End**: outside `|x1| <= 6`, `|x2| <= 9`,
+    which the default inputs never reach from the default starts; truncated after 200 steps
+    (20 s).
 
     Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 

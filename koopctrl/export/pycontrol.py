@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import control
@@ -33,10 +32,10 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
         If the linear face drifts and has no fixed point.
     """
     lifted.equilibrium()
-    if lifted.window.n_y == lifted.n_y:
-        names = lifted.window.names(lifted.output_names, lifted.input_names)
-    else:  # outputs are not the state
-        names = tuple(f"x{i}" for i in range(lifted.n_x))
+    # The window's samples are the outputs, unless these are other combinations of the state.
+    n_y, same = lifted.window.n_y, lifted.window.n_y == lifted.n_y
+    newest = lifted.output_names if same else tuple(f"x{i}" for i in range(n_y))
+    names = lifted.window.names(newest, lifted.input_names)
     return control.StateSpace(
         lifted.A,
         lifted.B,
@@ -170,36 +169,4 @@ def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeRespons
         squeeze=False,
         title="closed loop",
         sysname="closed_loop",
-    )
-
-
-def controller_to_nlsys(
-    controller: Any, pure: Callable[..., tuple[FloatArray, FloatArray]], size: int, name: str = "controller"
-) -> control.NonlinearIOSystem:
-    """A controller as a discrete-time block: inputs `[y; r; v]`, outputs `u`, its memory as the state.
-
-    `v` are the measured disturbances, where the controller is told any.
-
-    Both functions of the block are pure, so it can be interconnected and simulated like any other; it starts
-    from the state 0, which means "before the first sample". The plant it is closed with must not have
-    feedthrough.
-    """
-    named = controller if hasattr(controller, "output_names") else controller.lifted
-    outputs, inputs = list(named.output_names), list(named.input_names)
-    told = list(getattr(named, "disturbance_names", ()))
-    measured = getattr(getattr(controller, "observer", None), "measured", range(len(outputs)))
-    n_y, n_r = len(measured), len(outputs)
-
-    def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        y, r, v = np.split(np.asarray(signals), [n_y, n_y + n_r])
-        return pure(np.asarray(memory), y, r, v)
-
-    return control.NonlinearIOSystem(
-        lambda t, x, u, params: call(x, u)[0],
-        lambda t, x, u, params: call(x, u)[1],
-        inputs=[f"y_{outputs[i]}" for i in measured] + [f"r_{n}" for n in outputs] + [f"v_{n}" for n in told],
-        outputs=inputs,
-        states=size,
-        dt=controller.dt,
-        name=name,
     )

@@ -298,16 +298,16 @@ def fit_hidden(
         _, net, x0 = best
         prior, x = prior_of(net, data, x0)
     inside = np.asarray(data.mask.any(axis=2))
-    both = inside[:-1] & inside[1:]
-    v = data.v[:-1][both]
+    both = (inside[:-1] & inside[1:]).T  # pairs in order of time, segment by segment
+    v = data.v[:-1].swapaxes(0, 1)[both]
     zero = np.zeros((net.window.n_x, net.window.n_x))
     noise = identify_noise(net, data, x0, prior) if with_noise else (zero, prior.error_cov)
     return HiddenFit(
         network=net,
         prior=prior,
-        states=x[:-1][both],
+        states=x[:-1].swapaxes(0, 1)[both],
         inputs=scaling.u_mean + scaling.u_scale * v,
-        next_states=x[1:][both],
+        next_states=x[1:].swapaxes(0, 1)[both],
         histories=histories,
         linear=linear,
         noise=noise,

@@ -12,10 +12,11 @@ from koopctrl._validation import FloatArray, as_vector, check_integer, check_num
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, OptionError
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.hidden import HiddenSettings, fit_hidden, standardise
 from koopctrl.identification.initial_state import estimate_initial_states
 from koopctrl.identification.least_squares import AUTO
-from koopctrl.identification.one_step import MAX_SNAPSHOTS, Snapshots
+from koopctrl.identification.one_step import MAX_SNAPSHOTS
 from koopctrl.identification.refinement import RefineOptions
 from koopctrl.identification.segments import cut
 from koopctrl.network.free_run import Bounds, FreeRun

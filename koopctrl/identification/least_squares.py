@@ -16,7 +16,7 @@ an SVD of the small `R` has the singular values of the whole matrix, to rounding
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import linalg, optimize
@@ -26,6 +26,7 @@ from koopctrl.errors import DataError
 
 SOLVERS = ("svd", "gram")
 AUTO = "auto"
+Ridge = float | str | FloatArray
 _BLOCK_ELEMENTS = 16_000_000  # 128 MB of float64 regressors at a time
 
 
@@ -74,8 +75,12 @@ class Accumulator(Protocol):
         """Add rows; the arrays are not kept."""
         ...
 
-    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
-        """Solve for all rows seen so far."""
+    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
+        """Solve for all rows seen so far; `ridge` is one penalty, `"auto"` or one for each target."""
+        ...
+
+    def merge(self, other: Any) -> Accumulator:
+        """One accumulator that has seen the rows of both."""
         ...
 
 
@@ -96,6 +101,7 @@ class QRAccumulator:
     def __init__(self, n_features: int, n_targets: int) -> None:
         self._n = n_features
         self._factor: FloatArray = np.empty((0, n_features + n_targets))
+        self._decomposed: tuple[FloatArray, ...] | None = None  # of the factor as it is now
         self.n_rows = 0
 
     def update(self, regressors: FloatArray, targets: FloatArray) -> None:
@@ -107,16 +113,26 @@ class QRAccumulator:
         stacked[k:, : self._n] = regressors
         stacked[k:, self._n :] = targets
         self._factor = np.linalg.qr(stacked, mode="r")
+        self._decomposed = None
         self.n_rows += len(regressors)
 
-    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
-        """Solve by SVD of the column-scaled triangle."""
+    def merge(self, other: QRAccumulator) -> QRAccumulator:
+        """One accumulator that has seen the rows of both."""
+        both = QRAccumulator(self._n, self._factor.shape[1] - self._n)
+        both._factor = np.linalg.qr(np.concatenate([self._factor, other._factor]), mode="r")
+        both.n_rows = self.n_rows + other.n_rows
+        return both
+
+    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
+        """Solve by SVD of the column-scaled triangle, which is kept for further penalties."""
         _check_rows(self.n_rows)
         n = self._n
         top = self._factor[:n]
         triangle, right = top[:, :n], top[:, n:]
         scale = _column_scale(np.linalg.norm(triangle, axis=0))
-        u, s, vt = _svd(triangle / scale)
+        if self._decomposed is None:
+            self._decomposed = _svd(triangle / scale)
+        u, s, vt = self._decomposed
         unreachable = np.sum(self._factor[n:, n:] ** 2, axis=0)
         coef, rank, penalty = _filtered(vt.T, s, u.T @ right, rcond, ridge, unreachable, self.n_rows)
         residual = self._factor[:, n:].copy()
@@ -147,7 +163,14 @@ class GramAccumulator:
         self._energy += np.einsum("ij,ij->j", targets, targets)
         self.n_rows += len(regressors)
 
-    def solve(self, rcond: float, ridge: float | str = 0.0) -> LeastSquares:
+    def merge(self, other: GramAccumulator) -> GramAccumulator:
+        """One accumulator that has seen the rows of both."""
+        both = GramAccumulator(*self._cross.shape)
+        both._gram, both._cross = self._gram + other._gram, self._cross + other._cross
+        both._energy, both.n_rows = self._energy + other._energy, self.n_rows + other.n_rows
+        return both
+
+    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
         """Solve by the eigendecomposition of the scaled Gram matrix."""
         _check_rows(self.n_rows)
         scale = _column_scale(np.sqrt(np.diag(self._gram)))
@@ -185,7 +208,7 @@ def _filtered(
     s: FloatArray,
     rotated: FloatArray,
     rcond: float,
-    ridge: float | str,
+    ridge: Ridge,
     unreachable: FloatArray,
     n_rows: int,
 ) -> tuple[FloatArray, int, FloatArray]:
@@ -202,7 +225,7 @@ def _filtered(
             [_evidence_ridge(kept, b, e, n_rows) for b, e in zip(components.T, rest, strict=True)]
         )
     else:
-        penalty = np.full(rotated.shape[1], float(ridge))
+        penalty = np.broadcast_to(np.asarray(ridge, dtype=float), rotated.shape[1]).copy()
     gain = kept[:, None] / (kept[:, None] ** 2 + penalty)
     return v[:, :rank] @ (gain * components), rank, penalty
 

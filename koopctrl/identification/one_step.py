@@ -10,13 +10,27 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, NumericalWarning
-from koopctrl.identification.least_squares import LeastSquares, block_rows, make_accumulator
+from koopctrl.identification.held_out import Snapshots, cut, held_tail, is_held_out, join
+from koopctrl.identification.least_squares import (
+    AUTO,
+    Accumulator,
+    LeastSquares,
+    Ridge,
+    block_rows,
+    make_accumulator,
+)
+from koopctrl.identification.penalty import penalty_by_free_run
 from koopctrl.network.coupling import Coupling
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 from koopctrl.network.samplers import SAMPLERS, Layer
 
 MAX_SNAPSHOTS = 50_000
+# Snapshots are kept in runs of this many, so that stretches of several steps are left of them.
+RUN = 200
+# Held-out pairs kept for free runs.
+_MAX_HELD_OUT = 20_000
+_MAX_SEGMENTS = 200
 
 
 @dataclass(frozen=True)
@@ -30,15 +44,7 @@ class Settings:
     rcond: float
     ridge: float | str
     solver: str
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshots:
-    """At most `MAX_SNAPSHOTS` of the training pairs `(x_k, u_k, y_{k+1})`, a uniform sample of all."""
-
-    x: FloatArray
-    u: FloatArray
-    y_next: FloatArray
+    horizon: int = 20
 
 
 class Identification:
@@ -87,10 +93,16 @@ class Identification:
             )
         self._blank = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
         self._n_columns = coupling.n_columns(self._blank.n_dictionary)
-        self._accumulator = make_accumulator(settings.solver, self._n_columns, window.n_y)
+        # Rows that are fitted to, and rows held out for choosing the penalty; the last solve is on both.
+        self._fitted, self._held_out = (
+            make_accumulator(settings.solver, self._n_columns, window.n_y) for _ in range(2)
+        )
+        self._n_episodes = 0
+        self._trials: list[Snapshots] = []
+        self.free_run_error = float("nan")
         self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
         self._keys = np.empty(0)
-        self.add_pairs(x, u, y_next)
+        self._add_episodes(first, x, u, y_next)
 
     def add(self, data: Trajectories) -> None:
         """Add episodes with the signals of the first batch."""
@@ -98,9 +110,26 @@ class Identification:
         outputs = np.concatenate([e.outputs for e in data])
         self.y_min = np.minimum(self.y_min, outputs.min(axis=0))
         self.y_max = np.maximum(self.y_max, outputs.max(axis=0))
-        self.add_pairs(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
+        self._add_episodes(data, *data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
 
-    def add_pairs(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
+    def _add_episodes(self, data: Trajectories, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
+        """Add the pairs of some episodes, each to the part that it belongs to."""
+        held_out = np.zeros(len(x), dtype=bool)
+        stop = 0
+        for e in data:
+            n_pairs = max(0, len(e) - self._window.n_samples)
+            stop += n_pairs
+            tail = n_pairs if is_held_out(self._n_episodes) else held_tail(self._n_episodes, n_pairs)
+            held_out[stop - tail : stop] = True
+            if tail and sum(len(t.x) for t in self._trials) < _MAX_HELD_OUT:
+                rows = slice(stop - tail, stop)
+                self._trials.append(Snapshots(x[rows], u[rows], y_next[rows]))
+            self._n_episodes += 1
+        self._accumulate(self._fitted, x[~held_out], u[~held_out], y_next[~held_out])
+        self._accumulate(self._held_out, x[held_out], u[held_out], y_next[held_out])
+        self._keep(x, u, y_next)
+
+    def _accumulate(self, part: Accumulator, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
         """Add snapshot pairs, block by block."""
         n_y, step = self._window.n_y, block_rows(self._n_columns)
         for start in range(0, len(x), step):
@@ -108,14 +137,33 @@ class Identification:
             xs, us = self._blank.standardise(x[rows], u[rows])
             phi = self._blank.dictionary(xs, us)
             increment = (y_next[rows] - x[rows, :n_y]) / self._scaling.y_scale
-            self._accumulator.update(self._coupling.regressors(phi, us), increment)
-        self._keep(x, u, y_next)
+            part.update(self._coupling.regressors(phi, us), increment)
 
     def solve(self) -> tuple[RecurrentNetwork, LeastSquares]:
         """Solve for the outer weights over all data seen."""
-        solution = self._accumulator.solve(self._settings.rcond, self._settings.ridge)
+        rcond, ridge = self._settings.rcond, self._settings.ridge
+        if ridge == AUTO:
+            ridge = self._penalty()
+        both = self._fitted.merge(self._held_out) if self._held_out.n_rows else self._fitted
+        solution = both.solve(rcond, ridge)
+        return self._network(solution.coef), solution
+
+    def _penalty(self) -> Ridge:
+        """By free runs where episodes were held out and are long enough, else by evidence."""
+        horizon = min(self._settings.horizon, max((len(t.x) for t in self._trials), default=0))
+        if not (horizon and self._fitted.n_rows):
+            return AUTO
+        penalty, self.free_run_error = penalty_by_free_run(
+            self._fitted,
+            self._settings.rcond,
+            self._network,
+            cut(*join(self._trials), horizon, _MAX_SEGMENTS),
+        )
+        return penalty
+
+    def _network(self, coef: FloatArray) -> RecurrentNetwork:
         b = self._blank
-        return RecurrentNetwork(b.window, b.layer, b.coupling, solution.coef, b.scaling), solution
+        return RecurrentNetwork(b.window, b.layer, b.coupling, coef, b.scaling)
 
     @property
     def snapshots(self) -> Snapshots:
@@ -123,9 +171,10 @@ class Identification:
         return Snapshots(*self._reservoir)
 
     def _keep(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
-        # Reservoir by random keys: the MAX_SNAPSHOTS smallest keys over all rows ever seen are a uniform
-        # sample without replacement, whatever the batches. Order in time is kept while everything fits.
-        keys = np.concatenate([self._keys, self._rng.random(len(x))])
+        # Reservoir by random keys, one for each run of rows: the MAX_SNAPSHOTS smallest keys over all rows
+        # ever seen are a uniform sample without replacement, whatever the batches. Order in time is kept.
+        drawn = self._rng.random(-(-len(x) // RUN))
+        keys = np.concatenate([self._keys, np.repeat(drawn, RUN)[: len(x)]])
         rows = [np.concatenate(pair) for pair in zip(self._reservoir, (x, u, y_next), strict=True)]
         if len(keys) > MAX_SNAPSHOTS:
             chosen = np.sort(np.argpartition(keys, MAX_SNAPSHOTS)[:MAX_SNAPSHOTS])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray
-from koopctrl.identification.one_step import Snapshots
-from koopctrl.lifted.edmd import lift_network
+from koopctrl._validation import FloatArray, as_weight
+from koopctrl.identification.held_out import Snapshots
+from koopctrl.lifted.lift import lift_network
 from koopctrl.lifted.model import LiftedModel
 from koopctrl.network.recurrent import RecurrentNetwork
 
@@ -53,11 +53,15 @@ def lift_hidden(
     u_op : (n_u,) array_like or scalar, optional
         Operating input; the mean of the data by default.
     **options
-        As in `koopctrl.lifted.edmd.lift_network`.
+        As in `koopctrl.lifted.lift.lift_network`; `Q` weighs outputs.
     """
     net, shots = model.network_, model.snapshots_
     low, high = shots.x.min(axis=0), shots.x.max(axis=0)
     view: Any = StateView(net.state, shots, model.dt_, model.state_names_, model.input_names_, (low, high))
+    if options.get("Q") is not None:  # on the states that the outputs read
+        c = net.output_jacobian(net.x_mean, net.scaling.u_mean)[0]
+        weight = as_weight(options["Q"], "Q", len(c))
+        options = {**options, "Q": c.T @ weight @ c}
     lifted = lift_network(view, x_op, u_op, **options)
     y_op = net.output(lifted.x_op, lifted.u_op)
     c, d = _output_matrices(net, lifted, shots, y_op)
@@ -75,6 +79,7 @@ def lift_hidden(
         D=d,
         y_op=y_op,
         output_names=model.output_names_,
+        network=None,  # its outputs are the states, not these
         noise=(q_z, r, np.zeros((lifted.n_z, len(r)))),
     )
 

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     import do_mpc
 
     from koopctrl.identification.linear_model import InnovationModel
+    from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
+    from koopctrl.network.recurrent import RecurrentNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,10 @@ class LiftedModel:
         Of the scaled, centred dictionary that was reduced.
     training : tuple of arrays or None
         `(z, u - u_op, z_next)` snapshots, at most 5,000, for spectra and reports.
+    choice : LiftChoice or None
+        What was compared for this model, if anything was; `print(lifted.choice)` is a table.
+    network : RecurrentNetwork or None
+        The nonlinear face it was lifted from, on which controllers are tried.
     noise : tuple of arrays or None
         `(Q, R, S)`: identified covariances of process noise on `z`, of measurement noise on `y`, and between
         them.
@@ -87,6 +93,8 @@ class LiftedModel:
     input_names: tuple[str, ...]
     singular_values: FloatArray
     training: tuple[FloatArray, FloatArray, FloatArray] | None = None
+    choice: LiftChoice | None = None
+    network: RecurrentNetwork | None = None
     noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     @classmethod

@@ -51,9 +51,16 @@ class Observables:
             z[..., n_x:] = features @ self.reduce - deviation @ self.project
         return z
 
+    def on_features(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`(R_x, R_psi)`: `rows @ z = R_x (x - x_op) + R_psi (psi(x) - psi(x_op))`, for `(n, n_z)` rows."""
+        n_x = len(self.x_op)
+        on_rest = rows[:, n_x:]
+        return rows[:, :n_x] / self.x_scale - on_rest @ self.project.T, on_rest @ self.reduce.T
+
     @classmethod
-    def identity(cls, x_op: FloatArray) -> Observables:
-        """The state's deviation alone."""
+    def identity(cls, x_op: FloatArray, x_scale: FloatArray | None = None) -> Observables:
+        """The state's deviation alone, scaled by 1 if nothing else is given."""
         n_x = len(x_op)
         layer = Layer(np.empty((0, n_x)), np.empty(0), "tanh")
-        return cls(layer, x_op, np.ones(n_x), np.empty((0, 0)), np.empty((n_x, 0)))
+        scale = np.ones(n_x) if x_scale is None else x_scale
+        return cls(layer, x_op, scale, np.empty((0, 0)), np.empty((n_x, 0)))

@@ -124,7 +124,7 @@ def test_condensed_is_sparse_with_active_bounds(seed, drift, terminal):
     assert mpc.info.iterations > 0  # some bound is active
     assert mpc.info.kkt_residual < 1e-7
     # The model's steady state for r, or for what the inputs can hold of it.
-    reachable, wish = mpc._reachable.nearest(r, np.empty(0))
+    reachable, wish = mpc.law.reachable.nearest(r, np.empty(0))
     target = mpc.target(reachable, du=wish)
     if terminal == "none":  # the stage weight on y_N, completed to a weight on z_N - z_s
         assert np.allclose(model.C @ target[0] + model.y_op, target[2])
@@ -232,7 +232,7 @@ def test_fall_back_is_the_shifted_plan_then_the_saturated_lqr_then_the_last_inpu
     mpc.control(x)
     plan = mpc.info.inputs.copy()
     broken = StepSolution(None, "solver crashed", float("inf"), 1)
-    monkeypatch.setattr(mpc._solver, "solve", lambda *_: broken)
+    monkeypatch.setattr(mpc.law.solver, "solve", lambda *_: broken)
     for k in (1, 2):
         np.testing.assert_array_equal(mpc.control(x), plan[k])
         assert mpc.info.status == "fallback_plan"
@@ -265,7 +265,7 @@ def test_a_solver_that_raises_is_reported(lifted, monkeypatch):
     def crash():
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(mpc._solver._hard, "_evaluate", crash)
+    monkeypatch.setattr(mpc.law.solver._hard, "_evaluate", crash)
     u = mpc.control([1.0, 0.5, -0.5])
     assert np.abs(u).max() <= 0.1
     assert mpc.info.status == "fallback_lqr"
@@ -341,8 +341,8 @@ def test_bad_measurements_and_references_are_refused(lifted):
         mpc.control([1.0, 2.0, 0.0], [1.0])
     with pytest.raises(ShapeError, match="preview"):
         mpc.control([1.0, 2.0, 0.0], np.ones((0, 3)))
-    with pytest.raises(DataError, match="reference has 1 NaN"):
-        mpc.control([1.0, 2.0, 0.0], [[1.0, np.nan, 0.0]])
+    with pytest.raises(DataError, match="reference has infinite"):
+        mpc.control([1.0, 2.0, 0.0], [[1.0, np.inf, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -384,5 +384,5 @@ def test_bounds_changed_by_the_caller_do_not_change_the_controller(lifted):
     assert (controllers[0].u_min == -1.0).all()
     assert (controllers[1].u_min == -1.0).all()
     assert (controllers[1].y_min == -5.0).all()
-    assert (controllers[0]._u_last == 0.0).all()
-    assert (controllers[1]._memory.u_last == 0.0).all()
+    assert (controllers[0].state.u_last == 0.0).all()
+    assert (controllers[1].state.history.u_last == 0.0).all()

@@ -340,7 +340,7 @@ def test_as_a_block_it_takes_what_is_measured_and_told(model):
     mpc = RNNMPC(model, 5, 1.0, 0.1, u_min=-1, u_max=1, measured_disturbances=["load"], input_delay=2,
                  observer=ExtendedKalmanFilter(model, 1e-4, 1e-4, measured=[0, 2]))  # fmt: skip
     block = mpc.to_nlsys()
-    assert block.input_labels == ["y_x0", "y_x2", "r_x0", "r_x1", "r_x2", "v_load"]
+    assert block.input_labels == ["x0", "x2", "r_x0", "r_x1", "r_x2", "load"]
     memory = np.zeros(block.nstates)
     rng = np.random.default_rng(0)
     for _ in range(6):
@@ -403,7 +403,8 @@ def test_plans_of_a_network_do_not_depend_on_the_units_of_its_inputs(van_der_pol
 @pytest.mark.parametrize("unit", [1.0, 1e-7])
 def test_a_roll_out_beyond_its_bounds_is_told_in_small_units_too(van_der_pol_data, unit):
     mpc = RNNMPC(in_units(van_der_pol_data, of_outputs=unit), 5, 1.0 / unit**2, 1.0, y_max=unit)
-    goal = Goal(np.zeros((6, 2)), np.zeros((5, 1)), np.zeros(2), None)
+    Q, shift = mpc.problem.Q, np.zeros(len(mpc.problem.E))
+    goal = Goal(np.zeros((6, 2)), np.zeros((5, 1)), np.zeros(2), None, Q, shift)
     for height, kept in ((1.0, True), (1.0 + 1e-8, True), (1.5, False)):
         states = np.full((6, 2), height * unit)
-        assert mpc._iteration.excess(states, goal)[1] == kept
+        assert mpc.law.iteration.excess(states, goal)[1] == kept

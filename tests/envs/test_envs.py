@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -79,11 +80,13 @@ def test_an_episode_is_the_plant_stepped(name):
     y, info = env.reset(seed=1)
     x = info["x"]
     assert info["t"] == 0.0
-    np.testing.assert_array_equal(info["u"], np.zeros(plant.n_u))
+    np.testing.assert_array_equal(info["u"], env.input_reference)
     np.testing.assert_array_equal(y, plant.output(x))
     rng = np.random.default_rng(0)
     for k in range(50):
         u = rng.uniform(plant.u_min, plant.u_max)
+        if plant.failure(plant.step(x, u)):
+            break
         y, reward, terminated, truncated, info = env.step(u)
         x = plant.step(x, u)
         np.testing.assert_array_equal(info["x"], x)
@@ -92,12 +95,13 @@ def test_an_episode_is_the_plant_stepped(name):
         assert info["t"] == (k + 1) * plant.dt
         assert isinstance(reward, float)
         assert terminated is truncated is False
+        assert info["failure"] == ""
 
 
 @each_env
 def test_the_same_seed_gives_the_same_bits(name):
     def run(seed: int) -> list[np.ndarray]:
-        env = make(name, process_noise=0.1, measurement_noise=0.2)
+        env = make(name, process_noise=0.1, measurement_noise=0.2, x_min=-np.inf, x_max=np.inf)
         rows = [env.reset(seed=seed)[0]]
         env.action_space.seed(0)
         for _ in range(30):
@@ -111,75 +115,88 @@ def test_the_same_seed_gives_the_same_bits(name):
 
 
 @each_env
-def test_time_truncates_and_nothing_terminates(name):
-    env = gymnasium.make(name)
-    env.reset(seed=0)
-    ends = [env.step(env.action_space.sample())[2:4] for _ in range(200)]
-    assert ends == [(False, False)] * 199 + [(False, True)]
+def test_time_truncates(name):
     env = gymnasium.make(name, max_episode_steps=3)
     env.reset(seed=0)
-    assert [env.step(env.action_space.sample())[3] for _ in range(3)] == [False, False, True]
+    hold = env.unwrapped.input_reference
+    ends = [env.step(hold)[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (False, True)]
+    assert gymnasium.spec(name).max_episode_steps == 200
 
 
-PARAMETERS = {
-    "VanDerPol": [{}, {"mu": 3.0}, {"u_min": 0.0, "u_max": 2.0}, {"u_min": -10.0, "u_max": 10.0}],
-    "Duffing": [{}, {"delta": 5.0}, {"alpha": 1.0, "u_min": -2.0, "u_max": 2.0}],
-    "Pendulum": [{}, {"b": 0.5, "l": 0.5}],
-}
+def outermost(plant: Plant, rng: np.random.Generator, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """States before and after steps under the worst inputs, until each of `n` trajectories has failed.
+
+    Bang-bang in step with the motion (full power into an oscillator), bang-bang at random, held at random,
+    and anything in between.
+    """
+    x = np.array([plant.draw_start(rng) for _ in range(n)])
+    law = np.arange(n)[:, None] // 2 % 4
+    low, high = np.array(plant.u_min), np.array(plant.u_max)
+    held = rng.uniform(low, high, (n, plant.n_u))
+    for _ in range(30 if plant.n_x > 10 else 150):
+        coin = rng.random((2, len(x), plant.n_u))
+        held = np.where(coin[0] < 0.05, low + coin[1] * (high - low), held)
+        power, chance = np.where(x[:, -1:] > 0.0, high, low), np.where(coin[1] < 0.5, low, high)
+        u = np.choose(law, [power, chance, held, rng.uniform(low, high, held.shape)])
+        after = plant.step(x, u)
+        yield x, after
+        inside = ((after >= plant.x_min) & (after <= plant.x_max)).all(axis=1)
+        if not inside.any():
+            return
+        x, law, held = after[inside], law[inside], held[inside]
 
 
 @each_env
-def test_observations_stay_in_the_box_under_the_worst_inputs(name):
-    for parameters in PARAMETERS.get(name.split("/")[1].removesuffix("-v0"), [{}]):
-        env = make(name, disturbance=0.5, process_noise=0.2, **parameters)
-        plant, space = env.plant, env.observation_space
-        assert np.isfinite([space.low, space.high]).all()
-        assert space.dtype == np.float64
-        low = np.array(plant.u_min) + 0.5 - 5 * 0.2
-        high = np.array(plant.u_max) + 0.5 + 5 * 0.2
-        rng = np.random.default_rng(0)
-        # Three hundred trajectories side by side: bang-bang in step with the motion (full power into an
-        # oscillator), bang-bang at random, held at random, and anything in between.
-        x = rng.uniform(plant.start_low, plant.start_high, (300, plant.n_x))
-        corners = np.where(rng.random(x.shape) < 0.5, plant.start_low, plant.start_high)
-        x = np.where(np.arange(300)[:, None] % 2, x, corners)
-        law = np.arange(300)[:, None] // 2 % 4
-        held = rng.uniform(low, high, (300, plant.n_u))
-        for _ in range(250):
-            coin = rng.random((2, 300, plant.n_u))
-            held = np.where(coin[0] < 0.05, low + coin[1] * (high - low), held)
-            power, chance = np.where(x[:, -1:] > 0.0, high, low), np.where(coin[1] < 0.5, low, high)
-            u = np.choose(law, [power, chance, held, rng.uniform(low, high, held.shape)])
-            x = plant.step(x, u)
-            y = plant.output(x)
-            assert (y >= space.low).all()
-            assert (y <= space.high).all()
+def test_the_observation_box_holds_every_sample_to_the_end_of_an_episode(name):
+    env = make(name)
+    plant, space = env.plant, env.observation_space
+    assert np.isfinite([space.low, space.high]).all()
+    assert space.dtype == np.float64
+    for _, after in outermost(plant, np.random.default_rng(0), 60):
+        y = plant.output(after)
+        assert (y >= space.low).all()
+        assert (y <= space.high).all()
 
 
-def test_the_box_is_not_much_wider_than_what_is_reached():
-    env = make("koopctrl/Duffing-v0")
-    x, _ = env.reset(options={"x0": [5.0, 5.0]})
-    reached = np.abs(x)
-    for _ in range(300):
-        x = env.step(env.plant.u_max if x[1] > 0 else env.plant.u_min)[0]
-        reached = np.maximum(reached, np.abs(x))
-    assert (env.observation_space.high < 1.3 * reached).all()
+@pytest.mark.parametrize("name", ["koopctrl/VanDerPol-v0", "koopctrl/Duffing-v0"])
+def test_oscillators_are_never_driven_out_of_their_boxes(name):
+    plant = make(name).plant
+    for _, after in outermost(plant, np.random.default_rng(1), 60):
+        assert all(plant.failure(row) == "" for row in after)
 
 
-def test_the_box_holds_rest_points_that_are_only_crept_up_to():
-    env = make("koopctrl/VanDerPol-v0", u_min=-10.0, u_max=10.0)
-    rest = np.array([10.0, 0.0])
-    np.testing.assert_allclose(env.plant.rhs(rest, [10.0]), 0.0, atol=1e-12)
-    assert env.observation_space.contains(rest)
-    swing = rest
-    for _ in range(30):
-        swing = env.plant.step(swing, [-10.0])
-        assert env.observation_space.contains(swing)
+def test_leaving_the_box_ends_an_episode_and_says_why():
+    env = make("koopctrl/TwoTanks-v0")
+    env.reset(options={"x0": [5.9, 1.0]})
+    y, _, terminated, truncated, info = env.step([0.5, 0.0])
+    assert terminated
+    assert not truncated
+    assert info["failure"] == "h1 is 6.4, above 6 m"
+    np.testing.assert_array_equal(y, info["x"])
+    y, *_ = env.step([0.5, 0.0])
+    for _ in range(10):
+        y, *_ = env.step([0.5, 0.0])
+    assert env.observation_space.contains(y)
+    env = make("koopctrl/CartPole-v0")
+    env.reset(options={"x0": [-2.39, -2.0, 0.0, 0.0]})
+    assert env.step([0.0])[4]["failure"].startswith("p is -2.4")
 
 
-def test_a_plant_without_bounds_is_refused():
-    with pytest.raises(ValueError, match="raise n_substeps"):
-        make("koopctrl/VanDerPol-v0", mu=100.0, n_substeps=1)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("VanDerPol", {"mu": 1000.0, "n_substeps": 1}), ("PHNeutralization", {"n_substeps": 1, "dt": 1e4})],
+)
+def test_an_integration_that_breaks_down_is_refused(name, parameters):
+    env = make(f"koopctrl/{name}-v0", **parameters)
+    env.reset(seed=0)
+
+    def run() -> None:
+        for _ in range(10):
+            env.step(env.plant.u_max)
+
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="raise n_substeps"):
+        run()
 
 
 @each_env
@@ -189,15 +206,17 @@ def test_starts_are_drawn_from_the_box_or_given(name):
     starts = np.array([env.reset(seed=i)[1]["x"] for i in range(50)])
     assert (starts >= plant.x0_low).all()
     assert (starts <= plant.x0_high).all()
-    assert starts.std(axis=0).min() > 0.1
-    given = np.array(plant.start_high)
+    assert (starts.std(axis=0) > 0.1 * np.subtract(plant.x0_high, plant.x0_low)).all()
+    given = np.array(plant.x0_high)
     _, info = env.reset(options={"x0": given})
     np.testing.assert_array_equal(info["x"], given)
     info["x"][:] = 0.0
-    np.testing.assert_array_equal(given, plant.start_high)
-    _, info = env.reset(seed=0, options={"x0_low": [0.1, 0.2], "x0_high": [0.1, 0.2]})
-    np.testing.assert_allclose(info["x"], [0.1, 0.2])
-    assert np.abs(env.reset(seed=0, options={"x0_low": -0.1, "x0_high": 0.1})[1]["x"]).max() <= 0.1
+    np.testing.assert_array_equal(given, plant.x0_high)
+    middle = 0.5 * np.add(plant.x0_low, plant.x0_high)
+    _, info = env.reset(seed=0, options={"x0_low": middle, "x0_high": middle})
+    np.testing.assert_allclose(info["x"], middle)
+    x = env.reset(seed=0, options={"x0_high": middle})[1]["x"]
+    assert ((x >= plant.x0_low) & (x <= middle)).all()
 
 
 @pytest.mark.parametrize(
@@ -208,9 +227,9 @@ def test_starts_are_drawn_from_the_box_or_given(name):
         ({"x0": [np.nan, 0.0]}, "x0 is .*NaN"),
         ({"x0": [np.inf, 0.0]}, "x0 is .*infinity"),
         ({"x0": ["a", "b"]}, "x0 has dtype"),
-        ({"x0": [6.0, 0.0]}, r"x0 is \[6.0, 0.0\]; expected a start between \[-5.0, -5.0\]"),
+        ({"x0": [7.0, 0.0]}, r"x0 is \[7.0, 0.0\]; expected a start between \[-6.0, -9.0\]"),
         ({"x0_low": 1.0, "x0_high": -1.0}, "x0_low"),
-        ({"x0_low": -9.0}, "the box is"),
+        ({"x0_low": -10.0}, "the box is"),
         ({"x0": [0.0, 0.0], "x0_low": 0.0}, "both"),
         ({"start": [0.0, 0.0]}, r"options has \['start'\]; expected x0"),
     ],
@@ -270,6 +289,10 @@ def test_the_reward_is_the_quadratic_one():
     _, reward, _, _, info = env.step([2.0])
     error = info["x"] - r
     assert reward == pytest.approx(-(error @ Q @ error + 0.3 * 4.0), rel=1e-14)
+    env = make("koopctrl/Quadrotor-v0", R=2.0)
+    env.reset(options={"x0": [0.0] * 6})
+    assert env.step(env.input_reference)[1] == pytest.approx(0.0, abs=1e-20)
+    assert make("koopctrl/Quadrotor-v0", input_reference=[1.0, 1.0]).input_reference.tolist() == [1.0, 1.0]
     env = make("koopctrl/Pendulum-v0")
     env.reset(options={"x0": [0.0, 0.0]})
     assert env.step([0.0])[1] == 0.0
@@ -303,7 +326,20 @@ def test_process_noise_moves_the_state_through_the_input():
     _, _, _, _, info = env.step([0.0])
     assert np.abs(info["x"]).max() > 0.0
     np.testing.assert_array_equal(info["u"], [0.0])
-    assert (env.observation_space.high > make("koopctrl/Duffing-v0").observation_space.high).all()
+
+
+def test_another_integrator_can_be_chosen():
+    env, usual = make("koopctrl/CSTR-v0", integrator="solve_ivp"), make("koopctrl/CSTR-v0")
+    for e in (env, usual):
+        e.reset(options={"x0": [0.7, 360.0]})
+    x, other = env.step([310.0])[4]["x"], usual.step([310.0])[4]["x"]
+    np.testing.assert_array_equal(x, env.plant.exact_step([0.7, 360.0], [310.0]))
+    np.testing.assert_allclose(x, other, rtol=1e-6)
+    stiff = make("koopctrl/VanDerPol-v0", mu=1000.0, n_substeps=1, integrator="solve_ivp")
+    stiff.reset(options={"x0": [2.0, 0.0]})
+    # On the slow branch of the relaxation oscillation x2 is x1/(mu (1 - x1^2)).
+    x1, x2 = stiff.step([0.0])[4]["x"]
+    assert x2 == pytest.approx(x1 / (1000.0 * (1.0 - x1 * x1)), rel=1e-4)
 
 
 def test_parameters_reach_the_plant():
@@ -327,7 +363,10 @@ def test_parameters_reach_the_plant():
         ({"process_noise": -0.1}, "process_noise"),
         ({"measurement_noise": [0.1, 0.1, 0.1]}, "measurement_noise has shape"),
         ({"disturbance": np.nan}, "disturbance"),
-        ({"render_mode": "human"}, "render_mode"),
+        ({"render_mode": "ansi"}, "render_mode is 'ansi'; expected 'rgb_array', 'human' or None"),
+        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4' or 'solve_ivp'"),
+        ({"input_reference": [0.0, 0.0]}, r"input_reference has shape \(2,\)"),
+        ({"x_max": [np.nan, 1.0]}, "x_max is .*NaN"),
     ],
 )
 def test_bad_settings_are_refused_clearly(kwargs, message):
@@ -351,15 +390,11 @@ class Tank(Plant):
     u_max: tuple[float, ...] = (1.0, 0.5)
     x0_low: tuple[float, ...] = (0.0,)
     x0_high: tuple[float, ...] = (1.0,)
-    start_low: tuple[float, ...] = (0.0,)
-    start_high: tuple[float, ...] = (2.0,)
+    x_min: tuple[float, ...] = (-1.0,)
+    x_max: tuple[float, ...] = (4.0,)
 
     def rhs_components(self, x, u, xp=np):
         return (-self.rate * x[0] + u[0] - u[1],)
-
-    def output_bounds(self, u_low, u_high):
-        rest = np.array([u_low[0] - u_high[1], u_high[0] - u_low[1]]) / self.rate
-        return np.minimum(self.start_low, rest[:1]), np.maximum(self.start_high, rest[1:])
 
 
 def test_a_new_plant_is_a_dataclass_and_two_lines_of_env():
@@ -368,7 +403,7 @@ def test_a_new_plant_is_a_dataclass_and_two_lines_of_env():
 
     env = TankEnv(reference=1.0, rate=0.25)
     y, _ = env.reset(seed=0)
-    np.testing.assert_array_equal(env.observation_space.high, [4.0])
+    np.testing.assert_array_equal(env.observation_space.high, [4.0 + 0.25 * 5.0])
     y_next, reward, _, _, _ = env.step([0.5, 0.25])
     decay = np.exp(-0.025)
     np.testing.assert_allclose(y_next, decay * y + (1 - decay), rtol=1e-9)

@@ -229,7 +229,7 @@ def compare(
     rng, worst, statuses = np.random.default_rng(seed), 0.0, set()
     x, r = np.zeros(len(plant(None, None))), None
     mpc.reset()
-    sent = [mpc._memory._u_op] * mpc.problem.delay
+    sent = [mpc.law.u_rest] * mpc.problem.delay
     for k in range(n_steps):
         if k % 30 == 0:
             rows = int(rng.integers(1, 20))
@@ -248,8 +248,8 @@ def compare(
         worst = max(worst, float(np.abs(expected - u).max()))
         statuses.add(mpc.info.status)
         assert compiled.info.status == mpc.info.status
-        observer = mpc._source.observer
-        if observer is not None:
+        observer = mpc.observer
+        if observer is not None and observer.estimate is not None:
             z, size = observer.estimate[: mpc.lifted.n_z], 1.0 + np.abs(observer.estimate).max()
             np.testing.assert_allclose(compiled.lifted_state(len(z)), z, atol=1e-10 * size)
             assert (compiled.info.rejected, compiled.info.n_rejected) == (
@@ -270,7 +270,7 @@ def compare(
         elif follow:
             compiled.applied(expected)
         sent.append(u)
-        x = plant(x, mpc.join(sent.pop(0), mpc._requests.v_last if mpc.n_v else [])) + (
+        x = plant(x, mpc.join(sent.pop(0), mpc.state.told)) + (
             0.5 if rng.random() < 0.03 else 0.02
         ) * rng.normal(size=len(x))
     return worst, statuses

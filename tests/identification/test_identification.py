@@ -161,6 +161,7 @@ def _reservoir(data, x, u, y_next, cuts, seed):
 @pytest.mark.parametrize("cuts", [[], [10], [15, 30, 45], list(range(1, 60))])
 def test_every_row_is_kept_with_the_same_probability(cuts, monkeypatch):
     monkeypatch.setattr(identification, "MAX_SNAPSHOTS", 15)
+    monkeypatch.setattr(identification, "RUN", 1)
     record = np.arange(61.0)
     data = Trajectories.from_arrays(record, -record[:-1], dt=1.0)
     x, u, y_next = data.snapshots()

@@ -7,7 +7,7 @@ from scipy import linalg
 
 from koopctrl import KoopmanRNN, LiftedModel, Trajectories
 from koopctrl.errors import DataError, NumericalWarning, OptionError, ShapeError
-from koopctrl.lifted.edmd import find_equilibrium
+from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.network.coupling import COUPLINGS
 from koopctrl.network.samplers import SAMPLERS
 
@@ -37,7 +37,8 @@ def test_a_linear_plant_keeps_its_markov_parameters(coupling, n_features):
     model = KoopmanRNN(n_features, input_coupling=coupling, random_state=0).fit(LINEAR)
     expected = plants.markov_parameters(A, B, np.eye(2), np.zeros((2, 1)), 15)
     for x_op, u_op in ((0.0, 0.0), ([0.3, -0.2], 0.1), (None, None)):
-        lifted = model.lift_at(x_op=x_op, u_op=u_op)
+        np.testing.assert_allclose(markov(model.lift_at(x_op=x_op, u_op=u_op)), expected, atol=1e-8)
+        lifted = model.lift_at(x_op=x_op, u_op=u_op, method="edmd")
         np.testing.assert_allclose(markov(lifted), expected, atol=1e-8)
         assert lifted.n_z == 2 if n_features == 0 else lifted.n_z > 2
 
@@ -120,7 +121,7 @@ def test_the_equilibria_of_the_double_well_are_found(duffing_model):
 
 
 def test_coordinates_are_near_orthonormal_and_reduced(duffing_model):
-    lifted = duffing_model.lift_at(x_op=0, u_op=0)
+    lifted = duffing_model.lift_at(x_op=0, u_op=0, method="edmd")
     z = lifted.lift(duffing_model.snapshots_.x)
     features = z[:, 2:]
     gram = features.T @ features / len(z)

@@ -17,7 +17,7 @@ from koopctrl._validation import (
     check_integer,
     check_number,
 )
-from koopctrl.controllers.lqr import input_bounds
+from koopctrl.controllers.bounds import input_bounds
 from koopctrl.errors import OptionError, ShapeError
 
 Bounds = tuple[ArrayLike, ArrayLike | None, ArrayLike | None]

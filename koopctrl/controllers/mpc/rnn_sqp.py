@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.mpc.channels import InputChannels
+from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds, scale_rows
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rollout import Rollout
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
+from koopctrl.controllers.rollout import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 _SETTLED = 1e-10
@@ -37,12 +37,30 @@ _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
 
 @dataclass(frozen=True)
 class Goal:
-    """What one sample aims at: outputs `(N + 1, n_y)`, inputs `(N, n_u)`, last state and its weight."""
+    """What one sample aims at.
+
+    Attributes
+    ----------
+    tracked : (N + 1, n_y) array
+        Outputs, as entries of the window.
+    steady : (N, n_u) array
+        Inputs.
+    x_end : (n_x,) array
+        Last state,
+    P : (n_x, n_x) array or None
+        and its weight.
+    Q : (N, n_y, n_y) array
+        Weights on outputs.
+    shift : (n_e,) array
+        What a disturbance on the outputs adds to their bounded combinations.
+    """
 
     tracked: FloatArray
     steady: FloatArray
     x_end: FloatArray
     P: FloatArray | None
+    Q: FloatArray
+    shift: FloatArray
 
 
 @dataclass(frozen=True)
@@ -211,7 +229,7 @@ class RealTimeIteration:
         problem = self._problem
         worst, obeyed = 0.0, True
         for rows, size, values, low, high in (
-            (self.E, self.sizes[0], states[1:], problem.e_min, problem.e_max),
+            (self.E, self.sizes[0], states[1:], problem.e_min - goal.shift, problem.e_max - goal.shift),
             (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
@@ -228,7 +246,7 @@ class RealTimeIteration:
         n_stage = problem.horizon if P is None else problem.horizon - 1
         with np.errstate(all="ignore"):
             error = states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]
-            cost = _weighted_sum(error, problem.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
+            cost = _weighted_sum(error, goal.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
             if P is not None:
                 last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
@@ -237,7 +255,7 @@ class RealTimeIteration:
             if self._has_rate_cost:
                 cost += _weighted_sum(moves, problem.S)
             if len(self.E):
-                cost += self._penalty(states[:, 1:] @ self.E.T, problem.e_min, problem.e_max)
+                cost += self._penalty(states[:, 1:] @ self.E.T + goal.shift, problem.e_min, problem.e_max)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 cost += self._penalty(end, problem.end_min, problem.end_max)
@@ -270,7 +288,7 @@ class RealTimeIteration:
         P = goal.P
         n_stage = N if P is None else N - 1
         seen = gamma[:n_stage, :n_y] @ T
-        weighted = np.matmul(problem.Q[:n_stage], seen).reshape(-1, T.shape[1])
+        weighted = np.matmul(goal.Q[:n_stage], seen).reshape(-1, T.shape[1])
         error = (states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]).ravel()
         H = self.input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
         g = weighted.T @ error + T.T @ _weigh(plan - goal.steady, problem.R).ravel()
@@ -287,7 +305,9 @@ class RealTimeIteration:
         e_rows = np.vstack([(self.E @ gamma).reshape(-1, N * n_u) @ T, problem.E_end @ end])
         rows, row_scale = scale_rows(np.vstack([self.move_rows, e_rows]) * scale)
         # Bounds of the change: what the plan uses already is taken off.
-        used = np.concatenate([(states[1:] @ self.E.T).ravel(), problem.E_end @ (states[-1] - goal.x_end)])
+        used = np.concatenate(
+            [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
+        )
         if len(self.move_rows):
             moves = self.move_rows @ values
             moves[:n_u] -= now.u_last

@@ -8,61 +8,6 @@
 #define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
 #define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
 
-/* Order of two rows: negative, zero or positive. */
-static int kc_order(const double *a, const double *b) {
-    int i;
-    for (i = 0; i < KC_N_Y; i++)
-        if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
-    return 0;
-}
-
-/* Steady inputs of a preview's rows, each different one searched for once, in their order; those that the last sample
- * had are kept as long as the disturbances are the same. The end's target is there already, and stays. */
-static void kc_find_rows(NAME_state *s, const double *reference, int n_rows) {
-    double old_r[KC_HORIZON * KC_N_Y], old_u[KC_HORIZON * KC_N_U], end_x[KC_N_X], end_u[KC_N_U];
-    const double *end = kc_reference(reference, n_rows, KC_HORIZON), *row = 0;
-    int i, k, converged = s->end_converged, has_P = s->has_P, kept = s->has_rows;
-    for (i = 0; i < KC_N_Y; i++) kept = kept && s->row_d[i] == s->d[i];
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) kept = kept && s->row_v[i] == s->target_v[i];
-#endif
-    for (i = 0; i < KC_HORIZON * KC_N_Y; i++) old_r[i] = s->tracked[i];
-    for (i = 0; i < KC_HORIZON * KC_N_U; i++) old_u[i] = s->steady[i];
-    for (i = 0; i < KC_N_X; i++) end_x[i] = s->end_x[i];
-    for (i = 0; i < KC_N_U; i++) end_u[i] = s->end_u[i];
-    for (;;) {
-        const double *next = 0, *u = s->end_u;
-        for (k = 0; k < KC_HORIZON; k++) {
-            const double *r = kc_reference(reference, n_rows, k);
-            if ((row == 0 || kc_order(r, row) > 0) && (next == 0 || kc_order(r, next) < 0)) next = r;
-        }
-        if (next == 0) break;
-        row = next;
-        if (kc_order(row, end) == 0) {
-            u = end_u;
-        } else {
-            for (k = 0; k < KC_HORIZON && kept && u == s->end_u; k++)
-                if (kc_order(row, old_r + k * KC_N_Y) == 0) u = old_u + k * KC_N_U;
-            if (u == s->end_u) kc_find_target(s, row);
-        }
-        for (k = 0; k < KC_HORIZON; k++)
-            for (i = 0; i < KC_N_U && kc_order(row, kc_reference(reference, n_rows, k)) == 0; i++)
-                s->steady[k * KC_N_U + i] = u[i];
-    }
-    for (i = 0; i < KC_N_X; i++) s->end_x[i] = end_x[i];
-    for (i = 0; i < KC_N_U; i++) s->end_u[i] = end_u[i];
-    for (i = 0; i < KC_N_Y; i++) {
-        s->target_r[i] = end[i];
-        s->row_d[i] = s->d[i];
-    }
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) s->row_v[i] = s->target_v[i];
-#endif
-    s->end_converged = converged;
-    s->has_P = has_P;
-    s->has_rows = 1;
-}
-
 /* What outputs shall follow, inputs stay near, and the end's weight. */
 static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
     int i, k;

@@ -1,0 +1,161 @@
+"""The page of the plants, from their docstrings, parameters and pictures: `docs/build.py` writes it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from matplotlib.image import imsave
+
+import koopctrl_envs  # noqa: F401 (registers)
+
+_HEAD = """# Plants
+
+Made from docstrings, parameters and pictures by `make docs`; do not edit.
+
+Each plant is one file in `envs/koopctrl_envs`: parameters, pure dynamics, and a thin gymnasium env. The dynamics run
+on floats, arrays of any batch shape and CasADi symbols, and as a block of python-control:
+
+    env = gymnasium.make("koopctrl_envs:koopctrl/CSTR-v0", render_mode="rgb_array")
+    plant = env.unwrapped.plant
+    plant.step(x, u)                       # one sample, NumPy; leading axes are a batch
+    plant.step_components(x, u, casadi)    # the same formulas on symbols
+    plant.linearize(x, u, dt=plant.dt)     # A, B, exact to rounding
+    plant.steady_state(y)                  # state and input at rest with given outputs
+    plant.to_nlsys()                       # control.NonlinearIOSystem
+
+One sample is `n_substeps` steps of Runge-Kutta; "step error" is the largest error of a sample from the starts on under
+any input, over the width of the box of starts (`integrator="solve_ivp"` has none to speak of). Episodes end when the
+state leaves its limits, and `info["failure"]` says where. Pictures show runs under random held inputs; red is the
+set-point.
+"""
+
+_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3)}
+"""Steps, part of the inputs' range, and seed, where the usual ones show a plant that is at rest or has failed."""
+
+
+def registered() -> dict[str, Any]:
+    """Envs by id, each plant once: variants follow their first id."""
+    ids = sorted(name for name in gymnasium.registry if name.startswith("koopctrl/"))
+    return {name: gymnasium.make(name, render_mode="rgb_array").unwrapped for name in ids}
+
+
+def page() -> str:
+    """Markdown of all plants."""
+    envs = registered()
+    documented = [name for name, env in envs.items() if _has_page(env)]
+    rows = ["| | id | states | inputs | outputs | sample time |\n|---|---|---|---|---|---|"]
+    for name in documented:
+        plant, stem = envs[name].plant, _stem(name)
+        picture = f'<img src="figures/plant-{stem}.png" width="160" alt="{stem}">'
+        rows.append(
+            f"| {picture} | [{name}](#{stem.lower()}) | {plant.n_x} | {plant.n_u} | {plant.n_y} | {plant.dt:g} s |"
+        )
+    parts = [_HEAD, "\n".join(rows) + "\n"]
+    for name in documented:
+        variants = [n for n, e in envs.items() if n != name and type(e).__mro__[1] is type(envs[name])]
+        parts.append(_entry(name, envs[name], variants))
+    return "\n".join(parts)
+
+
+def draw(folder: Path) -> None:
+    """Pictures of all documented plants."""
+    for name, env in registered().items():
+        if _has_page(env):
+            imsave(folder / f"plant-{_stem(name)}.png", picture(env))
+
+
+def picture(env: Any) -> np.ndarray:
+    """A plant after some steps under random held inputs around those of its set-point."""
+    rng, plant = np.random.default_rng(0), env.plant
+    n_steps, part, seed = _RUNS.get(type(plant).__name__, (70, 0.25, 3))
+    env.reset(seed=seed)
+    u = env.input_reference
+    for k in range(n_steps):
+        if k % 6 == 0:
+            u = env.input_reference + part * rng.uniform(-1, 1, plant.n_u) * np.subtract(
+                plant.u_max, plant.u_min
+            )
+        if env.step(u)[2]:
+            break
+    return env.render()
+
+
+def _has_page(env: Any) -> bool:
+    return ".. math::" in (type(env).__doc__ or "")
+
+
+def _stem(name: str) -> str:
+    return name.split("/")[1].removesuffix("-v0")
+
+
+def _entry(name: str, env: Any, variants: list[str]) -> str:
+    doc, plant, stem = inspect.getdoc(type(env)) or "", env.plant, _stem(name)
+    lines = [f"\n## {stem}\n", _plain(doc.split("\n\n")[0]) + "\n", f"![{stem}](figures/plant-{stem}.png)\n"]
+    lines += [_equations(doc)]
+    rows = [
+        [n, "state", unit, f"{_ends(a, b)}", f"{_ends(c, d)}"]
+        for n, unit, a, b, c, d in zip(
+            _names(plant.state_names), _names(plant.state_units), _names(plant.x_min), _names(plant.x_max),
+            _names(plant.x0_low), _names(plant.x0_high), strict=True,
+        )
+    ]  # fmt: skip
+    rows += [
+        [n, "input", unit, _ends(a, b), ""]
+        for n, unit, a, b in zip(plant.input_names, plant.input_units, plant.u_min, plant.u_max, strict=True)
+    ]
+    lines += [_table(["signal", "kind", "unit", "limits", "starts"], rows)]
+    point = zip(_names(plant.output_names), _names(env.reference.tolist()), strict=True)
+    holding = ", ".join(f"{n} = {v:.4g}" for n, v in zip(plant.input_names, env.input_reference, strict=True))
+    lines += [
+        f"Measured: {', '.join(_names(plant.output_names))}. Set-point by default "
+        f"{', '.join(f'{n} = {v:.4g}' if isinstance(v, float) else '..' for n, v in point)}, held by {holding}. "
+        f"Sample time {plant.dt:g} s, {plant.n_substeps} steps of Runge-Kutta, step error {plant.step_error:.0e}.\n"
+    ]
+    if variants:
+        docs = [
+            _plain((inspect.getdoc(gymnasium.make(v).unwrapped.__class__) or "").split("\n\n")[0])
+            for v in variants
+        ]
+        lines += ["".join(f"- {d}\n" for d in docs)]
+    lines += [_plain(doc[doc.index("Source:") :].split("\n\n")[0]) + "\n"]
+    return "\n".join(lines)
+
+
+def _names(values: Any) -> list[Any]:
+    """Values, those between the first two and the last left out where there are many."""
+    values = list(values)
+    return values if len(values) <= 10 else [values[0], "..", values[-1]]
+
+
+def _ends(low: Any, high: Any) -> str:
+    return ".." if isinstance(low, str) else f"{low:.4g} to {high:.4g}"
+
+
+def _equations(doc: str) -> str:
+    """The math blocks, as Markdown has them."""
+    blocks = re.findall(r"\.\. math::\n\n((?:    .*\n|\n)+)", doc)
+    parts = []
+    for block in blocks:
+        body = textwrap.dedent(block).strip()
+        parts.append(
+            "```math\n"
+            + (f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if "&" in body else body)
+            + "\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    """A paragraph on one line, with Markdown's marks."""
+    return " ".join(re.sub(r":math:`([^`]*)`", r"$\1$", text).split())
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,29 @@
+"""Steps of any plant by an integrator that chooses its own step size and method."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from koopctrl_envs.checks import FloatArray
+from koopctrl_envs.plant import Plant
+
+RTOL = 1e-10
+"""Tolerance per integration step, relative to a state and to the width of the plant's box of starts."""
+
+
+def exact_step(plant: Plant, x: FloatArray, u: FloatArray, dt: float) -> FloatArray:
+    """State after `dt` seconds under a held input; see `Plant.exact_step`.
+
+    Raises
+    ------
+    ValueError
+        If the integrator gives up.
+    """
+    scale = np.maximum(np.subtract(plant.x0_high, plant.x0_low), np.abs(plant.x0_high))
+    found = solve_ivp(
+        lambda _t, x: plant.rhs(x, u), (0.0, dt), x, method="LSODA", rtol=RTOL, atol=RTOL * scale
+    )
+    if not found.success:
+        raise ValueError(f"{plant} cannot be integrated over {dt:g} s from {x.tolist()}: {found.message}")
+    return found.y[:, -1]

@@ -1,0 +1,141 @@
+"""Which linear model becomes the lifted face: tried in closed loop on the network, simplest of the best."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+from koopctrl.lifted.candidates import Candidate, Workshop
+from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
+from koopctrl.lifted.stability import spectral_radius
+
+# Candidates this close to the best are as good; the one with the fewest coordinates is taken.
+_ALIKE = 0.02
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One candidate and how it did.
+
+    Attributes
+    ----------
+    name : str
+    n_z : int
+    error : float
+        Held-out error of the free run over the horizon, in standard deviations of the outputs; NaN where no
+        held-out episode is long enough.
+    cost : float
+        Closed loop on the network, cost relative to the best candidate's (geometric mean over episodes); NaN
+        where there is nothing to control.
+    spectral_radius : float
+    """
+
+    name: str
+    n_z: int
+    error: float
+    cost: float
+    spectral_radius: float
+
+
+@dataclass(frozen=True)
+class LiftChoice:
+    """What was tried for a lifted model, and what was taken.
+
+    Attributes
+    ----------
+    horizon : int
+        Samples over which candidates were compared.
+    chosen : Tried
+    linear : Tried
+        The plain linear model beside it: least squares on the state alone, or the network itself where it is
+        linear.
+    tried : tuple of Tried
+        All of them, best first.
+    """
+
+    horizon: int
+    chosen: Tried
+    linear: Tried
+    tried: tuple[Tried, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON; what is not finite becomes None."""
+        rows = [
+            {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in asdict(t).items()}
+            for t in self.tried
+        ]
+        places = {id(t): i for i, t in enumerate(self.tried)}
+        return {
+            "horizon": self.horizon,
+            "tried": rows,
+            "chosen": places[id(self.chosen)],
+            "linear": places[id(self.linear)],
+        }
+
+    @classmethod
+    def from_dict(cls, made: dict[str, Any]) -> LiftChoice:
+        """Inverse of `to_dict`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, IndexError
+            If something is missing or of another kind.
+        """
+        tried = tuple(
+            Tried(
+                str(t["name"]), int(t["n_z"]), _number(t["error"]), _number(t["cost"]),
+                _number(t["spectral_radius"]),
+            )
+            for t in made["tried"]
+        )  # fmt: skip
+        return cls(int(made["horizon"]), tried[made["chosen"]], tried[made["linear"]], tried)
+
+    def __str__(self) -> str:
+        """Table of the best ten and the plain linear model."""
+        shown = list(self.tried[:10])
+        shown += [] if self.linear in shown else [self.linear]
+        lines = [
+            f"chosen: {self.chosen.name}, {self.chosen.n_z} coordinates; horizon {self.horizon} samples",
+            "cost: closed loop on the network, over the best; error: free run on held-out data, in spreads",
+            f"{'candidate':44s}  n_z    cost   error  spectral radius",
+        ]
+        lines += [
+            f"{t.name:44s} {t.n_z:4d} {t.cost:7.3f} {t.error:7.4f} {t.spectral_radius:16.4f}" for t in shown
+        ]
+        return "\n".join(lines)
+
+
+def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tuple[Candidate, LiftChoice]:
+    """The best candidate, made again from all the data.
+
+    By the cost in closed loop where there is a trial, else by the error of the free run.
+    """
+    candidates = list(workshop.candidates())
+    errors = np.array([workshop.error(c) for c in candidates])
+    if trial is None:
+        costs = np.full(len(candidates), np.nan)
+        score = np.where(np.isnan(errors), np.inf, errors)
+    else:
+        costs = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
+        score = costs
+    tried = [
+        Tried(str(c.recipe), len(c.A), float(e), float(k), spectral_radius(c.A))
+        for c, e, k in zip(candidates, errors, costs, strict=True)
+    ]
+    best = _simplest_of_the_best(score, np.array([t.n_z for t in tried]))
+    order = np.argsort(score, kind="stable")
+    choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
+    return workshop.make(candidates[best].recipe, all_data=True), choice
+
+
+def _simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
+    """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the first."""
+    close = np.flatnonzero(score <= (1.0 + _ALIKE) * score.min())
+    return int(close[np.argmin(n_z[close])]) if len(close) else 0
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
