@@ -35,9 +35,11 @@ _FOLDS = 3
 _STEPS = 20_000  # more data than that are thinned to blocks for the choice, not for the final fit
 _BLOCKS = 10
 _BATCH = 16
+_FIRST_LINEAR = 7  # candidates before the first nonlinear ones; the others come after
 _KEEP = 5
 _GOOD_ENOUGH = 1.25  # times the first fold's error of the best so far
 _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
+_LEAST_SHARE = 0.15  # kept for it before the first network was scored
 _MARGIN = 0.5
 _NEAR, _MOST_BESIDE = 1.15, 4
 _SEARCH = 0.65  # of the budget's search: the rest confirms the leaders with other seeds
@@ -170,17 +172,16 @@ def select(
     wanted = None if candidates is None else [_checked(c) for c in candidates]
     rng = make_rng(random_state)
     search = _Search(data, budget_s, max_trials, n_members, rng, progress)
-    search.run(linear_candidates(search.data, feedthroughs), keep=2 * _KEEP)
-    linear = list(search.trials)
-    search.n_linear = len(linear)
+    linear = linear_candidates(search.data, feedthroughs)
+    search.run(linear[:_FIRST_LINEAR], keep=_KEEP, linear=True)
     if wanted is not None:
-        search.run(wanted, keep=_KEEP)
+        search.run(wanted, keep=len(wanted))
     else:
-        search.run(first_candidates(search.data, feedthroughs, linear), keep=_KEEP)
-        while not search.over():
-            search.run(
-                draw_candidates(search.data, feedthroughs, linear, search.trials, rng, _BATCH), keep=_KEEP
-            )
+        search.run(first_candidates(search.data, feedthroughs, search.linear()), keep=_KEEP)
+    search.run(linear[_FIRST_LINEAR:], keep=_KEEP, linear=True)
+    while wanted is None and not search.over():
+        drawn = draw_candidates(search.data, feedthroughs, search.linear(), search.trials, rng, _BATCH)
+        search.run(drawn, keep=_KEEP)
     search.confirm()
     return search.finish()
 
@@ -205,15 +206,19 @@ class _Search:
         self.trials: list[Trial] = []
         self.confirming = False
         self.starts: dict[Any, Any] = {}
-        self.n_linear = 0
         self.seed = int(rng.integers(2**31))
 
     # --- the clock ---------------------------------------------------------------------------------------
 
     def reserve(self) -> float:
         """Seconds kept for the final fit: an ensemble that takes longer gets fewer members."""
-        cost = self.final_cost()
-        return cost if self.budget_s is None else min(cost, _FINAL_SHARE * self.budget_s)
+        if self.budget_s is None:
+            return 0.0
+        drawn = any(
+            t.settings.get("n_features") != 0 and len(t.errors) >= len(self.folds) for t in self.trials
+        )
+        least = 0.0 if drawn else _LEAST_SHARE * self.budget_s
+        return float(np.clip(self.final_cost(), least, _FINAL_SHARE * self.budget_s))
 
     def left(self) -> float:
         """Seconds of the budget that are not needed for the final fit."""
@@ -230,6 +235,8 @@ class _Search:
         share = (_FOLDS - 1) / _FOLDS
         growth = self.all.n_steps / max(self.data.n_steps, 1)
         fits = self.n_members * (2 if self.n_members > 1 else 1)
+        if trial.settings.get("n_features") == 0:  # its members are one and the same
+            fits = 1
         return fits * growth * min(trial.seconds_by_fold, default=0.0) / share
 
     def late(self) -> bool:
@@ -240,17 +247,21 @@ class _Search:
 
     def over(self) -> bool:
         """Whether the search has used its budget of time or trials."""
-        if self.max_trials is not None and len(self.trials) - self.n_linear >= self.max_trials:
+        if self.max_trials is not None and len(self.trials) - len(self.linear()) >= self.max_trials:
             return True
         return self.left() <= 0.0
 
     # --- trials --------------------------------------------------------------------------------------------
 
-    def run(self, settings: Sequence[dict[str, Any]], keep: int) -> None:
+    def linear(self) -> list[Trial]:
+        """Linear candidates that were scored."""
+        return [t for t in self.trials if t.settings.get("n_features") == 0]
+
+    def run(self, settings: Sequence[dict[str, Any]], keep: int, linear: bool = False) -> None:
         """Try candidates: all on the first fold, the `keep` best, if they are good enough, on the others."""
         batch = []
         for one in settings:
-            if self.trials and (self.over() if keep == _KEEP else self.left() <= 0.0):
+            if self.trials and (self.left() <= 0.0 if linear else self.over()):
                 break
             trial = Trial(dict(one), n_folds=len(self.folds))
             self.trials.append(trial)
@@ -362,7 +373,9 @@ class _Search:
         if self.budget_s is not None:
             end = self.started + self.budget_s
             limit = lambda: time.perf_counter() > end  # noqa: E731
-        ensemble = KoopmanEnsemble(bases, self.n_members, random_state=self.seed)
+        linear = all(b.n_features == 0 for b in bases)  # nothing in them is drawn: one member each
+        n_members = len(bases) if linear else self.n_members
+        ensemble = KoopmanEnsemble(bases, n_members, random_state=self.seed)
         return ensemble.fit(self.all, deadline=limit)
 
 

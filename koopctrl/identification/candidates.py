@@ -24,8 +24,8 @@ class Tried(Protocol):
         ...
 
 
-_ORDERS = (1, 2, 3, 4, 5, 6, 8)
-_LINEAR_LAGS = (2, 4, 8)
+_ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
+_LINEAR_LAGS = (4, 8, 2)
 _MUTATE = 0.5
 
 
@@ -34,12 +34,9 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
     shortest = min(len(e) for e in data)
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
     found: list[dict[str, Any]] = []
-    for n in _ORDERS:
-        if n <= largest:
-            for feedthrough in feedthroughs:
-                settings = {"n_states": n, "n_features": 0, "feedthrough": feedthrough}
-                found.append({**settings, "max_iter": 20})
-            found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "refine": False})
+    orders = [n for n in _ORDERS if n <= largest]
+    for n in orders:
+        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "max_iter": 20})
     for lags in _LINEAR_LAGS:
         if lags <= largest:
             found.append(
@@ -51,6 +48,10 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
                     "ridge": 0.0,
                 }
             )
+    for n in orders:
+        for feedthrough in feedthroughs[1:]:
+            found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
+        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "refine": False})
     return found or [{"n_features": 0, "input_coupling": "linear"}]
 
 

@@ -109,22 +109,23 @@ def _regressors(
     n, n_y, n_u, steps = len(f), len(c), v.shape[1], len(v)
     n_d = n_y * n_u if feedthrough else 0
     width = n * n_u + n_d + n + n_y
-    x = np.zeros((n, width))
-    out = np.zeros((steps, n_y, width))
-    for k in range(steps):
-        out[k] = c @ x
-        x = f @ x
-        for i in range(n):
-            x[i, i * n_u : (i + 1) * n_u] += v[k]
-        if feedthrough:
-            for i in range(n_y):
-                columns = slice(n * n_u + i * n_u, n * n_u + (i + 1) * n_u)
-                out[k, i, columns] += v[k]
-                x[:, columns] -= np.outer(gain[:, i], v[k])
-        x[np.arange(n), width - n_y - n + np.arange(n)] += 1.0
-        x[:, width - n_y :] -= gain
-    out[:, np.arange(n_y), width - n_y + np.arange(n_y)] += 1.0
-    return out.reshape(steps * n_y, width)
+    driven = np.zeros((steps, n, width))
+    for i in range(n):
+        driven[:, i, i * n_u : (i + 1) * n_u] = v
+    direct = np.zeros((steps, n_y, width))
+    if feedthrough:
+        for i in range(n_y):
+            columns = slice(n * n_u + i * n_u, n * n_u + (i + 1) * n_u)
+            direct[:, i, columns] = v
+            driven[:, :, columns] -= gain[:, i, None] * v[:, None, :]
+    driven[:, np.arange(n), width - n_y - n + np.arange(n)] += 1.0
+    driven[:, :, width - n_y :] -= gain
+    direct[:, np.arange(n_y), width - n_y + np.arange(n_y)] += 1.0
+    x = np.zeros((steps, n, width))
+    for k in range(steps - 1):
+        np.matmul(f, x[k], out=x[k + 1])
+        x[k + 1] += driven[k]
+    return (c @ x + direct).reshape(steps * n_y, width)
 
 
 def _observability(f: FloatArray, c: FloatArray, steps: int) -> FloatArray:
