@@ -197,7 +197,7 @@ def build_lqr_law(
     model = estimator.model
     weight = Q if on_outputs else np.diag(counted.astype(float))
     target = steady_target(model, weight, R)
-    reachable = ReachableSetPoint(target, model, weight, R, *bounds)
+    reachable = ReachableSetPoint(target, model, *bounds)
     # u = u_s + K z_s - K z with [z; d] = basis p + offset, folded into three small products.
     on_augmented = np.hstack([found.K, -(target.u_disturbance + found.K @ target.z_disturbance)])
     return LQRLaw(

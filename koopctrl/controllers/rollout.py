@@ -78,6 +78,8 @@ class Rollout:
 
         A plan that diverges gives values that are not finite, which no merit accepts.
         """
+        if len(u) == 1 and x0.ndim == 1:
+            return self._run_one(x0, u[0], d)[None]
         batch, N, _ = u.shape
         n_y, n_q, n_f = self.n_y, self.n_q, len(self.bias)
         q = self._monomials(u)
@@ -100,9 +102,35 @@ class Rollout:
             x[:, k + 1] = now
         return x
 
+    def _run_one(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """`run` for one plan: with vectors, whose products cost half of those of matrices of one row."""
+        N, n_y, n_f, n_q = len(u), self.n_y, len(self.bias), self.n_q
+        pre = np.empty((N, n_f + n_q * n_y))
+        pre[:, :n_f] = u @ self.wu
+        pre[:, :n_f] += self.bias
+        pre[:, n_f:] = self.const.ravel()
+        extra = u @ self.direct
+        extra += d
+        q = None if n_q == 1 else self._monomials(u)
+        x = np.empty((N + 1, self.n_x))
+        x[0] = now = x0
+        inner, outer, activate, advance = self._inner, self.outer, self._activate, self.window.advance
+        simple = self.n_x == n_y
+        for k in range(N):
+            both = now.dot(inner)
+            both += pre[k]
+            t = activate(both[:n_f]).dot(outer)
+            t += both[n_f:]
+            y = t if q is None else q[k].dot(t.reshape(n_q, n_y))
+            y += extra[k]
+            y += now[:n_y]
+            now = y if simple else advance(now, u[k], y)
+            x[k + 1] = now
+        return x
+
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
-        return self.run(x, u[None, None], d)[0, 1]
+        return self._run_one(x, u[None], d)[1]
 
     def jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`(A_k, B_k)` at `(N, n_x)` states and `(N, n_u)` inputs: `(N, n_x, n_x)` and `(N, n_x, n_u)`."""

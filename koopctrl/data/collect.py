@@ -24,6 +24,7 @@ from koopctrl.data.gym_interface import (
     reset_plant,
     step_plant,
 )
+from koopctrl.data.plants import as_plant
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 
@@ -45,7 +46,8 @@ def collect(
     Parameters
     ----------
     env : gymnasium.Env or gymnasium.vector.VectorEnv
-        Or anything with their `reset` and `step`. Episodes end where it says so, by termination or by
+        Or anything with their `reset` and `step`; a python-control system, which starts from the origin, with
+        a `policy` and `max_steps`. Episodes end where it says so, by termination or by
         truncation; the last transition before that is kept, the automatic reset of a vector env is not.
     policy : callable observation -> action, optional
         By default actions are drawn from the action space. A vector env's policy sees the whole batch.
@@ -74,6 +76,7 @@ def collect(
     DataError
         If the env's answers are not those of gymnasium's interface, or have NaN.
     """
+    env = env if hasattr(env, "num_envs") else as_plant(env, dt)
     check_plant(env)
     check_integer(n_episodes, "n_episodes", low=1)
     check_choice(signals, "signals", ("observation", "state"))

@@ -16,8 +16,7 @@ def spectral_radius(A: FloatArray) -> float:
 def pull_inside(A: FloatArray, radius: float) -> FloatArray:
     """`A` with each eigenvalue outside the circle of `radius` moved onto it along its ray.
 
-    The real Schur form keeps the invariant subspaces, whose diagonal blocks are scaled; eigenvalues inside
-    stay.
+    The diagonal blocks of the real Schur form are scaled; eigenvalues inside stay.
     """
     t, q = (np.asarray(part) for part in linalg.schur(A, output="real")[:2])
     i, n = 0, len(A)

@@ -1,4 +1,4 @@
-"""Controllers, blocks, copies, pickles and files decide alike; what is remembered is in the state, and nowhere else."""
+"""Controllers, blocks, copies, pickles and files decide alike: what is remembered is in the state alone."""
 
 import copy
 import pickle

@@ -71,7 +71,8 @@ def test_without_active_constraints_it_is_the_lqr(lifted, horizon):
 
 def test_on_a_lifted_network_it_is_the_lqr_too_at_set_points_and_with_weights_on_all_coordinates(van_der_pol):
     for Q in (1.0, np.eye(van_der_pol.n_z)):
-        mpc, lqr = LinearMPC(van_der_pol, 15, Q, 0.1), LQR(van_der_pol, Q, 0.1)
+        mpc = LinearMPC(van_der_pol, 15, Q, 0.1, terminal="riccati")
+        lqr = LQR(van_der_pol, Q, 0.1)
         for x, r in zip(
             np.random.default_rng(0).uniform(-1, 1, (10, 2)), np.linspace(-1, 1, 10), strict=True
         ):
@@ -265,7 +266,17 @@ def test_a_solver_that_raises_is_reported(lifted, monkeypatch):
     def crash():
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(mpc.law.solver._hard, "_evaluate", crash)
+    healthy = mpc.control([1.0, 0.5, -0.5])
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._first, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # a second solver was asked
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._second, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # and the package's own
+    mpc.reset()
+    monkeypatch.setattr("koopctrl.controllers.qp.soft.solve_by_active_set", lambda *_: None)
     u = mpc.control([1.0, 0.5, -0.5])
     assert np.abs(u).max() <= 0.1
     assert mpc.info.status == "fallback_lqr"

@@ -27,6 +27,7 @@ void *qp_new(int n, int m, int s, const double *H, const double *A, const double
     kc_qp qp;
     if (h == NULL) abort();
     qp.n = n; qp.m = m; qp.n_slack = s; qp.H = H; qp.A = A; qp.Linv = Linv; qp.unit = unit;
+    qp.n_inputs = 0; qp.strict = 0;
     h->qp = qp;
     h->w.Jt = malloc(N * N * sizeof(double)); h->w.R = malloc((N + 1) * N / 2 * sizeof(double));
     h->w.x = malloc(N * sizeof(double)); h->w.lam = malloc(N * sizeof(double));
@@ -96,7 +97,7 @@ def _pointer(array):
 class CompiledQP:
     """The C solver on one `H` and `A`; `unit` are the slacks' coefficients on the last rows."""
 
-    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate")
+    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate", "beyond")
 
     def __init__(self, library: Path, H: np.ndarray, A: np.ndarray, unit: np.ndarray | None = None) -> None:
         self._lib = ctypes.CDLL(str(library))

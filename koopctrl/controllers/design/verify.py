@@ -73,7 +73,7 @@ def verify_design(
     """
     if not isinstance(controller, (LinearMPC, RNNMPC)):
         raise OptionError(f"controller is a {type(controller).__name__}; expected a LinearMPC or an RNNMPC")
-    models = [model] if isinstance(model, KoopmanRNN) else list(model)
+    models = list(model) if isinstance(model, (list, tuple)) else [model]
     for m in models:
         _check_model(m, controller)
     problem, moved = controller.problem, controller.law.channels.moved
@@ -163,7 +163,11 @@ def _towards(
 def _references(references: Any, n_y: int) -> list[FloatArray]:
     if references is None:
         return []
-    items = list(references) if np.ndim(references) != 1 or n_y == 1 else [references]
+    if isinstance(references, (str, bytes)) or not hasattr(references, "__len__"):
+        raise OptionError(f"references is {references!r}; expected a sequence of set-points or trajectories")
+    items = list(references)
+    if n_y > 1 and all(np.isscalar(item) for item in items):  # one set-point stands for itself
+        items = [items]
     found = []
     for i, item in enumerate(items):
         array = as_float_array(item, f"references[{i}]")

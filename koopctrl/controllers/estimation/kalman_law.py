@@ -53,8 +53,9 @@ class KalmanState:
         Of its error; empty where the gain is steady.
     started : bool
         Whether anything has been measured, or a start was given.
-    seen : (n_measured,) bool array
-        Which signals have been measured.
+    seen : (n_measured,) int array
+        0 for signals that have not been measured, 1 for those that have, 2 for those that have been since
+        all are known: what is known before rests on a guess of the others.
     gate : GateState
     """
 
@@ -139,7 +140,7 @@ class KalmanLaw(LinearEstimator):
         """See `Estimator`."""
         covariance = np.empty((0, 0)) if self.steady else self.P0
         n = len(self.model.A)
-        return KalmanState(np.zeros(n), covariance, False, np.zeros(self.n_measured, dtype=bool), GateState())
+        return KalmanState(np.zeros(n), covariance, False, np.zeros(self.n_measured, dtype=int), GateState())
 
     def step(self, state: KalmanState, y: FloatArray, u_last: FloatArray | None) -> KalmanState:
         """Predict with the input that acted, if there was an estimate; correct by what was measured."""
@@ -166,11 +167,11 @@ class KalmanLaw(LinearEstimator):
         """A filter that starts from `z0` `(n_z,)` without disturbance."""
         begin = self.initial()
         z = np.concatenate([z0, np.zeros(self.model.n_d)])
-        return replace(begin, z=z, started=True, seen=np.ones(self.n_measured, dtype=bool))
+        return replace(begin, z=z, started=True, seen=np.full(self.n_measured, 2))
 
     def with_estimate(self, state: KalmanState, z: FloatArray) -> KalmanState:
         """The state with another estimate."""
-        return replace(state, z=z, started=True, seen=np.ones(self.n_measured, dtype=bool))
+        return replace(state, z=z, started=True, seen=np.full(self.n_measured, 2))
 
     def predict(self, state: KalmanState, u: FloatArray) -> KalmanState:
         """Advance by one sample under all inputs `u`; a filter that has not started advances from 0."""
@@ -187,9 +188,12 @@ class KalmanLaw(LinearEstimator):
         if not here.any():
             return replace(state, gate=state.gate.accepting())
         z = state.z
-        if not (state.seen | ~here).all():
-            z = self._start(state, y, here)
-            state = KalmanState(z, state.covariance, True, state.seen | here, state.gate)
+        early = here & (state.seen < 2)
+        if early.any():
+            z = self._start(state, y, early)
+            level = 2 if (here | (state.seen > 0)).all() else 1
+            seen = np.where(early, level, state.seen)
+            state = KalmanState(z, state.covariance, True, seen, state.gate)
         whole = bool(here.all())
         C = self.C if whole else self.C[here]
         error = y - C @ z - self.y_op if whole else y[here] - C @ z - self.y_op[here]
@@ -209,12 +213,12 @@ class KalmanLaw(LinearEstimator):
             covariance = corrected_covariance(covariance, gain, C, noise)
         return KalmanState(z + gain @ error, covariance, True, state.seen, gate)
 
-    def _start(self, state: KalmanState, y: FloatArray, here: np.ndarray) -> FloatArray:
-        """Estimate at a sample that has signals measured for the first time: measured ones stand where they are.
+    def _start(self, state: KalmanState, y: FloatArray, early: np.ndarray) -> FloatArray:
+        """Estimate in which `early` signals stand where they are measured.
 
-        What was known before rested on a guess of the new ones. That is possible where the signals are the
-        state's newest samples; all lags of the new ones are filled, as of a plant at rest. Otherwise the
-        correction alone moves the estimate, from the operating point.
+        That is possible where the signals are the state's newest samples; all lags of those measured for the
+        first time are filled, as of a plant at rest. Otherwise the correction alone moves the estimate, from
+        the operating point.
         """
         if not self.lifts:
             return state.z
@@ -222,7 +226,7 @@ class KalmanLaw(LinearEstimator):
         first = window.repeat_channels(lifted.x_op[: window.n_y], lifted.u_op)
         x = lifted.unlift(state.z[: lifted.n_z]) if state.started else first
         x = x.copy()
-        for i in np.flatnonzero(here):
+        for i in np.flatnonzero(early):
             lags = 1 if state.seen[i] else window.output_lags
             x[self.measured[i] : lags * window.n_y : window.n_y] = y[i]
         return np.concatenate([lifted.lift(x), state.z[lifted.n_z :]])

@@ -76,7 +76,7 @@ class InputPolicy:
 
     def __init__(self, problem: MPCProblem, u_rest: FloatArray) -> None:
         self.problem, self.u_rest = problem, u_rest
-        self.has_rate_cost = bool(problem.S.any())
+        self.has_rate_cost, self._bounds_rate = bool(problem.S.any()), problem.bounds_rate
         self._last_low = problem.u_min - problem.du_max
         self._last_high = problem.u_max - problem.du_min
 
@@ -88,7 +88,7 @@ class InputPolicy:
 
     def effective_last(self, history: InputHistory) -> FloatArray:
         """The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold."""
-        return np.clip(history.line[-1], self._last_low, self._last_high)
+        return np.minimum(np.maximum(history.line[-1], self._last_low), self._last_high)
 
     def accept(self, history: InputHistory, plan: FloatArray) -> tuple[InputHistory, FloatArray]:
         """Take a new plan `(N, n_u)`, its inputs put exactly inside the bounds, and advance by one sample.
@@ -96,9 +96,9 @@ class InputPolicy:
         The certificate is relative to the largest value at stake, which relaxed bounds can make large.
         """
         problem = self.problem
-        plan = np.clip(plan, problem.u_min, problem.u_max)
+        plan = np.minimum(np.maximum(plan, problem.u_min), problem.u_max)
         plan[0] = self._admissible(history, plan[0])
-        if problem.bounds_rate:
+        if self._bounds_rate:
             moves = np.diff(plan, axis=0)
             if (moves > problem.du_max).any() or (moves < problem.du_min).any():
                 for k in range(1, len(plan)):
@@ -122,7 +122,10 @@ class InputPolicy:
         return history.send(inputs[0].copy(), history.plan, age), inputs, status
 
     def _admissible(self, history: InputHistory, u: FloatArray) -> FloatArray:
-        problem, last = self.problem, self.effective_last(history)
+        problem = self.problem
+        if not self._bounds_rate:
+            return np.minimum(np.maximum(u, problem.u_min), problem.u_max)
+        last = self.effective_last(history)
         low = np.maximum(problem.u_min, last + problem.du_min)
         high = np.minimum(problem.u_max, last + problem.du_max)
         # Rounding of the sums may leave the bounds by an ulp: those on the input go last.

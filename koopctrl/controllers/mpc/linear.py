@@ -44,7 +44,8 @@ class LinearMPC(PredictiveController):
         Weight on outputs or on lifted coordinates; of shape `(N, n_y, n_y)` or `(N, n_z, n_z)` one a step,
         the first on the next sample. The last counts for steady targets and the Riccati weight.
     R : scalar, (n_u,) or (n_u, n_u) array_like
-        Weight on inputs, positive definite; or `(N, n_u, n_u)`, one a step.
+        Weight on inputs, positive definite, or semidefinite where `R + R_rate` is definite (which then picks
+        among steady inputs and gives the Riccati weight); or `(N, n_u, n_u)`, one a step.
     R_rate : scalar, (n_u,) or (n_u, n_u) array_like, optional
         Weight `S` on input moves; or `(N, n_u, n_u)`, one a step.
     u_min, u_max, du_min, du_max : scalar or (n_u,) array_like, optional
@@ -60,7 +61,9 @@ class LinearMPC(PredictiveController):
     soft : bool
         Whether bounds on outputs and states may be relaxed. If not, a step without a solution falls back.
     soft_weights : (float, float)
-        Linear and quadratic cost of relaxing by one unit, relative to the largest entry of `Q`.
+        `w1, w2`: relaxing a bound by `e` costs `q (w1 s e + w2 e^2)`, in which units have no part. `s` is how
+        far the bound is from the operating value (the farther one of two), `q` the output's own weight in
+        `Q`; a bound that has but one of them gets the other from the largest `q s^2` of all bounded outputs.
     blocks : int or sequence of int, optional
         A control horizon (inputs are held after it), or the lengths of blocks over which inputs are held.
     terminal : {"auto", "riccati", "state", "none"}
@@ -191,8 +194,9 @@ class LinearMPC(PredictiveController):
             if weights.shape[1] not in (model.n_y, model.n_z):  # on coordinates that this model has not
                 weights = weights[:, : model.n_z, : model.n_z]
             problem = describe_problem(
-                model.n_y, model.n_x, channels.n_u, **(given | {"Q": weights, "terminal": kind})
-            )
+                model.n_y, model.n_x, channels.n_u, centre=np.concatenate([model.y_op, model.x_op]),
+                **(given | {"Q": weights, "terminal": kind}),
+            )  # fmt: skip
             if riccati is None and known is not None:
                 riccati = _same_riccati(known.law, model, problem, channels.moved)
             own = estimator if model is lifted else linear_estimator(model, None, offset_free, channels)
@@ -231,7 +235,7 @@ def _same_riccati(law: LinearLaw, lifted: LiftedModel, problem: Any, moved: np.n
         law.lifted is lifted
         and np.array_equal(law.channels.moved, moved)
         and np.array_equal(law.problem.Q[-1], problem.Q[-1])
-        and np.array_equal(law.problem.R[-1], problem.R[-1])
+        and np.array_equal(law.problem.input_weight, problem.input_weight)
         and problem.terminal == "riccati"
     )
     return law.riccati if same else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -91,6 +92,8 @@ class LinearLaw(PredictiveLaw):
         Workspace of the QP: it decides nothing.
     counted : (n_y,) bool array
         Outputs that are tracked.
+    moved, partial : dict
+        What has been worked out before: set-points within reach, and laws without some outputs.
     """
 
     lifted: LiftedModel
@@ -104,6 +107,7 @@ class LinearLaw(PredictiveLaw):
     solver_name: str
     solver_options: Mapping[str, Any] | None
     counted: np.ndarray
+    moved: dict[bytes, tuple[FloatArray, FloatArray | None]] = field(default_factory=dict, repr=False)
     partial: dict[bytes, LinearLaw] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -132,7 +136,7 @@ class LinearLaw(PredictiveLaw):
             known = qp.online_preview @ p + qp.constant_preview + qp.from_preview @ r.ravel()
             from_wish, from_known = qp.from_wish_preview, qp.from_known_preview
         else:
-            r, wish = self.reachable.nearest(r, d, dv, wish)
+            r, wish = self._nearest(r, d, dv, wish)
             known = qp.online_set_point @ p + qp.constant_set_point + qp.from_set_point @ r
             from_wish, from_known = qp.from_wish_set_point, qp.from_known_set_point
         if wish is not None:
@@ -149,17 +153,18 @@ class LinearLaw(PredictiveLaw):
         if len(qp.rows):
             lower, upper = lower.copy(), upper.copy()
             if qp.n_rate:
-                shift = last * qp.row_scale[: len(last)]
-                lower[n_v : n_v + len(last)] += shift
-                upper[n_v : n_v + len(last)] += shift
-            lower[n_v + qp.n_rate :] -= known[n_v:]
-            upper[n_v + qp.n_rate :] -= known[n_v:]
-        if not np.isfinite(known.sum()):
+                first = slice(qp.n_inputs, qp.n_inputs + len(last))
+                shift = last * qp.row_scale[first]
+                lower[n_v:][first] += shift
+                upper[n_v:][first] += shift
+            lower[n_v + qp.n_static :] -= known[n_v:]
+            upper[n_v + qp.n_static :] -= known[n_v:]
+        if not math.isfinite(np.add.reduce(known)):
             return NoPlan(NOT_FINITE, spoilt=True)
         answer = self.solver.solve(g, lower, upper, now.deadline)
         if answer.x is None:
             return NoPlan(answer.status, self._lqr(p, w, asked.is_preview, r, dv, wish), spoilt=True)
-        v = answer.x * qp.scale
+        v = qp.inputs(answer.x, known)
         inputs = (v if self.blocking is None else self.blocking @ v).reshape(self.problem.horizon, -1)
         objective = 2.0 * float(answer.x @ (0.5 * (qp.H @ answer.x) + g))
         end = r[-1] if asked.is_preview else r
@@ -169,6 +174,18 @@ class LinearLaw(PredictiveLaw):
             answer.slack, LazyPrediction(self, p, w),
             LinearAim(self.target, self.reachable, wanted, end, d, dv, wish, self.counted),
         )  # fmt: skip
+
+    def _nearest(
+        self, r: FloatArray, d: FloatArray, dv: FloatArray, wish: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """See `ReachableSetPoint`; a question that has been asked is not worked out again."""
+        key = b"|".join(b"-" if part is None else part.tobytes() for part in (r, d, dv, wish))
+        found = self.moved.get(key)
+        if found is None:
+            if len(self.moved) >= _MAX_PARTIAL:
+                self.moved.pop(next(iter(self.moved)))
+            found = self.moved[key] = self.reachable.nearest(r, d, dv, wish)
+        return found
 
     def _known(self, now: Situation) -> tuple[FloatArray, FloatArray]:
         """`w` (inputs on their way, then measured disturbances) and the last disturbance, in deviations."""
@@ -264,7 +281,7 @@ def build_linear_law(
         If the terminal weight does not exist.
     """
     model = estimator.model.select(channels)
-    Q, R = problem.Q[-1], problem.R[-1]
+    Q, R = problem.Q[-1], problem.input_weight
     on_outputs = len(Q) == lifted.n_y
     if problem.terminal == "riccati" and riccati is None:
         lifted_q = lifted.C.T @ Q @ lifted.C if on_outputs else Q
@@ -279,13 +296,15 @@ def build_linear_law(
     if end is not None:
         weight = weight * end * end[:, None]
     target = steady_target(model, weight, R)
-    reachable = ReachableSetPoint(target, model, weight, R, problem.u_min, problem.u_max)
+    reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max)
     P = None if riccati is None else riccati.P
     qp = condense(model, problem, target, P, estimator.basis, estimator.offset)
     n_rows = len(qp.rows)
-    n_soft = n_rows - qp.n_rate if problem.soft else 0
-    steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time)
-    steps.load(qp.H, qp.rows, qp.row_scale, problem.soft_weights)
+    n_soft = n_rows - qp.n_hard if problem.soft else 0
+    bounded = (np.isfinite(side[qp.n_v :]) for side in (qp.lower, qp.upper))
+    steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded)
+    inputs = (qp.n_inputs, qp.width, qp.n_inputs > 0)
+    steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, inputs)
     counted = np.ones(lifted.n_y, dtype=bool) if end is None else end
     return LinearLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,

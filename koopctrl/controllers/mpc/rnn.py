@@ -146,7 +146,8 @@ class RNNMPC(PredictiveController):
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
         given["Q"] = stage_weights(given["Q"], "Q", (window.n_y,), horizon)
         n_iterations = given.pop("n_iterations")
-        problem = describe_problem(window.n_y, window.n_x, channels.n_u, **given)
+        centre = np.concatenate([network.x_mean[: window.n_y], network.x_mean])
+        problem = describe_problem(window.n_y, window.n_x, channels.n_u, centre=centre, **given)
         n_iterations = check_integer(n_iterations, "n_iterations", low=1)
         self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
         rollout = Rollout(network)
@@ -163,7 +164,7 @@ class RNNMPC(PredictiveController):
         else:
             estimator = _given_estimator(observer, model, self.offset_free)
         targets = TargetSolver(
-            rollout, channels, problem.Q[-1], problem.R[-1], problem.u_min, problem.u_max, x_rest,
+            rollout, channels, problem.Q[-1], problem.input_weight, problem.u_min, problem.u_max, x_rest,
             scaling.u_mean, model.y_range_, horizon,
         )  # fmt: skip
         return RNNLaw(

@@ -172,7 +172,7 @@ def _law(
     a, b = network.jacobian(lifted.x_op, lifted.u_op)
     found = solve_riccati(
         a * scale / scale[:, None], (b / scale[:, None])[:, plain.channels.moved], on_state,
-        plain.problem.R[-1], "the network's derivatives at the operating point", warn=False,
+        plain.problem.input_weight, "the network's derivatives at the operating point", warn=False,
     )  # fmt: skip
     P, K = np.zeros((lifted.n_z, lifted.n_z)), np.zeros((len(found.K), lifted.n_z))
     P[:n_x, :n_x], K[:, :n_x] = found.P, found.K

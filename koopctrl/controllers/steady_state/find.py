@@ -103,7 +103,10 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
     low, high = input_bounds(u_min, u_max, lifted.n_u)
     wanted = lifted.y_op if y is None else as_vector(y, "y", lifted.n_y)
     model = augment_by_kind(lifted, "none")
-    weight, even = as_weight(Q, "Q", lifted.n_y), np.eye(lifted.n_u)
+    # Idle inputs count in units of their ranges, where they have one.
+    boxed = np.isfinite(low) & np.isfinite(high) & (low < high)
+    width = np.where(boxed, high, 1.0) - np.where(boxed, low, 0.0)
+    weight, even = as_weight(Q, "Q", lifted.n_y), np.diag(1.0 / width**2)
     target = steady_target(model, weight, even)
     if y is None:
         # The input is given: what is left is where the model comes to rest.
@@ -113,7 +116,7 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
         if np.abs(matrix @ z - push).max(initial=0.0) > 1e-8 * np.abs(push).max(initial=0.0):
             raise SolverError("the model drifts under this input; no state is held by it")
         return SteadyState(lifted.unlift(z), low, lifted.C @ z + lifted.y_op, True)
-    moved, wish = ReachableSetPoint(target, model, weight, even, low, high).nearest(wanted, np.empty(0))
+    moved, wish = ReachableSetPoint(target, model, low, high).nearest(wanted, np.empty(0))
     z, u, found = target(moved, du=wish)
     size = np.abs(lifted.C) @ np.abs(z) + np.abs(wanted - lifted.y_op)
     reached = bool((np.abs(found - wanted) <= _HELD * size).all())
@@ -131,8 +134,8 @@ def _of_network(model: KoopmanRNN, y: ArrayLike | None, Q: ArrayLike, u_min: Any
     at_rest = find_equilibrium(model, scaling.u_mean, network.x_mean)
     start = network.x_mean if at_rest is None else at_rest
     solver = TargetSolver(
-        Rollout(network), choose_channels(model.input_names_, None), as_weight(Q, "Q", n_y), np.eye(n_u), low,
-        high, start, scaling.u_mean, model.y_range_,
+        Rollout(network), choose_channels(model.input_names_, None), as_weight(Q, "Q", n_y),
+        np.diag(1.0 / scaling.u_scale**2), low, high, start, scaling.u_mean, model.y_range_,
     )  # fmt: skip
     wanted = start[:n_y] if y is None else as_vector(y, "y", n_y)
     found, _ = solver.find(solver.initial(), solver.question(wanted, np.zeros(n_y)))

@@ -12,6 +12,7 @@ from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.mpc.condensing import forced_responses
+from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
 
@@ -81,7 +82,8 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_mpc.c", "api.c"),
+        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c",
+         "api.c"),
         f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
@@ -183,19 +185,22 @@ def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
     """The condensed QP, hard and soft, and its workspaces."""
     qp, problem = law.qp, law.problem
     n_v, n_rows = qp.n_v, len(qp.rows)
-    n_e = n_rows - qp.n_rate
+    n_e = n_rows - qp.n_hard
     n_soft = n_e if problem.soft else 0
     size = n_v + n_soft
     n_end, n_w = len(problem.E_end), qp.from_known_set_point.shape[1]
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     data.define(
-        N_V=n_v, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
+        N_V=n_v, N_INPUTS=qp.n_inputs, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
         RATE_COST=int(law.policy.has_rate_cost),
         MAX_ITERATIONS=100 + 20 * (size + n_rows),
     )  # fmt: skip
     names = ["H", "rows", "scale", "lower", "upper", "from_set_point", "from_preview"]
     names += ["from_last_input"] if law.policy.has_rate_cost else []
-    names += ["row_scale"] if qp.n_rate else []
+    names += ["row_scale"] if qp.n_hard else []
+    if qp.n_inputs:
+        names.remove("scale")
+        state.doubles(input_free=n_v)
     for name in names:
         values = getattr(qp, name)
         data.array(name, _felt(values, n_v, n_end) if name.startswith("from_") else values)
@@ -209,8 +214,8 @@ def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
             data.array(f"{name}_preview", getattr(qp, f"{name}_preview"))
     if n_soft:
         # As in controllers.qp_step: slacks in units of the scaled rows, their Hessian scaled to one.
-        scale = qp.row_scale[qp.n_rate :]
-        linear, quadratic = problem.soft_weights
+        scale = qp.row_scale[qp.n_hard :]
+        linear, quadratic = problem.row_soft_weights
         unit = scale / np.sqrt(quadratic)
         data.array("slack_unit", unit)
         data.array("slack_gradient", 0.5 * linear / scale * unit)
@@ -250,38 +255,32 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     data.define(MOVES_SET_POINT=int(bounded))
     if not bounded:
         return
-    n_w, n_u = reachable._n_weighted, problem.n_u
-    level = max(float(np.abs(reachable._rows[:n_w, :n_u]).max(initial=0.0)), 1e-300)
-    # What inputs do to the distance, t (see controllers.set_points) chosen best for each of them.
-    idle = reachable._idle @ np.linalg.pinv(reachable._weight @ reachable._idle, rcond=1e-12)
-    rest = (np.eye(n_w) - reachable._weight @ idle) / level
-    seen = rest @ reachable._rows[:n_w, :n_u]
-    outside = reachable._rows[n_w + n_u :, :n_u] / level
-    normal = seen.T @ seen + outside.T @ outside
-    _, sizes, directions = np.linalg.svd(np.vstack([seen, outside]))
-    tolerance = 1e-9 * max(1.0, float(np.abs(seen).max(initial=0.0)))
-    held = directions[: int(np.count_nonzero(sizes > tolerance))]
-    prox = 0.0 if len(held) == n_u else 1e-7
-    H = normal + prox * np.eye(n_u)
-    n_held = len(held) if prox else 0
-    data.define(REACH_HELD=n_held)
+    freedom, reach = target.freedom, reachable.reach
+    n_b, n_c = freedom.felt_u.shape[1], freedom.unfelt_u.shape[1]
+    data.define(N_FELT=n_b, N_UNFELT=n_c, REACH_STEPS=STEPS)
     arrays = {
-        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_normal": normal,
-        "reach_pull": seen.T @ rest @ reachable._weight, "reach_prox": [prox], "reach_gain": reachable._gain,
-        "reach_idle": idle @ reachable._weight, "u_gain": target.u_gain, "u_offset": target.u_offset,
-        "u_disturbance": target.u_disturbance, "y_gain": target.y_gain, "y_offset": target.y_offset,
-        "y_disturbance": target.y_disturbance, "u_told": target.u_told, "y_told": target.y_told,
+        "reach_one": np.eye(n_b + n_c), "reach_rows": reach.rows, "reach_scale": reach.row_scale,
+        "reach_unit": [reach.unit], "reach_idle": freedom.idle, "felt_u": freedom.felt_u,
+        "felt_y": freedom.felt_y, "unfelt_u": freedom.unfelt_u, "unfelt_y": freedom.unfelt_y,
+        "near_one": np.eye(n_c), "near_rows": reach.near_rows, "near_scale": reach.near_scale,
+        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
+        "y_gain": target.y_gain, "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
+        "u_told": target.u_told, "y_told": target.y_told,
         "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, len(problem.E_end)),
     }  # fmt: skip
+    if not n_b or not n_c:
+        del arrays["near_one"], arrays["near_rows"], arrays["near_scale"]
+    if not n_b + n_c:
+        for name in ("one", "rows", "scale", "unit", "idle"):
+            del arrays[f"reach_{name}"]
+        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        for name in unused:
+            del arrays[name]
     if not law.channels.n_v:
-        del arrays["u_told"], arrays["y_told"]
+        for name in ("u_told", "y_told"):
+            arrays.pop(name, None)
     if law.riccati is not None:
         arrays["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
-    if n_held:
-        R = problem.R[-1] / float(np.abs(problem.R[-1]).max())
-        arrays |= {
-            "near_H": R, "near_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(R))), "near_rows": held,
-        }  # fmt: skip
     for name, values in arrays.items():
         data.array(name, values)
 

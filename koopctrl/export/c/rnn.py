@@ -28,6 +28,12 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         raise OptionError(
             "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
         )
+    if law.iteration.is_feedback:
+        raise OptionError(
+            f"on this network a horizon of {problem.horizon} needs plans with feedback, which RNNMPC makes "
+            "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
+            "horizon or fewer blocks, or a LinearMPC, whose C code has them"
+        )
     data.define(
         GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
@@ -46,7 +52,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
@@ -81,13 +87,15 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_END=n_end,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
+        N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
         "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
-        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
+        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
+        "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
         "rest_u": targets.idle, "move_scale": targets.u_scale,

@@ -23,49 +23,14 @@ _KEYWORDS = frozenset(
         void volatile while asm bool true false""",
     )
 )
-# Files that a compiler or a system has under these names: "math.h" beside <math.h>, main.c beside the example.
+# Files that a compiler or a system has under these names: "math.h" beside <math.h>, main.c, the example.
 _FILES = frozenset(
-    [
-        "main",
-        "assert",
-        "complex",
-        "ctype",
-        "errno",
-        "fenv",
-        "float",
-        "inttypes",
-        "iso646",
-        "limits",
-        "locale",
-        "math",
-        "setjmp",
-        "signal",
-        "stdalign",
-        "stdarg",
-        "stdatomic",
-        "stdbool",
-        "stddef",
-        "stdint",
-        "stdio",
-        "stdlib",
-        "stdnoreturn",
-        "string",
-        "strings",
-        "tgmath",
-        "threads",
-        "time",
-        "uchar",
-        "wchar",
-        "wctype",
-        "unistd",
-        "memory",
-        "features",
-        "endian",
-        "con",
-        "prn",
-        "aux",
-        "nul",
-    ]
+    re.findall(
+        r"\w+",
+        """main assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
+        stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
+        threads time uchar wchar wctype unistd memory features endian con prn aux nul""",
+    )
 )
 _PER_LINE = 4
 

@@ -108,9 +108,9 @@ static void kc_correct(NAME_state *s, const double *y, int n_here, const int *he
 #endif
 
 #if KC_OBSERVER_LIFTS
-/* The estimate at a sample that has signals measured for the first time: measured ones stand where they are, all lags of
- * the new ones filled as of a plant at rest; the rest as it was, or at the operating point. */
-static void kc_begin_signals(NAME_state *s, const double *y, int n_here, const int *here, const int *is_new) {
+/* The estimate in which early signals stand where they are measured, all lags of those measured for the first time
+ * filled as of a plant at rest; the rest as it was, or at the operating point. */
+static void kc_begin_signals(NAME_state *s, const double *y, int n_early, const int *early) {
     double *x = s->x;
     int i, j;
     if (s->started) {
@@ -119,8 +119,10 @@ static void kc_begin_signals(NAME_state *s, const double *y, int n_here, const i
         for (i = 0; i < KC_OUTPUT_LAGS * KC_N_Y; i++) x[i] = kc_x_op[i % KC_N_Y];
         for (; i < KC_N_X; i++) x[i] = kc_in_op[(i - KC_OUTPUT_LAGS * KC_N_Y) % KC_N_IN];
     }
-    for (j = 0; j < n_here; j++)
-        for (i = 0; i < (is_new[j] ? KC_OUTPUT_LAGS : 1); i++) x[i * KC_N_Y + kc_channel[here[j]]] = y[here[j]];
+    for (j = 0; j < n_early; j++) {
+        int k = early[j];
+        for (i = 0; i < (s->measured_before[k] ? 1 : KC_OUTPUT_LAGS); i++) x[i * KC_N_Y + kc_channel[k]] = y[k];
+    }
     kc_features(x, s->raw);
     kc_deviate(KC_N_Z, KC_N_X + KC_N_FEATURES, kc_basis, s->raw, s->p);
 }
@@ -129,15 +131,16 @@ static void kc_begin_signals(NAME_state *s, const double *y, int n_here, const i
 /* Estimate at this sample; there is none until something has been measured. */
 static int kc_read(NAME_state *s, const double *y) {
     double *z = s->p;
-    int here[KC_N_MEASURED], is_new[KC_N_MEASURED], n_here = 0, n_new = 0, i, j;
+    int here[KC_N_MEASURED], early[KC_N_MEASURED], n_here = 0, n_early = 0, level = 2, i, j;
     if (!s->started)
         for (i = 0; i < KC_N_MEASURED; i++) s->measured_before[i] = 0;
     for (i = 0; i < KC_N_MEASURED; i++) {
-        if (!isfinite(y[i])) continue;
-        is_new[n_here] = !s->measured_before[i];
-        n_new += is_new[n_here];
+        if (!isfinite(y[i])) {
+            if (!s->measured_before[i]) level = 1; /* what is known of the others rests on a guess of this one */
+            continue;
+        }
+        if (s->measured_before[i] < 2) early[n_early++] = i;
         here[n_here++] = i;
-        s->measured_before[i] = 1;
     }
 #if KC_GATED
     s->rejected = 0;
@@ -162,11 +165,9 @@ static int kc_read(NAME_state *s, const double *y) {
 #endif
     }
 #if KC_OBSERVER_LIFTS
-    if (n_new > 0) kc_begin_signals(s, y, n_here, here, is_new);
-#else
-    (void)is_new;
-    (void)n_new;
+    if (n_early > 0) kc_begin_signals(s, y, n_early, early);
 #endif
+    for (i = 0; i < n_early; i++) s->measured_before[early[i]] = level;
     s->started = 1;
     kc_correct(s, y, n_here, here);
     return 1;

@@ -25,6 +25,8 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     qp.A = s->rows;
     qp.Linv = s->Linv;
     qp.unit = 0;
+    qp.n_inputs = 0;
+    qp.strict = 0;
     s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
