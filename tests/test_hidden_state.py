@@ -9,7 +9,7 @@ import plants
 import pytest
 from sklearn.base import clone
 
-from koopctrl import KoopmanRNN, Trajectories, Trajectory, datasets, load
+from koopctrl import KalmanFilter, KoopmanRNN, LinearMPC, Trajectories, Trajectory, datasets, load
 from koopctrl.errors import DataError, NotFittedError, OptionError, RolloutWarning, ShapeError
 
 A, B, DT = plants.three_states()
@@ -249,3 +249,21 @@ def test_roll_outs_can_be_held_within_the_training_range(settings):
     model.set_params(rollout_margin=None)
     for p, q in zip(inside, model.predict(TEST, n_init=20), strict=True):
         np.testing.assert_allclose(p, q, atol=1e-9)
+
+
+def test_a_hidden_state_goes_into_linear_mpc_with_its_identified_noise():
+    """The plant is measured through one noisy output; nobody sees its state."""
+    lifted = MODEL.lift_at(method="jacobian")
+    q, r, _ = lifted.noise
+    observer = KalmanFilter(lifted, q, r + 1e-4 * np.eye(1), disturbance="output")
+    mpc = LinearMPC(lifted, horizon=20, Q=1.0, R=1e-3, u_min=-1.0, u_max=1.0, estimator=observer)
+    rng = np.random.default_rng(0)
+    x, outputs = np.zeros(2), []
+    for k in range(160):
+        target = 0.6 if k < 80 else -0.4
+        y = x[:1] + 0.01 * rng.normal(size=1)
+        outputs.append(x[0])
+        u = mpc.control(y, reference=target)
+        x = np.array([0.8 * x[0] + 0.4 * np.tanh(2 * x[1]), 0.7 * x[1] + u[0]])
+    assert np.mean(outputs[50:80]) == pytest.approx(0.6, abs=0.05)
+    assert np.mean(outputs[130:]) == pytest.approx(-0.4, abs=0.05)
