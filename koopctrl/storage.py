@@ -46,7 +46,9 @@ def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike
     write(path, header["kind"], header, arrays)
 
 
-def model_parts(model: KoopmanRNN | LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def model_parts(
+    model: KoopmanRNN | KoopmanEnsemble | LiftedModel,
+) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     """Header and arrays of a model."""
     kind = type(model).__name__
     if kind not in _WRITERS:
