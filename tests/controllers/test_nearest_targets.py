@@ -1,4 +1,4 @@
-"""Unreachable set-points of a linear network: the target is the nearest steady output, by an independent solver."""
+"""Unreachable set-points of a linear network: the nearest steady output, by an independent solver."""
 
 import numpy as np
 import pytest
