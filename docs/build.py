@@ -28,8 +28,25 @@ API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
+<<<<<<< HEAD
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
     "koopctrl.selection": ["Selection", "Trial"],
+=======
+    "koopctrl.controllers": [
+        "ClosedLoopResult",
+        "Controller",
+        "ControllerPolicy",
+        "NMPC",
+        "LiftedMeasurement",
+        "LagWindow",
+        "Estimator",
+        "LinearEstimator",
+        "NetworkEstimator",
+        "check_controller",
+        "find_steady_state",
+        "SteadyState",
+    ],
+>>>>>>> ctrl
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
     "koopctrl.identification.linear_model": ["InnovationModel"],

@@ -54,6 +54,9 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
     if _CLASSES.get(kind) is not type(controller):
         raise DataError(f"controller is a {kind}; expected one of {', '.join(_CLASSES)}")
     settings = dict(controller.settings)
+    if isinstance(controller, LinearMPC):
+        # A choice made by trials is kept: the file need not hold what they were made on.
+        settings |= {"terminal": controller.terminal, "check": False}
     model = settings.pop(_MODELS[kind])
     header, arrays = storage.model_parts(model)
     packed = _Packed({f"model.{name}": array for name, array in arrays.items()})

@@ -73,7 +73,7 @@ def verify_design(
     """
     if not isinstance(controller, (LinearMPC, RNNMPC)):
         raise OptionError(f"controller is a {type(controller).__name__}; expected a LinearMPC or an RNNMPC")
-    models = list(model) if isinstance(model, (list, tuple)) else [model]
+    models: list[Any] = list(model) if isinstance(model, (list, tuple)) else [model]
     for m in models:
         _check_model(m, controller)
     problem, moved = controller.problem, controller.law.channels.moved

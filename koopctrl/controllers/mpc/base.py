@@ -183,7 +183,13 @@ class PredictiveController:
         return controller_to_nlsys(self.law, self.input_names, self.disturbance_names)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`."""
+        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, exactly; by convention it ends in `.npz`.
+        """
         from koopctrl.controllers.storage import save_controller
 
         save_controller(self, path)

@@ -23,6 +23,8 @@ _TOL, _MAX_ITERATIONS = 1e-10, 60
 _STEADY = 1e-6
 # Misfits that differ by less, relative to an error as large as the data's spread, are equal.
 _EXACT = 1e-12
+# Residual of a linear system, relative to its right side, with which elimination is believed.
+_SOLVED = 1e-9
 # Part of the terms in a bound's multiplier that is rounding.
 _ROUNDING = 1e-12
 
@@ -136,7 +138,7 @@ def _step(
         kkt[:m, :m] = hessian[free][:, free]
         kkt[m:, :m], kkt[:m, m:] = rows[:, free], rows[:, free].T
         rhs = np.concatenate([-(gradient + hessian @ fixed)[free], -(gap + rows @ fixed)])
-        answer = np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0]
+        answer = _solve(kkt, rhs)
         step[free], multipliers = answer[:m], answer[m:]
         new = w[n_x:] + step[n_x:]
         outside = free[n_x:] & ((new < misfit.low) | (new > misfit.high))
@@ -157,3 +159,14 @@ def _step(
             break
         free[n_x + worst] = True
     return step, float(np.abs(multipliers).max(initial=0.0))
+
+
+def _solve(kkt: FloatArray, rhs: FloatArray) -> FloatArray:
+    """By elimination where that satisfies the equations; else, of a singular system, the least solution."""
+    try:
+        answer = np.linalg.solve(kkt, rhs)
+        if np.abs(kkt @ answer - rhs).max() <= _SOLVED * np.abs(rhs).max():
+            return answer
+    except np.linalg.LinAlgError:
+        pass  # singular to the bit
+    return np.linalg.lstsq(kkt, rhs, rcond=1e-14)[0]
