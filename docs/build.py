@@ -29,9 +29,13 @@ API = {
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
+    "koopctrl.selection": ["Selection", "Trial"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
+    "koopctrl.identification.linear_model": ["InnovationModel"],
+    "koopctrl.identification.refinement": ["History", "RefineOptions"],
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
+    "koopctrl.network.hidden_state": ["HiddenNetwork", "Readout"],
     "koopctrl.identification.least_squares": ["LeastSquares"],
     "koopctrl.plotting": [
         "plot_free_run",

@@ -54,15 +54,18 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
     """Discrete-time nonlinear system of the recurrent network, in raw units.
 
     The state is the measured signals or the lag window. Without feedthrough `y_k` is its newest output; with
-    feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`.
+    feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`. Of a hidden state the outputs are its
+    readout.
     """
     net = model._network
-    feedthrough = net.window.shift > 0
+    feedthrough = not model.hidden and net.window.shift > 0
 
     def update(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
         return net.step(np.asarray(x, dtype=float), _inputs(u))
 
     def output(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
+        if model.hidden:
+            return net.output(np.asarray(x, dtype=float), _inputs(u))
         if feedthrough:
             return net.next_output(np.asarray(x, dtype=float), _inputs(u))
         return np.asarray(x, dtype=float)[: net.window.n_y]
