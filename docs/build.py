@@ -28,10 +28,6 @@ API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
-<<<<<<< HEAD
-    "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
-    "koopctrl.selection": ["Selection", "Trial"],
-=======
     "koopctrl.controllers": [
         "ClosedLoopResult",
         "Controller",
@@ -46,7 +42,7 @@ API = {
         "find_steady_state",
         "SteadyState",
     ],
->>>>>>> ctrl
+    "koopctrl.selection": ["Selection", "Trial"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
