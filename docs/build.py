@@ -30,6 +30,7 @@ API = {
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.controllers": [
         "ClosedLoopResult",
+        "DesignReport",
         "Controller",
         "ControllerPolicy",
         "NMPC",
@@ -43,6 +44,7 @@ API = {
         "SteadyState",
     ],
     "koopctrl.selection": ["Selection", "Trial"],
+    "koopctrl.lifted.choice": ["LiftChoice", "Tried"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
@@ -57,6 +59,7 @@ API = {
         "plot_spectrum",
         "plot_closed_loop",
         "plot_closed_loops",
+        "plot_design",
     ],
     "koopctrl_envs": [
         "Plant",
