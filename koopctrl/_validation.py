@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, TimeBaseError
+from koopctrl._time import check_dt as check_dt
+from koopctrl._time import check_same_dt as check_same_dt
+from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.intp]
@@ -123,29 +125,6 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
         kind = "positive definite" if definite else "positive semidefinite"
         raise OptionError(f"{name} has smallest eigenvalue {smallest:.3g}; expected a {kind} weight")
     return array
-
-
-def check_dt(dt: Any, name: str = "dt", *, allow_zero: bool = False) -> float:
-    """Check a sample time in seconds; 0 (continuous time) only where allowed."""
-    if dt is None or isinstance(dt, bool):
-        raise TimeBaseError(f"{name} is {dt}; expected the sample time in seconds. Pass {name}=...")
-    try:
-        value = float(dt)
-    except (TypeError, ValueError) as error:
-        raise TimeBaseError(f"{name} is {dt!r}; expected a number of seconds") from error
-    if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        raise TimeBaseError(
-            f"{name} is {value}; expected a {'non-negative' if allow_zero else 'positive'} number of seconds"
-        )
-    return value
-
-
-def check_same_dt(dt: float, other: float, what: str) -> None:
-    """Refuse two things with different sample times; they may differ by rounding only."""
-    if not math.isclose(dt, other, rel_tol=1e-6, abs_tol=0.0):
-        raise TimeBaseError(
-            f"{what} have sample times {dt:g} s and {other:g} s; expected the same. Resample one of them"
-        )
 
 
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
