@@ -1,10 +1,10 @@
 """The one rule of time: when two sample times are the same, and what time stamps say.
 
-Two sample times are the same when, over the longest record at stake, they move no sample by more than a hundredth
-of a period. Time stamps are judged by the displacement of each sample from the fitted uniform grid, never by
-neighbouring differences: rounding does not add up, drift does. A sample may lie a tenth of a period off the grid, or
-as far as the rounding of the stamps explains. A step long
-enough for a missing sample is a gap.
+Two sample times are the same when, over the longest record at stake, they move no sample by more than a
+hundredth of a period. Time stamps are judged by the displacement of each sample from the fitted uniform grid,
+never by neighbouring differences: rounding does not add up, drift does. A sample may lie a tenth of a period
+off the grid, or as far as the rounding of the stamps explains. A step long enough for a missing sample is a
+gap.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def fit_stamps(
         If stamps are missing or do not rise, differ between episodes, have a gap, lie off the grid, or do
         not agree with `dt`.
     """
-    where = [f" of episode {label!r}" if len(stamps) > 1 else "" for label in labels] or [""] * len(stamps)
+    where = _places(stamps, labels)
     for t, place in zip(stamps, where, strict=True):
         _check_rising(t, name, place)
     given = None if dt is None else check_dt(dt)
@@ -130,8 +130,9 @@ def fit_stamps(
     step = fitted if given is None else given
     if given is not None and longest * abs(given - fitted) > SAME * given + 2.0 * slack:
         raise TimeBaseError(
-            f"dt is {given:.9g} s, and column {name!r} steps by {fitted:.9g} s: over {longest} steps that moves "
-            f"a sample by {longest * abs(given - fitted) / given:.3g} periods. Leave dt out, or correct it"
+            f"dt is {given:.9g} s, and column {name!r} steps by {fitted:.9g} s: over {longest} steps that "
+            f"moves a sample by {longest * abs(given - fitted) / given:.3g} periods. Leave dt "
+            "out, or correct it"
         )
     if given is None:
         step = _simplest(fitted, 2.0 * slack / max(longest, 1))
@@ -150,6 +151,31 @@ def fit_stamps(
                     "stamps are only rounded, pass dt=... and no time column"
                 )
     return step, cuts
+
+
+def nominal_step(
+    stamps: Sequence[FloatArray], name: str = "time", *, split: bool = False, labels: Sequence[str] = ()
+) -> tuple[float, list[Cuts]]:
+    """Sample time of stamps that need not lie on a grid, and gaps, as `fit_stamps`; for resampling."""
+    where = _places(stamps, labels)
+    for t, place in zip(stamps, where, strict=True):
+        _check_rising(t, name, place)
+    steps = [np.diff(t) for t in stamps]
+    if not sum(map(len, steps)):
+        return check_dt(None), [(0,) for _ in stamps]
+    typical = _typical_step(steps, name, where)
+    cuts: list[Cuts] = [(0, *(np.flatnonzero(d > GAP * typical) + 1).tolist()) for d in steps]
+    if sum(len(rows) - 1 for rows in cuts) > _IRREGULAR * sum(map(len, steps)):
+        cuts = [(0,) for _ in stamps]  # no sample time that a gap could be told by
+    _judge_gaps(cuts, steps, typical, name, where, split)
+    pieces = [piece for t, rows in zip(stamps, cuts, strict=True) for piece in _cut(t, rows)]
+    mean = float(sum(p[-1] - p[0] for p in pieces) / sum(len(p) - 1 for p in pieces))
+    return _simplest(mean, 0.5 * SAME * mean), cuts
+
+
+def _places(stamps: Sequence[FloatArray], labels: Sequence[str]) -> list[str]:
+    """Where rows are, for messages."""
+    return [f" of episode {label!r}" if len(stamps) > 1 else "" for label in labels] or [""] * len(stamps)
 
 
 def _check_rising(t: FloatArray, name: str, place: str) -> None:
@@ -192,8 +218,8 @@ def _judge_gaps(
     n_steps = sum(map(len, steps))
     if n_gaps > 1 and n_gaps > _IRREGULAR * n_steps:
         raise TimeBaseError(
-            f"column {name!r} is not evenly sampled: {n_gaps} of {n_steps} steps are longer than {GAP:g} times "
-            f"the median of {typical:.6g} s. Bring the record onto an even grid with "
+            f"column {name!r} is not evenly sampled: {n_gaps} of {n_steps} steps are longer than {GAP:g} "
+            f"times the median of {typical:.6g} s. Bring the record onto an even grid with "
             "koopctrl.data.resampling.resample or resample=True"
         )
     if not n_gaps or split:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import control
 import numpy as np
 
+from koopctrl._time import fit_stamps
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, TimeBaseError
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from koopctrl.controllers.loop.closed_loop import ClosedLoopResult
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted.model import LiftedModel
-
-_DT_TOLERANCE = 1e-6
 
 
 def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.StateSpace:
@@ -104,9 +103,15 @@ def trajectories_from_timeresponse(
     if not isinstance(response, control.TimeResponseData):
         raise DataError(f"response is a {type(response).__name__}; expected control.TimeResponseData")
     time = np.asarray(response.time, dtype=float)
-    steps = np.diff(time)
-    if not len(steps) or np.abs(steps - steps.mean()).max() > _DT_TOLERANCE * abs(steps.mean()):
-        raise TimeBaseError("response has no uniform time grid; expected equal steps. Simulate on linspace")
+    if time.ndim != 1 or len(time) < 2:
+        raise TimeBaseError(f"response has times of shape {time.shape}; expected at least two samples")
+    try:
+        step, _ = fit_stamps([time], "response.time")
+    except TimeBaseError as error:
+        reason = str(error).split(". ")[0]
+        raise TimeBaseError(
+            f"response has no uniform time grid ({reason}); expected equal steps. Simulate on linspace"
+        ) from error
     # `.y`, `.x`, `.u` are never squeezed: (signals, [traces,] times).
     values = response.y if signals == "outputs" else response.x
     if values is None:
@@ -122,7 +127,7 @@ def trajectories_from_timeresponse(
         Trajectory(
             traces[:, i, :].T,
             None if input_traces is None else input_traces[:, i, :].T,
-            float(steps.mean()),
+            step,
             names,
             list(response.input_labels) if input_traces is not None and response.input_labels else None,
             str(i),
