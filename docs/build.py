@@ -28,6 +28,16 @@ API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
+    "koopctrl.data.excitation": [
+        "ExcitationPolicy",
+        "multilevel",
+        "prbs",
+        "multisine",
+        "chirp",
+        "filtered_noise",
+        "staircase",
+    ],
+    "koopctrl.data.resampling": ["resample"],
     "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],

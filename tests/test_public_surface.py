@@ -13,7 +13,7 @@ import koopctrl
 from koopctrl import errors
 
 DESIGN_SECTION_5 = {
-    "Trajectory", "Trajectories", "collect", "datasets", "KoopmanRNN", "LiftedModel", "LTINetwork", "LQR",
+    "Trajectory", "Trajectories", "collect", "datasets", "excitation", "KoopmanRNN", "LiftedModel", "LTINetwork", "LQR",
     "KalmanFilter", "LinearMPC", "run_closed_loop", "load",
 }  # fmt: skip
 NAMES = sorted(set(koopctrl.__all__) - {"__version__"})

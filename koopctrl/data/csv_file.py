@@ -1,8 +1,8 @@
 """Columns of a CSV file as loggers and spreadsheets write them.
 
 What stands between cells, the decimal mark and comment lines are recognised where they are not given. What
-was recognised and is not as in a plain CSV file (commas between cells, decimal points) is said in a warning, with
-the options that say it in advance.
+was recognised and is not as in a plain CSV file (commas between cells, decimal points) is said in a warning,
+with the options that say it in advance.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Onto an even grid: records whose time stamps jitter, wander, or step by another sample time.
 
 Between stamps an output is taken as straight, an input as held. The value of an output at a grid point is
-that of the straight line, or its mean over one period around the point where the grid is coarser than the stamps
-(no aliasing, no delay); the value of an input is its mean over the period that follows, so that what has
-flowed in is kept. Both are integrals of the record, worked out exactly.
+that of the straight line, or its mean over one period around the point where the grid is coarser than the
+stamps (no aliasing, no delay); the value of an input is its mean over the period that follows, so that what
+has flowed in is kept. Both are integrals of the record, worked out exactly.
 """
 
 from __future__ import annotations
