@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
 
 from koopctrl.errors import KoopctrlWarning
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 
 
 def warn(message: str, category: type[KoopctrlWarning] = KoopctrlWarning) -> None:
@@ -16,4 +17,4 @@ def warn(message: str, category: type[KoopctrlWarning] = KoopctrlWarning) -> Non
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level - 1)
+    warnings.warn(message, category, stacklevel=level)

@@ -12,6 +12,7 @@ from koopctrl._time import fit_stamps
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, TimeBaseError
+from koopctrl.export.names import named_for_pycontrol
 
 if TYPE_CHECKING:
     from koopctrl.controllers.loop.closed_loop import ClosedLoopResult
@@ -24,7 +25,8 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
 
     States are `z - z_e`, inputs `u - u_op` and outputs `y - y_e`, where `(z_e, y_e) = lifted.equilibrium()`
     is the linear face's fixed point (`z_e = 0`, `y_e = y_op` at an equilibrium). In these coordinates the
-    affine drift is gone, so simulation in deviations is exact. Bilinear terms are not part of it.
+    affine drift is gone, so simulation in deviations is exact. Bilinear terms are not part of it. Dots in
+    names, which python-control forbids, are rewritten; the system's `renamed` maps old names to new ones.
 
     Raises
     ------
@@ -33,18 +35,23 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
     """
     lifted.equilibrium()
     names = lifted.window.names(lifted.output_names[: lifted.window.n_y], lifted.input_names)
-    return control.StateSpace(
-        lifted.A,
-        lifted.B,
-        lifted.C,
-        lifted.D,
-        lifted.dt,
-        inputs=list(lifted.input_names),
-        outputs=list(lifted.output_names),
-        states=[f"{n} (scaled)" for n in names] + [f"z{i}" for i in range(lifted.n_x, lifted.n_z)],
-        name=name,
-        remove_useless_states=False,
-    )
+    states = [f"{n} (scaled)" for n in names] + [f"z{i}" for i in range(lifted.n_x, lifted.n_z)]
+
+    def make(inputs: list[str], outputs: list[str]) -> control.StateSpace:
+        return control.StateSpace(
+            lifted.A,
+            lifted.B,
+            lifted.C,
+            lifted.D,
+            lifted.dt,
+            inputs=inputs,
+            outputs=outputs,
+            states=states,
+            name=name,
+            remove_useless_states=False,
+        )
+
+    return named_for_pycontrol(make, lifted.input_names, lifted.output_names, name)
 
 
 def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.NonlinearIOSystem:
@@ -69,15 +76,13 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
 
     # With output lags the newest output and the state's first entry would share a name.
     states = [f"x[{n}]" for n in model.state_names_]
-    return control.nlsys(
-        update,
-        output,
-        inputs=list(model.input_names_),
-        outputs=list(model.output_names_),
-        states=states,
-        dt=model.dt_,
-        name=name,
-    )
+
+    def make(inputs: list[str], outputs: list[str]) -> control.NonlinearIOSystem:
+        return control.nlsys(
+            update, output, inputs=inputs, outputs=outputs, states=states, dt=model.dt_, name=name
+        )
+
+    return named_for_pycontrol(make, model.input_names_, model.output_names_, name)
 
 
 def trajectories_from_timeresponse(
@@ -193,12 +198,16 @@ def controller_to_nlsys(
         y, r, v = np.split(np.asarray(signals), [n_y, n_y + n_r])
         return pure(np.asarray(memory), y, r, v)
 
-    return control.NonlinearIOSystem(
-        lambda t, x, u, params: call(x, u)[0],
-        lambda t, x, u, params: call(x, u)[1],
-        inputs=[f"y_{outputs[i]}" for i in measured] + [f"r_{n}" for n in outputs] + [f"v_{n}" for n in told],
-        outputs=inputs,
-        states=size,
-        dt=controller.dt,
-        name=name,
-    )
+    def make(fed: list[str], given: list[str]) -> control.NonlinearIOSystem:
+        return control.NonlinearIOSystem(
+            lambda t, x, u, params: call(x, u)[0],
+            lambda t, x, u, params: call(x, u)[1],
+            inputs=fed,
+            outputs=given,
+            states=size,
+            dt=controller.dt,
+            name=name,
+        )
+
+    fed = [f"y_{outputs[i]}" for i in measured] + [f"r_{n}" for n in outputs] + [f"v_{n}" for n in told]
+    return named_for_pycontrol(make, fed, inputs, name)
