@@ -23,7 +23,7 @@ def columns_of(table: Any) -> tuple[Callable[[Any], Any], list[Any]]:
     names = getattr(table, "columns", None)
     if names is None and hasattr(table, "keys"):
         names = table.keys()
-    if names is None or not hasattr(table, "__getitem__"):
+    if names is None or not hasattr(table, "__getitem__") or getattr(table, "ndim", 2) != 2:
         raise OptionError(
             f"df is a {type(table).__name__}; expected a pandas DataFrame. For arrays use "
             "Trajectories.from_arrays(x, u, dt=...)"
