@@ -70,7 +70,9 @@ def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> Floa
     if array.ndim != 2:
         raise ShapeError(f"{name} has shape {array.shape}; expected (time, n) or (time,)")
     if n_columns is not None and array.shape[1] != n_columns:
-        raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}")
+        turned = len(array) == n_columns < array.shape[1]
+        hint = f". Turned? Time runs along the rows: pass {name}.T" if turned else ""
+        raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}{hint}")
     return check_finite(array, name)
 
 
@@ -138,12 +140,14 @@ def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
     """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
-    if isinstance(value, (str, bytes)) or np.ndim(value):
+    if isinstance(value, (str, bytes, list, tuple)) or np.ndim(value):
         raise OptionError(f"{name} is {value!r}; expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name} is {value!r}; expected a number") from error
+    except OverflowError as error:
+        raise OptionError(f"{name} is an integer beyond float64; expected a number") from error
     if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
         raise OptionError(
             f"{name} is {number:g}; expected a finite number in {'(' if strict else '['}{low:g}, {high:g}]"
@@ -176,7 +180,9 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
     except TypeError as error:
         raise OptionError(f"{name} is {names!r}; expected a sequence of {count} names") from error
     if len(result) != count:
-        raise ShapeError(f"{name} has {len(result)} names; expected {count}, one per column")
+        raise ShapeError(
+            f"{name} has {len(result)} names; expected {count}, one per column (time runs along the rows)"
+        )
     if len(set(result)) != count:
         raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
     return result

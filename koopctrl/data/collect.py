@@ -24,6 +24,7 @@ from koopctrl.data.gym_interface import (
     check_vector_like,
     clip_action,
     fit_action,
+    plant_attribute,
     plant_dt,
     reset_plant,
     step_plant,
@@ -110,7 +111,7 @@ def collect(
     else:
         episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
     warn_clipped(recorder.n_outside, recorder.n_actions, "the policy's actions")
-    plant = _attribute(env, "plant")
+    plant = plant_attribute(env, "plant")
     if state_names is None:
         state_names = getattr(plant, "state_names" if signals == "state" else "output_names", None)
     if input_names is None:
@@ -236,16 +237,6 @@ class _Recorder:
         if self.signals == "state":
             return _row(final_info["x"][i], 'info["x"]'), None if u is None else _row(u, "action")
         return _row(info["final_obs"][i], "observation"), None if u is None else _row(u, "action")
-
-
-def _attribute(env: Any, name: str) -> Any:
-    """Attribute of the bare env (of the first one in a vector env), or None."""
-    if hasattr(env, "num_envs"):
-        try:
-            return env.get_attr(name)[0]
-        except AttributeError:
-            return None
-    return getattr(getattr(env, "unwrapped", env), name, None)
 
 
 def _masked(info: Mapping[str, Any], key: str, default: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,40 +160,58 @@ def plant_dt(env: Any) -> float | None:
     return None if dt is None else repeats * check_dt(dt, "the env's dt")
 
 
-def _vector_dt(env: Any) -> float | None:
-    """Sample time of a vector env, which must be that of all its envs."""
+def plant_attribute(env: Any, name: str) -> Any:
+    """Attribute of the env (the outermost that has it; the first env of a vector env), or None."""
+    if hasattr(env, "num_envs"):
+        values = _vector_attribute(env, name)
+        return None if values is None else values[0]
     layer = env
     while layer is not None:
+        if getattr(layer, name, None) is not None:
+            return getattr(layer, name)
+        layer = getattr(layer, "env", None)
+    return getattr(getattr(env, "unwrapped", env), name, None)
+
+
+def _vector_attribute(env: Any, name: str) -> Sequence[Any] | None:
+    """Attribute of each env of a vector env; asked for only where it exists, since asking ends workers."""
+    bare = getattr(env, "unwrapped", env)
+    try:
+        if callable(getattr(bare, "call", None)) and not all(bare.call("has_wrapper_attr", name)):
+            return None
+        return list(env.get_attr(name))
+    except AttributeError:
+        return None
+
+
+def _vector_dt(env: Any) -> float | None:
+    """Sample time of a vector env, which must be that of all its envs."""
+    layer, inner = env, None
+    while layer is not None and inner is None:
         dt = getattr(layer, "dt", None)
         if dt is not None and np.ndim(dt) == 0:
             return check_dt(dt, "the env's dt")
-        inner = getattr(layer, "envs", None)
-        if inner:
-            known = [plant_dt(one) for one in inner]
-            break
-        layer = getattr(layer, "env", None)
+        inner, layer = getattr(layer, "envs", None), getattr(layer, "env", None)
+    if inner:
+        known = [plant_dt(one) for one in inner]
     else:
-        try:
-            known = list(env.get_attr("dt"))
-        except AttributeError:
+        given = _vector_attribute(env, "dt")
+        if given is None:
             return None
-        repeats = [_first_attribute(env, name) for name in _REPEATS]
-        factor = next((r for r in repeats if r is not None), 1)
-        known = [None if dt is None else factor * check_dt(dt, "the env's dt") for dt in known]
+        for name in _REPEATS:
+            repeats = _vector_attribute(env, name)
+            if repeats is not None and _is_repeat(repeats[0]):
+                raise TimeBaseError(
+                    f"the vector env's envs have {name}={repeats[0]}, and whether their dt is that of one "
+                    "action or of all its repeats cannot be seen from outside. Pass dt=..."
+                )
+        known = [None if dt is None else check_dt(dt, "the env's dt") for dt in given]
     for dt in known[1:]:
         if (dt is None) != (known[0] is None):
             raise TimeBaseError("some of the vector env's envs have a dt and some have none; expected one")
         if dt is not None and known[0] is not None:
             check_same_dt(known[0], dt, "the vector env's envs")
     return known[0]
-
-
-def _first_attribute(env: Any, name: str) -> int | None:
-    try:
-        value = env.get_attr(name)[0]
-    except AttributeError:
-        return None
-    return int(value) if _is_repeat(value) else None
 
 
 def _repeats(attributes: Mapping[str, Any]) -> int:

@@ -25,7 +25,11 @@ def test_the_same_records_come_back(tmp_path):
         data, path = records(), tmp_path / name
         data.save(path)
         back = Trajectories.load(str(path))
-        assert (back.dt, back.output_names, back.input_names) == (data.dt, data.output_names, data.input_names)
+        assert (back.dt, back.output_names, back.input_names) == (
+            data.dt,
+            data.output_names,
+            data.input_names,
+        )
         for e, f in zip(data, back, strict=True):
             assert e.label == f.label
             np.testing.assert_array_equal(e.outputs, f.outputs)

@@ -1,4 +1,4 @@
-"""Turned arrays, lists of episodes of any kind, indices, splits by time, blocks, short episodes, sample times."""
+"""Turned arrays, lists of episodes, indices, splits by time, blocks, short episodes, sample times."""
 
 import warnings
 
@@ -41,7 +41,14 @@ def test_turned_arrays_are_refused_and_turned_back_they_fit(x, u):
 
 @pytest.mark.parametrize(
     ("x", "u"),
-    [((2, 3), (1, 2)), ((3, 40), (2, 1)), ((3, 40), (3, 2)), ((2, 64), (1, 1)), ((1, 4), (1, 4)), ((4, 4), (4, 4))],
+    [
+        ((2, 3), (1, 2)),
+        ((3, 40), (2, 1)),
+        ((3, 40), (3, 2)),
+        ((2, 64), (1, 1)),
+        ((1, 4), (1, 4)),
+        ((4, 4), (4, 4)),
+    ],
 )
 def test_short_records_of_many_signals_are_taken(x, u):
     assert len(Trajectory(np.zeros(x), np.zeros(u), 1.0)) == x[0]
@@ -207,7 +214,9 @@ def test_blocks_of_one_record_serve_scikit_learn():
 
 def test_episodes_shorter_than_the_window_are_named_and_skipped():
     long, short = np.arange(20.0)[:, None], np.arange(3.0)[:, None]
-    data = Trajectories(Trajectory(y, y, 1.0, label=name) for y, name in ((long, "a"), (short, "b7"), (long, "c")))
+    data = Trajectories(
+        Trajectory(y, y, 1.0, label=name) for y, name in ((long, "a"), (short, "b7"), (long, "c"))
+    )
     with pytest.warns(KoopctrlWarning, match=r"skipped episode 'b7' \(3 samples\).*6 samples") as caught:
         x, _, y_next = data.snapshots(output_lags=5)
     assert caught[0].filename == __file__

@@ -1,4 +1,4 @@
-"""Resampling: against quadrature of the same interpolant, closed forms, and models of the resampled records."""
+"""Resampling: against quadrature of the same interpolant, closed forms, and the plant behind a record."""
 
 import numpy as np
 import pandas as pd
