@@ -122,7 +122,8 @@ def api_page() -> str:
     parts = ["# API\n\nMade from the docstrings by `make docs`; do not edit.\n"]
     for module_name, names in API.items():
         module = importlib.import_module(module_name)
-        chosen = names or [n for n in module.__all__ if n not in ("__version__", "datasets")]
+        public = [n for n in module.__all__ if n != "__version__"] if names is None else names
+        chosen = [n for n in public if not inspect.ismodule(getattr(module, n))]
         parts.append(f"\n## {module_name}\n")
         for name in chosen:
             parts.append(_entry(name, getattr(module, name)))

@@ -82,7 +82,7 @@ def test_as_signal_shapes():
     with pytest.raises(ShapeError, match="sig has 3 columns; expected 2$"):
         v.as_signal(np.zeros((4, 3)), "sig", 2)
     for shape in ((2, 50), (2, 3)):
-        with pytest.raises(ShapeError, match=r"expected 2. Turned\?.*sig.T"):
+        with pytest.raises(ShapeError, match=r"expected 2\. Turned\?.*sig\.T"):
             v.as_signal(np.zeros(shape), "sig", 2)
 
 

@@ -1,4 +1,4 @@
-"""CSV files as loggers and spreadsheets write them, tables with odd columns: recognised, or refused by name."""
+"""CSV files as loggers and spreadsheets write them, tables with odd columns: recognised, or named."""
 
 import datetime
 import warnings

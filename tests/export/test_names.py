@@ -67,8 +67,9 @@ def test_controllers_and_networks_with_dotted_names_too():
         with pytest.warns(KoopctrlWarning, match="'y_tank1.level' is 'y_tank1_level'"):
             block = controller.to_nlsys()
         assert block.output_labels == ["pump_V"]
-    named = type("S", (), {"A": [[-1.0]], "B": [[1.0]], "C": [[1.0]], "D": 0, "dt": 0,
-                           "input_labels": ["p.V"], "output_labels": ["t.h"], "state_labels": ["x"]})()  # fmt: skip
+    matrices = {"A": [[-1.0]], "B": [[1.0]], "C": [[1.0]], "D": 0, "dt": 0}
+    labels = {"input_labels": ["p.V"], "output_labels": ["t.h"], "state_labels": ["x"]}
+    named = type("Named", (), {**matrices, **labels})()
     with pytest.warns(KoopctrlWarning, match="'p.V' is 'p_V'"):
         system = LTINetwork.from_statespace(named).to_statespace()
     assert (system.input_labels, system.output_labels) == (["p_V"], ["t_h"])
