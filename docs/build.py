@@ -144,11 +144,21 @@ def _entry(name: str, value: object) -> str:
 def _signature(value: object) -> str:
     signature = inspect.signature(value)  # type: ignore[arg-type]
     parameters = [
-        p.replace(annotation=inspect.Parameter.empty)
+        p.replace(annotation=inspect.Parameter.empty, default=_shown(p.default))
         for n, p in signature.parameters.items()
         if not n.startswith("_") and n != "self"
     ]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+class _Module(str):
+    """Name of a module that is a default: its own representation holds the path of this installation."""
+
+    __repr__ = str.__str__
+
+
+def _shown(default: object) -> object:
+    return _Module(default.__name__) if inspect.ismodule(default) else default
 
 
 def main() -> None:
