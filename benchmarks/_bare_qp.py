@@ -37,9 +37,9 @@ def recorded() -> Iterator[list[QP]]:
     matrices: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     problems: list[QP] = []
 
-    def keep(self: QPSolver, H: Any, A: Any) -> None:
+    def keep(self: QPSolver, H: Any, A: Any, problem: Any = None) -> None:
         matrices[id(self)] = np.array(H), np.array(A)
-        load(self, H, A)
+        load(self, H, A, problem)
 
     def note(self: QPSolver, g: Any, lower: Any, upper: Any, *rest: Any, **options: Any) -> Any:
         problems.append(QP(*matrices[id(self)], np.array(g), np.array(lower), np.array(upper)))

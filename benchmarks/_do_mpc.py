@@ -10,7 +10,7 @@ from typing import Any
 import casadi
 import numpy as np
 
-from koopctrl.controllers.mpc.info import ControlInfo
+from koopctrl.controllers.info import ControlInfo
 
 Array = np.ndarray
 

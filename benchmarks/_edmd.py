@@ -11,7 +11,6 @@ import scipy.special
 import scipy.stats
 
 from koopctrl import LiftedModel, LinearMPC, Trajectories
-from koopctrl.controllers.estimation.measurement import WindowMemory
 from koopctrl.errors import SolverError
 from koopctrl.network.lag_window import LagWindow
 
@@ -141,7 +140,7 @@ class EdmdMPC:
         self.dt, self.horizon = model.dt, self._mpc.horizon
         self.note = f"{model.name}, terminal {terminal}"
         self._model, self._phi_op = model, phi_op
-        self._window = WindowMemory(window, u_op, lambda x, u: x[: window.n_y])
+        self._window, self._u_op = window, u_op
         self.reset()
 
     @property
@@ -151,8 +150,8 @@ class EdmdMPC:
 
     def reset(self) -> None:
         """Forget."""
-        self._window.reset()
         self._mpc.reset()
+        self._x: Array | None = None
         self._u_last: Array | None = None
 
     def applied(self, u: Array) -> None:
@@ -162,7 +161,11 @@ class EdmdMPC:
 
     def control(self, measurement: Any, reference: Any = None) -> Array:
         """Input: lift the window, solve the QP."""
-        x = self._window.read(np.asarray(measurement, dtype=float), self._u_last)
-        z = self._model.lift(np.asarray(x)[None])[0] - self._phi_op
+        y = np.asarray(measurement, dtype=float)
+        if self._x is None or self._u_last is None:
+            self._x = self._window.repeat_channels(y, self._u_op)
+        else:
+            self._x = self._window.advance(self._x, self._u_last, y)
+        z = self._model.lift(self._x[None])[0] - self._phi_op
         self._u_last = self._mpc.control(z, reference)
         return self._u_last.copy()

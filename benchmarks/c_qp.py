@@ -26,7 +26,8 @@ import _common as c
 import numpy as np
 from scipy.optimize import linprog
 
-from koopctrl.controllers.qp.solver import QPSolver, kkt_residual
+from koopctrl.controllers.qp.dense import kkt_residual
+from koopctrl.controllers.qp.solver import QPSolver
 
 # The harness around the C file is that of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "export"))

@@ -129,7 +129,28 @@ def step_time(results: Path) -> str:
     return markdown(["", "median ms", "95 % ms"], rows)
 
 
+def selected(results: Path) -> str:
+    """Records: the ensemble that `select` found, and hidden states with settings by hand."""
+    found = _load(results, "selected")["figures"]
+    by_hand = _load(results, "hidden_state")["figures"]
+    rows = []
+    for name in dict.fromkeys([*by_hand, *found]):
+        f = found.get(name)
+        hand = min((h["mean_rmse"] for h in by_hand.get(name, [])), default=None)
+        for i in range(len(f["rmse"]) if f else 1):
+            rows.append(
+                [
+                    name.replace("_", " ") + (f", test {i}" if f and len(f["rmse"]) > 1 else ""),
+                    f"{f['rmse'][i]['median']:.3g}" if f else "",
+                    f"{f['best_linear_rmse'][i]['median']:.3g}" if f else "",
+                    f"{f['seconds']['median']:.0f}" if f else "",
+                    f"{hand:.3g}" if hand is not None else "",
+                ]
+            )
+    return markdown(["record", "select", "best linear it found", "s", "hidden state, by hand, mean of members"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
-    for f in (loop_cost, loop_noise, loop_load, loop_step, loop_trouble, loop_setting, step_time)
+    for f in (loop_cost, loop_noise, loop_load, loop_step, loop_trouble, loop_setting, step_time, selected)
 }

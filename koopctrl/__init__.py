@@ -13,6 +13,9 @@ _HOME = {
     "Trajectories": "koopctrl.data.trajectories",
     "collect": "koopctrl.data.collect",
     "KoopmanRNN": "koopctrl.koopman_rnn",
+    "KoopmanEnsemble": "koopctrl.ensemble",
+    "select": "koopctrl.selection",
+    "subspace": "koopctrl.identification.subspace",
     "LiftedModel": "koopctrl.lifted.model",
     "LTINetwork": "koopctrl.ltinet",
     "LQR": "koopctrl.controllers",
@@ -21,6 +24,7 @@ _HOME = {
     "LinearMPC": "koopctrl.controllers",
     "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
+    "verify_design": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }
 

@@ -116,17 +116,34 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
     elif array.ndim == 1:
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
-    scale = max(float(np.abs(array).max(initial=0.0)), np.finfo(float).tiny)
-    if np.abs(array - array.T).max(initial=0.0) > 1e-10 * scale:
+    units = _sizes(array)
+    # Entries of different units are compared on the diagonal's scale; the rest is rounding of the largest.
+    rounding = 1e-15 * float(np.abs(array).max(initial=0.0))
+    if (np.abs(array - array.T) > 1e-10 * units[:, None] * units + rounding).any():
         raise OptionError(
             f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2"
         )
     array = 0.5 * (array + array.T)
-    smallest = float(np.linalg.eigvalsh(array).min(initial=math.inf))
-    if smallest < (0.0 if definite else -1e-12 * scale) or (definite and smallest <= 1e-14 * scale):
+    smallest = smallest_eigenvalue(array)
+    if smallest < -1e-12 or (definite and smallest <= 1e-14):
         kind = "positive definite" if definite else "positive semidefinite"
-        raise OptionError(f"{name} has smallest eigenvalue {smallest:.3g}; expected a {kind} weight")
+        shown = float(np.linalg.eigvalsh(array).min(initial=math.inf))
+        raise OptionError(f"{name} has smallest eigenvalue {shown:.3g}; expected a {kind} weight")
     return array
+
+
+def smallest_eigenvalue(matrix: FloatArray) -> float:
+    """Of a symmetric matrix scaled to a unit diagonal, so that units have no part in it."""
+    size = _sizes(matrix)
+    return float(np.linalg.eigvalsh(matrix / size[:, None] / size).min(initial=math.inf))
+
+
+def _sizes(matrix: FloatArray) -> FloatArray:
+    """Square roots of the diagonal: the units of a weight; the largest one where an entry is not positive."""
+    diagonal = np.diag(matrix)
+    root = np.sqrt(np.where(diagonal > 0.0, diagonal, 0.0))
+    largest = float(root.max(initial=0.0)) or math.sqrt(float(np.abs(matrix).max(initial=0.0))) or 1.0
+    return np.where(root > 0.0, root, largest)
 
 
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:

@@ -41,5 +41,9 @@ class NumericalWarning(KoopctrlWarning):
     """Rank loss, ill-conditioning, an unstable lifted model, or an infeasible QP."""
 
 
+class DesignWarning(KoopctrlWarning):
+    """A controller does not do on the network it was made from what its own model promises."""
+
+
 class RolloutWarning(KoopctrlWarning):
     """A roll-out left the range of the data the model was identified from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,20 @@ from sklearn.base import BaseEstimator
 
 from koopctrl._validation import FloatArray, as_signal, check_fitted, check_integer
 from koopctrl.data.trajectories import Trajectories, Trajectory
+from koopctrl.errors import OptionError
+from koopctrl.identification.hidden_estimator import (
+    default_n_init,
+    fit_hidden_model,
+    hidden_settings,
+    run_hidden,
+    simulate_hidden,
+)
 from koopctrl.identification.one_step import Identification, Settings
-from koopctrl.identification.settings import check_settings, start, take_steps
+from koopctrl.identification.settings import check_settings, make_rng, start, take_steps
 from koopctrl.network.free_run import (
+    Bounds,
     as_state,
+    bounds_of,
     check_signals,
     last_state,
     r2_score,
@@ -23,7 +34,7 @@ from koopctrl.network.free_run import (
     run_states,
     warn_outside,
 )
-from koopctrl.network.recurrent import RecurrentNetwork
+from koopctrl.network.hidden_state import HiddenNetwork
 
 if TYPE_CHECKING:
     import casadi
@@ -44,12 +55,19 @@ class KoopmanRNN(BaseEstimator):
 
     .. math:: x_{k+1} = V\,[1;\ x_k;\ \psi(x_k);\ \mathrm{coupling}(x_k, u_k)]
 
-    with `x` the measured signals, or a window of their last samples and inputs (lags).
+    with `x` the measured signals, or a window of their last samples and inputs (lags). With `n_states` the
+    state is hidden instead,
+
+    .. math:: x_{k+1} = A x_k + B u_k + c + E\,\psi(x_k, u_k), \qquad y_k = C x_k + D u_k + d + F\,\psi_y(x_k)
+
+    started from the best linear model of that order and refined along its own free run: the choice for
+    measured records (`koopctrl.identification.hidden`, `koopctrl.identification.refinement`).
 
     Parameters
     ----------
-    n_features : int
-        Width of the hidden layer; 0 leaves a model that is affine in `x`.
+    n_features : int, optional
+        Width of the hidden layer; 0 leaves a model that is affine in `x`. 300 by default, 20 with a hidden
+        state.
     sampler : {"swim", "uniform", "elm"}
         How hidden weights are drawn: from pairs of data points weighted by the target's slope, from uniform
         pairs, or Gaussian.
@@ -71,13 +89,38 @@ class KoopmanRNN(BaseEstimator):
         Triangular factor and SVD, or normal equations (half the work, half the digits).
     random_state : int, numpy.random.Generator or None
         Seed of the sampler; the same seed gives the same model to the bit.
+    n_states : int, optional
+        Order of a hidden state; None (default) for a state of measured signals or their lags. With it,
+        `input_coupling`, `rcond` and `solver` are not used, `ridge` is the penalty on the neurons' weights in
+        standardised units (`"auto"`: 1e-4), and `feature_scale` counts on states of unit spread.
+    n_output_features : int
+        Neurons of a hidden state's readout.
+    refine : {"simulation"} or int or False
+        Free run that a hidden state is refined on: whole records (those beyond 1,000 samples in segments),
+        segments of that many samples, or none.
+    rounds : int
+        Times the layer is sampled anew in the directions in which the learned nonlinear part varies.
+    max_iter : int
+        Most iterations of a refinement.
+    validation_fraction : float
+        Last part of every record that is not trained on and says where a refinement stops; 0 for none.
+
+    rollout_margin : float, optional
+        Roll-outs of `predict` and `simulate` are held within the training data's range of outputs (of hidden
+        states), widened by this fraction of it; by default they may go anywhere.
 
     Attributes
     ----------
-    network_ : RecurrentNetwork
+    network_ : RecurrentNetwork or HiddenNetwork
         The nonlinear face.
     solution_ : LeastSquares
-        Rank, singular values and residuals of the solve.
+        Rank, singular values and residuals of the solve (not with a hidden state).
+    history_ : list of History
+        Costs of each refinement of a hidden state.
+    noise_ : (Q, R)
+        Covariances of process noise on a hidden state and of measurement noise, from the residuals.
+    linear_ : InnovationModel
+        Linear start of a hidden state.
     dt_, output_names_, input_names_
         From the data.
 
@@ -89,7 +132,7 @@ class KoopmanRNN(BaseEstimator):
 
     def __init__(
         self,
-        n_features: int = 300,
+        n_features: int | None = None,
         *,
         sampler: str = "swim",
         activation: str = "tanh",
@@ -102,6 +145,13 @@ class KoopmanRNN(BaseEstimator):
         ridge: float | str = "auto",
         solver: str = "svd",
         random_state: Any = None,
+        n_states: int | None = None,
+        n_output_features: int = 0,
+        refine: str | int | bool = "simulation",
+        rounds: int = 0,
+        max_iter: int = 60,
+        validation_fraction: float = 0.0,
+        rollout_margin: float | None = None,
     ) -> None:
         self.n_features = n_features
         self.sampler = sampler
@@ -115,6 +165,13 @@ class KoopmanRNN(BaseEstimator):
         self.ridge = ridge
         self.solver = solver
         self.random_state = random_state
+        self.n_states = n_states
+        self.n_output_features = n_output_features
+        self.refine = refine
+        self.rounds = rounds
+        self.max_iter = max_iter
+        self.validation_fraction = validation_fraction
+        self.rollout_margin = rollout_margin
 
     # --- fitting -----------------------------------------------------------------------------------------
 
@@ -141,6 +198,13 @@ class KoopmanRNN(BaseEstimator):
             If a parameter is outside the values it may take.
         """
         settings = self._checked_settings()
+        if self.n_states is not None:
+            hidden = hidden_settings(self, settings)
+            known = self.__dict__.pop(
+                "_known", {}
+            )  # set by `select` and ensembles for fits that are only judged
+            fit_hidden_model(self, Trajectories.coerce(X), hidden, make_rng(self.random_state), **known)
+            return self
         if not isinstance(X, Iterator):
             data = Trajectories.coerce(X)
             work = start(self, data, settings)
@@ -171,6 +235,10 @@ class KoopmanRNN(BaseEstimator):
         KoopmanRNN
             Itself.
         """
+        if self.n_states is not None:
+            raise OptionError(
+                "partial_fit is for one-step fits, and n_states is set; call fit with all episodes"
+            )
         data = Trajectories.coerce(X)
         if hasattr(self, "_identification"):
             self._check_signals(data)
@@ -193,13 +261,14 @@ class KoopmanRNN(BaseEstimator):
 
     @property
     def n_x(self) -> int:
-        """Length of the state (of the lag window)."""
+        """Length of the state (of the lag window, or of the hidden state)."""
         return self._network.window.n_x
 
     @property
     def n_y(self) -> int:
         """Number of outputs."""
-        return self._network.window.n_y
+        check_fitted(self, "network_")
+        return len(self.output_names_)
 
     @property
     def n_u(self) -> int:
@@ -208,11 +277,18 @@ class KoopmanRNN(BaseEstimator):
 
     @property
     def state_names_(self) -> tuple[str, ...]:
-        """Names of the window's entries."""
+        """Names of the window's entries, `x0, x1, ..` for a hidden state."""
+        if self.hidden:
+            return tuple(f"x{i}" for i in range(self.n_x))
         return self._network.window.names(self.output_names_, self.input_names_)
 
     @property
-    def _network(self) -> RecurrentNetwork:
+    def hidden(self) -> bool:
+        """Whether the fitted model's state is hidden."""
+        return isinstance(self._network, HiddenNetwork)
+
+    @property
+    def _network(self) -> Any:
         check_fitted(self, "network_")
         return self.network_
 
@@ -226,7 +302,9 @@ class KoopmanRNN(BaseEstimator):
         X : Trajectories
             Episodes with the signals the model was fitted to.
         n_init : int, optional
-            Measured samples that initialise; by default as many as one window needs.
+            Measured samples that initialise; by default as many as one window needs. Of a hidden state all of
+            them are used (by default 20, or twice its order), of a window the last ones; if they do not fill
+            it, the first sample is repeated before them.
 
         Returns
         -------
@@ -238,13 +316,31 @@ class KoopmanRNN(BaseEstimator):
         RolloutWarning
             If a roll-out leaves the training data's range by more than half of it, or diverges.
         """
-        window = self._network.window
+        check_fitted(self, "network_")
         data = Trajectories.coerce(X)
         self._check_signals(data)
-        n_init = window.n_samples if n_init is None else check_integer(n_init, "n_init", low=1)
-        runs = run_records(self._network, data, n_init)
-        warn_outside(runs, *self.y_range_)
-        return [np.concatenate([e.outputs[: n_init - 1], r.outputs]) for e, r in zip(data, runs, strict=True)]
+        n_init = self._n_init(data, n_init)
+        if self.hidden:
+            runs = run_hidden(self, data, n_init, self._bounds())
+            kept = [replace(r, outputs=r.outputs[n_init:]) for r in runs]
+            measured = n_init
+        else:
+            kept = runs = run_records(self._network, data, n_init, self._bounds())
+            measured = n_init - 1
+        warn_outside(kept, *self.y_range_)
+        return [np.concatenate([e.outputs[:measured], r.outputs]) for e, r in zip(data, kept, strict=True)]
+
+    def _bounds(self) -> Bounds | None:
+        """Bounds of roll-outs, for outputs or hidden states."""
+        low, high = self.y_range_
+        if self.hidden:
+            low, high = self.snapshots_.x.min(axis=0), self.snapshots_.x.max(axis=0)
+        return bounds_of(low, high, self.rollout_margin)
+
+    def _n_init(self, data: Trajectories, n_init: int | None) -> int:
+        if n_init is not None:
+            return check_integer(n_init, "n_init", low=1)
+        return default_n_init(self, data) if self.hidden else self._network.window.n_samples
 
     def simulate(self, x0: ArrayLike | Trajectory, u: ArrayLike | int) -> FloatArray:
         """One roll-out.
@@ -263,12 +359,16 @@ class KoopmanRNN(BaseEstimator):
         (n_steps + 1, n_y) array
             Outputs, the initial one first.
         """
-        x = self._initial_state(x0)
         if self.n_u == 0 and isinstance(u, (int, np.integer)):
             u_array = np.empty((check_integer(u, "u"), 0))
         else:
             u_array = as_signal(u, "u", self.n_u)
-        runs = run_states(self._network, x[None], [u_array])
+        if self.hidden:
+            if isinstance(x0, Trajectory):
+                self._check_signals(Trajectories([x0]))
+            runs = simulate_hidden(self, x0, u_array, self._bounds())
+        else:
+            runs = run_states(self._network, self._initial_state(x0)[None], [u_array], self._bounds())
         warn_outside(runs, *self.y_range_)
         return runs[0].outputs
 
@@ -292,7 +392,7 @@ class KoopmanRNN(BaseEstimator):
             1 for a perfect free run, 0 for one no better than the mean.
         """
         data = Trajectories.coerce(X)
-        first = self._network.window.n_samples if n_init is None else n_init
+        first = self._n_init(data, n_init)
         return r2_score(data, self.predict(data, n_init), first, self._network.scaling.y_scale)
 
     def _initial_state(self, x0: ArrayLike | Trajectory) -> FloatArray:
@@ -315,9 +415,10 @@ class KoopmanRNN(BaseEstimator):
         By default several linear models are compared in closed loop on the network, plain least squares among
         them, and the simplest of the best is kept: `print(lifted.choice)`.
         """
+        from koopctrl.lifted.hidden import lift_hidden
         from koopctrl.lifted.lift import lift_network
 
-        return lift_network(self, x_op, u_op, **options)
+        return (lift_hidden if self.hidden else lift_network)(self, x_op, u_op, **options)
 
     def report(
         self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)

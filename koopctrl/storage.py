@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
+from koopctrl.ensemble import KoopmanEnsemble
 from koopctrl.errors import DataError, KoopctrlError
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import LeastSquares
@@ -23,32 +24,56 @@ from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
+from koopctrl.storage_arrays import Arrays, one_of
+from koopctrl.storage_hidden import read_hidden, write_hidden
 
 _FORMAT = "koopctrl"
 _VERSION = 1
+# Read by their own layer, which is imported on call.
+_CONTROLLERS = frozenset({"LQR", "LinearMPC", "RNNMPC"})
 
 
-def save(model: KoopmanRNN | LiftedModel, path: str | PathLike[str]) -> None:
+def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike[str]) -> None:
     """Write a fitted model to exactly `path`.
 
     Parameters
     ----------
-    model : KoopmanRNN or LiftedModel
+    model : KoopmanRNN, KoopmanEnsemble or LiftedModel
     path : path-like
         File to write; by convention it ends in `.npz`.
     """
+    header, arrays = model_parts(model)
+    write(path, header["kind"], header, arrays)
+
+
+def model_parts(
+    model: KoopmanRNN | KoopmanEnsemble | LiftedModel,
+) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """Header and arrays of a model."""
     kind = type(model).__name__
     if kind not in _WRITERS:
         raise DataError(f"model is a {kind}; expected one of {', '.join(_WRITERS)}")
     header, arrays = _WRITERS[kind](model)
-    header = {"format": _FORMAT, "version": _VERSION, "kind": kind, **header}
+    return {"kind": kind, **header}, arrays
+
+
+def model_from_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+    """Inverse of `model_parts`."""
+    return _READERS[header["kind"]](header, Arrays(arrays))
+
+
+def write(
+    path: str | PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, FloatArray]
+) -> None:
+    """Write a header and arrays to exactly `path`."""
+    header = {**header, "format": _FORMAT, "version": _VERSION, "kind": kind}
     text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with open(path, "wb") as file:  # np.savez would append a suffix to a name without one
         np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
 
 
-def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
-    """Read a model that `save` wrote.
+def load(path: str | PathLike[str]) -> Any:
+    """Read a model, an ensemble or a controller that its `save` wrote.
 
     Parameters
     ----------
@@ -57,7 +82,7 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
 
     Returns
     -------
-    KoopmanRNN or LiftedModel
+    KoopmanRNN, KoopmanEnsemble, LiftedModel, LQR, LinearMPC or RNNMPC
 
     Raises
     ------
@@ -81,9 +106,13 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
                 f"{path} has format version {header.get('version')!r}; expected {_VERSION}. "
                 "Read it with the koopctrl that wrote it"
             )
+        if header.get("kind") in _CONTROLLERS:
+            from koopctrl.controllers.storage import read_controller
+
+            return read_controller(header, arrays)
         if header.get("kind") not in _READERS:
             raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
-        return _READERS[header["kind"]](header, _Arrays(arrays))
+        return _READERS[header["kind"]](header, Arrays(arrays))
     except (KoopctrlError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
         if isinstance(error, KoopctrlError):
             raise DataError(f"{path} cannot be read: {error}") from error
@@ -97,43 +126,13 @@ def load(path: str | PathLike[str]) -> KoopmanRNN | LiftedModel:
         ) from error
 
 
-class _Arrays:
-    """Arrays of a file, handed out only with the shape and finiteness they must have."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self._arrays = arrays
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._arrays
-
-    def get(self, name: str, *shape: int | None) -> FloatArray:
-        """Array of the given shape, None standing for any length."""
-        array = self._arrays[name]
-        fits = array.ndim == len(shape) and all(
-            s is None or s == a for s, a in zip(shape, array.shape, strict=True)
-        )
-        if array.dtype != np.float64 or not fits:
-            raise DataError(f"array {name!r} is {array.dtype} {array.shape}; expected float64 {shape}")
-        if not np.isfinite(array).all():
-            raise DataError(f"array {name!r} has NaN or infinite values")
-        return array
-
-    def get_scale(self, name: str, size: int) -> FloatArray:
-        """Vector of positive numbers."""
-        array = self.get(name, size)
-        if (array <= 0).any():
-            raise DataError(f"array {name!r} has entries that are not positive; expected scales")
-        return array
-
-
 def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     check_fitted(model, "network_")
+    if model.hidden:
+        return write_hidden(model, _params(model))
     net, solution, snapshots = model.network_, model.solution_, model.snapshots_
-    params = model.get_params()
-    if not isinstance(params["random_state"], (int, np.integer, type(None))):
-        params["random_state"] = None  # a Generator has moved on; the sampled weights are in the file
     header = {
-        "params": {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()},
+        "params": _params(model),
         "dt": model.dt_,
         "output_names": model.output_names_,
         "input_names": model.input_names_,
@@ -144,9 +143,7 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "activation": net.layer.activation,
     }
     arrays = {
-        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
-        "y_mean": net.scaling.y_mean, "y_scale": net.scaling.y_scale,
-        "u_mean": net.scaling.u_mean, "u_scale": net.scaling.u_scale,
+        **_network_arrays(net),
         "singular_values": solution.singular_values, "residual_rms": solution.residual_rms,
         "ridge": solution.ridge,
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
@@ -155,24 +152,50 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
     return header, arrays
 
 
-def _read_rnn(header: dict[str, Any], arrays: _Arrays) -> KoopmanRNN:
+def _params(model: KoopmanRNN) -> dict[str, Any]:
+    params = model.get_params()
+    if not isinstance(params["random_state"], (int, np.integer, type(None))):
+        params["random_state"] = None  # a Generator has moved on; the sampled weights are in the file
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+
+
+def _network_arrays(net: RecurrentNetwork, prefix: str = "") -> dict[str, FloatArray]:
+    s = net.scaling
+    arrays = {
+        "weights": net.layer.weights, "biases": net.layer.biases, "coef": net.coef,
+        "y_mean": s.y_mean, "y_scale": s.y_scale, "u_mean": s.u_mean, "u_scale": s.u_scale,
+    }  # fmt: skip
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _read_network(
+    header: dict[str, Any], arrays: Arrays, window: LagWindow, prefix: str = ""
+) -> RecurrentNetwork:
+    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
+    coupling = Coupling(one_of(header["coupling"], COUPLINGS), n_u)
+    biases = arrays.get(prefix + "biases", None)
+    n_points = n_x + n_u if coupling.layer_sees_input else n_x
+    weights = arrays.get(prefix + "weights", len(biases), n_points if len(biases) else None)
+    layer = Layer(weights, biases, one_of(header["activation"], ACTIVATIONS))
+    coef = arrays.get(prefix + "coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
+    scaling = Scaling(
+        arrays.get(prefix + "y_mean", n_y),
+        arrays.get_scale(prefix + "y_scale", n_y),
+        arrays.get(prefix + "u_mean", n_u),
+        arrays.get_scale(prefix + "u_scale", n_u),
+    )
+    return RecurrentNetwork(window, layer, coupling, coef, scaling)
+
+
+def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     model = KoopmanRNN(**header["params"])
     model._checked_settings()
+    if model.n_states is not None:
+        return read_hidden(model, header, arrays)
     window = _read_window(header["window"])
     n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
-    coupling = Coupling(_one_of(header["coupling"], COUPLINGS), n_u)
-    biases = arrays.get("biases", None)
-    n_points = n_x + n_u if coupling.layer_sees_input else n_x
-    weights = arrays.get("weights", len(biases), n_points if len(biases) else None)
-    layer = Layer(weights, biases, _one_of(header["activation"], ACTIVATIONS))
-    coef = arrays.get("coef", coupling.n_columns(1 + n_x + len(biases)), n_y)
-    scaling = Scaling(
-        arrays.get("y_mean", n_y),
-        arrays.get_scale("y_scale", n_y),
-        arrays.get("u_mean", n_u),
-        arrays.get_scale("u_scale", n_u),
-    )
-    model.network_ = RecurrentNetwork(window, layer, coupling, coef, scaling)
+    model.network_ = _read_network(header, arrays, window)
+    coef = model.network_.coef
     singular_values = arrays.get("singular_values", None)
     rank, n_rows = int(header["rank"]), int(header["n_rows"])
     if not (0 <= rank <= len(singular_values) and n_rows >= 1):
@@ -200,6 +223,9 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
         "window": _window_header(model.window),
         "activation": observables.layer.activation,
         "choice": None if model.choice is None else model.choice.to_dict(),
+        "network": None
+        if model.network is None
+        else {"coupling": model.network.coupling.kind, "activation": model.network.layer.activation},
     }
     arrays = {
         "A": model.A, "B": model.B, "C": model.C, "D": model.D, "c": model.c,
@@ -210,18 +236,22 @@ def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatAr
     }  # fmt: skip
     if model.N is not None:
         arrays["N"] = model.N
+    if model.noise is not None:
+        arrays |= dict(zip(("noise_q", "noise_r", "noise_s"), model.noise, strict=True))
+    if model.network is not None:
+        arrays |= _network_arrays(model.network, "network_")
     if model.training is not None:
         arrays |= dict(zip(("training_z", "training_u", "training_z_next"), model.training, strict=True))
     return header, arrays
 
 
-def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
+def _read_lifted(header: dict[str, Any], arrays: Arrays) -> LiftedModel:
     window = _read_window(header["window"])
     a = arrays.get("A", None, None)
     n_z, n_x, n_u = len(a), window.n_x, window.n_u
     c = arrays.get("C", None, n_z)
     biases = arrays.get("biases", None)
-    layer = Layer(arrays.get("weights", len(biases), n_x), biases, _one_of(header["activation"], ACTIVATIONS))
+    layer = Layer(arrays.get("weights", len(biases), n_x), biases, one_of(header["activation"], ACTIVATIONS))
     observables = Observables(
         layer,
         arrays.get("x_op", n_x),
@@ -233,6 +263,12 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
     if "training_z" in arrays:
         z = arrays.get("training_z", None, n_z)
         training = (z, arrays.get("training_u", len(z), n_u), arrays.get("training_z_next", len(z), n_z))
+    noise = None
+    if "noise_q" in arrays:
+        n_y = len(c)
+        noise = (
+            arrays.get("noise_q", n_z, n_z), arrays.get("noise_r", n_y, n_y), arrays.get("noise_s", n_z, n_y)
+        )  # fmt: skip
     return LiftedModel(
         arrays.get("A", n_z, n_z),
         arrays.get("B", n_z, n_u),
@@ -250,6 +286,10 @@ def _read_lifted(header: dict[str, Any], arrays: _Arrays) -> LiftedModel:
         arrays.get("singular_values", None),
         training,
         None if header.get("choice") is None else LiftChoice.from_dict(header["choice"]),
+        None
+        if header.get("network") is None
+        else _read_network(header["network"], arrays, window, "network_"),
+        noise,
     )
 
 
@@ -267,17 +307,50 @@ def _read_window(header: dict[str, Any]) -> LagWindow:
     return LagWindow(*lags, bool(header["feedthrough"]), *sizes)
 
 
-def _one_of(value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise DataError(f"the header says {value!r}; expected one of {choices}")
-    return value
+def _write_ensemble(model: KoopmanEnsemble) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    check_fitted(model, "members_")
+    headers, arrays = [], {}
+    for i, member in enumerate(model.members_):
+        header, own = _write_rnn(member)
+        headers.append(header)
+        arrays |= {f"{i}_{name}": array for name, array in own.items()}
+    seed = model.random_state if isinstance(model.random_state, (int, np.integer)) else None
+    header = {
+        "members": headers,
+        "n_folds": model.n_folds,
+        "random_state": None if seed is None else int(seed),
+    }
+    arrays |= {
+        "errors": model.errors_, "member_weights": model.weights_,
+        "residuals": model.residuals_, "residual_size": model.residual_size_,
+    }  # fmt: skip
+    return header, arrays
+
+
+def _read_ensemble(header: dict[str, Any], arrays: Arrays) -> KoopmanEnsemble:
+    members = [_read_rnn(h, arrays.part(f"{i}_")) for i, h in enumerate(header["members"])]
+    if not members:
+        raise DataError("the ensemble has no members")
+    bases = [KoopmanRNN(**h["params"]) for h in header["members"]]
+    model = KoopmanEnsemble(
+        bases, len(members), n_folds=int(header["n_folds"]), random_state=header["random_state"]
+    )
+    n_y = members[0].n_y
+    model.members_ = members
+    model.errors_ = arrays.get("errors", len(members))
+    model.weights_ = arrays.get("member_weights", len(members))
+    model.residuals_ = arrays.get("residuals", None, n_y)
+    model.residual_size_ = arrays.get("residual_size", n_y)
+    return model
 
 
 _WRITERS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, FloatArray]]]] = {
     "KoopmanRNN": _write_rnn,
+    "KoopmanEnsemble": _write_ensemble,
     "LiftedModel": _write_lifted,
 }
-_READERS: dict[str, Callable[[dict[str, Any], _Arrays], KoopmanRNN | LiftedModel]] = {
+_READERS: dict[str, Callable[[dict[str, Any], Arrays], KoopmanRNN | KoopmanEnsemble | LiftedModel]] = {
     "KoopmanRNN": _read_rnn,
+    "KoopmanEnsemble": _read_ensemble,
     "LiftedModel": _read_lifted,
 }

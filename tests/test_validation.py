@@ -79,7 +79,7 @@ def test_as_signal_shapes():
     for bad in (1.0, np.zeros((2, 2, 2))):
         with pytest.raises(ShapeError, match="sig"):
             v.as_signal(bad, "sig")
-    with pytest.raises(ShapeError, match="sig has 3 columns; expected 2$"):
+    with pytest.raises(ShapeError, match=r"sig has 3 columns; expected 2$"):
         v.as_signal(np.zeros((4, 3)), "sig", 2)
     for shape in ((2, 50), (2, 3)):
         with pytest.raises(ShapeError, match=r"expected 2\. Turned\?.*sig\.T"):

@@ -1,14 +1,20 @@
 """Controllers on identified models: LQR, Kalman filters, predictive control, and the closed loop."""
 
+from koopctrl.controllers.design.report import DesignReport
+from koopctrl.controllers.design.verify import verify_design
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
+from koopctrl.controllers.estimation.lag_window import LagWindow
+from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.protocol import Estimator, LinearEstimator, NetworkEstimator
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
-from koopctrl.controllers.protocol import Controller
+from koopctrl.controllers.protocol import Controller, check_controller
+from koopctrl.controllers.steady_state.find import SteadyState, find_steady_state
 
 __all__ = [
     "LQR",
@@ -17,8 +23,18 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "DesignReport",
+    "Estimator",
     "ExtendedKalmanFilter",
     "KalmanFilter",
+    "LagWindow",
+    "LiftedMeasurement",
+    "LinearEstimator",
     "LinearMPC",
+    "NetworkEstimator",
+    "SteadyState",
+    "check_controller",
+    "find_steady_state",
     "run_closed_loop",
+    "verify_design",
 ]

@@ -9,18 +9,25 @@ r"""LQR in lifted coordinates.
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_float_array, as_vector, as_weight, broadcast_vector
-from koopctrl.controllers.estimation.measurement import ABSURD, Observer, StateSource, as_measurement
-from koopctrl.controllers.mpc.info import NO_MEASUREMENT, NOT_FINITE, ControlInfo
-from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.controllers.steady_state.linear import steady_target
-from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
+from koopctrl._validation import FloatArray, as_vector, as_weight
+from koopctrl.controllers.bounds import input_bounds
+from koopctrl.controllers.channels import choose_channels
+from koopctrl.controllers.estimation.choice import linear_estimator, one_of
+from koopctrl.controllers.estimation.filter_shell import FilterShell
+from koopctrl.controllers.estimation.kalman import KalmanFilter
+from koopctrl.controllers.estimation.measurement import as_measurement
+from koopctrl.controllers.estimation.protocol import LinearEstimator
+from koopctrl.controllers.info import ControlInfo
+from koopctrl.controllers.lqr_law import build_lqr_law
+from koopctrl.controllers.settings import copied
+from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.lifted.model import LiftedModel
 
@@ -41,13 +48,19 @@ class LQR:
         Weight on the inputs; positive definite.
     u_min, u_max : scalar or (n_u,) array_like, optional
         The input is clipped to these.
-    observer : KalmanFilter, optional
+    estimator : KalmanFilter or LinearEstimator, optional
         Estimates the lifted state; by default measurements are lifted.
+    observer
+        Older name of `estimator`.
     offset_free : bool, float or "input"
         As in `LinearMPC`: no steady-state error under a constant load or a wrong model.
 
     Attributes
     ----------
+    law : LQRLaw
+        Numbers that do not change, and a pure `step`.
+    state : LQRState
+        All that is remembered; may be kept and set again.
     K : (n_u, n_z) array
         Feedback gain, `u = u_s - K (z - z_s)`.
     P : (n_z, n_z) array
@@ -79,33 +92,68 @@ class LQR:
         *,
         u_min: ArrayLike | None = None,
         u_max: ArrayLike | None = None,
-        observer: Observer | None = None,
+        estimator: KalmanFilter | LinearEstimator | None = None,
+        observer: KalmanFilter | LinearEstimator | None = None,
         offset_free: bool | float | str = False,
     ) -> None:
-        source = self._source = StateSource(lifted, observer, offset_free)
+        settings = {
+            "lifted": lifted, "Q": Q, "R": R, "u_min": u_min, "u_max": u_max,
+            "estimator": one_of(estimator, observer), "offset_free": offset_free,
+        }  # fmt: skip
+        channels = choose_channels(getattr(lifted, "input_names", ()), None)
+        given = self._observer = settings["estimator"]
+        source = linear_estimator(lifted, given, offset_free, channels)
+        self._settings = copied(settings)
         self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op.copy()
-        self.n_measured, self.observer = source.n_measured, source.observer
-        self.Q, lifted_q = output_or_lifted_weight(Q, lifted)
+        self.Q, _ = output_or_lifted_weight(Q, lifted)
         self.R = as_weight(R, "R", lifted.n_u, definite=True)
-        self.u_min, self.u_max = input_bounds(u_min, u_max, lifted.n_u)
-        found = solve_riccati(lifted.A, lifted.B, lifted_q, self.R, "the lifted pair (A, B)")
-        self.K, self.P = found.K, found.P
-        self.residual, self.spectral_radius = found.residual, found.spectral_radius
-        weight = self.Q if len(self.Q) == lifted.n_y else np.eye(lifted.n_y)
-        target = self.target = steady_target(source.model, weight, self.R)
-        self._reachable = ReachableSetPoint(target, source.model, weight, self.R, self.u_min, self.u_max)
-        # u = u_s + K z_s - K z with [z; d] = basis p + offset, folded into three small products.
-        on_augmented = np.hstack([self.K, -(target.u_disturbance + self.K @ target.z_disturbance)])
-        self._gain = on_augmented @ source.basis
-        self._from_r = target.u_gain + self.K @ target.z_gain
-        self._from_wish = target.u_input + self.K @ target.z_input
-        self._constant = target.u_offset + self.K @ target.z_offset - on_augmented @ source.offset
+        bounds = self.u_min, self.u_max = input_bounds(u_min, u_max, lifted.n_u)
+        with one_blas_thread():
+            law = build_lqr_law(lifted, self.Q, self.R, bounds, source, np.ones(lifted.n_y, dtype=bool))
+        self.law, self._reader = law, law.reader
+        self.K, self.P, self.target = law.riccati.K, law.riccati.P, law.target
+        self.residual, self.spectral_radius = law.riccati.residual, law.riccati.spectral_radius
         self.reset()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that made this controller."""
+        return dict(self._settings)
+
+    @property
+    def estimator(self) -> LinearEstimator:
+        """What tells the plant's state from measurements: numbers; its state is `state.estimator`."""
+        return self.law.estimator
+
+    @property
+    def observer(self) -> Any:
+        """The filter that was given, showing this controller's own estimate; None where none was given."""
+        given = self._observer
+        return given.seen_from(self.state.estimator) if isinstance(given, FilterShell) else given
+
+    @property
+    def n_measured(self) -> int:
+        """Number of measured signals."""
+        return self.law.estimator.n_measured
+
+    @property
+    def n_u(self) -> int:
+        """Number of inputs."""
+        return self.lifted.n_u
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Of the model."""
+        return self.lifted.output_names
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Of the model."""
+        return self.lifted.input_names
 
     def reset(self) -> None:
         """Forget past measurements and inputs."""
-        self._source.reset()
-        self._u_last: FloatArray | None = None
+        self.state = self.law.initial()
         self.info: ControlInfo | None = None
 
     def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
@@ -114,52 +162,73 @@ class LQR:
         Parameters
         ----------
         measurement : (n_y,) array_like
-            Newest outputs; NaN marks a missing one, then the last input is held unless there is an observer.
+            Newest outputs; NaN marks a missing one, then the last input is held unless there is an
+            estimator that does without it.
         reference : (n_y,) array_like, optional
-            Set-point, `y_op` by default; of a preview `(n, n_y)` the first row counts.
+            Set-point, `y_op` by default; of a preview `(n, n_y)` the first row counts. NaN marks an output
+            that is not tracked.
 
         Returns
         -------
         (n_u,) array
         """
-        start = time.perf_counter()
-        y = as_measurement(measurement, self._source.n_measured)
-        r = set_point(reference, self.lifted)
-        # Absurd measurements overflow; what comes of them is refused below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            p = self._source.read(y, self._u_last)
-            free = None if p is None else self._unbounded(p, r)
-        reason = ""
-        if free is not None and np.isfinite(free).all():
-            u = np.clip(free, self.u_min, self.u_max)
-            status = "optimal" if np.array_equal(u, free) else "saturated"
-        else:
-            held = self.lifted.u_op if self._u_last is None else self._u_last
-            u, status = np.clip(held, self.u_min, self.u_max), "fallback_hold"
-            reason = NO_MEASUREMENT if free is None else NOT_FINITE
-        # No solver tells when it has become too much, as in LinearMPC.
-        self._source.forget_absurd(y, ABSURD**2)
-        self._u_last = u
-        self.info = ControlInfo(status, time.perf_counter() - start, reason)
-        return u.copy()
+        with one_blas_thread():
+            y = as_measurement(measurement, self.n_measured)
+            u, self.state, self.info = self.law.step(self.state, y, self._reader.read(reference))
+        return u
 
-    def _unbounded(self, p: FloatArray, r: FloatArray) -> FloatArray:
-        """The input without its bounds."""
-        r, wish = self._reachable.nearest(r, self._source.disturbance(p))
-        free = self._from_r @ r + self._constant - self._gain @ p
-        return free if wish is None else free + self._from_wish @ wish
+    def with_(self, **changes: Any) -> LQR:
+        """The same regulator with other weights or bounds, and this one's memory.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the class.
+
+        Returns
+        -------
+        A new regulator, which goes on from where this one is; this one is left as it was.
+        """
+        unknown = sorted(set(changes) - set(self._settings))
+        if unknown:
+            raise OptionError(
+                f"with_ was given {', '.join(unknown)}; expected arguments of LQR: "
+                f"{', '.join(self._settings)}"
+            )
+        made = LQR(**{**self._settings, **changes})
+        same = type(self.state.estimator) is type(made.state.estimator)
+        if same and "estimator" not in changes and "offset_free" not in changes and "lifted" not in changes:
+            made.state = self.state
+        return made
 
     def to_nlsys(self) -> control.NonlinearIOSystem:
-        """python-control block `[y; r] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
-        from koopctrl.controllers.mpc.memory import PureController
-        from koopctrl.export.pycontrol import controller_to_nlsys
+        """python-control block `[y; r] -> u`; see `koopctrl.export.controller_block.controller_to_nlsys`."""
+        from koopctrl.export.controller_block import controller_to_nlsys
 
-        pure = PureController(self)
-        return controller_to_nlsys(self, pure, pure.size)
+        return controller_to_nlsys(self.law, self.input_names, ())
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, exactly; by convention it ends in `.npz`.
+        """
+        from koopctrl.controllers.storage import save_controller
+
+        save_controller(self, path)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._u_last = as_vector(u, "u", self.lifted.n_u).copy()
+        applied = as_vector(u, "u", self.lifted.n_u).copy()
+        self.state = replace(self.state, u_last=applied, sent=True)
+
+    def __repr__(self) -> str:
+        """Dimensions, gain and what is estimated."""
+        parts = [f"n_z={self.lifted.n_z}", f"n_u={self.n_u}", f"spectral radius {self.spectral_radius:.4f}"]
+        parts += [f"observer={type(self._observer).__name__}"] if self._observer is not None else []
+        return f"LQR({', '.join(parts)}, dt={self.dt:g} s)"
 
 
 def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArray, FloatArray]:
@@ -170,26 +239,3 @@ def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArr
         return weight, weight
     weight = as_weight(Q, "Q", lifted.n_y)
     return weight, lifted.C.T @ weight @ lifted.C
-
-
-def input_bounds(
-    low: ArrayLike | None, high: ArrayLike | None, size: int, names: tuple[str, str] = ("u_min", "u_max")
-) -> tuple[FloatArray, FloatArray]:
-    """Bounds as vectors, infinite where there is none; refused when they cross."""
-    lower = np.full(size, -np.inf) if low is None else broadcast_vector(low, names[0], size, finite=False)
-    upper = np.full(size, np.inf) if high is None else broadcast_vector(high, names[1], size, finite=False)
-    if (lower > upper).any() or (lower == np.inf).any() or (upper == -np.inf).any():
-        raise OptionError(
-            f"{names[0]} is {lower.tolist()} and {names[1]} is {upper.tolist()}; expected {names[0]} <= "
-            f"{names[1]} "
-            "in every entry"
-        )
-    return lower.copy(), upper.copy()
-
-
-def set_point(reference: ArrayLike | None, lifted: LiftedModel) -> FloatArray:
-    """One set-point `(n_y,)`; the first row of a preview."""
-    if reference is None:
-        return lifted.y_op
-    array = as_float_array(reference, "reference")
-    return as_vector(array[0] if array.ndim == 2 and len(array) else array, "reference", lifted.n_y)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.units import balance, weight_factor
 from koopctrl.errors import NumericalWarning, SolverError
 
 # Residuals, relative to |P|, above which a solution is refused, and above which a warning is due.
@@ -33,7 +34,8 @@ class Riccati:
     K : (m, n) array
         `(R + B'PB)^-1 B'PA`, so that `A - B K` is stable.
     residual : float
-        Largest entry of the equation's defect, relative to the largest entry of `P`.
+        Largest entry of the equation's defect, relative to the largest entry of `P`, both in units in which
+        `R` is one and states feel as much as they are felt.
     spectral_radius : float
         Of `A - B K`.
     """
@@ -62,6 +64,15 @@ def solve_riccati(
     SolverError
         If no stabilising solution is found.
     """
+    to_u = np.linalg.inv(weight_factor(R))
+    D = balance(A, B @ to_u, np.diag(Q))
+    found = _solve_scaled(A / D[:, None] * D, B @ to_u / D[:, None], Q * D * D[:, None], what, warn)
+    return replace(found, P=found.P / D / D[:, None], K=to_u @ found.K / D)
+
+
+def _solve_scaled(A: FloatArray, B: FloatArray, Q: FloatArray, what: str, warn: bool) -> Riccati:
+    """In units in which `R` is one, and states feel as much as they are felt."""
+    R = np.eye(B.shape[1])
     best: Riccati | None = None
     for solver in (_doubling, _scipy):
         P = _attempt(solver, A, B, Q, R)
@@ -82,7 +93,7 @@ def solve_riccati(
             "lower "
             "the lifted dimension with a larger rank_tol",
             NumericalWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return best
 

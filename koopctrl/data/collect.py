@@ -30,6 +30,7 @@ from koopctrl.data.gym_interface import (
     step_plant,
     warn_clipped,
 )
+from koopctrl.data.plants import as_plant
 from koopctrl.data.streams import Streams
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
@@ -52,7 +53,8 @@ def collect(
     Parameters
     ----------
     env : gymnasium.Env or gymnasium.vector.VectorEnv
-        Or anything with their `reset` and `step`. Episodes end where it says so, by termination or by
+        Or anything with their `reset` and `step`; a python-control system, which starts from the origin, with
+        a `policy` and `max_steps`. Episodes end where it says so, by termination or by
         truncation; the last transition before that is kept, the automatic reset of a vector env is not.
     policy : callable observation -> action, optional
         By default levels drawn from the action space, each held for a random time from 1 to 50 steps, entry
@@ -92,6 +94,7 @@ def collect(
     KoopctrlWarning
         If actions of the policy were clipped and the env does not report what it applied.
     """
+    env = env if hasattr(env, "num_envs") else as_plant(env, dt)
     check_plant(env)
     n_episodes = check_integer(n_episodes, "n_episodes", low=1)
     check_choice(signals, "signals", ("observation", "state"))

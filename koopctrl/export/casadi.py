@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 import casadi
 import numpy as np
 
+from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.network.recurrent import RecurrentNetwork
+
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted.model import LiftedModel
@@ -16,17 +20,41 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
     """`(x, u) -> x_next` of the recurrent network, in raw units.
 
     The newest output is `x_next[:n_y]`. Matrix-valued expressions (MX) keep the graph small; call `.expand()`
-    for scalar ones.
+    for scalar ones. Of a hidden state it is `(x, u) -> (x_next, y)`, `y` the outputs at the time of `x`.
     """
     net = model._network
+    if isinstance(net, HiddenNetwork):
+        x, u = casadi.MX.sym("x", net.window.n_x), casadi.MX.sym("u", net.window.n_u)
+        step = _step_function(net.state, name)
+        return casadi.Function(name, [x, u], [step(x, u), _readout(net, x, u)], ["x", "u"], ["x_next", "y"])
+    return _step_function(net, name)
+
+
+def _readout(net: HiddenNetwork, x: casadi.MX, u: casadi.MX) -> casadi.MX:
+    """Outputs of a hidden state."""
+    readout, scaling = net.readout, net.scaling
+    v = (u - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
+    parts = [casadi.DM(1.0), x]
+    if readout.layer.n_features:
+        parts.append(_features(readout.layer, casadi.vertcat(x, v) if readout.feedthrough else x))
+    if readout.feedthrough:
+        parts.append(v)
+    standardised = casadi.mtimes(casadi.DM(readout.coef.T), casadi.vertcat(*parts))
+    return casadi.DM(scaling.y_mean) + casadi.DM(scaling.y_scale) * standardised
+
+
+def _features(layer: Layer, points: casadi.MX) -> casadi.MX:
+    pre = casadi.mtimes(casadi.DM(layer.weights), points) + casadi.DM(layer.biases)
+    return casadi.tanh(pre) if layer.activation == "tanh" else casadi.fmax(pre, 0.0)
+
+
+def _step_function(net: RecurrentNetwork, name: str) -> casadi.Function:
     window, coupling, scaling = net.window, net.coupling, net.scaling
     x, u = casadi.MX.sym("x", window.n_x), casadi.MX.sym("u", window.n_u)
     xs = (x - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
     us = (u - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
     points = casadi.vertcat(xs, us) if coupling.layer_sees_input else xs
-    pre = casadi.mtimes(casadi.DM(net.layer.weights), points) + casadi.DM(net.layer.biases)
-    psi = casadi.tanh(pre) if net.layer.activation == "tanh" else casadi.fmax(pre, 0.0)
-    phi = casadi.vertcat(1.0, xs, psi)
+    phi = casadi.vertcat(1.0, xs, _features(net.layer, points))
 
     m = net.n_dictionary
     increment = casadi.MX(window.n_y, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import control
@@ -34,7 +33,10 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
         If the linear face drifts and has no fixed point.
     """
     lifted.equilibrium()
-    names = lifted.window.names(lifted.output_names[: lifted.window.n_y], lifted.input_names)
+    # The window's samples are the outputs, unless these are other combinations of the state.
+    n_y, same = lifted.window.n_y, lifted.window.n_y == lifted.n_y
+    newest = lifted.output_names if same else tuple(f"x{i}" for i in range(n_y))
+    names = lifted.window.names(newest, lifted.input_names)
     states = [f"{n} (scaled)" for n in names] + [f"z{i}" for i in range(lifted.n_x, lifted.n_z)]
 
     def make(inputs: list[str], outputs: list[str]) -> control.StateSpace:
@@ -58,15 +60,18 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
     """Discrete-time nonlinear system of the recurrent network, in raw units.
 
     The state is the measured signals or the lag window. Without feedthrough `y_k` is its newest output; with
-    feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`.
+    feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`. Of a hidden state the outputs are its
+    readout.
     """
     net = model._network
-    feedthrough = net.window.shift > 0
+    feedthrough = not model.hidden and net.window.shift > 0
 
     def update(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
         return net.step(np.asarray(x, dtype=float), _inputs(u))
 
     def output(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
+        if model.hidden:
+            return net.output(np.asarray(x, dtype=float), _inputs(u))
         if feedthrough:
             return net.next_output(np.asarray(x, dtype=float), _inputs(u))
         return np.asarray(x, dtype=float)[: net.window.n_y]
@@ -175,39 +180,3 @@ def closed_loop_to_timeresponse(result: ClosedLoopResult) -> control.TimeRespons
         title="closed loop",
         sysname="closed_loop",
     )
-
-
-def controller_to_nlsys(
-    controller: Any, pure: Callable[..., tuple[FloatArray, FloatArray]], size: int, name: str = "controller"
-) -> control.NonlinearIOSystem:
-    """A controller as a discrete-time block: inputs `[y; r; v]`, outputs `u`, its memory as the state.
-
-    `v` are the measured disturbances, where the controller is told any.
-
-    Both functions of the block are pure, so it can be interconnected and simulated like any other; it starts
-    from the state 0, which means "before the first sample". The plant it is closed with must not have
-    feedthrough.
-    """
-    named = controller if hasattr(controller, "output_names") else controller.lifted
-    outputs, inputs = list(named.output_names), list(named.input_names)
-    told = list(getattr(named, "disturbance_names", ()))
-    measured = getattr(getattr(controller, "observer", None), "measured", range(len(outputs)))
-    n_y, n_r = len(measured), len(outputs)
-
-    def call(memory: FloatArray, signals: FloatArray) -> tuple[FloatArray, FloatArray]:
-        y, r, v = np.split(np.asarray(signals), [n_y, n_y + n_r])
-        return pure(np.asarray(memory), y, r, v)
-
-    def make(fed: list[str], given: list[str]) -> control.NonlinearIOSystem:
-        return control.NonlinearIOSystem(
-            lambda t, x, u, params: call(x, u)[0],
-            lambda t, x, u, params: call(x, u)[1],
-            inputs=fed,
-            outputs=given,
-            states=size,
-            dt=controller.dt,
-            name=name,
-        )
-
-    fed = [f"y_{outputs[i]}" for i in measured] + [f"r_{n}" for n in outputs] + [f"v_{n}" for n in told]
-    return named_for_pycontrol(make, fed, inputs, name)

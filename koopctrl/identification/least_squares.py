@@ -190,6 +190,11 @@ class GramAccumulator:
         return LeastSquares(coef, rank, s, rms, self.n_rows, penalty)
 
 
+def triangle(matrix: FloatArray) -> FloatArray:
+    """Triangular factor `R` of `(..., m, n)` matrices, `min(m, n)` rows each."""
+    return np.asarray(np.linalg.qr(matrix, mode="r"))
+
+
 def _svd(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     try:
         return np.linalg.svd(matrix, full_matrices=False)

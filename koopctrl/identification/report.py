@@ -11,6 +11,7 @@ import numpy as np
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, OptionError
+from koopctrl.identification.hidden_estimator import hidden_starts
 from koopctrl.network.lag_window import LagWindow
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Report:
         lines = [
             f"sizes: {sizes}",
             f"fit: rank {self.rank}, condition {self.condition:.2e}, "
-            f"penalty {max(self.ridge):.1e}, "
+            f"penalty {max(self.ridge, default=math.nan):.1e}, "
             f"one-step residual {max(self.residual_rms):.2e} std",
             f"lifted face: spectral radius {self.spectral_radius:.4f}, "
             f"worst mode residual {self.worst_mode_residual:.2e}",
@@ -134,12 +135,19 @@ def make_report(
     spread = np.where(spread > 0, spread, net.scaling.y_scale)
     rows = []
     for horizon in horizons:
-        starts = _starts(data, net.window, check_integer(horizon, "horizons", low=1))
+        check_integer(horizon, "horizons", low=1)
+        starts = (
+            hidden_starts(model, data, horizon, _MAX_STARTS)
+            if model.hidden
+            else _starts(data, net.window, horizon)
+        )
         if starts is None:
             continue
         x0, u, truth = starts
-        rnn = _rms(net.rollout(x0, u)[0][:, -1] - truth)
-        lin = _rms(_lifted_ahead(lifted, x0, u) - truth)
+        with np.errstate(over="ignore", invalid="ignore"):
+            ahead = _hidden_ahead(net, x0, u) if model.hidden else net.rollout(x0, u)[0][:, -1]
+        rnn = _rms(ahead - truth)
+        lin = _rms(_lifted_ahead(lifted, x0, u, model.hidden) - truth)
         rows.append(
             HorizonError(
                 horizon,
@@ -155,22 +163,25 @@ def make_report(
             f"no record is longer than the shortest of the horizons {horizons}; pass shorter ones"
         )
     residuals = lifted.spectrum().residuals
-    solution = model.solution_
     sizes = {
         "n_x": model.n_x,
         "n_u": model.n_u,
         "n_y": model.n_y,
         "n_features": net.layer.n_features,
         "n_z": lifted.n_z,
-        "n_regressors": len(solution.coef),
-        "n_pairs": solution.n_rows,
     }
+    if model.hidden:  # refined weights have no one solve behind them
+        n_weights = net.coef.size + net.readout.coef.size
+        sizes |= {"n_regressors": n_weights, "n_pairs": len(model.snapshots_.x)}
+        residual = np.sqrt(np.diag(model.noise_[1])) / net.scaling.y_scale
+        fit: tuple[int, float, list[float], list[float]] = (n_weights, math.nan, [], residual.tolist())
+    else:
+        solution = model.solution_
+        sizes |= {"n_regressors": len(solution.coef), "n_pairs": solution.n_rows}
+        fit = solution.rank, solution.condition, solution.ridge.tolist(), solution.residual_rms.tolist()
     return Report(
         sizes,
-        solution.rank,
-        solution.condition,
-        solution.ridge.tolist(),
-        solution.residual_rms.tolist(),
+        *fit,
         lifted.spectral_radius,
         float(np.nanmax(residuals)) if np.isfinite(residuals).any() else math.nan,
         lifted.x_op.tolist(),
@@ -197,12 +208,22 @@ def _starts(
     return np.stack(x0), np.stack(u), np.stack(truth)
 
 
-def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray) -> FloatArray:
-    """Newest output after all inputs, on the linear face."""
+def _hidden_ahead(net: Any, x: FloatArray, u: FloatArray) -> FloatArray:
+    """Output of a hidden state at the time of the last input row."""
+    for k in range(u.shape[1] - 1):
+        x = net.step(x, u[:, k])
+    return net.output(x, u[:, -1])
+
+
+def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray, hidden: bool = False) -> FloatArray:
+    """Newest output after all inputs, on the linear face; of a hidden state at the time of the last one."""
     z = lifted.observables(x0)
     with np.errstate(over="ignore", invalid="ignore"):  # an infinite error says it all
-        for k in range(u.shape[1]):
+        for k in range(u.shape[1] - 1 if hidden else u.shape[1]):
             z = lifted.step(z, u[:, k])
+        if hidden:
+            y = lifted.output(z, u[:, -1])
+            return np.where(np.isnan(y), np.inf, y)
         x = lifted.x_op + z[:, : lifted.n_x] * lifted.observables.x_scale
     return np.where(np.isnan(x), np.inf, x)[:, : lifted.window.n_y]
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Neurons are straight lines to rounding below, steps between two neighbouring samples above.
 _SCALES = (1e-6, 1e3)
+_N_FEATURES, _N_FEATURES_HIDDEN = 300, 20
 # Above, next to nothing of the column-scaled regressors is left.
 _LARGEST_CUT = 0.1
 
@@ -51,8 +52,13 @@ def check_settings(model: KoopmanRNN) -> Settings:
             f"rcond is {rcond:g}, which cuts nearly all of the regressors: singular values below rcond times "
             f"the largest go; expected 0 to {_LARGEST_CUT:g}. Try 1e-12"
         )
+    if model.rollout_margin is not None:
+        _check_number(model.rollout_margin, "rollout_margin", low=0.0)
+    n_features = model.n_features
+    if n_features is None:
+        n_features = _N_FEATURES if model.n_states is None else _N_FEATURES_HIDDEN
     return Settings(
-        n_features=check_integer(model.n_features, "n_features"),
+        n_features=check_integer(n_features, "n_features"),
         sampler=check_choice(model.sampler, "sampler", tuple(SAMPLERS)),
         activation=check_choice(model.activation, "activation", ACTIVATIONS),
         feature_scale=scale,
@@ -67,18 +73,23 @@ def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identifi
     if data.n_u == 0 and model.input_lags > 1:
         raise OptionError(f"input_lags is {model.input_lags} but the data have no inputs; expected 1")
     window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
-    try:
-        rng = np.random.default_rng(model.random_state)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"random_state is {model.random_state!r}; expected a non-negative integer, a Generator or None"
-        ) from error
+    rng = make_rng(model.random_state)
     try:
         return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
     except MemoryError as error:
         raise OptionError(
             f"n_features is {settings.n_features}, which does not fit into memory ({error}); expected fewer "
             "neurons than samples. Try 300"
+        ) from error
+
+
+def make_rng(random_state: Any) -> np.random.Generator:
+    """Generator of a seed."""
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"random_state is {random_state!r}; expected a non-negative integer, a Generator or None"
         ) from error
 
 

@@ -33,8 +33,8 @@ RIDGES = (0.0, 1e-2)
 # More coordinates than these beside the state gain nothing that a regulator could use.
 _MAX_FEATURES = 150
 _MAX_SEGMENTS = 200
-# Parameters that a fit on the free run may have: its cost grows with their square.
-_MAX_FREE = 400
+# Parameters that a fit on the free run may have, and errors it is made on: both cost time.
+_MAX_FREE, _MAX_ROWS = 150, 10_000
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,11 @@ class Workshop:
         a, b = network.jacobian(x_op, u_op)
         scale = self._scale
         self._A_op, self._B_op = a * scale / scale[:, None], b / scale[:, None]
-        self._fit, self._judge = (cut(snapshots, r, horizon, _MAX_SEGMENTS) for r in (fit, judge))
+        n_fit = min(_MAX_SEGMENTS, max(1, _MAX_ROWS // (horizon * self._n_y)))
+        self._fit, self._judge = (
+            cut(snapshots, fit, horizon, n_fit),
+            cut(snapshots, judge, horizon, _MAX_SEGMENTS),
+        )
         linear = self._benches["plain"].part.affine()[0]
         # What is stable to first order must not be unstable when lifted.
         self._radius = max(1.0, spectral_radius(linear), spectral_radius(self._A_op))

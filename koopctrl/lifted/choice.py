@@ -132,11 +132,9 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
 
 
 def _simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
-    """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the better."""
+    """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the first."""
     close = np.flatnonzero(score <= (1.0 + _ALIKE) * score.min())
-    if not len(close):
-        return 0
-    return int(close[np.lexsort((score[close], n_z[close]))[0]])
+    return int(close[np.argmin(n_z[close])]) if len(close) else 0
 
 
 def _number(value: Any) -> float:

@@ -13,6 +13,7 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import QRAccumulator
 from koopctrl.lifted.dictionary import raw_layer, reduce_dictionary
 from koopctrl.lifted.observables import Observables
+from koopctrl.lifted.regression import NestedRegression
 from koopctrl.network.recurrent import RecurrentNetwork
 
 Made = tuple[
@@ -47,7 +48,18 @@ def edmd_at(
     return observables, w[:, :n_z], w[:, n_z : n_z + n_u], c, n, u_op, singular_values
 
 
-def linear_at(network: RecurrentNetwork, x_op: FloatArray, u_op: FloatArray) -> Made:
+def least_squares_at(
+    network: RecurrentNetwork, snapshots: Snapshots, x_op: FloatArray, u_op: FloatArray
+) -> Made:
+    """The state alone, least squares with a constant over all pairs: DMD with control."""
+    observables = Observables.identity(x_op, network.x_scale)
+    z, du = observables(snapshots.x), snapshots.u - u_op
+    z_next = observables(network.window.advance(snapshots.x, snapshots.u, snapshots.y_next))
+    A, B, c = NestedRegression(z, du, z_next, z.shape[1]).affine()
+    return observables, A, B, c, None, u_op, None
+
+
+def jacobian_at(network: RecurrentNetwork, x_op: FloatArray, u_op: FloatArray) -> Made:
     """The network's derivatives at the operating point, in scaled states; exact for a linear network."""
     observables = Observables.identity(x_op, network.x_scale)
     a, b = network.jacobian(x_op, u_op)

@@ -33,7 +33,7 @@ from koopctrl.errors import NumericalWarning, OptionError
 from koopctrl.identification.held_out import episodes, split
 from koopctrl.lifted.candidates import Workshop
 from koopctrl.lifted.choice import LiftChoice, choose
-from koopctrl.lifted.edmd import edmd_at, linear_at
+from koopctrl.lifted.edmd import edmd_at, jacobian_at, least_squares_at
 from koopctrl.lifted.model import LiftedModel
 from koopctrl.lifted.observables import Observables
 from koopctrl.lifted.operating_point import operating_point
@@ -42,7 +42,7 @@ from koopctrl.lifted.regulator_trial import RegulatorTrial
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
 
-METHODS = ("auto", "edmd", "linear")
+METHODS = ("auto", "edmd", "jacobian", "linear")
 _RANK_TOL = 1e-6
 _MAX_TRAINING = 5_000
 
@@ -73,10 +73,10 @@ def lift_network(
         Operating input; the mean of the data by default.
     horizon : int
         Samples over which candidates are compared: that of the controller to be designed.
-    method : {"auto", "edmd", "linear"}
+    method : {"auto", "edmd", "jacobian", "linear"}
         `"auto"` compares the candidates named in `koopctrl.lifted.candidates` and keeps the best, and says so
-        in `lifted.choice`; `"edmd"` makes one lift, cut at `rank_tol`; `"linear"` the network's derivatives
-        at the operating point.
+        in `lifted.choice`; `"edmd"` makes one lift, cut at `rank_tol`; `"jacobian"` takes the network's
+        derivatives at the operating point, `"linear"` least squares of the data, both on the state alone.
     rank_tol : float, optional
         Relative cut-off of the dictionary's singular values, 1e-6 by default; when given, or with `bilinear`,
         `"auto"` is `"edmd"`.
@@ -112,11 +112,12 @@ def lift_network(
         raise OptionError("Q and R belong together; expected both or neither")
     weight_y = None if Q is None else as_weight(Q, "Q", net.window.n_y)
     weight_u = None if R is None else as_weight(R, "R", net.window.n_u, definite=True)
-    if method == "linear" and (bilinear or rank_tol is not None):
-        raise OptionError("method is 'linear', which has no features; expected neither rank_tol nor bilinear")
+    plain = method in ("jacobian", "linear")
+    if plain and (bilinear or rank_tol is not None):
+        raise OptionError(f"method is {method!r}, without features; expected neither rank_tol nor bilinear")
     x0, u0 = operating_point(model, x_op, u_op, stacklevel=4)
     n_features = net.layer.n_features
-    if method != "linear" and len(model.snapshots_.x) <= n_features:
+    if not plain and len(model.snapshots_.x) <= n_features:
         warnings.warn(
             f"{len(model.snapshots_.x)} snapshots for {n_features} features: the lifted coordinates fit these"
             " data only",
@@ -126,8 +127,10 @@ def lift_network(
     if method == "edmd" or rank_tol is not None or bilinear:
         made = edmd_at(net, model.snapshots_, x0, u0, _RANK_TOL if rank_tol is None else rank_tol, bilinear)
         return _assemble(model, *made)
-    if method == "linear" or not n_features:
-        return _assemble(model, *linear_at(net, x0, u0))
+    if method == "linear":
+        return _assemble(model, *least_squares_at(net, model.snapshots_, x0, u0))
+    if method == "jacobian" or not n_features:
+        return _assemble(model, *jacobian_at(net, x0, u0))
     runs = episodes(net.window, model.snapshots_)
     fit, judge = split(runs)
     longest = max((r.stop - r.start for r in judge), default=horizon)
@@ -168,5 +171,5 @@ def _assemble(
     return LiftedModel(
         A, B, out_c, out_d, c, N, model.dt_, u_op, y_op, observables, net.window, model.output_names_,
         model.input_names_, np.ones(net.window.n_x) if singular_values is None else singular_values,
-        (observables(x), u - u_op, observables(x_next)), choice,
+        (observables(x), u - u_op, observables(x_next)), choice, net,
     )  # fmt: skip

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.identification.linear_model import InnovationModel
     from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
+    from koopctrl.network.recurrent import RecurrentNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,11 @@ class LiftedModel:
         `(z, u - u_op, z_next)` snapshots, at most 5,000, for spectra and reports.
     choice : LiftChoice or None
         What was compared for this model, if anything was; `print(lifted.choice)` is a table.
+    network : RecurrentNetwork or None
+        The nonlinear face it was lifted from, on which controllers are tried.
+    noise : tuple of arrays or None
+        `(Q, R, S)`: identified covariances of process noise on `z`, of measurement noise on `y`, and between
+        them.
     """
 
     A: FloatArray
@@ -87,6 +94,8 @@ class LiftedModel:
     singular_values: FloatArray
     training: tuple[FloatArray, FloatArray, FloatArray] | None = None
     choice: LiftChoice | None = None
+    network: RecurrentNetwork | None = None
+    noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     @classmethod
     def from_matrices(
@@ -138,6 +147,17 @@ class LiftedModel:
             check_names(input_names, "input_names", n_u, "u"),
             np.ones(n_x),
         )
+
+    @classmethod
+    def from_innovation_form(cls, model: InnovationModel) -> LiftedModel:
+        """Linear model that was identified with its noise (`koopctrl.identification.subspace`); `z` is its
+        state.
+        """
+        linear = cls.from_matrices(
+            model.A, model.B, model.C, model.D, dt=model.dt,
+            output_names=model.output_names, input_names=model.input_names,
+        )  # fmt: skip
+        return replace(linear, u_op=model.u_op, y_op=model.y_op, c=model.c, noise=model.noise_covariances)
 
     @property
     def n_z(self) -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import linalg
 
 from koopctrl._validation import FloatArray
 
@@ -56,14 +55,14 @@ def fit_free_run(
     for _ in range(_ITERATIONS):
         if not np.isfinite(cost):
             break
-        r = np.linalg.qr(np.column_stack([jacobian, error]), mode="r")
+        r = np.asarray(np.linalg.qr(np.column_stack([jacobian, error]), mode="r"))
         p = jacobian.shape[1]
         scale = np.linalg.norm(r[:p, :p], axis=0)
         scale = np.where(scale > 0, scale, 1.0)
         accepted = False
         for _ in range(6):
             stacked = np.vstack([r[:p, :p] / scale, np.sqrt(damping) * np.eye(p)])
-            step = linalg.lstsq(stacked, np.concatenate([-r[:p, p], np.zeros(p)]), check_finite=False)[0]
+            step = np.linalg.lstsq(stacked, np.concatenate([-r[:p, p], np.zeros(p)]), rcond=None)[0]
             change = (step / scale).reshape(len(free), -1)
             A_new, B_new = A.copy(), B.copy()
             A_new[free] += change[:, : A.shape[1]]

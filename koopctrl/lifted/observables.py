@@ -52,7 +52,7 @@ class Observables:
         return z
 
     def on_features(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """`(R_x, R_psi)` with `rows @ z = R_x (x - x_op) + R_psi (psi(x) - psi(x_op))`, for `(n, n_z)` rows."""
+        """`(R_x, R_psi)`: `rows @ z = R_x (x - x_op) + R_psi (psi(x) - psi(x_op))`, for `(n, n_z)` rows."""
         n_x = len(self.x_op)
         on_rest = rows[:, n_x:]
         return rows[:, :n_x] / self.x_scale - on_rest @ self.project.T, on_rest @ self.reduce.T

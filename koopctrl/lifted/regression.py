@@ -33,13 +33,13 @@ class NestedRegression:
         self.n_x, self.n_u, self.n_z = n_x, du.shape[1], z.shape[1]
         ones = np.ones((len(z), 1))
         stacked = np.concatenate([ones, z[:, :n_x], du, z[:, n_x:], z_next], axis=1)
-        self._factor = np.linalg.qr(stacked, mode="r")
+        self._factor = np.asarray(np.linalg.qr(stacked, mode="r"))
 
     def __add__(self, other: NestedRegression) -> NestedRegression:
         """Rows of both."""
         both = object.__new__(NestedRegression)
         both.n_x, both.n_u, both.n_z = self.n_x, self.n_u, self.n_z
-        both._factor = np.linalg.qr(np.concatenate([self._factor, other._factor]), mode="r")
+        both._factor = np.asarray(np.linalg.qr(np.concatenate([self._factor, other._factor]), mode="r"))
         return both
 
     def dynamics(self, n_z: int, ridge: float = 0.0) -> tuple[FloatArray, FloatArray]:

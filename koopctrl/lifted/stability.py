@@ -16,15 +16,14 @@ def spectral_radius(A: FloatArray) -> float:
 def pull_inside(A: FloatArray, radius: float) -> FloatArray:
     """`A` with each eigenvalue outside the circle of `radius` moved onto it along its ray.
 
-    The real Schur form keeps the invariant subspaces, whose diagonal blocks are scaled; eigenvalues inside
-    stay.
+    The diagonal blocks of the real Schur form are scaled; eigenvalues inside stay.
     """
-    t, q = linalg.schur(A, output="real")
+    t, q = (np.asarray(part) for part in linalg.schur(A, output="real")[:2])
     i, n = 0, len(A)
     while i < n:
         size = 2 if i + 1 < n and t[i + 1, i] != 0.0 else 1
         block = slice(i, i + size)
-        modulus = np.sqrt(abs(linalg.det(t[block, block]))) if size == 2 else abs(t[i, i])
+        modulus = np.sqrt(abs(np.linalg.det(t[block, block]))) if size == 2 else abs(t[i, i])
         if modulus > radius:
             t[block, block] *= radius / modulus
         i += size

@@ -21,13 +21,26 @@ from koopctrl.network.recurrent import RecurrentNetwork
 
 @dataclass(frozen=True, eq=False)
 class FreeRun:
-    """One roll-out: `(n_steps + 1, n_y)` outputs, and the step from which it was held (None: it was not)."""
+    """One roll-out: outputs, the step from which it was held, the first one put back in its bounds."""
 
     outputs: FloatArray
     diverged_at: int | None
+    bounded_at: int | None = None
 
 
-def run_states(network: RecurrentNetwork, x0: FloatArray, inputs: Sequence[FloatArray]) -> list[FreeRun]:
+Bounds = tuple[FloatArray, FloatArray]
+
+
+def bounds_of(low: FloatArray, high: FloatArray, margin: float | None) -> Bounds | None:
+    """`[low, high]` widened by `margin` times its width; None without a margin."""
+    if margin is None:
+        return None
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def run_states(
+    network: RecurrentNetwork, x0: FloatArray, inputs: Sequence[FloatArray], bounds: Bounds | None = None
+) -> list[FreeRun]:
     """Roll out from `(batch, n_x)` states under `(n_steps, n_u)` inputs, a different number of steps each."""
     n_steps = [len(u) for u in inputs]
     # Rolled out together, padded with the last input; the padding is cut off again.
@@ -35,18 +48,24 @@ def run_states(network: RecurrentNetwork, x0: FloatArray, inputs: Sequence[Float
     for i, u in enumerate(inputs):
         padded[i, : len(u)] = u
         padded[i, len(u) :] = u[-1] if len(u) else network.scaling.u_mean
-    y, diverged_at = network.rollout(x0, padded)
-    return [
-        FreeRun(y[i, : n + 1], int(diverged_at[i]) if diverged_at[i] <= n else None)
-        for i, n in enumerate(n_steps)
-    ]
+    if bounds is None:
+        y, left_at = network.rollout(x0, padded)
+    else:
+        y, left_at = network.bounded_rollout(x0, padded, *bounds)
+    runs = []
+    for i, n in enumerate(n_steps):
+        left = int(left_at[i]) if left_at[i] <= n else None
+        runs.append(FreeRun(y[i, : n + 1], *((left, None) if bounds is None else (None, left))))
+    return runs
 
 
-def run_records(network: RecurrentNetwork, data: Trajectories, n_init: int) -> list[FreeRun]:
+def run_records(
+    network: RecurrentNetwork, data: Trajectories, n_init: int, bounds: Bounds | None = None
+) -> list[FreeRun]:
     """Roll out each episode from the end of its first `n_init` samples, under its own inputs."""
     window = network.window
-    x0 = np.stack([window.initial(e.outputs, e.inputs, n_init) for e in data])
-    return run_states(network, x0, [window.acting_inputs(e.outputs, e.inputs, n_init) for e in data])
+    x0 = np.stack([window.initial_padded(e.outputs, e.inputs, n_init) for e in data])
+    return run_states(network, x0, [window.acting_inputs(e.outputs, e.inputs, n_init) for e in data], bounds)
 
 
 def r2_score(data: Trajectories, runs: Sequence[FloatArray], n_init: int, y_scale: FloatArray) -> float:
@@ -114,6 +133,15 @@ def warn_outside(runs: Sequence[FreeRun], low: FloatArray, high: FloatArray) -> 
         warnings.warn(
             f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were held "
             "there. Try other lags, input_coupling='network', a larger ridge or more data",
+            RolloutWarning,
+            stacklevel=3,
+        )
+        return
+    edge = [r.bounded_at for r in runs if r.bounded_at is not None]
+    if edge:
+        warnings.warn(
+            f"{len(edge)} of {len(runs)} roll-outs reached the bounds around the training data's range, the "
+            f"first at step {min(edge)}, and were held within; the model has not seen such values",
             RolloutWarning,
             stacklevel=3,
         )

@@ -89,6 +89,17 @@ class LagWindow:
             self._check_input_rows(outputs, inputs)
         return self.windows(outputs, inputs, n_init - 1, n_init)[0]
 
+    def initial_padded(self, outputs: FloatArray, inputs: FloatArray, n_init: int) -> FloatArray:
+        """Like `initial`, but where `n_init` samples do not fill a window the first one is repeated before
+        them.
+        """
+        missing = self.n_samples - n_init
+        if missing <= 0 or len(outputs) < n_init:
+            return self.initial(outputs, inputs, n_init)
+        y = np.concatenate([np.repeat(outputs[:1], missing, axis=0), outputs])
+        u = np.concatenate([np.repeat(inputs[:1], missing, axis=0), inputs])
+        return self.initial(y, u, self.n_samples)
+
     def acting_inputs(self, outputs: FloatArray, inputs: FloatArray, n_init: int) -> FloatArray:
         """Inputs that drive the steps from `n_init - 1` to the end of the record, one row a step."""
         self._check_input_rows(outputs, inputs)

@@ -114,23 +114,39 @@ class RecurrentNetwork:
         diverged_at : (batch,) int array
             First step that was held; `n_steps + 1` where none was.
         """
+        low = self.scaling.y_mean - DIVERGED * self.scaling.y_scale
+        high = self.scaling.y_mean + DIVERGED * self.scaling.y_scale
+        return self._roll(x0, u, low, high, clip=False)
+
+    def bounded_rollout(
+        self, x0: FloatArray, u: FloatArray, low: FloatArray, high: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Like `rollout`, but outputs are held within `[low, high]`; the second value is where one first
+        was.
+        """
+        return self._roll(x0, u, low, high, clip=True)
+
+    def _roll(
+        self, x0: FloatArray, u: FloatArray, low: FloatArray, high: FloatArray, clip: bool
+    ) -> tuple[FloatArray, FloatArray]:
         n_y, (batch, n_steps) = self.window.n_y, u.shape[:2]
         y = np.empty((batch, n_steps + 1, n_y))
         y[:, 0] = x0[:, :n_y]
-        diverged_at = np.full(batch, n_steps + 1)
-        low = self.scaling.y_mean - DIVERGED * self.scaling.y_scale
-        high = self.scaling.y_mean + DIVERGED * self.scaling.y_scale
+        left_at = np.full(batch, n_steps + 1)
         x = x0
         for k in range(n_steps):
-            with np.errstate(over="ignore", invalid="ignore"):  # reported as diverged below
+            with np.errstate(over="ignore", invalid="ignore"):  # reported as having left below
                 y_next = self.next_output(x, u[:, k])
             outside = np.any(~((y_next >= low) & (y_next <= high)), axis=1)
             if outside.any():
-                diverged_at[outside] = np.minimum(diverged_at[outside], k + 1)
-                y_next = np.where(outside[:, None], y[:, k], y_next)
+                left_at[outside] = np.minimum(left_at[outside], k + 1)
+                if clip:
+                    y_next = np.clip(np.where(np.isnan(y_next), y[:, k], y_next), low, high)
+                else:
+                    y_next = np.where(outside[:, None], y[:, k], y_next)
             y[:, k + 1] = y_next
             x = self.window.advance(x, u[:, k], y_next)
-        return y, diverged_at
+        return y, left_at
 
     def jacobian(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`(d step / dx, d step / du)` at one point, shapes `(n_x, n_x)` and `(n_x, n_u)`."""

@@ -1,6 +1,7 @@
 """Every figure. Functions return the matplotlib figure; axes carry names and units of seconds."""
 
 from koopctrl.plotting.closed_loop import plot_closed_loop, plot_closed_loops
+from koopctrl.plotting.design import plot_design
 from koopctrl.plotting.identification import (
     plot_free_run,
     plot_horizon_errors,
@@ -11,6 +12,7 @@ from koopctrl.plotting.identification import (
 __all__ = [
     "plot_closed_loop",
     "plot_closed_loops",
+    "plot_design",
     "plot_free_run",
     "plot_horizon_errors",
     "plot_spectrum",

@@ -229,6 +229,26 @@ class Judge:
                 return float(found.x[-1]) if found.status == 0 else -np.inf
         return np.nan
 
+    def relaxation_costs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cost of relaxing each bounded row by `e` and `e^2`: `q s` and `q` as documented.
+
+        `s` is the farther bound's distance from zero, `q` the output's own weight; other rows cost, relaxed
+        by `s`, what the costliest output does there.
+        """
+        far = np.abs([self.e_min, self.e_max])
+        s = np.where(np.isfinite(far), far, 0.0).max(axis=0, initial=0.0)
+        n_y = len(self.problem.C) if "y_max" in self.problem.options else 0
+        q = np.zeros(len(s))
+        q[:n_y] = self.problem.options["Q"][:n_y]
+        level = (q * s**2).max(initial=0.0)
+        if level == 0.0:  # no bounded output: that of inputs at their bounds, else Q's own
+            o = self.problem.options
+            width = 0.5 * (self.u_max - self.u_min)
+            R = o["R"] + o.get("R_rate", 0.0)
+            level = float((np.where(np.isfinite(width), width, 0.0) ** 2 * R).max()) or float(o["Q"].max())
+        q[n_y:] = level / s[n_y:] ** 2
+        return np.tile(q * s, self.N), np.tile(q, self.N)
+
     def kkt(
         self,
         x0: np.ndarray,
@@ -267,14 +287,14 @@ class Judge:
         values = A @ v
         reach = ACTIVE * (1.0 + np.abs(values).max())
         columns, least, most = [], [], []
-        size = float(np.abs(o["Q"]).max())
-        w1, w2 = 0.5e3 * size, 1e3 * size
+        w1, w2 = self.relaxation_costs()
         for i in range(len(A)):
             excess = max(values[i] - high[i], low[i] - values[i])
             if softened and i >= n_hard and excess > -reach:
                 e = excess * norm[i]
-                slope = (w1 + w2 * (e + reach * norm[i])) * norm[i]
-                floor = (w1 + w2 * (e - reach * norm[i])) * norm[i] if excess > reach else 0.0
+                q1, q2 = 0.5e3 * w1[i - n_hard], 1e3 * w2[i - n_hard]
+                slope = (q1 + q2 * (e + reach * norm[i])) * norm[i]
+                floor = (q1 + q2 * (e - reach * norm[i])) * norm[i] if excess > reach else 0.0
                 sign = 1.0 if values[i] - high[i] > low[i] - values[i] else -1.0
                 both = abs(values[i] - high[i]) < reach and abs(values[i] - low[i]) < reach
                 columns.append(sign * A[i])

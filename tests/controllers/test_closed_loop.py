@@ -152,7 +152,7 @@ def test_what_cannot_run_is_refused(linear_plant, lifted):
     with pytest.raises(ShapeError, match="reference"):
         run_closed_loop(plant, lqr, 5, reference=np.ones((5, 2)))
     with pytest.raises(DataError, match="reference"):
-        run_closed_loop(plant, lqr, 5, reference=[np.nan, 0.0, 0.0])
+        run_closed_loop(plant, lqr, 5, reference=[np.inf, 0.0, 0.0])
     with pytest.raises(DataError, match="controller returned"):
         run_closed_loop(linear_plant([[0.5]], [[1.0]]), Scripted([[np.nan]]), 1)
 

@@ -71,7 +71,8 @@ def test_without_active_constraints_it_is_the_lqr(lifted, horizon):
 
 def test_on_a_lifted_network_it_is_the_lqr_too_at_set_points_and_with_weights_on_all_coordinates(van_der_pol):
     for Q in (1.0, np.eye(van_der_pol.n_z)):
-        mpc, lqr = LinearMPC(van_der_pol, 15, Q, 0.1), LQR(van_der_pol, Q, 0.1)
+        mpc = LinearMPC(van_der_pol, 15, Q, 0.1, terminal="riccati")
+        lqr = LQR(van_der_pol, Q, 0.1)
         for x, r in zip(
             np.random.default_rng(0).uniform(-1, 1, (10, 2)), np.linspace(-1, 1, 10), strict=True
         ):
@@ -124,7 +125,7 @@ def test_condensed_is_sparse_with_active_bounds(seed, drift, terminal):
     assert mpc.info.iterations > 0  # some bound is active
     assert mpc.info.kkt_residual < 1e-7
     # The model's steady state for r, or for what the inputs can hold of it.
-    reachable, wish = mpc._reachable.nearest(r, np.empty(0))
+    reachable, wish = mpc.law.reachable.nearest(r, np.empty(0))
     target = mpc.target(reachable, du=wish)
     if terminal == "none":  # the stage weight on y_N, completed to a weight on z_N - z_s
         assert np.allclose(model.C @ target[0] + model.y_op, target[2])
@@ -232,7 +233,7 @@ def test_fall_back_is_the_shifted_plan_then_the_saturated_lqr_then_the_last_inpu
     mpc.control(x)
     plan = mpc.info.inputs.copy()
     broken = StepSolution(None, "solver crashed", float("inf"), 1)
-    monkeypatch.setattr(mpc._solver, "solve", lambda *_: broken)
+    monkeypatch.setattr(mpc.law.solver, "solve", lambda *_: broken)
     for k in (1, 2):
         np.testing.assert_array_equal(mpc.control(x), plan[k])
         assert mpc.info.status == "fallback_plan"
@@ -265,7 +266,17 @@ def test_a_solver_that_raises_is_reported(lifted, monkeypatch):
     def crash():
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(mpc._solver._hard, "_evaluate", crash)
+    healthy = mpc.control([1.0, 0.5, -0.5])
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._first, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # a second solver was asked
+    mpc.reset()
+    monkeypatch.setattr(mpc.law.solver._hard._second, "_evaluate", crash)
+    np.testing.assert_allclose(mpc.control([1.0, 0.5, -0.5]), healthy, atol=1e-9)
+    assert mpc.info.status == "optimal"  # and the package's own
+    mpc.reset()
+    monkeypatch.setattr("koopctrl.controllers.qp.soft.solve_by_active_set", lambda *_: None)
     u = mpc.control([1.0, 0.5, -0.5])
     assert np.abs(u).max() <= 0.1
     assert mpc.info.status == "fallback_lqr"
@@ -341,8 +352,8 @@ def test_bad_measurements_and_references_are_refused(lifted):
         mpc.control([1.0, 2.0, 0.0], [1.0])
     with pytest.raises(ShapeError, match="preview"):
         mpc.control([1.0, 2.0, 0.0], np.ones((0, 3)))
-    with pytest.raises(DataError, match="reference has 1 NaN"):
-        mpc.control([1.0, 2.0, 0.0], [[1.0, np.nan, 0.0]])
+    with pytest.raises(DataError, match="reference has infinite"):
+        mpc.control([1.0, 2.0, 0.0], [[1.0, np.inf, 0.0]])
 
 
 @pytest.mark.parametrize(
@@ -384,5 +395,5 @@ def test_bounds_changed_by_the_caller_do_not_change_the_controller(lifted):
     assert (controllers[0].u_min == -1.0).all()
     assert (controllers[1].u_min == -1.0).all()
     assert (controllers[1].y_min == -5.0).all()
-    assert (controllers[0]._u_last == 0.0).all()
-    assert (controllers[1]._memory.u_last == 0.0).all()
+    assert (controllers[0].state.u_last == 0.0).all()
+    assert (controllers[1].state.history.u_last == 0.0).all()

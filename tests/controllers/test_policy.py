@@ -8,7 +8,7 @@ import pytest
 import koopctrl_envs  # noqa: F401
 from koopctrl import LQR, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
 from koopctrl.controllers import RNNMPC, ControllerPolicy
-from koopctrl.controllers.mpc.memory import PureController
+from koopctrl.controllers.state import unravel
 from koopctrl.errors import DataError, OptionError, ShapeError
 
 
@@ -88,28 +88,29 @@ def test_a_block_simulates_like_the_closed_loop(kind, network, van_der_pol, line
     np.testing.assert_allclose(response.outputs[1:].T, expected.outputs[:-1], atol=1e-6)
 
 
-def test_a_pure_controller_carries_all_that_a_time_varying_filter_remembers():
+def test_a_state_carries_all_that_a_time_varying_filter_remembers():
     a, b, c = np.array([[1.0, 0.1], [0.0, 0.9]]), np.array([[0.0], [0.1]]), np.array([[1.0, 0.0]])
     model = LiftedModel.from_matrices(a, b, c, dt=0.1)
     sizes = {}
     for steady in (True, False):
         kf = KalmanFilter(model, 1e-3, 1e-2, steady=steady, P0=4.0, gate=3.0)
         loop = LQR(model, 1.0, 0.1, observer=kf)
-        pure = PureController(loop)
-        sizes[steady] = pure.size
-        memory, copied = pure.empty, pure._controller._source.observer
+        block, memory = loop.to_nlsys(), np.zeros(loop.to_nlsys().nstates)
+        sizes[steady] = block.nstates
         rng = np.random.default_rng(0)
         for k in range(25):
             y = rng.normal(0.0, 0.1, 1) + (30.0 if k in (7, 8, 15) else 0.0)
+            signals = np.append(y, 0.0)
             # What a simulator does: calls that are thrown away stand between those that count.
-            pure(memory, y + 1.0, None)
-            pure(pure.empty, y, None)
-            memory, u = pure(memory, y, None)
+            block.dynamics(0.0, memory, signals + 1.0)
+            block.output(0.0, np.zeros_like(memory), signals)
+            u, memory = block.output(0.0, memory, signals), block.dynamics(0.0, memory, signals)
             np.testing.assert_array_equal(u, loop.control(y))
-            np.testing.assert_array_equal(copied.covariance, kf.covariance)
-            assert copied.rejected == kf.rejected
-            assert copied.n_rejected == kf.n_rejected
-        assert kf.n_rejected == 3
+            carried = unravel(loop.law.initial(), memory[1:]).estimator
+            np.testing.assert_array_equal(kf.seen_from(carried).covariance, loop.observer.covariance)
+            assert carried.gate == loop.state.estimator.gate
+        assert loop.observer.n_rejected == 3
+        assert kf.estimate is None  # given to a controller, a filter is not touched
     # The covariance of a steady filter is constant: 300 lifted states would make it 90,000 numbers.
     assert sizes[False] == sizes[True] + 4
 

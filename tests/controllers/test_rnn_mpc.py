@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import koopctrl_envs  # noqa: F401
 from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import NMPC, RNNMPC
-from koopctrl.controllers.mpc.rollout import Rollout
 from koopctrl.controllers.qp.soft import StepSolution
+from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import NotFittedError, OptionError, ShapeError
 
 
@@ -84,7 +84,9 @@ def test_cost_on_the_true_plant_is_that_of_nmpc_with_the_true_model(network):
     env = gymnasium.make("koopctrl/VanDerPol-v0")
     plant = env.unwrapped.plant
     mpc = RNNMPC(network, 20, 1.0, 0.1, u_min=-3, u_max=3)
-    P = mpc._targets.weight(mpc._targets.find(np.zeros(2), np.zeros(2)))
+    targets = mpc.law.targets
+    origin = targets.question(np.zeros(2), np.zeros(2))
+    P = targets.weight(targets.find(targets.initial(), origin)[0], origin)
     true = NMPC(plant.step_components, 2, 1, 20, 1.0, 0.1, dt=0.1, P=P, u_min=-3, u_max=3)
     for x0 in ([2.0, -1.0], [-2.5, 2.5]):
         found, best = (run_closed_loop(env, c, 100, [0.0, 0.0], x0=x0) for c in (mpc, true))
@@ -103,7 +105,7 @@ def test_output_bounds_are_kept_on_the_true_plant_and_moves_are_bounded(network)
 
 
 def test_the_merit_never_rises_between_iterations(network, monkeypatch):
-    monkeypatch.setattr("koopctrl.controllers.mpc.rnn._COLD_ITERATIONS", 1)
+    monkeypatch.setattr("koopctrl.controllers.mpc.rnn_law.COLD_ITERATIONS", 1)
     x, costs = [2.5, 2.0], []
     for n in (1, 2, 4, 8):
         mpc = RNNMPC(network, 25, 1.0, 0.01, u_min=-2, u_max=2, n_iterations=n)
@@ -162,7 +164,7 @@ def test_every_step_is_certified_or_says_so_and_never_leaves_the_bounds(
         network, horizon, 10.0**log_q, 10.0**log_r, u_min=-bound, u_max=bound, du_min=-0.5 * bound,
         du_max=0.3 * bound, y_max=1.0 if outputs else None,
     )  # fmt: skip
-    last = mpc._memory.effective_last()
+    last = mpc.law.policy.effective_last(mpc.state.history)
     for _ in range(3):
         u = mpc.control(rng.uniform(-3, 3, 2), rng.uniform(-1, 1, 2))
         assert np.isfinite(u).all()
@@ -183,7 +185,7 @@ def test_fall_back_follows_the_plan_then_holds(network, monkeypatch):
     np.testing.assert_array_equal(mpc.control([np.nan, 0.0]), plan[1])
     assert mpc.info.status == "fallback_plan"
     broken = StepSolution(None, "solver crashed", float("inf"), 1)
-    monkeypatch.setattr(mpc._iteration._solver, "solve", lambda *_: broken)
+    monkeypatch.setattr(mpc.law.iteration._solver, "solve", lambda *_: broken)
     np.testing.assert_array_equal(mpc.control([1.0, 0.0]), plan[2])
     np.testing.assert_array_equal(mpc.control([1.0, 0.0]), plan[2])
     assert mpc.info.status == "fallback_hold"
@@ -222,18 +224,18 @@ def test_plans_that_end_far_from_the_target_are_compared_with_new_ones(network, 
     """Every fifth sample while the plan ends far away, never near the target."""
     counts = []
     for every in (5, 10**9):
-        monkeypatch.setattr("koopctrl.controllers.mpc.rnn._RECHECK", every)
+        monkeypatch.setattr("koopctrl.controllers.mpc.rnn_law.RECHECK", every)
         mpc = RNNMPC(network, 8, [1.0, 1.0], 0.1, u_min=-3, u_max=3, terminal="none")
         mpc.control([2.5, 2.0], [0.0, 0.0])
         tried = 0
-        cold = mpc._iteration.cold_plans
+        cold = mpc.law.iteration.cold_plans
 
         def counting(*args, cold=cold):
             nonlocal tried
             tried += 1
             return cold(*args)
 
-        monkeypatch.setattr(mpc._iteration, "cold_plans", counting)
+        monkeypatch.setattr(mpc.law.iteration, "cold_plans", counting)
         for _ in range(10):
             mpc.control([2.5, 2.0], [0.0, 0.0])  # the plant stays far away
         far = tried

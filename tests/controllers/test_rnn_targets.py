@@ -28,8 +28,30 @@ def folded():
     )
 
 
-def targets(model, **bounds):
-    return RNNMPC(model, 5, 1.0, 0.1, **bounds)._targets
+class Targets:
+    """A target solver and its state, which moves on."""
+
+    def __init__(self, mpc):
+        self.law = mpc.law.targets
+        self.reset()
+
+    def reset(self):
+        self.state = self.law.initial()
+
+    def find(self, r, d):
+        found, self.state = self.law.find(self.state, self.law.question(r, d))
+        return found
+
+    def inputs(self, rows, d):
+        end = self.law.question(rows[-1], d)
+        found, self.state = self.law.find(self.state, end)
+        tracked = np.ones(rows.shape, dtype=bool)
+        u, self.state = self.law.rows(self.state, rows, tracked, end, found)
+        return u
+
+
+def targets(model, horizon=5, **bounds):
+    return Targets(RNNMPC(model, horizon, 1.0, 0.1, **bounds))
 
 
 @pytest.mark.parametrize("r", [-2.0, -0.7, -0.2, 0.0, 0.4, 0.7, 2.0])
@@ -68,7 +90,7 @@ def test_a_pendulum_is_held_upright_not_leaning():
     for seed in range(5):
         model = KoopmanRNN(150, input_coupling="quadratic", random_state=seed).fit(data)
         mpc = RNNMPC(model, 5, [10.0, 10.0, 0.1], 0.01, u_min=-5, u_max=5, terminal="none")
-        found = mpc._targets.find(np.array([1.0, 0.0, 0.0]), np.zeros(3))
+        found = Targets(mpc).find(np.array([1.0, 0.0, 0.0]), np.zeros(3))
         np.testing.assert_allclose(found.y, [1.0, 0.0, 0.0], atol=1e-3)
         assert abs(found.u[0]) < 0.05
 
@@ -97,7 +119,8 @@ def test_a_doubtful_riccati_weight_is_taken_without_a_warning(monkeypatch, recwa
     y = np.concatenate([np.zeros((10, 1, 1)), np.cumsum(0.1 * u, axis=1)], axis=1)
     model = KoopmanRNN(0, input_coupling="linear", random_state=0).fit(Trajectories.from_arrays(y, u, dt=0.1))
     solver = targets(model, u_min=-1.0, u_max=1.0)
-    assert solver.weight(solver.find(np.array([0.5]), np.zeros(1))) is not None
+    found = solver.find(np.array([0.5]), np.zeros(1))
+    assert solver.law.weight(found, solver.law.question(np.array([0.5]), np.zeros(1))) is not None
     assert not recwarn.list
 
 
@@ -118,7 +141,7 @@ def test_measured_disturbances_stand_in_the_window_where_searches_start():
 def test_moving_rows_are_followed_as_if_each_were_searched_for(folded):
     """A preview passes by while the disturbance drifts; its middle lies beyond what can be reached."""
     time = 0.2 * np.arange(40)
-    solver = targets(folded, u_min=-1.0, u_max=1.0)
+    solver = targets(folded, 20, u_min=-1.0, u_max=1.0)
     for amplitude in (0.3, 2.0):
         solver.reset()
         for k in range(12):

@@ -27,6 +27,7 @@ void *qp_new(int n, int m, int s, const double *H, const double *A, const double
     kc_qp qp;
     if (h == NULL) abort();
     qp.n = n; qp.m = m; qp.n_slack = s; qp.H = H; qp.A = A; qp.Linv = Linv; qp.unit = unit;
+    qp.n_inputs = 0; qp.strict = 0;
     h->qp = qp;
     h->w.Jt = malloc(N * N * sizeof(double)); h->w.R = malloc((N + 1) * N / 2 * sizeof(double));
     h->w.x = malloc(N * sizeof(double)); h->w.lam = malloc(N * sizeof(double));
@@ -96,7 +97,7 @@ def _pointer(array):
 class CompiledQP:
     """The C solver on one `H` and `A`; `unit` are the slacks' coefficients on the last rows."""
 
-    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate")
+    STATUS = ("solved", "infeasible", "iteration_limit", "inaccurate", "beyond")
 
     def __init__(self, library: Path, H: np.ndarray, A: np.ndarray, unit: np.ndarray | None = None) -> None:
         self._lib = ctypes.CDLL(str(library))
@@ -229,7 +230,7 @@ def compare(
     rng, worst, statuses = np.random.default_rng(seed), 0.0, set()
     x, r = np.zeros(len(plant(None, None))), None
     mpc.reset()
-    sent = [mpc._memory._u_op] * mpc.problem.delay
+    sent = [mpc.law.u_rest] * mpc.problem.delay
     for k in range(n_steps):
         if k % 30 == 0:
             rows = int(rng.integers(1, 20))
@@ -248,8 +249,8 @@ def compare(
         worst = max(worst, float(np.abs(expected - u).max()))
         statuses.add(mpc.info.status)
         assert compiled.info.status == mpc.info.status
-        observer = mpc._source.observer
-        if observer is not None:
+        observer = mpc.observer
+        if observer is not None and observer.estimate is not None:
             z, size = observer.estimate[: mpc.lifted.n_z], 1.0 + np.abs(observer.estimate).max()
             np.testing.assert_allclose(compiled.lifted_state(len(z)), z, atol=1e-10 * size)
             assert (compiled.info.rejected, compiled.info.n_rejected) == (
@@ -270,7 +271,7 @@ def compare(
         elif follow:
             compiled.applied(expected)
         sent.append(u)
-        x = plant(x, mpc.join(sent.pop(0), mpc._requests.v_last if mpc.n_v else [])) + (
+        x = plant(x, mpc.join(sent.pop(0), mpc.state.told)) + (
             0.5 if rng.random() < 0.03 else 0.02
         ) * rng.normal(size=len(x))
     return worst, statuses

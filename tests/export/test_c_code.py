@@ -7,6 +7,7 @@ import pytest
 from c_tools import FLAGS, check_clean, compare, gcc, run
 
 from koopctrl import LQR, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
+from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
@@ -146,7 +147,7 @@ def test_set_points_out_of_reach_move_as_in_python(tmp_path, bounds):
         rng, moved = np.random.default_rng(0), 0
         for _ in range(200):
             y, r = 0.1 * rng.normal(size=lifted.n_y), 20.0 * rng.normal(size=lifted.n_y)
-            moved += not np.array_equal(mpc._reachable.nearest(r, np.empty(0))[0], r)
+            moved += not np.array_equal(mpc.law.reachable.nearest(r, np.empty(0))[0], r)
             expected = mpc.control(y, r)
             np.testing.assert_allclose(compiled.control(y, r), expected, atol=1e-6)
             compiled.applied(expected)
@@ -260,11 +261,11 @@ def test_names_that_are_no_identifiers_are_refused(name):
 def test_what_has_no_code_is_refused(tmp_path):
     lifted = LiftedModel.from_matrices(A, B, dt=0.1)
 
-    class Other(KalmanFilter):
+    class Other(KalmanLaw):
         pass
 
-    with pytest.raises(OptionError, match="observer is a Other"):
-        mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, observer=Other(lifted, 1.0, 1.0)), tmp_path)
+    with pytest.raises(OptionError, match="estimator is a Other"):
+        mpc_to_c(LinearMPC(lifted, 5, Q=1.0, R=1.0, estimator=Other(lifted, 1.0, 1.0)), tmp_path)
     with pytest.raises(OptionError, match="mpc is a LQR"):
         mpc_to_c(LQR(lifted, 1.0, 1.0), tmp_path)
     mpc = linear_mpc()

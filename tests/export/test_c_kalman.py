@@ -51,7 +51,7 @@ def test_closed_loop_and_estimate_are_those_of_python(tmp_path, options, lifts):
     )
     assert worst <= 1e-6
     assert "optimal" in statuses
-    assert mpc._source.observer.n_rejected > (5 if "gate" in options else -1)
+    assert mpc.observer.n_rejected > (5 if "gate" in options else -1)
 
 
 def test_the_rest_of_a_partly_missing_measurement_counts(tmp_path):

@@ -1,5 +1,7 @@
 """Options of both controllers in generated C: delay, measured disturbances, terminal set, stage weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from c_tools import FLAGS, check_clean, compare, gcc, random_disturbance, run
@@ -181,10 +183,9 @@ def test_rnn_closed_loop_is_that_of_python(tmp_path, models, case):
     mpc = rnn_mpc(models, case)
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
     n_y, rng, x = len(mpc.output_names), np.random.default_rng(0), np.zeros(2)
-    statuses, r, sent = set(), None, [mpc._memory._u_op] * mpc.problem.delay
+    statuses, r, sent = set(), None, [mpc.law.u_rest] * mpc.problem.delay
     for k in range(180):
         if k % 30 == 0:
-            mpc._targets._known.clear()  # C remembers the last targets only, Python all of them
             # Of a preview with more rows Python follows the steady inputs approximately.
             rows = int(rng.integers(1, 4))
             r = [None, 0.4 * rng.normal(size=n_y), 0.4 * rng.normal(size=(rows, n_y))][k // 30 % 3]
@@ -204,13 +205,14 @@ def test_rnn_closed_loop_is_that_of_python(tmp_path, models, case):
                 compiled.predict(mpc.info.inputs), mpc.info.outputs, atol=1e-8 if mpc.offset_free else 1e-10
             )
             # The next sample starts from the same plan: a line search is free to magnify what rounding left.
-            mpc._memory._plan = compiled.plan
+            history = replace(mpc.state.history, plan=compiled.plan)
+            mpc.state = replace(mpc.state, history=history)
         if k % 7 == 0:  # the plant takes another input than was sent
             expected = expected + 0.01
         for controller in (mpc, compiled):
             controller.applied(expected)
         sent.append(expected)
-        x = driven(x, mpc.join(sent.pop(0), mpc._requests.v_last if mpc.n_v else []))
+        x = driven(x, mpc.join(sent.pop(0), mpc.state.told))
         x = x + (0.4 if rng.random() < 0.03 else 0.02) * rng.normal(size=2)
     assert {"optimal", "fallback_plan"} <= statuses
     if "terminal" in case:

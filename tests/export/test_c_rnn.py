@@ -69,7 +69,6 @@ def test_closed_loop_is_that_of_python(tmp_path, models, case):
     statuses, r = set(), None
     for k in range(240):
         if k % 30 == 0:
-            mpc._targets._known.clear()  # C remembers the last targets only, Python all of them
             # Of a preview with more rows Python follows the steady inputs approximately.
             rows = int(rng.integers(1, 4))
             size = 2.0 if case == "inexact" else 0.6
@@ -116,7 +115,7 @@ def test_predictions_are_the_networks(tmp_path, models):
             y = rng.uniform(-1.5, 1.5, model.n_y)
             compiled.control(y)
             plan = rng.uniform(-3, 3, (10, 1))
-            window = model._network.window.repeat_channels(y, mpc._window._u_op)
+            window = model._network.window.repeat_channels(y, mpc.law.estimator.u_rest)
             expected = model._network.rollout(window[None], plan[None])[0][0]
             np.testing.assert_allclose(compiled.predict(plan), expected, rtol=1e-10, atol=1e-10)
 

@@ -64,9 +64,10 @@ def test_models_with_dotted_names_go_to_python_control(outputs, inputs, new_outp
 def test_controllers_and_networks_with_dotted_names_too():
     lifted = model(["tank1.level"], ["pump.V"]).lift_at([0.0], [0.0])
     for controller in (LQR(lifted, 1.0, 1.0), LinearMPC(lifted, 5, 1.0, 1.0)):
-        with pytest.warns(KoopctrlWarning, match="'y_tank1.level' is 'y_tank1_level'"):
+        with pytest.warns(KoopctrlWarning, match="'r_tank1.level' is 'r_tank1_level'"):
             block = controller.to_nlsys()
         assert block.output_labels == ["pump_V"]
+        assert "tank1_level" in block.input_labels  # as in the model's own system: interconnect finds it
     matrices = {"A": [[-1.0]], "B": [[1.0]], "C": [[1.0]], "D": 0, "dt": 0}
     labels = {"input_labels": ["p.V"], "output_labels": ["t.h"], "state_labels": ["x"]}
     named = type("Named", (), {**matrices, **labels})()

@@ -144,3 +144,15 @@ def test_channels_are_repeated_as_the_window_is_laid_out():
         window.repeat_channels(np.array([1.0, 2.0]), np.array([7.0])), [1, 2, 1, 2, 7, 7]
     )
     assert window.n_x == 6
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_window_that_is_not_full_repeats_the_first_sample(shift):
+    rng = np.random.default_rng(0)
+    y, u = rng.normal(size=(20, 2)), rng.normal(size=(20, 1))
+    window = LagWindow(5, 4, shift, 2, 1)
+    for n_init in range(1, 8):
+        missing = max(0, window.n_samples - n_init)
+        longer_y, longer_u = np.vstack([y[:1]] * missing + [y]), np.vstack([u[:1]] * missing + [u])
+        want = window.initial(longer_y, longer_u, n_init + missing)
+        np.testing.assert_array_equal(window.initial_padded(y, u, n_init), want)

@@ -16,10 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.mpc.channels import InputChannels
+from koopctrl.controllers.channels import InputChannels
 from koopctrl.lifted.model import LiftedModel
-
-KINDS = ("none", "output", "input")
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Augmented:
         Of measured disturbances; no column unless `select` has told them apart.
     u_op, v_op : arrays
         Operating inputs and measured disturbances.
+    B_all : (n_z + n_d, n_u + n_v) array
+        Of all inputs, in the model's order.
     """
 
     A: FloatArray
@@ -48,6 +48,7 @@ class Augmented:
     Bv: FloatArray
     u_op: FloatArray
     v_op: FloatArray
+    B_all: FloatArray
 
     @property
     def n_d(self) -> int:
@@ -66,7 +67,7 @@ class Augmented:
 
     def select(self, channels: InputChannels) -> Augmented:
         """The same model with its inputs told apart."""
-        B, u_op = self.B, self.u_op
+        B, u_op = self.B_all, self.lifted.u_op
         return replace(
             self, B=B[:, channels.moved], Bv=B[:, channels.told], u_op=u_op[channels.moved],
             v_op=u_op[channels.told],
@@ -76,9 +77,10 @@ class Augmented:
 def augment(lifted: LiftedModel, Bd: FloatArray, Cd: FloatArray) -> Augmented:
     """Append disturbances that act through `Bd` on the state and `Cd` on the outputs."""
     n_d = Bd.shape[1]
+    B = np.vstack([lifted.B, np.zeros((n_d, lifted.n_u))])
     return Augmented(
         A=np.block([[lifted.A, Bd], [np.zeros((n_d, lifted.n_z)), np.eye(n_d)]]),
-        B=np.vstack([lifted.B, np.zeros((n_d, lifted.n_u))]),
+        B=B,
         C=np.hstack([lifted.C, Cd]),
         c=np.concatenate([lifted.c, np.zeros(n_d)]),
         Bd=Bd,
@@ -87,15 +89,36 @@ def augment(lifted: LiftedModel, Bd: FloatArray, Cd: FloatArray) -> Augmented:
         Bv=np.empty((lifted.n_z + n_d, 0)),
         u_op=lifted.u_op,
         v_op=np.empty(0),
+        B_all=B,
     )
 
 
-def augment_by_kind(lifted: LiftedModel, kind: str, channels: InputChannels | None = None) -> Augmented:
-    """`none`; `output`: one integrator on each output; `input`: one on each input that is moved."""
+def augment_by_kind(
+    lifted: LiftedModel,
+    kind: str,
+    channels: InputChannels | None = None,
+    measured: np.ndarray | None = None,
+) -> Augmented:
+    """Constant disturbances of one kind.
+
+    Parameters
+    ----------
+    lifted : LiftedModel
+    kind : str
+        `none`; `output`: one integrator on each measured output; `input`: one on each input that is moved;
+        `state`: one added to each next measured output, through the least change of the state that does so.
+    channels : InputChannels, optional
+        All inputs are moved by default.
+    measured : (n_measured,) int array, optional
+        All outputs by default.
+    """
     n_z, n_y = lifted.n_z, lifted.n_y
+    seen = np.eye(n_y)[:, slice(None) if measured is None else measured]
     if kind == "output":
-        return augment(lifted, np.zeros((n_z, n_y)), np.eye(n_y))
+        return augment(lifted, np.zeros((n_z, seen.shape[1])), seen)
     if kind == "input":
         Bd = lifted.B if channels is None else lifted.B[:, channels.moved]
         return augment(lifted, Bd, np.zeros((n_y, Bd.shape[1])))
+    if kind == "state":
+        return augment(lifted, np.linalg.pinv(seen.T @ lifted.C), np.zeros((n_y, seen.shape[1])))
     return augment(lifted, np.zeros((n_z, 0)), np.zeros((n_y, 0)))

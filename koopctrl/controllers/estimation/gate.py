@@ -6,6 +6,7 @@ r"""What the filters share: gain and covariance of one correction, and the gate 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,47 +31,50 @@ def corrected_covariance(P: FloatArray, gain: FloatArray, C: FloatArray, R: Floa
     return 0.5 * (P + P.T)
 
 
-class InnovationGate:
-    """Base of the filters: rejects measurements that the estimate makes too unlikely.
-
-    Its memory are plain attributes of the filter, so that a controller's memory can be carried as numbers.
-
-    Parameters
-    ----------
-    gate : float or None
-        Standard deviations (root mean square over the entries, in the innovation covariance's norm) from
-        which on a measurement is rejected, five in a row at most; None for never.
+@dataclass(frozen=True)
+class GateState:
+    """What a gate remembers.
 
     Attributes
     ----------
     rejected : bool
         Whether the last measurement was.
     n_rejected : int
-        How many were since the last reset.
+        How many were since the reset.
+    in_a_row : int
+        How many of the last ones were too far away.
     """
 
-    rejected: bool
-    n_rejected: int
-    _in_a_row: int
+    rejected: bool = False
+    n_rejected: int = 0
+    in_a_row: int = 0
 
-    def __init__(self, gate: Any) -> None:
-        self.gate = None if gate is None else check_number(gate, "gate", low=0.0, strict=True)
+    def accepting(self) -> GateState:
+        """At a new sample, before anything is judged."""
+        return GateState(False, self.n_rejected, self.in_a_row) if self.rejected else self
 
-    def _reset_gate(self) -> None:
-        self.rejected, self.n_rejected, self._in_a_row = False, 0, 0
+    def rejecting(self) -> GateState:
+        """With one more rejection."""
+        return GateState(True, self.n_rejected + 1, self.in_a_row)
 
-    def _reject(self) -> None:
-        self.rejected = True
-        self.n_rejected += 1
 
-    def _rejects(self, error: FloatArray, S: FloatArray) -> bool:
-        """Judge an innovation of covariance `S`, and remember the verdict."""
-        if self.gate is None:
-            return False
-        with np.errstate(all="ignore"):
-            distance = float(np.sqrt(error @ np.linalg.solve(S, error) / len(error)))
-        far = not distance <= self.gate  # what overflows to inf or NaN is far, too
-        self._in_a_row = self._in_a_row + 1 if far else 0
-        if far and self._in_a_row <= MAX_REJECTIONS:
-            self._reject()
-        return self.rejected
+def check_gate(gate: Any) -> float | None:
+    """Standard deviations from which on a measurement is rejected; None for never."""
+    return None if gate is None else check_number(gate, "gate", low=0.0, strict=True)
+
+
+def judge(gate: float | None, state: GateState, error: FloatArray, S: FloatArray) -> GateState:
+    """Judge an innovation of covariance `S`.
+
+    It is too far where its root mean square over the entries, in the covariance's norm, is above `gate`;
+    after five in a row it is the estimate that is doubted, and the measurement passes.
+    """
+    if gate is None:
+        return state
+    with np.errstate(all="ignore"):
+        distance = float(np.sqrt(error @ np.linalg.solve(S, error) / len(error)))
+    if distance <= gate:  # what overflows to inf or NaN is far, too
+        return GateState(False, state.n_rejected, 0)
+    if state.in_a_row >= MAX_REJECTIONS:
+        return state
+    return GateState(True, state.n_rejected + 1, state.in_a_row + 1)

@@ -1,34 +1,19 @@
-r"""Kalman filter in lifted coordinates: with the steady gain, or with a time-varying one.
-
-.. math::
-    z_{k+1} = A z_k + B (u_k - u_{op}) + c + w_k, \quad y_k = C z_k + y_{op} + v_k, \quad
-    \mathrm{cov}\, w = Q_n,\ \mathrm{cov}\, v = R_n
-
-`update`: `z <- z + M (y - C z - y_op)`, `predict`: `z <- A z + B (u - u_op) + c`.
-"""
+"""Kalman filter in lifted coordinates: with the steady gain, or with a time-varying one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_vector, as_weight, check_bool, check_choice
-from koopctrl.controllers.estimation.augmented import KINDS, augment_by_kind
-from koopctrl.controllers.estimation.gate import InnovationGate, corrected_covariance, filter_gain
-from koopctrl.controllers.estimation.measurement import as_measurement, check_controllable
-from koopctrl.controllers.mpc.channels import choose_channels
-from koopctrl.controllers.riccati import solve_riccati
-from koopctrl.errors import OptionError, SolverError
+from koopctrl._validation import FloatArray, as_vector
+from koopctrl.controllers.estimation.filter_shell import FilterShell
+from koopctrl.controllers.estimation.kalman_law import KalmanLaw, KalmanState
+from koopctrl.controllers.settings import copied
 from koopctrl.lifted.model import LiftedModel
 
-# Distance of the slowest error mode to the unit circle that is nothing but rounding.
-_UNSEEN = 1e-12
 
-
-class KalmanFilter(InnovationGate):
+class KalmanFilter(FilterShell):
     """Estimator of the lifted state from measured outputs.
 
     Parameters
@@ -36,14 +21,15 @@ class KalmanFilter(InnovationGate):
     lifted : LiftedModel
     Qn : scalar, (n_z,) or (n_z, n_z) array_like
         Covariance of the process noise in lifted coordinates.
-    Rn : scalar, (n_y,) or (n_y, n_y) array_like
+    Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like
         Covariance of the measurement noise; positive definite.
-
-    disturbance : {"none", "output", "input"}
-        Constant disturbances estimated beside the state, one on each output or on each input (of those that
-        are not in `measured_disturbances`). A controller with such an observer leaves no steady-state error
-        under constant loads and model errors, as long as there are as many disturbances as measured outputs.
-        The arrays below then have `n_d` more rows.
+    measured : sequence of str or int, optional
+        Outputs that are measured online, by name or index, in the order of `y`; all by default.
+    disturbance : {"none", "output", "input", "state"}
+        Constant disturbances estimated beside the state: one on each measured output, on each input (of those
+        that are not in `measured_disturbances`), or on each next measured output. A controller with such an
+        estimator leaves no steady-state error under constant loads and model errors, as long as there are as
+        many disturbances as measured outputs. The arrays below then have `n_d` more rows.
     measured_disturbances : sequence of str or int, optional
         Names or positions of inputs that are measured disturbances, as given to the controller.
     Qd : scalar, (n_d,) or (n_d, n_d) array_like
@@ -51,7 +37,7 @@ class KalmanFilter(InnovationGate):
 
     steady : bool
         Whether the steady gain is used throughout. If not, the covariance is propagated at each sample, for
-        the price of products of `n_z x n_z` matrices, and of a partly missing measurement the rest counts.
+        the price of products of `n_z x n_z` matrices.
     P0 : scalar, (n_z + n_d,) or (n_z + n_d, n_z + n_d) array_like
         Covariance of the first estimate's error, where the gain is time-varying.
     gate : float, optional
@@ -62,9 +48,9 @@ class KalmanFilter(InnovationGate):
     ----------
     P : (n_z, n_z) array
         Covariance of the one-step prediction's error, in steady state.
-    M : (n_z, n_y) array
+    M : (n_z, n_measured) array
         Innovation gain of `update`.
-    L : (n_z, n_y) array
+    L : (n_z, n_measured) array
         `A M`, the gain of the one-step predictor, as python-control's `dlqe` returns it.
     residual : float
         Of the Riccati equation, relative to `P`.
@@ -86,9 +72,15 @@ class KalmanFilter(InnovationGate):
 
     Notes
     -----
-    A measurement with NaN entries skips the update: the estimate is then the model's prediction.
-    Anderson & Moore, *Optimal Filtering*, 1979.
+    Of a measurement with NaN entries the others count; without any, the estimate is the model's prediction.
+    The filter starts at the first measurement, whenever it comes: where the measured outputs are the state's
+    newest samples each of them starts at its first value, else at the operating point. Given to a controller
+    it is not touched: the controller's own estimate is `controller.observer.estimate`. Anderson & Moore,
+    *Optimal Filtering*, 1979.
     """
+
+    law: KalmanLaw
+    state: KalmanState
 
     def __init__(
         self,
@@ -96,6 +88,7 @@ class KalmanFilter(InnovationGate):
         Qn: ArrayLike,
         Rn: ArrayLike,
         *,
+        measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         Qd: ArrayLike = 1.0,
@@ -103,98 +96,44 @@ class KalmanFilter(InnovationGate):
         P0: ArrayLike = 1.0,
         gate: float | None = None,
     ) -> None:
-        check_controllable(lifted)
-        self.lifted, self.dt = lifted, lifted.dt
-        self.Qn = as_weight(Qn, "Qn", lifted.n_z)
-        self.Rn = as_weight(Rn, "Rn", lifted.n_y, definite=True)
-        channels = choose_channels(lifted.input_names, measured_disturbances)
-        kind = check_choice(disturbance, "disturbance", KINDS)
-        model = self.model = augment_by_kind(lifted, kind, channels)
-        if model.n_d > lifted.n_y:
-            raise OptionError(
-                f"disturbance is {kind!r}, which makes {model.n_d} for {lifted.n_y} outputs; expected "
-                "at most as many as outputs. Set disturbance='output', or name inputs that are measured with "
-                "measured_disturbances=[...]"
-            )
-        self.Qd = as_weight(Qd, "Qd", model.n_d, definite=True) if model.n_d else np.empty((0, 0))
-        noise = np.asarray(linalg.block_diag(self.Qn, self.Qd))[: len(model.A), : len(model.A)]
-        what = "the lifted pair (A', C')" + (f" with {disturbance} disturbances" if model.n_d else "")
-        found = solve_riccati(model.A.T, model.C.T, noise, self.Rn, what)
-        if model.n_d and found.spectral_radius > 1.0 - _UNSEEN:
-            raise SolverError(
-                f"the outputs cannot tell {disturbance} disturbances from the model's own integrators, so "
-                "that the estimate would wander off; expected a disturbance of another kind. Set disturbance="
-                + ("'input'" if disturbance == "output" else "'output'")
-            )
-        self.P, self.L = found.P, found.K.T
-        self.residual, self.spectral_radius = found.residual, found.spectral_radius
-        self._noise, self.steady = noise, check_bool(steady, "steady")
-        self.P0 = as_weight(P0, "P0", len(model.A))
-        super().__init__(gate)
-        self._innovation = model.C @ self.P @ model.C.T + self.Rn
-        self.M = np.linalg.solve(self._innovation, model.C @ self.P).T
+        # The arguments beside the model, for files.
+        self.settings = copied({
+            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance,
+            "measured_disturbances": measured_disturbances, "Qd": Qd, "steady": steady, "P0": P0,
+            "gate": gate,
+        })  # fmt: skip
+        law = self.law = KalmanLaw(
+            lifted, Qn, Rn, measured=measured, disturbance=disturbance,
+            measured_disturbances=measured_disturbances, Qd=Qd, steady=steady, P0=P0, gate=gate,
+        )  # fmt: skip
+        self.lifted, self.dt, self.model, self.measured = law.lifted, law.dt, law.model, law.measured
+        self.Qn, self.Rn, self.Qd, self.P0 = law.Qn, law.Rn, law.Qd, law.P0
+        self.P, self.M, self.L, self.gate, self.steady = law.P, law.M, law.L, law.gate, law.steady
+        self.residual, self.spectral_radius = law.residual, law.spectral_radius
         self.reset()
 
     def reset(self, z0: ArrayLike | None = None) -> None:
         """Forget the estimate, or start from `z0` `(n_z,)` without disturbance."""
-        self.estimate: FloatArray | None = None
-        self.covariance = self.P if self.steady else self.P0
-        self._reset_gate()
-        if z0 is not None:
-            self.estimate = self._pad(as_vector(z0, "z0", self.lifted.n_z))
+        law = self.law
+        start = law.initial() if z0 is None else law.start_from(as_vector(z0, "z0", self.lifted.n_z))
+        self._reset(start)
 
     def update(self, y: ArrayLike) -> FloatArray:
-        """Correct by a measurement `y`, shape `(n_y,)`; one with NaN changes nothing.
-
-        The first one may start the filter.
-        """
-        measured = as_measurement(y, self.lifted.n_y, "y")
-        if self.estimate is None:
-            self.estimate = self._pad(self._start(measured))
-        here = ~np.isnan(measured)
-        self.rejected = False
-        if here.all() or (here.any() and not self.steady):
-            self.estimate = self._correct(self.estimate, measured, here)
-        return self.estimate.copy()
-
-    def _correct(self, estimate: FloatArray, measured: FloatArray, here: np.ndarray) -> FloatArray:
-        C = self.model.C[here]
-        error = measured[here] - C @ estimate - self.lifted.y_op[here]
-        if self.steady:
-            gain, S = self.M, self._innovation
-        else:
-            noise = self.Rn[here][:, here]
-            gain, S = filter_gain(self.covariance, C, noise)
-        if self._rejects(error, S):
-            return estimate
-        if not self.steady:
-            self.covariance = corrected_covariance(self.covariance, gain, C, noise)
-        return estimate + gain @ error
+        """Correct by a measurement `y`, shape `(n_measured,)`; the first one starts the filter."""
+        self._update(y)
+        return self.state.z.copy()
 
     def predict(self, u: ArrayLike) -> FloatArray:
         """Advance by one sample under the input `u`, shape `(n_u,)`."""
-        model, lifted = self.model, self.lifted
-        z = np.zeros(len(model.A)) if self.estimate is None else self.estimate
-        self.estimate = model.A @ z + model.B @ (as_vector(u, "u", lifted.n_u) - lifted.u_op) + model.c
-        if not self.steady:
-            self.covariance = model.A @ self.covariance @ model.A.T + self._noise
-        return self.estimate.copy()
+        self.state = self.law.predict(self.state, as_vector(u, "u", self.lifted.n_u))
+        return self.state.z.copy()
 
-    def _pad(self, z: FloatArray) -> FloatArray:
-        return np.concatenate([z, np.zeros(self.model.n_d)])
-
-    def observe(self, measurement: FloatArray, u_last: FloatArray | None) -> FloatArray:
+    def observe(self, measurement: ArrayLike, u_last: ArrayLike | None) -> FloatArray:
         """Predict with `u_last`, held since the last call (None on the first); update by `measurement`."""
-        if u_last is not None and self.estimate is not None:
+        if u_last is not None and self.state.started:
             self.predict(u_last)
         return self.update(measurement)
 
-    def _start(self, y: FloatArray) -> FloatArray:
-        """Lift the first measurement where the outputs are the state's newest samples, else 0."""
-        model, window = self.lifted, self.lifted.window
-        if np.isnan(y).any() or window.n_y != model.n_y:
-            return np.zeros(model.n_z)
-        z = model.observables(window.repeat_channels(y, model.u_op))
-        if np.allclose(model.C @ z + model.y_op, y, rtol=1e-8, atol=1e-10):
-            return z
-        return np.zeros(model.n_z)
+    def _details(self) -> list[str]:
+        sizes = [f"n_z={self.lifted.n_z}", f"n_d={self.model.n_d}"]
+        return [*sizes, "steady gain" if self.steady else "time-varying gain"]

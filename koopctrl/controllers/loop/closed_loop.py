@@ -35,6 +35,7 @@ from koopctrl.data.gym_interface import (
     step_plant,
     warn_clipped,
 )
+from koopctrl.data.plants import as_plant
 from koopctrl.data.streams import Streams
 from koopctrl.errors import DataError, KoopctrlWarning, OptionError, ShapeError
 
@@ -55,8 +56,8 @@ def run_closed_loop(
     seed: int | None = 0,
     x0: ArrayLike | None = None,
     options: dict[str, Any] | None = None,
-    preview: bool = False,
     dt: float | None = None,
+    preview: bool = False,
     Q: ArrayLike | None = None,
     R: ArrayLike | None = None,
 ) -> ClosedLoopResult:
@@ -66,8 +67,9 @@ def run_closed_loop(
 
     Parameters
     ----------
-    env : object with `reset(seed=, options=)` and `step(action)`
-        As in gymnasium, which is not needed.
+    env : object with `reset(seed=, options=)` and `step(action)`, python-control system, or callable
+        The first as in gymnasium, which is not needed; a system without feedthrough, `StateSpace` or
+        `NonlinearIOSystem`; or a function `f(x, u) -> x_next` whose state is measured, which needs `x0`.
     controller : Controller
         Reset at the start.
     n_steps : int
@@ -86,12 +88,13 @@ def run_closed_loop(
         Passed to `env.reset`.
     x0 : (n_x,) array_like, optional
         Passed to `env.reset` as `options={"x0": x0}`.
+    dt : float, optional
+        Sample time in seconds; by default the outermost `dt` among the env and its wrappers, times the number
+        of times that wrappers outside of it repeat an action, else the controller's. A system in continuous
+        time is integrated over each sample.
     preview : bool
         Whether the controller is shown the next `horizon` samples of references and disturbances too, and
         those of its `input_delay` beyond them.
-    dt : float, optional
-        Sample time in seconds; by default the outermost `dt` among the env and its wrappers, times the number
-        of times that wrappers outside of it repeat an action, else the controller's.
     Q, R : array_like, optional
         Weights of `cost`; the controller's by default.
 
@@ -113,6 +116,7 @@ def run_closed_loop(
         If the plant ends the episode early, or an output is missing from some sample to the end.
     """
     n_steps = check_integer(n_steps, "n_steps", low=1)
+    env = as_plant(env, getattr(controller, "dt", None) if dt is None and _wants_dt(env) else dt)
     check_plant(env)
     if hasattr(env, "num_envs"):
         raise OptionError("env is a vector env; expected a single one. A controller remembers one episode")
@@ -206,6 +210,11 @@ def run_closed_loop(
         disturbances=None if v is None else np.array(disturbances),
         disturbance_names=disturbance_names,
     )
+
+
+def _wants_dt(env: Any) -> bool:
+    """Whether a plant has no sample time of its own."""
+    return not (getattr(env, "dt", None) or callable(getattr(env, "step", None)))
 
 
 def _check_options(options: Any) -> None:

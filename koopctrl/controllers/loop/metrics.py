@@ -26,9 +26,11 @@ def closed_loop_metrics(result: ClosedLoopResult) -> dict[str, Any]:
         beyond the last set-point in the direction of its last step, relative to that step), `settling_time`
         (seconds after that step from which the error stays within 2 % of the step; NaN if it does not, or if
         there is no step), `final_error`; per input `input_energy` (integral of `u^2`) and `input_variation`
-        (sum of `|u_k - u_{k-1}|`); `violations`: per bound the number of samples beyond it by more than 1e-8
-        and the largest excess; `solve_time_median`, `solve_time_p95`, `solve_time_p99`, `solve_time_max` in
-        seconds; `statuses`: counts; `n_fallbacks`.
+        (sum of `|u_k - u_{k-1}|`); `violations`: per bound the number of samples beyond it by more than
+        1e-8 of the signal's size, and the largest excess; `solve_time_median`, `solve_time_p95`,
+        `solve_time_p99`, `solve_time_max` in seconds; `statuses`: counts; `n_fallbacks`. Missing
+        measurements, and outputs without a reference, count nowhere; a `final_error` that was not measured
+        is NaN.
     """
     dt, t = result.dt, result.time
     error = np.abs(result.outputs - result.references)
@@ -62,12 +64,12 @@ def _step_figures(result: ClosedLoopResult) -> tuple[FloatArray, FloatArray]:
         y, r = result.outputs[:, i], result.references[:, i]
         changes = np.flatnonzero(np.diff(r))
         start = int(changes[-1]) + 1 if len(changes) else 0
-        step = r[-1] - y[start]
-        if not np.isfinite(step) or step == 0.0:
+        tail, before = y[start:], y[: start + 1][np.isfinite(y[: start + 1])]
+        step = r[-1] - before[-1] if len(before) else np.nan
+        if not np.isfinite(step) or step == 0.0 or np.isnan(tail).all():
             continue
-        tail = y[start:]
         overshoot[i] = max(0.0, float(np.nanmax((tail - r[-1]) * np.sign(step)))) / abs(step)
-        outside = np.flatnonzero(~(np.abs(tail - r[-1]) <= _BAND * abs(step)))
+        outside = np.flatnonzero(np.abs(tail - r[-1]) > _BAND * abs(step))
         last = int(outside[-1]) + 1 if len(outside) else 0
         if last < len(tail):
             settling[i] = last * result.dt
@@ -82,6 +84,13 @@ def _violations(result: ClosedLoopResult) -> dict[str, dict[str, float]]:
     for name, bound in result.bounds.items():
         signal, side = name.split("_")
         excess = (signals[signal] - bound) * (1.0 if side == "max" else -1.0)
-        count = int(np.sum((excess > _VIOLATED).any(axis=1)))
-        report[name] = {"count": count, "largest": max(0.0, float(np.max(excess, initial=0.0)))}
+        # Relative to each signal's own size: nothing is said of its unit.
+        size = np.fmax(np.abs(np.where(np.isfinite(bound), bound, 0.0)), _largest(signals[signal]))
+        count = int(np.sum((excess > _VIOLATED * size).any(axis=1)))
+        report[name] = {"count": count, "largest": float(np.nanmax(excess, initial=0.0))}
     return report
+
+
+def _largest(signal: FloatArray) -> FloatArray:
+    """Of each channel, over the finite samples."""
+    return np.max(np.where(np.isfinite(signal), np.abs(signal), 0.0), axis=0, initial=0.0)

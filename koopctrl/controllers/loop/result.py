@@ -76,10 +76,15 @@ class ClosedLoopResult:
 
     @property
     def cost(self) -> float:
-        """`sum_k (y - r)'Q(y - r)` over steps 1 to n, plus `sum_k u'Ru`; NaN where no weights are known."""
+        """`sum_k (y - r)'Q(y - r)` over steps 1 to n, plus `sum_k u'Ru`; NaN where no weights are known.
+
+        Outputs count where they have a reference.
+        """
         if self.Q is None or self.R is None:
             return float("nan")
-        error = (self.outputs - self.references)[1:]
+        # An output without a reference is not tracked.
+        references = np.where(np.isnan(self.references), self.outputs, self.references)
+        error = (self.outputs - references)[1:]
         return float(np.sum((error @ self.Q) * error) + np.sum((self.inputs @ self.R) * self.inputs))
 
     def metrics(self) -> dict[str, Any]:

@@ -1,25 +1,23 @@
-"""What all predictive controllers share: one `control`, one policy without a solution, one set of exports."""
+"""What `LinearMPC` and `RNNMPC` share: a shell around a law and a state, with today's interface."""
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+import copy
+from dataclasses import fields, is_dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector
+from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.measurement import as_measurement
-from koopctrl.controllers.mpc.channels import InputChannels
-from koopctrl.controllers.mpc.info import MPCInfo
-from koopctrl.controllers.mpc.input_history import InputMemory
-from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.request import Request, RequestReader
+from koopctrl.controllers.estimation.protocol import Estimator
+from koopctrl.controllers.info import MPCInfo
+from koopctrl.controllers.mpc.law import MPCState, PredictiveLaw
+from koopctrl.controllers.threads import one_blas_thread
+from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     import control
@@ -27,95 +25,76 @@ if TYPE_CHECKING:
     from koopctrl.export.c.code import GeneratedCode
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A solution: inputs `(N, n_u)` and what `MPCInfo` says about them."""
-
-    inputs: FloatArray
-    status: str
-    iterations: int
-    kkt_residual: float
-    objective: float
-    slack: float
-    predict: Callable[[FloatArray], FloatArray]
-
-
-@dataclass(frozen=True)
-class NoPlan:
-    """The reason why there is none, and the LQR's input `(n_u,)` where it is known."""
-
-    reason: str
-    lqr: FloatArray | None = None
-
-
-class PredictiveController(ABC):
+class PredictiveController:
     """Base of `LinearMPC` and `RNNMPC`.
 
     Attributes
     ----------
+    law : LinearLaw or RNNLaw
+        Numbers that do not change, and a pure `step`.
+    state : MPCState
+        All that is remembered; may be kept and set again.
     problem : MPCProblem
         All that was asked for, checked.
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
     """
 
+    law: PredictiveLaw
+    state: MPCState
     dt: float
     set_point: FloatArray
-    n_measured: int
     output_names: tuple[str, ...]
-    observer: Any
 
-    def _begin(
-        self,
-        problem: MPCProblem,
-        channels: InputChannels,
-        input_names: tuple[str, ...],
-        u_op: FloatArray,
-        v_op: FloatArray,
-        output_bounds: tuple[ArrayLike | None, ArrayLike | None],
-    ) -> None:
-        """Set up what is shared; before `reset`."""
+    def _begin(self, law: PredictiveLaw, settings: dict[str, Any], observer: Any) -> None:
+        """Hold a law; `settings` are the arguments that made it."""
+        problem, channels = law.problem, law.channels
+        self.law, self._settings, self._observer = law, settings, observer
         self.problem, self.horizon = problem, problem.horizon
-        self.R = problem.R[-1]
+        self.Q, self.R = problem.Q[-1], problem.R[-1]
         self.u_min, self.u_max = problem.u_min, problem.u_max
         self.du_min, self.du_max = problem.du_min, problem.du_max
-        self.y_min, self.y_max = deepcopy(output_bounds)
-        self._channels = channels
-        self.input_names = tuple(input_names[i] for i in channels.moved)
-        self.disturbance_names = tuple(input_names[i] for i in channels.told)
-        self._memory = InputMemory(problem, u_op)
-        self._requests = RequestReader(
-            len(self.set_point),
-            problem.n_u,
-            channels.n_v,
-            problem.horizon,
-            problem.delay,
-            self.set_point,
-            v_op,
-        )
-        self.info: MPCInfo | None = None
+        self.y_min, self.y_max = (copy.deepcopy(settings[name]) for name in ("y_min", "y_max"))
+        self.dt, self.set_point, self.output_names = law.dt, law.set_point, law.output_names
+        self.input_names = tuple(law.input_names[i] for i in channels.moved)
+        self.disturbance_names = tuple(law.input_names[i] for i in channels.told)
+        self.reset()
 
-    @abstractmethod
-    def _solve(
-        self, y: FloatArray, acted: FloatArray | None, asked: Request, deadline: float
-    ) -> Plan | NoPlan:
-        """One sample: measurement (NaN where missing), all inputs that acted since the last, request."""
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that made this controller."""
+        return dict(self._settings)
+
+    @property
+    def estimator(self) -> Estimator:
+        """What tells the plant's state from measurements: numbers; its state is `state.estimator`."""
+        return self.law.estimator
+
+    @property
+    def observer(self) -> Any:
+        """The filter that was given, showing this controller's own estimate; None where none was given."""
+        given = self._observer
+        return given.seen_from(self.state.estimator) if isinstance(given, FilterShell) else given
+
+    @property
+    def n_measured(self) -> int:
+        """Number of measured signals."""
+        return self.law.estimator.n_measured
 
     @property
     def n_u(self) -> int:
         """Number of inputs that are moved."""
-        return self._channels.n_u
+        return self.law.channels.n_u
 
     @property
     def n_v(self) -> int:
         """Number of measured disturbances."""
-        return self._channels.n_v
+        return self.law.channels.n_v
 
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""
-        self._memory.reset()
-        self._requests.reset()
-        self.info = None
+        self.state = self.law.initial()
+        self.info: MPCInfo | None = None
 
     def control(
         self,
@@ -133,7 +112,7 @@ class PredictiveController(ABC):
             Newest outputs; NaN marks missing ones.
         reference : (n_y,) or (n, n_y) array_like, optional
             Set-point (`set_point` by default), or preview: row `j` for `j` samples from now; the last row is
-            held.
+            held. NaN marks an output that is not tracked then; `info.untracked` says which.
         input_reference : (n_u,) or (n, n_u) array_like, optional
             Input wished for in the steady state, honoured as far as the outputs' set-point leaves freedom; or
             a trajectory, row `j` for the input sent `j` samples from now, from which the input cost is
@@ -147,51 +126,73 @@ class PredictiveController(ABC):
         (n_u,) array
             Within the bounds on inputs and moves.
         """
-        start = time.perf_counter()
-        y = as_measurement(measurement, self.n_measured)
-        arrived, v_last = self._memory.arrived, self._requests.v_last
-        asked = self._requests.read(reference, input_reference, disturbance)
-        acted = arrived
-        if arrived is not None and self._channels.n_v:
-            acted = self._channels.join(arrived, asked.v[0] if v_last is None else v_last)
-        # Absurd measurements overflow; what comes of them is refused below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = self._solve(y, acted, asked, start + self.problem.max_solve_time)
-        if isinstance(found, NoPlan):
-            inputs, status = self._memory.fall_back(found.lqr)
-            self.info = MPCInfo(status, time.perf_counter() - start, found.reason, inputs=inputs)
-            return inputs[0].copy()
-        inputs = self._memory.accept(found.inputs)
-        reason = "the measurement was rejected" if getattr(self.observer, "rejected", False) else ""
-        self.info = MPCInfo(
-            found.status, time.perf_counter() - start, reason, found.iterations, found.kkt_residual,
-            found.objective, inputs, found.slack, found.predict,
-        )  # fmt: skip
-        return inputs[0].copy()
+        with one_blas_thread():
+            y = as_measurement(measurement, self.n_measured)
+            asked = self.law.reader.read(reference, input_reference, disturbance)
+            u, self.state, self.info = self.law.step(self.state, y, asked)
+        return u
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
-        self._memory.replace_last(as_vector(u, "u", self.problem.n_u).copy())
+        history = self.state.history.replace_last(as_vector(u, "u", self.problem.n_u).copy())
+        self.state = replace(self.state, history=history)
 
     def join(self, u: ArrayLike, v: ArrayLike) -> FloatArray:
         """All inputs of the model, in its order: those moved, `u`, and measured disturbances, `v`."""
-        return self._channels.join(
-            as_vector(u, "u", self._channels.n_u), as_vector(v, "v", self._channels.n_v)
+        return self.law.channels.join(
+            as_vector(u, "u", self.law.channels.n_u), as_vector(v, "v", self.law.channels.n_v)
         ).copy()
 
     def split_inputs(self, inputs: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Inverse of `join`: `(u, v)` of all `inputs` of the model."""
         full = as_float_array(inputs, "inputs")
-        u, v = self._channels.split(as_vector(full, "inputs", self._channels.n_u + self._channels.n_v))
+        u, v = self.law.channels.split(
+            as_vector(full, "inputs", self.law.channels.n_u + self.law.channels.n_v)
+        )
         return u.copy(), v.copy()
 
-    def to_nlsys(self) -> control.NonlinearIOSystem:
-        """python-control block `[y; r; v] -> u`; see `koopctrl.export.pycontrol.controller_to_nlsys`."""
-        from koopctrl.controllers.mpc.memory import PureController
-        from koopctrl.export.pycontrol import controller_to_nlsys
+    def with_(self, **changes: Any) -> Self:
+        """The same controller with other weights, bounds or options, and this one's memory.
 
-        pure = PureController(self)
-        return controller_to_nlsys(self, pure, pure.size)
+        Parameters
+        ----------
+        **changes
+            Arguments of the class; what they leave alone is not worked out again.
+
+        Returns
+        -------
+        A new controller, which goes on from where this one is; this one is left as it was.
+        """
+        unknown = sorted(set(changes) - set(self._settings))
+        if unknown:
+            raise OptionError(
+                f"with_ was given {', '.join(unknown)}; expected arguments of {type(self).__name__}: "
+                f"{', '.join(self._settings)}"
+            )
+        made = self._remade({**self._settings, **changes})
+        made.state = _carried(self.state, made.law.initial())
+        return made
+
+    def _remade(self, settings: dict[str, Any]) -> Self:
+        return type(self)(**settings)
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """python-control block `[y; r; v] -> u`; see `koopctrl.export.controller_block`."""
+        from koopctrl.export.controller_block import controller_to_nlsys
+
+        return controller_to_nlsys(self.law, self.input_names, self.disturbance_names)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write, exactly; by convention it ends in `.npz`.
+        """
+        from koopctrl.controllers.storage import save_controller
+
+        save_controller(self, path)
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
         """Self-contained C99 of this controller, written to `folder`; see `koopctrl.export.c.code.mpc_to_c`.
@@ -202,15 +203,11 @@ class PredictiveController(ABC):
 
         return mpc_to_c(self, folder, name, **options)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave the last step's report out: it holds a function."""
-        return {**vars(self), "info": None}
-
     def __repr__(self) -> str:
         """Dimensions, horizon and bounds in force."""
         p = self.problem
         parts = [f"horizon={p.horizon}", f"n_y={len(self.set_point)}", f"n_u={p.n_u}"]
-        parts += [f"n_v={self._channels.n_v}"] if self._channels.n_v else []
+        parts += [f"n_v={self.law.channels.n_v}"] if self.law.channels.n_v else []
         parts += [f"n_blocks={len(p.blocks)}"] if len(p.blocks) < p.horizon else []
         parts += [f"input_delay={p.delay}"] if p.delay else []
         bounded = {
@@ -218,5 +215,30 @@ class PredictiveController(ABC):
             "terminal set": len(p.E_end) > 0,
         }  # fmt: skip
         named = ", ".join(k for k, v in bounded.items() if v) or "none"
-        parts += [f"observer={type(self.observer).__name__}"] if self.observer is not None else []
+        parts += [f"observer={type(self._observer).__name__}"] if self._observer is not None else []
         return f"{type(self).__name__}({', '.join(parts)}, dt={self.dt:g} s, bounds: {named})"
+
+
+def _carried(state: MPCState, initial: MPCState) -> MPCState:
+    """A state for a law with other options: what it remembers of the plant, and the plan where it fits."""
+    history, fresh = state.history, initial.history
+    if history.plan.shape != fresh.plan.shape:
+        history = replace(history, plan=fresh.plan, age=0)
+    if len(history.line) != len(fresh.line):
+        line = np.tile(history.line[-1], (len(fresh.line), 1))
+        history = replace(history, line=line)
+    same = _shapes(state.estimator) == _shapes(initial.estimator)
+    searches = _shapes(state.search) == _shapes(initial.search)
+    return MPCState(
+        history,
+        state.told,
+        state.has_told,
+        state.estimator if same else initial.estimator,
+        state.search if searches else initial.search,
+    )
+
+
+def _shapes(state: Any) -> list[Any]:
+    """What tells states of different laws apart."""
+    values = [getattr(state, field.name) for field in fields(state)]
+    return [type(state)] + [_shapes(v) if is_dataclass(v) else np.shape(v) for v in values]

@@ -17,26 +17,22 @@ def input_rows(problem: MPCProblem) -> FloatArray:
     return np.eye(n_blocks * n_u) - np.eye(n_blocks * n_u, k=-n_u)
 
 
+def move_cost(problem: MPCProblem) -> FloatArray:
+    """Weight of inputs and of their moves on the whole of the inputs, `(N n_u, N n_u)`."""
+    size, n_u = problem.horizon * problem.n_u, problem.n_u
+    moves = np.eye(size) - np.eye(size, k=-n_u)
+    return block_diagonal(problem.R) + moves.T @ block_diagonal(problem.S) @ moves
+
+
 def input_hessian(problem: MPCProblem) -> tuple[FloatArray, FloatArray]:
     """Hessian of the input terms `(n_v, n_v)`, and the gradient's map from the last input `(n_v, n_u)`."""
-    N, n_u = problem.horizon, problem.n_u
     T = problem.blocking()
-    moves = (np.eye(N * n_u) - np.eye(N * n_u, k=-n_u)) @ T
-    hessian = T.T @ block_diagonal(problem.R) @ T
-    hessian += moves.T @ block_diagonal(problem.S) @ moves
-    return hessian, -moves[:n_u].T @ problem.S[0]
+    return T.T @ move_cost(problem) @ T, -T[: problem.n_u].T @ problem.S[0]
 
 
 def block_diagonal(blocks: FloatArray) -> FloatArray:
     """`(N n, N n)` from `(N, n, n)`."""
     return np.asarray(linalg.block_diag(*blocks))
-
-
-def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
-    norms = np.linalg.norm(rows, axis=1)
-    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
-    return rows * factors[:, None], factors
 
 
 def plain_bounds(problem: MPCProblem, u_op: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -16,8 +16,9 @@ from koopctrl._validation import (
     check_choice,
     check_integer,
     check_number,
+    smallest_eigenvalue,
 )
-from koopctrl.controllers.lqr import input_bounds
+from koopctrl.controllers.bounds import input_bounds
 from koopctrl.errors import OptionError, ShapeError
 
 Bounds = tuple[ArrayLike, ArrayLike | None, ArrayLike | None]
@@ -46,8 +47,8 @@ class MPCProblem:
         Bounded combinations of `x_N - x_s`: the terminal set.
     soft : bool
         Whether those may be relaxed when they cannot be held.
-    soft_weights : (float, float)
-        Linear and quadratic cost of a relaxation, in the cost's units.
+    soft_weights : (2, n_e + n_t) array
+        Linear and quadratic cost of relaxing each row, in the cost's units: see `relaxation_costs`.
     blocks : (n_blocks,) int array
         First step of each block over which the input is held.
     terminal : str
@@ -73,7 +74,7 @@ class MPCProblem:
     end_min: FloatArray
     end_max: FloatArray
     soft: bool
-    soft_weights: tuple[float, float]
+    soft_weights: FloatArray
     blocks: np.ndarray
     terminal: str
     delay: int
@@ -88,6 +89,18 @@ class MPCProblem:
     def n_bounded(self) -> int:
         """Number of rows that bound outputs and states over the whole horizon."""
         return len(self.E) * self.horizon + len(self.E_end)
+
+    @property
+    def row_soft_weights(self) -> FloatArray:
+        """`soft_weights` of all bounded rows, `(2, n_bounded)`: every step's, then the terminal set's."""
+        n_e = len(self.E)
+        return np.hstack([np.tile(self.soft_weights[:, :n_e], self.horizon), self.soft_weights[:, n_e:]])
+
+    @property
+    def input_weight(self) -> FloatArray:
+        """`R`, or `R + S` where `R` alone is not definite: what picks among inputs that do the same."""
+        R = self.R[-1]
+        return R if smallest_eigenvalue(R) > 1e-14 else R + self.S[-1]
 
     @property
     def bounds_rate(self) -> bool:
@@ -125,8 +138,11 @@ def describe_problem(
     terminal: str,
     input_delay: int,
     max_solve_time: float | None,
+    centre: FloatArray,
 ) -> MPCProblem:
     """Check everything and refuse what cannot be posed, with the reason; `Q` has been checked before.
+
+    `centre` holds the operating values of `[y; x]`, from which bounds are as far as signals are large.
 
     Raises
     ------
@@ -155,32 +171,80 @@ def describe_problem(
         raise OptionError(f"soft_weights is {soft_weights!r}; expected a pair: linear and quadratic cost")
     linear = check_number(soft_weights[0], "soft_weights[0]", low=0.0, high=1e12)
     quadratic = check_number(soft_weights[1], "soft_weights[1]", low=0.0, high=1e12, strict=True)
-    size = float(np.abs(Q).max(initial=0.0)) or 1.0
     limit = np.inf
     if max_solve_time is not None:
         limit = check_number(max_solve_time, "max_solve_time", low=0.0, strict=True)
+    S = stage_weights(0.0 if R_rate is None else R_rate, "R_rate", (n_u,), horizon)
+    R = stage_weights(R, "R", (n_u,), horizon, definite=not S.any())
+    if min(smallest_eigenvalue(weight) for weight in np.unique(R + S, axis=0)) <= 1e-14:
+        raise OptionError(
+            "R and R_rate leave an input without any weight; expected R + R_rate to be positive definite"
+        )
+    E_all = np.vstack([np.eye(n_y, n_y + n_x)[kept], np.hstack([np.zeros((len(E), n_y)), E])])
+    e_min, e_max = np.concatenate([y_low[kept], e_low]), np.concatenate([y_high[kept], e_high])
+    tracking = np.zeros(len(E_all) + len(E_end))
+    if Q.shape[1] == n_y:
+        tracking[: int(kept.sum())] = np.diag(Q[-1])[kept]
+    sizes = np.concatenate([_reach(e_min, e_max, E_all @ centre), _reach(end_low, end_high, 0.0)])
+    boxed = np.isfinite(u_low) & np.isfinite(u_high)
+    range_u = np.where(boxed, u_high, 0.0) - np.where(boxed, u_low, 0.0)
+    inputs = (0.5 * range_u) ** 2 * np.diag(R[-1] + S[-1])
+    costs = relaxation_costs(tracking, sizes, (Q, inputs))
     return MPCProblem(
         horizon=horizon,
         Q=Q,
-        R=stage_weights(R, "R", (n_u,), horizon, definite=True),
-        S=stage_weights(0.0 if R_rate is None else R_rate, "R_rate", (n_u,), horizon),
+        R=R,
+        S=S,
         u_min=u_low,
         u_max=u_high,
         du_min=du_low,
         du_max=du_high,
-        E=np.vstack([np.eye(n_y, n_y + n_x)[kept], np.hstack([np.zeros((len(E), n_y)), E])]),
-        e_min=np.concatenate([y_low[kept], e_low]),
-        e_max=np.concatenate([y_high[kept], e_high]),
+        E=E_all,
+        e_min=e_min,
+        e_max=e_max,
         E_end=E_end,
         end_min=end_low,
         end_max=end_high,
         soft=bool(soft),
-        soft_weights=(linear * size, quadratic * size),
+        soft_weights=np.array([[linear], [quadratic]]) * costs,
         blocks=_check_blocks(blocks, horizon),
         terminal=check_choice(terminal, "terminal", ("riccati", "none")),
         delay=check_integer(input_delay, "input_delay"),
         max_solve_time=limit,
     )
+
+
+def relaxation_costs(
+    tracking: FloatArray, sizes: FloatArray, others: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Cost of relaxing each bounded row by `e`: `(2, n)`, of `e` and of `e^2`, before `soft_weights`.
+
+    `q s` and `q`, with `s` the row's size and `q` its weight, so that units have no part in it: relaxing by
+    `s` costs what an error of that size in a tracked output does. Where one of the two is not given, it
+    follows from the other and from the level `q s^2` of the other rows, else of the inputs' bounds.
+
+    Parameters
+    ----------
+    tracking : (n,) array
+        `Q`'s diagonal entry of the output that a row bounds; 0 for other rows.
+    sizes : (n,) array
+        How far the bound is from the operating value; 0 where it is at it.
+    others : (N, n, n) and (n_u,) arrays
+        `Q`, and the cost of inputs at their bounds.
+    """
+    levels = tracking * sizes**2
+    ceiling = float(np.abs(others[0]).max(initial=0.0)) or 1.0
+    level = float(levels.max(initial=0.0)) or float(others[1].max(initial=0.0)) or ceiling
+    weighted = np.where(tracking > 0.0, tracking, 1.0)
+    size = np.where(sizes > 0.0, sizes, np.where(tracking > 0.0, np.sqrt(level / weighted), 1.0))
+    weight = np.where(tracking > 0.0, tracking, level / size**2)
+    return np.stack([weight * size, weight])
+
+
+def _reach(low: FloatArray, high: FloatArray, middle: FloatArray | float) -> FloatArray:
+    """Distance of the farther finite bound from a value; 0 where there is none."""
+    far = np.abs(np.stack([low, high]) - middle)
+    return np.max(np.where(np.isfinite(far), far, 0.0), axis=0)
 
 
 def stage_weights(

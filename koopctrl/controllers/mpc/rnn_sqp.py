@@ -13,72 +13,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.mpc.channels import InputChannels
-from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, plain_bounds, scale_rows
+from koopctrl.controllers.channels import InputChannels
+from koopctrl.controllers.mpc.feedback import condition
+from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_cost, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rollout import Rollout
+from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow
+from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
+from koopctrl.controllers.rollout import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 _SETTLED = 1e-10
-# Excess over a bound, relative to it (or to 1, or to the data), up to which it counts as obeyed.
+# Excess over a bound, relative to it or to the data, up to which it counts as obeyed.
 _OBEYED = 1e-6
-# Excess over a bound on moves, relative to the input, that is rounding.
+# Excess over a bound on moves, relative to the input and its spread in the data, that is rounding.
 _NO_MOVE = 1e-9
+# Condition number of the condensed Hessian from which plans are followed with feedback.
+_LOST = 1e10
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What one sample aims at: outputs `(N + 1, n_y)`, inputs `(N, n_u)`, last state and its weight."""
-
-    tracked: FloatArray
-    steady: FloatArray
-    x_end: FloatArray
-    P: FloatArray | None
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is known at one sample.
-
-    Attributes
-    ----------
-    x : (n_x,) array
-        State when the new input begins to act.
-    d : (n_y,) array
-        Disturbance on the next outputs.
-    v : (N, n_v) array
-        Measured disturbances from then on.
-    offset : None or array
-        Disturbance on all inputs of the model.
-    u_last : (n_u,) array
-    """
-
-    x: FloatArray
-    d: FloatArray
-    v: FloatArray
-    offset: FloatArray | None
-    u_last: FloatArray
-
-
-@dataclass(frozen=True)
-class Found:
-    """A plan, its roll-out and cost, and the last certified QP behind it."""
-
-    plan: FloatArray
-    states: FloatArray
-    merit: float
-    answer: StepSolution | None
-    n_solves: int
-    reason: str
 
 
 class RealTimeIteration:
@@ -126,8 +86,12 @@ class RealTimeIteration:
         self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
         scaling = rollout.network.scaling
         size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
-        self.sizes = [np.minimum(1.0, np.abs(rows) @ size) for rows in (self.E, problem.E_end)]
-        n_rows = len(self.move_rows) + problem.n_bounded
+        self.sizes = [np.abs(rows) @ size for rows in (self.E, problem.E_end)]
+        self._u_size = channels.split(scaling.u_scale)[0]
+        self.is_feedback = self._loses_digits()
+        n_inputs = len(self.input_hessian) if self.is_feedback else 0
+        n_rows = n_inputs + len(self.move_rows) + problem.n_bounded
+        bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
         self._solver = StepSolver(
             len(self.input_hessian),
             n_rows,
@@ -135,6 +99,7 @@ class RealTimeIteration:
             solver,
             solver_options,
             problem.max_solve_time,
+            *bounded,
         )
 
     def reset(self) -> None:
@@ -148,12 +113,14 @@ class RealTimeIteration:
         problem = self._problem
         states = self.roll(now, plan[None])[0]
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
+        if self.is_feedback:
+            plan, states, merit = self._steered(now, goal, (plan, states, merit))
         answer, reason, n_solves = None, "", 0
         for _ in range(n_iterations):
             if not np.isfinite(states).all():
                 reason = "the roll-out of the plan is not finite"
                 break
-            newest, direction = self._iterate(states, plan, now, goal, deadline)
+            newest, direction, gains = self._iterate(states, plan, now, goal, deadline)
             n_solves += newest.n_solves
             if direction is None:
                 reason = newest.status
@@ -161,8 +128,14 @@ class RealTimeIteration:
             answer = newest
             # The longest step that lowers the merit; where none does, the plan is kept.
             for steps in _STEPS:
-                plans = np.clip(plan + steps[:, None, None] * direction, problem.u_min, problem.u_max)
-                rolled = self.roll(now, plans)
+                plans = plan + steps[:, None, None] * direction[0]
+                if gains is None:
+                    plans = np.clip(plans, problem.u_min, problem.u_max)
+                    rolled = self.roll(now, plans)
+                else:
+                    plans, rolled = self._follow(
+                        now, plans, states + steps[:, None, None] * direction[1], gains
+                    )
                 merits = self.merit(rolled, plans, now, goal)
                 better = np.flatnonzero(merits <= merit * (1.0 + 1e-12))
                 if len(better):
@@ -174,6 +147,53 @@ class RealTimeIteration:
             if before - merit <= _SETTLED * abs(before) or time.perf_counter() > deadline:
                 break
         return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
+
+    def _loses_digits(self) -> bool:
+        """Whether the Hessian at the data's mean is too ill conditioned for plans without feedback."""
+        network, N = self._rollout.network, self._problem.horizon
+        u_mean = network.scaling.u_mean[None]
+        a, b = self._rollout.jacobians(network.x_mean[None], u_mean)
+        b = b[:, :, self._channels.moved]
+        with np.errstate(all="ignore"):
+            gamma = _sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
+            seen = gamma[:, : self._rollout.n_y] @ self._blocking
+            H = self.input_hessian + np.einsum("kqi,kqr,krj->ij", seen, self._problem.Q, seen)
+        return condition(H) > _LOST
+
+    def _step(self, now: Outlook, k: int, x: FloatArray, u: FloatArray) -> FloatArray:
+        """States `(batch, n_x)` after step `k`."""
+        v = now.v[k : k + 1]
+        full = u[:, None] if not self._channels.n_v else self._channels.join(
+            u[:, None], np.broadcast_to(v, (len(u), *v.shape))
+        )  # fmt: skip
+        return self._rollout.run(x, full if now.offset is None else full + now.offset, now.d)[:, 1]
+
+    def _follow(
+        self, now: Outlook, plans: FloatArray, states: FloatArray, gains: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Plans followed with feedback, and what comes of them."""
+        with np.errstate(all="ignore"):
+            return follow(
+                lambda k, x, u: self._step(now, k, x, u), now.x, now.u_last, plans, states, gains,
+                self._problem,
+            )  # fmt: skip
+
+    def _steered(
+        self, now: Outlook, goal: Goal, start: tuple[FloatArray, FloatArray, float]
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """The better of a start and of feedback towards the target, which no horizon makes diverge."""
+        N = self._problem.horizon
+        steady = goal.steady[-1:]
+        full = self._full(replace(now, v=now.v[-1:]), steady)
+        a, b = self._rollout.jacobians(goal.x_end[None], full)
+        b = b[:, :, self._channels.moved]
+        found = closed_responses(
+            np.repeat(a, N, axis=0), np.repeat(b, N, axis=0), goal.Q, goal.P, self._problem
+        )
+        ahead = np.tile(goal.x_end, (1, N + 1, 1))
+        plans, rolled = self._follow(now, goal.steady[None], ahead, found.gains)
+        merit = float(self.merit(rolled, plans, now, goal)[0])
+        return (plans[0], rolled[0], merit) if merit < start[2] else start
 
     def cold_plans(self, now: Outlook, goal: Goal) -> list[FloatArray]:
         """Plans to start from without a last one: the steady inputs, and the best full swing with one switch.
@@ -211,7 +231,7 @@ class RealTimeIteration:
         problem = self._problem
         worst, obeyed = 0.0, True
         for rows, size, values, low, high in (
-            (self.E, self.sizes[0], states[1:], problem.e_min, problem.e_max),
+            (self.E, self.sizes[0], states[1:], problem.e_min - goal.shift, problem.e_max - goal.shift),
             (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
@@ -228,7 +248,7 @@ class RealTimeIteration:
         n_stage = problem.horizon if P is None else problem.horizon - 1
         with np.errstate(all="ignore"):
             error = states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]
-            cost = _weighted_sum(error, problem.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
+            cost = _weighted_sum(error, goal.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
             if P is not None:
                 last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
@@ -237,21 +257,19 @@ class RealTimeIteration:
             if self._has_rate_cost:
                 cost += _weighted_sum(moves, problem.S)
             if len(self.E):
-                cost += self._penalty(states[:, 1:] @ self.E.T, problem.e_min, problem.e_max)
+                weights = problem.soft_weights[:, : len(self.E)]
+                combined = states[:, 1:] @ self.E.T + goal.shift
+                cost += _penalty(combined, problem.e_min, problem.e_max, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
-                cost += self._penalty(end, problem.end_min, problem.end_max)
+                weights = problem.soft_weights[:, len(self.E) :]
+                cost += _penalty(end, problem.end_min, problem.end_max, weights)
             if problem.bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
-                broken = excess > self.move_tolerance + _NO_MOVE * (1.0 + np.abs(now.u_last))
-                cost += np.where(broken.any(axis=(1, 2)), 1e12, 0.0)
+                broken = excess > self.move_tolerance + _NO_MOVE * (self._u_size + np.abs(now.u_last))
+                cost *= np.where(broken.any(axis=(1, 2)), 1e12, 1.0)
         return np.where(np.isfinite(cost), cost, np.inf)
-
-    def _penalty(self, values: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-        linear, quadratic = self._problem.soft_weights
-        excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
-        return np.sum(linear * excess + quadratic * excess**2, axis=(1, 2))
 
     def _full(self, now: Outlook, plans: FloatArray) -> FloatArray:
         """All inputs of the model under plans of those that are moved."""
@@ -261,20 +279,30 @@ class RealTimeIteration:
 
     def _iterate(
         self, states: FloatArray, plan: FloatArray, now: Outlook, goal: Goal, deadline: float
-    ) -> tuple[StepSolution, FloatArray | None]:
-        """One QP around a roll-out: its answer and the plan's direction, None if it has none."""
+    ) -> tuple[StepSolution, tuple[FloatArray, FloatArray | float] | None, FloatArray | None]:
+        """One QP around a roll-out: its answer, the direction of plan and states if it has one, gains.
+
+        Without feedback there are no gains, and states follow the plan.
+        """
         problem, T = self._problem, self._blocking
         N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
         a, b = self._rollout.jacobians(states[:-1], self._full(now, plan))
-        gamma = _sensitivities(a, b if not self._channels.n_v else b[:, :, self._channels.moved])
-        P = goal.P
+        b = b if not self._channels.n_v else b[:, :, self._channels.moved]
+        P, closed = goal.P, None
+        if self.is_feedback:
+            closed = closed_responses(a, b, goal.Q, P, problem)
+            gamma, inputs = closed.states, closed.inputs.reshape(N * n_u, -1)
+            input_hessian = inputs.T @ move_cost(problem) @ inputs
+        else:
+            gamma, inputs = _sensitivities(a, b) @ T, T
+            input_hessian = self.input_hessian
         n_stage = N if P is None else N - 1
-        seen = gamma[:n_stage, :n_y] @ T
-        weighted = np.matmul(problem.Q[:n_stage], seen).reshape(-1, T.shape[1])
+        seen = gamma[:n_stage, :n_y]
+        weighted = np.matmul(goal.Q[:n_stage], seen).reshape(-1, T.shape[1])
         error = (states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]).ravel()
-        H = self.input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
-        g = weighted.T @ error + T.T @ _weigh(plan - goal.steady, problem.R).ravel()
-        end = gamma[-1] @ T
+        H = input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
+        g = weighted.T @ error + inputs.T @ _weigh(plan - goal.steady, problem.R).ravel()
+        end = gamma[-1]
         if P is not None:
             pulled = end.T @ P
             H = H + pulled @ end
@@ -282,29 +310,53 @@ class RealTimeIteration:
         values = plan[problem.blocks].ravel()
         if self._has_rate_cost:
             moves = _weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
-            g = g + T.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
+            g = g + inputs.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
         scale = 1.0 / np.sqrt(np.diag(H))
-        e_rows = np.vstack([(self.E @ gamma).reshape(-1, N * n_u) @ T, problem.E_end @ end])
-        rows, row_scale = scale_rows(np.vstack([self.move_rows, e_rows]) * scale)
+        e_rows = np.vstack([(self.E @ gamma).reshape(-1, T.shape[1]), problem.E_end @ end])
+        if closed is None:
+            rows = np.vstack([self.move_rows, e_rows])
+        else:
+            first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
+            rows = np.vstack([first, self.move_rows @ first, e_rows])
+        rows, row_scale = scale_rows(rows * scale)
         # Bounds of the change: what the plan uses already is taken off.
-        used = np.concatenate([(states[1:] @ self.E.T).ravel(), problem.E_end @ (states[-1] - goal.x_end)])
+        used = np.concatenate(
+            [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
+        )
         if len(self.move_rows):
             moves = self.move_rows @ values
             moves[:n_u] -= now.u_last
             used = np.concatenate([moves, used])
         units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
-        lower, upper = ((side - used) * units for side in self._bounds)
+        sides, width = self._bounds, (0, np.inf, False)
+        if closed is not None:
+            n_v = len(values)
+            free, used = np.full(n_v, np.inf), np.concatenate([np.zeros(n_v), used])
+            sides = [np.concatenate([way * free, side]) for way, side in zip((-1.0, 1.0), sides, strict=True)]
+            ranges = (self._bounds[1] - self._bounds[0])[:n_v] * row_scale[:n_v]
+            width = (n_v, float(np.min(ranges[ranges > 0.0], initial=np.inf)), True)
+        lower, upper = ((side - used) * units for side in sides)
         try:
-            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.soft_weights)
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.row_soft_weights, width)
         except np.linalg.LinAlgError:
             reason = (
                 "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
             )
-            return StepSolution(None, reason, np.inf, 0), None
+            return StepSolution(None, reason, np.inf, 0), None, None
         answer = self._solver.solve(g * scale, lower, upper, deadline)
         if answer.x is None:
-            return answer, None
-        return answer, (T @ (answer.x * scale)).reshape(N, n_u)
+            return answer, None, None
+        v = answer.x * scale
+        moved = (inputs @ v).reshape(N, n_u)
+        if closed is None:
+            return answer, (moved, 0.0), None
+        return answer, (moved, np.vstack([np.zeros((1, gamma.shape[1])), gamma @ v])), closed.gains
+
+
+def _penalty(values: FloatArray, low: FloatArray, high: FloatArray, weights: FloatArray) -> FloatArray:
+    """What relaxing costs, for each of `(batch, N, n)`."""
+    excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
+    return np.sum(weights[0] * excess + weights[1] * excess**2, axis=(1, 2))
 
 
 def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_vector, as_weight, check_choice, check_dt, check_integer
+from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.estimation.measurement import as_measurement
-from koopctrl.controllers.lqr import input_bounds
-from koopctrl.controllers.mpc.info import MPCInfo
-from koopctrl.controllers.mpc.request import RequestReader
+from koopctrl.controllers.info import MPCInfo
+from koopctrl.controllers.request import RequestReader
 from koopctrl.data.gym_interface import accepts
 from koopctrl.errors import OptionError, ShapeError
 
@@ -100,7 +100,7 @@ class NMPC:
         x_low, x_high = input_bounds(x_min, x_max, n_x, ("x_min", "x_max"))
         self._u_r = np.zeros(n_u) if u_reference is None else as_vector(u_reference, "u_reference", n_u)
         self._n_y = n_y
-        self._requests = RequestReader(n_y, n_u, 0, horizon, 0, np.zeros(n_y), np.empty(0))
+        self._requests = RequestReader(n_y, n_u, 0, horizon, 0, np.zeros(n_y))
         self._solver = self._build(_as_function(step, n_x, n_u), h, solver)
         self._low = np.concatenate([np.tile(self.u_min, horizon), np.tile(x_low, horizon)])
         self._high = np.concatenate([np.tile(self.u_max, horizon), np.tile(x_high, horizon)])

@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver, kkt_residual
+from koopctrl.controllers.qp.active_set import solve_by_active_set
+from koopctrl.controllers.qp.dense import ROUNDING, DenseQP
+from koopctrl.controllers.qp.solver import KKT_TOL, QPSolution, QPSolver
 
 OUT_OF_TIME = "max_solve_time had passed before a solution was found"
-_NO_SLACK = 1e-9
+# Slack of a scaled row, relative to the answer's size, that is rounding.
+_NO_SLACK = 1e-8
+BEYOND = "what is asked is so far beyond the bounds that they are lost in rounding"
+OUT_OF_CONTROL = (
+    "the bounded inputs do not keep the model from growing until its predictions lose them in rounding"
+)
+# How far that is.
+_ABSURD = 1e12
+# Variables beyond which no second plugin is asked: an interior point would take seconds.
+_LARGEST = 500
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class StepSolution:
     status : str
         `optimal` or `softened`; else the solver's words.
     kkt_residual : float
+        Bound on the error of `x`, relative to its size.
     n_solves : int
     slack : float
         Largest relaxation, in scaled rows times their scale: physical units.
@@ -45,7 +56,8 @@ class StepSolver:
     """Solves `min x'Hx/2 + g'x` under bounds, whose last `n_soft` rows may be relaxed.
 
     The hard problem comes first, so relaxation happens only where it is infeasible: the penalty is exact for
-    any weight.
+    any weight. Active-set methods err on degenerate problems, splitting and interior-point methods on nearly
+    parallel rows: whatever one plugin does not solve, a second one of the other kind is asked.
 
     Parameters
     ----------
@@ -53,6 +65,8 @@ class StepSolver:
         Variables, rows, and how many of the last rows may be relaxed.
     plugin, options, max_time
         See `QPSolver`.
+    has_lower, has_upper : (m,) bool arrays, optional
+        Whether a row has bounds at all; by default it may have both. Rows without are left out.
     """
 
     def __init__(
@@ -63,29 +77,59 @@ class StepSolver:
         plugin: str,
         options: Mapping[str, Any] | None = None,
         max_time: float = math.inf,
+        has_lower: np.ndarray | None = None,
+        has_upper: np.ndarray | None = None,
     ) -> None:
-        self._hard = QPSolver(n, m, plugin, options, max_time)
-        # Active-set methods err on degenerate problems; an interior point has the second word.
-        self._asks_again, self._max_time = plugin == "daqp" and m > 0, max_time
-        self._second: QPSolver | None = None
-        self._n, self._m, self._n_soft = n, m, n_soft
-        self._soft = QPSolver(n + n_soft, m + n_soft, plugin, options, max_time) if n_soft else None
-        self._last: QPSolution | None = None
+        low = np.full(m, True) if has_lower is None else has_lower
+        high = np.full(m, True) if has_upper is None else has_upper
+        live = low | high
+        self._n, self._n_soft = n, int(live[m - n_soft :].sum())
+        self._live = None if live.all() else np.flatnonzero(live)
+        self._entries = np.concatenate([np.arange(n), n + np.flatnonzero(live)])
+        self._m = m = int(live.sum())
+        hard = m - self._n_soft
+        self._lows, self._highs = (np.flatnonzero(side[live][hard:]) for side in (low, high))
+        self._hard = _Pair(n, m, plugin, options, max_time)
+        self._soft: _Pair | None = None
+        if self._n_soft:
+            n_rows = hard + len(self._lows) + len(self._highs)
+            self._soft = _Pair(n + self._n_soft, n_rows, plugin, options, max_time)
 
     def reset(self) -> None:
         """Forget the warm start."""
-        self._last = None
+        self._hard.last = None
 
     def load(
-        self, H: FloatArray, rows: FloatArray, row_scale: FloatArray, weights: tuple[float, float]
+        self,
+        H: FloatArray,
+        rows: FloatArray,
+        row_scale: FloatArray,
+        weights: FloatArray,
+        inputs: tuple[int, float, bool] = (0, math.inf, False),
     ) -> None:
-        """Set Hessian, scaled rows, and `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`, beside `x'Hx`."""
-        self._H, self._rows, self._row_scale = H, rows, row_scale
-        factor = linalg.cholesky(H, lower=True, check_finite=False)
-        inverse = linalg.solve_triangular(factor, np.eye(len(H)), lower=True, check_finite=False)
-        self._inverse = inverse.T @ inverse
-        self._hard.load(H, rows)
-        self._weights, self._soft_loaded, self._second_loaded = weights, False, False
+        """Set Hessian, scaled rows, and for each soft row `w1, w2`: relaxing by `e` costs `w1 e + w2 e^2`.
+
+        `inputs` tells how many first rows are inputs, the narrowest range of these and of the variables, and
+        whether an answer is none beside which that range is lost in rounding.
+        `weights` has shape `(2, n_soft)`; the cost counts beside `x'Hx`. Raises `numpy.linalg.LinAlgError`
+        unless `H` is positive definite.
+        """
+        if self._live is not None:
+            n_all = weights.shape[1]
+            soft = self._live[self._m - self._n_soft :] - (len(rows) - n_all)
+            inputs = (int(np.count_nonzero(self._live < inputs[0])), *inputs[1:])
+            rows, row_scale, weights = rows[self._live], row_scale[self._live], weights[:, soft]
+        m, k = self._m, self._n_soft
+        self._problem = DenseQP.of(H, rows, *inputs)
+        self._hard.load(self._problem)
+        if self._soft is None:
+            return
+        # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those. Their own unit
+        # makes the Hessian's diagonal one, and the QP minimises half of the cost that is documented.
+        self._unit = row_scale[m - k :] / np.sqrt(weights[1])
+        self._relief = 1.0 / np.sqrt(weights[1])
+        self._pull = 0.5 * weights[0] * self._relief
+        self._soft.forget()
 
     def solve(
         self, g: FloatArray, lower: FloatArray, upper: FloatArray, deadline: float = math.inf
@@ -96,43 +140,42 @@ class StepSolver:
         """
         if time.perf_counter() > deadline:
             return StepSolution(None, OUT_OF_TIME, math.inf, 0)
-        x = -(self._inverse @ g)
-        values = np.concatenate([x, self._rows @ x]) if self._m else x
-        if ((values >= lower) & (values <= upper)).all():
-            zero_x, zero_a = np.zeros(self._n), np.zeros(self._m)
-            residual = kkt_residual(self._H, g, self._rows, lower, upper, x, zero_x, zero_a)
+        problem = self._problem
+        if self._live is not None:
+            lower, upper = lower[self._entries], upper[self._entries]
+        x = -(problem.inverse @ g)
+        values = problem.values(x)
+        within = np.minimum(np.maximum(values, lower), upper)
+        if (within == values).all():
+            error = problem.inverse @ (problem.H @ x + g)
+            x, size = x - error, float(np.abs(x).max(initial=0.0))
+            residual = float(np.abs(error).max(initial=0.0)) / size if size else 0.0
             if residual <= KKT_TOL:
                 return StepSolution(x, "optimal", residual, 0)
-        guess = None
-        if self._last is not None:
-            guess = (self._last.x, self._last.multipliers_x, self._last.multipliers_a)
-        found = self._hard.solve(g, lower, upper, guess, deadline)
+        reach = float(np.maximum.reduce(np.abs(within)))
+        far = float(np.maximum.reduce(np.abs(values)))
+        if 0.0 < reach < far / _ABSURD:
+            return StepSolution(None, BEYOND, math.inf, 0)
+        size = max(reach, ROUNDING * float(np.maximum.reduce(np.abs(x))))
+        found = self._hard.solve(g, lower, upper, size, deadline)
         if found.success:
-            self._last = found
             return StepSolution(found.x, "optimal", found.kkt_residual, found.n_solves)
-        self._last = None
-        if self._asks_again and time.perf_counter() <= deadline:
-            second = self._ask_again(g, lower, upper)
-            if second.success:
-                return StepSolution(second.x, "optimal", second.kkt_residual, found.n_solves + 1)
-        if self._soft is None:
-            return StepSolution(None, found.status, found.kkt_residual, found.n_solves)
-        if time.perf_counter() > deadline:
-            return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, found.n_solves)
-        return self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
-
-    def _ask_again(self, g: FloatArray, lower: FloatArray, upper: FloatArray) -> QPSolution:
-        """The hard problem once more: daqp calls a feasible one infeasible about once in a thousand times."""
-        if self._second is None:
-            self._second = QPSolver(self._n, self._m, "piqp", None, self._max_time)
-        if not self._second_loaded:
-            self._second.load(self._H, self._rows)
-            self._second_loaded = True
-        return self._second.solve(g, lower, upper)
+        answer = StepSolution(None, found.status, found.kkt_residual, found.n_solves)
+        if self._soft is not None and time.perf_counter() <= deadline:
+            answer = self._solve_soft(self._soft, g, lower, upper, found.n_solves, deadline)
+        if answer.x is None and time.perf_counter() <= deadline:
+            exact = solve_by_active_set(problem, g, lower, upper, deadline)
+            if exact is not None and exact[2] <= KKT_TOL:
+                return StepSolution(exact[0], "optimal", exact[2], answer.n_solves + 1)
+            if exact is not None and problem.strict:
+                answer = StepSolution(None, OUT_OF_CONTROL, math.inf, answer.n_solves + 1)
+        if answer.x is None and time.perf_counter() > deadline:
+            return StepSolution(None, f"{OUT_OF_TIME} ({found.status})", math.inf, answer.n_solves)
+        return answer
 
     def _solve_soft(
         self,
-        solver: QPSolver,
+        pair: _Pair,
         g: FloatArray,
         lower: FloatArray,
         upper: FloatArray,
@@ -140,31 +183,90 @@ class StepSolver:
         deadline: float,
     ) -> StepSolution:
         """Relax the last rows: `l - e <= A x <= u + e`, each slack `e >= 0` shared by both sides."""
-        n, m, k = self._n, self._m, self._n_soft
-        # Slacks are in units of the scaled rows; a row's physical unit is row_scale of those.
-        scale = self._row_scale[m - k :]
-        # The QP minimises half of the cost: its linear term is half of the one that is documented.
-        linear, quadratic = 0.5 * self._weights[0] / scale, self._weights[1] / scale**2
-        # Slack variables scaled to a unit Hessian diagonal, like the others.
-        unit = 1.0 / np.sqrt(quadratic)
-        if not self._soft_loaded:
+        n, k = self._n, self._n_soft
+        hard, lows, highs = self._m - k, self._lows, self._highs
+        if not pair.loaded:
             H = np.eye(n + k)
-            H[:n, :n] = self._H
-            rows = np.zeros((m + k, n + k))
-            rows[:m, :n] = self._rows
-            rows[m - k : m, n:] = np.diag(unit)
-            rows[m:, :n] = self._rows[m - k :]
-            rows[m:, n:] = -np.diag(unit)
-            solver.load(H, rows)
-            self._soft_loaded = True
-        infinite = np.full(k, np.inf)
-        low = np.concatenate([lower[:n], np.zeros(k), lower[n:], -infinite])
-        high = np.concatenate([upper[:n], infinite, upper[n : n + m - k], infinite, upper[n + m - k :]])
-        found = solver.solve(np.concatenate([g, linear * unit]), low, high, None, deadline)
-        n_solves = n_before + found.n_solves
+            H[:n, :n] = self._problem.H
+            A, slack = self._problem.A, np.diag(self._unit)
+            rows = np.vstack(
+                [
+                    np.hstack([A[:hard], np.zeros((hard, k))]),
+                    np.hstack([A[hard:][lows], slack[lows]]),
+                    np.hstack([A[hard:][highs], -slack[highs]]),
+                ]
+            )
+            known = self._problem
+            pair.load(DenseQP.of(H, rows, known.n_inputs, known.width, known.strict))
+        free, first = np.full(k, np.inf), n + hard
+        low = np.concatenate([lower[:n], 0.0 * self._unit, lower[n:first], lower[first:][lows], -free[highs]])
+        high = np.concatenate([upper[:n], free, upper[n:first], free[lows], upper[first:][highs]])
+        pull = np.concatenate([g, self._pull])
+        found = pair.solve(pull, low, high, None, deadline)
+        x, residual, n_solves = found.x, found.kkt_residual, n_before + found.n_solves
         if not found.success:
-            return StepSolution(None, found.status, found.kkt_residual, n_solves)
-        slack = float((found.x[n:] * unit / scale).max(initial=0.0))
+            exact = None
+            if n + k <= _LARGEST:
+                exact = solve_by_active_set(pair.problem, pull, low, high, deadline)
+            if exact is None or not exact[2] <= KKT_TOL:
+                return StepSolution(None, found.status, found.kkt_residual, n_solves)
+            x, residual, n_solves = exact[0], exact[2], n_solves + 1
+        e, values = x[n:], self._problem.values(x[:n])
+        size = self._problem.size(x[:n], values, lower, upper, x[:n])
         # Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch.
-        status = "softened" if slack > _NO_SLACK else "optimal"
-        return StepSolution(found.x[:n], status, found.kkt_residual, n_solves, slack)
+        status = "softened" if float((e * self._unit).max()) > _NO_SLACK * size else "optimal"
+        slack = max(0.0, float((e * self._relief).max()))
+        return StepSolution(x[:n], status, residual, n_solves, slack)
+
+
+class _Pair:
+    """A plugin and, made when it is first needed, the one that is asked where it fails."""
+
+    def __init__(
+        self, n: int, m: int, plugin: str, options: Mapping[str, Any] | None, max_time: float
+    ) -> None:
+        self._first = QPSolver(n, m, plugin, options, max_time)
+        self._other = "piqp" if plugin in ("daqp", "qpoases", "qrqp") else "daqp"
+        self._second: QPSolver | None = None
+        self._max_time = max_time
+        self.last: QPSolution | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """The problem has changed."""
+        self.loaded, self._second_loaded = False, False
+
+    @property
+    def problem(self) -> DenseQP:
+        """What was loaded."""
+        return self._first.problem
+
+    def load(self, problem: DenseQP) -> None:
+        """Set the problems to come."""
+        self._first.load(problem.H, problem.A, problem)
+        self.loaded, self._second_loaded = True, False
+
+    def solve(
+        self, g: FloatArray, lower: FloatArray, upper: FloatArray, size: float | None, deadline: float
+    ) -> QPSolution:
+        """The first certified answer; else what the first plugin said."""
+        guess = None
+        if self.last is not None:
+            guess = (self.last.x, self.last.multipliers_x, self.last.multipliers_a)
+        found = self._first.solve(g, lower, upper, guess, deadline, size)
+        if found.success:
+            self.last = found
+            return found
+        self.last = None
+        if time.perf_counter() > deadline or self._first.n > _LARGEST:
+            return found
+        if self._second is None:
+            self._second = QPSolver(self._first.n, self._first.m, self._other, None, self._max_time)
+        if not self._second_loaded:
+            problem = self._first.problem
+            self._second.load(problem.H, problem.A, problem)
+            self._second_loaded = True
+        second = self._second.solve(g, lower, upper, None, deadline, size)
+        n_solves = found.n_solves + second.n_solves
+        chosen = second if second.success else found
+        return replace(chosen, n_solves=n_solves)

@@ -1,17 +1,19 @@
 r"""Quadratic programmes through CasADi's plugins, each answer certified.
 
-.. math::
-    \min_x \tfrac12 x'Hx + g'x \quad\text{s.t.}\quad l_x \le x \le u_x,\ l_a \le A x \le u_a
-
-No plugin is believed: an answer counts when its KKT residual, computed here, is small. The plugins are called
-through preallocated buffers, which costs a quarter of the usual call with keyword arguments.
+No plugin is believed: an answer counts when its error, bounded here, is small. The plugins are called through
+preallocated buffers, which costs a quarter of the usual call with keyword arguments, and on problems scaled
+to answers of order one, since their tolerances are absolute.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +21,17 @@ import casadi
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.controllers.qp.dense import DenseQP
 from koopctrl.errors import OptionError
 
-# Scaled KKT residual up to which an answer counts as a solution.
-KKT_TOL = 1e-6
+# Bound on the error of an answer, relative to its size, up to which it counts as a solution.
+KKT_TOL = 1e-7
 
-# Residual above which an answer is solved again as an equality problem on its own active set.
+# Bound above which an answer is solved again as an equality problem on its own active set.
 _POLISH_TOL = 1e-9
+
+# The same where bounds that are met but nearly move other inputs much more, as on unstable models.
+_EXACT = 1e-14
 
 # What makes each plugin quiet, and accurate enough for the certificate.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,7 +42,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "warm_start_dual": True,
     },
     "qrqp": {"print_iter": False, "print_header": False, "print_info": False, "print_lincomb": False},
-    "piqp": {"piqp": {"eps_abs": 1e-10, "eps_rel": 1e-10}},
+    "piqp": {"piqp": {"eps_abs": 1e-10, "eps_rel": 1e-10, "max_iter": 60}},
     "qpoases": {"printLevel": "none"},
     "proxqp": {"proxqp": {"eps_abs": 1e-9, "max_iter": 2000}},
     "highs": {"highs": {"output_flag": False}},
@@ -45,6 +51,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 # Where a plugin takes a time limit in seconds: its own dictionary, if any, and the option's name.
 _TIME_LIMITS = {"highs": ("highs", "time_limit"), "qpoases": ("", "CPUtime")}
 _WARM = frozenset({"osqp", "qrqp", "qpoases", "proxqp"})
+# These print a banner when they are loaded and made.
+_LOUD = frozenset({"qpoases"})
 # These either crash the process on dense problems (fatrop, hpipm want a stage structure) or need a licence.
 _REFUSED = frozenset({"fatrop", "hpipm", "nlpsol", "clp", "cbc"})
 
@@ -57,12 +65,11 @@ class QPSolution:
     ----------
     x : (n,) array
     success : bool
-        Whether the KKT residual is within `KKT_TOL`.
+        Whether the bound on its error is within `KKT_TOL`.
     status : str
         What the plugin said, for the reader; empty when its answer is certified.
     kkt_residual : float
-        Largest scaled violation of stationarity, feasibility, dual sign and complementarity; inf if not
-        finite.
+        Bound on the error of `x`, relative to its size: see `DenseQP.residual`; inf if not finite.
     n_solves : int
         Calls of the plugin: 0 where the unconstrained optimum was feasible, 2 after a cold restart.
     multipliers_x, multipliers_a : arrays
@@ -76,39 +83,6 @@ class QPSolution:
     n_solves: int
     multipliers_x: FloatArray
     multipliers_a: FloatArray
-
-
-def kkt_residual(
-    H: FloatArray,
-    g: FloatArray,
-    A: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
-    x: FloatArray,
-    multipliers_x: FloatArray,
-    multipliers_a: FloatArray,
-) -> float:
-    """Largest scaled violation of the KKT conditions; `lower`, `upper` hold the bounds of `x`, then of `A x`.
-
-    Stationarity is relative to the largest gradient term, feasibility to the largest value at stake, and
-    complementarity is the smaller of a multiplier (relative to the gradient) and its bound's distance.
-    """
-    hx = H @ x
-    stationarity = hx + g + multipliers_x
-    values, multipliers = x, multipliers_x
-    if len(A):
-        stationarity += multipliers_a @ A
-        values = np.concatenate([x, A @ x])
-        multipliers = np.concatenate([multipliers_x, multipliers_a])
-    dual_scale = 1.0 + max(np.abs(g).max(initial=0.0), np.abs(hx).max(initial=0.0))
-    primal_scale = 1.0 + np.abs(values).max(initial=0.0)
-    below, above = values - lower, upper - values
-    infeasible = -min(below.min(initial=0.0), above.min(initial=0.0), 0.0) / primal_scale
-    # A positive multiplier belongs to the upper bound, a negative one to the lower.
-    distance = np.where(multipliers > 0.0, above, below) / primal_scale
-    slack = np.minimum(np.abs(multipliers) / dual_scale, np.abs(distance)).max(initial=0.0)
-    residual = max(np.abs(stationarity).max(initial=0.0) / dual_scale, infeasible, slack)
-    return float(residual) if np.isfinite(residual) else float("inf")
 
 
 class QPSolver:
@@ -143,7 +117,7 @@ class QPSolver:
             raise OptionError(f"solver_options is {options!r}; expected a mapping of the plugin's options")
         self.plugin, self.n, self.m = plugin, n, m
         self._warm, self._options, self._max_time = plugin in _WARM, dict(options or {}), max_time
-        self._H, self._A = np.eye(n), np.zeros((m, n))
+        self.problem = DenseQP.of(np.eye(n), np.zeros((m, n)))
         settings = {
             "error_on_fail": False,
             "print_time": False,
@@ -152,10 +126,11 @@ class QPSolver:
         }
         shapes = {"h": casadi.Sparsity.dense(n, n), "a": casadi.Sparsity.dense(m, n)}
         try:
-            self._function = casadi.conic("qp", plugin, shapes, settings)
+            with _silence() if plugin in _LOUD else nullcontext():
+                self._function = casadi.conic("qp", plugin, shapes, settings)
+                self._buffer, self._evaluate = self._function.buffer()
         except RuntimeError as error:
             raise OptionError(f"solver {plugin!r} refuses its options {settings}: {error}") from error
-        self._buffer, self._evaluate = self._function.buffer()
         self._in = {
             "h": np.zeros(n * n), "a": np.zeros(m * n),
             **{name: np.zeros(n) for name in ("g", "lbx", "ubx", "x0", "lam_x0")},
@@ -169,11 +144,11 @@ class QPSolver:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are rebuilt: CasADi's buffers cannot be copied."""
-        return _rebuild, (self.n, self.m, self.plugin, self._options, self._max_time, self._H, self._A)
+        return _rebuild, (self.n, self.m, self.plugin, self._options, self._max_time, self.problem)
 
-    def load(self, H: FloatArray, A: FloatArray) -> None:
+    def load(self, H: FloatArray, A: FloatArray, problem: DenseQP | None = None) -> None:
         """Set the Hessian `(n, n)` and the rows `(m, n)` of the problems to come."""
-        self._H, self._A = H, A
+        self.problem = DenseQP.of(H, A) if problem is None else problem
         self._in["h"][:] = H.ravel()  # symmetric, so either order
         self._in["a"][:] = A.ravel("F")
 
@@ -184,6 +159,7 @@ class QPSolver:
         upper: FloatArray,
         guess: tuple[FloatArray, FloatArray, FloatArray] | None = None,
         deadline: float = math.inf,
+        size: float | None = None,
     ) -> QPSolution:
         """Solve for one gradient and one set of bounds.
 
@@ -196,55 +172,66 @@ class QPSolver:
             Warm start, for the plugins that use one. If its answer is not certified, a cold start follows.
         deadline : float
             On the clock of `time.perf_counter`; no cold start follows after it.
+        size : float, optional
+            Size that the answer is expected to have. Where the answer is much smaller, it is solved again.
         """
-        n, data = self.n, self._in
-        data["g"][:] = g
-        data["lbx"][:], data["lba"][:] = lower[:n], lower[n:]
-        data["ubx"][:], data["uba"][:] = upper[:n], upper[n:]
+        if size is None:
+            free = self.problem.free_optimum(g)
+            size = self.problem.size(free, self.problem.values(free), lower, upper, free)
+        if not math.isfinite(size):
+            return self._failure("the problem is not finite", 0)
+        if size == 0.0:
+            size = 1.0
         n_solves = 0
         for start in (guess, None) if guess is not None and self._warm else (None,):
-            for name, value in zip(("x0", "lam_x0", "lam_a0"), start or (0.0, 0.0, 0.0), strict=True):
-                data[name][:] = value
             n_solves += 1
             try:
-                self._evaluate()
+                found = self._call(g, lower, upper, start, size)
             except RuntimeError as error:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
-            x, lam_x, lam_a = (self._out[k] for k in ("x", "lam_x", "lam_a"))
-            residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
-            if _POLISH_TOL < residual <= KKT_TOL:
-                x, lam_x, lam_a, residual = self._polish(g, lower, upper, (x, lam_x, lam_a, residual))
-            if residual <= KKT_TOL or time.perf_counter() > deadline:
+            if found[3] <= KKT_TOL or time.perf_counter() > deadline:
                 break
+        smaller = min(self.problem.narrow(size) or size, float(np.abs(found[0]).max(initial=0.0)) or size)
+        if found[3] > KKT_TOL and 0.0 < smaller < 1e-2 * size and time.perf_counter() <= deadline:
+            n_solves += 1
+            again = self._call(g, lower, upper, None, smaller)
+            found = again if again[3] < found[3] else found
+        x, lam_x, lam_a, residual = found
         success = residual <= KKT_TOL
         status = "" if success else f"{self.plugin}: {self._said()}, KKT residual {residual:.1e}"
-        return QPSolution(x.copy(), success, status, residual, n_solves, lam_x.copy(), lam_a.copy())
+        return QPSolution(x, success, status, residual, n_solves, lam_x, lam_a)
 
-    def _polish(
+    def _call(
         self,
         g: FloatArray,
         lower: FloatArray,
         upper: FloatArray,
-        answer: tuple[FloatArray, FloatArray, FloatArray, float],
+        start: tuple[FloatArray, FloatArray, FloatArray] | None,
+        size: float,
     ) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-        """The optimum on the answer's active set where that is the better answer, with its multipliers."""
-        n, multipliers = self.n, np.concatenate(answer[1:3])
-        active = np.flatnonzero(multipliers)
-        normals = np.vstack([np.eye(n), self._A])[active]
-        bounds = np.where(multipliers > 0.0, upper, lower)[active]
-        k = len(active)
-        if not np.isfinite(bounds).all():
-            return answer
-        system = np.block([[self._H, normals.T], [normals, np.zeros((k, k))]])
-        try:
-            found = np.linalg.lstsq(system, np.concatenate([-g, bounds]), rcond=None)[0]
-        except np.linalg.LinAlgError:
-            return answer
-        x, multipliers = found[:n], np.zeros(len(multipliers))
-        multipliers[active] = found[n:]
-        lam_x, lam_a = multipliers[:n], multipliers[n:]
-        residual = kkt_residual(self._H, g, self._A, lower, upper, x, lam_x, lam_a)
-        return (x, lam_x, lam_a, residual) if residual < answer[3] else answer
+        """The plugin's answer, polished if need be, its multipliers and its residual."""
+        n, data, unit = self.n, self._in, 1.0 / size
+        np.multiply(g, unit, out=data["g"])
+        np.multiply(lower[:n], unit, out=data["lbx"])
+        np.multiply(upper[:n], unit, out=data["ubx"])
+        if self.m:
+            np.multiply(lower[n:], unit, out=data["lba"])
+            np.multiply(upper[n:], unit, out=data["uba"])
+        if self._warm:
+            for name, value in zip(("x0", "lam_x0", "lam_a0"), start or (0.0, 0.0, 0.0), strict=True):
+                np.multiply(value, unit, out=data[name])
+        self._evaluate()
+        x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
+        problem = self.problem
+        residual = problem.certify(g, lower, upper, x, lam_x, lam_a)
+        if residual > (_EXACT if problem.strict else _POLISH_TOL) and np.isfinite(x).all():
+            polished = problem.polished(g, lower, upper, x, np.concatenate([lam_x, lam_a]))
+            if polished is not None:
+                better, lam = polished
+                check = problem.residual(g, lower, upper, better, lam[:n], lam[n:])
+                if check < residual:
+                    x, lam_x, lam_a, residual = better, lam[:n], lam[n:], check
+        return x, lam_x, lam_a, residual
 
     def _said(self) -> str:
         try:
@@ -257,11 +244,28 @@ class QPSolver:
         return QPSolution(nan, False, status, float("inf"), n_solves, nan, rows)
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Standard output closed, to libraries that write to it below Python too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            with redirect_stdout(nowhere):
+                yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # the C library's own buffer
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _rebuild(
-    n: int, m: int, plugin: str, options: dict[str, Any], max_time: float, H: FloatArray, A: FloatArray
+    n: int, m: int, plugin: str, options: dict[str, Any], max_time: float, problem: DenseQP
 ) -> QPSolver:
     solver = QPSolver(n, m, plugin, options, max_time)
-    solver.load(H, A)
+    solver.load(problem.H, problem.A, problem)
     return solver
 
 
@@ -274,9 +278,15 @@ def _limited(plugin: str, max_time: float) -> dict[str, Any]:
     return settings
 
 
+def _is_there(plugin: str) -> bool:
+    """Whether this CasADi has it; loads it."""
+    with _silence() if plugin in _LOUD else nullcontext():
+        return bool(casadi.has_conic(plugin))
+
+
 def check_plugin(plugin: str) -> str:
     """Refuse a plugin that this CasADi does not have or that cannot take condensed problems."""
-    if not isinstance(plugin, str) or plugin in _REFUSED or not casadi.has_conic(plugin):
+    if not isinstance(plugin, str) or plugin in _REFUSED or not _is_there(plugin):
         raise OptionError(
             f"solver is {plugin!r}, which "
             + ("does not take dense problems" if plugin in _REFUSED else "this CasADi does not have")

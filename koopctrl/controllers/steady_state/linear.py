@@ -8,6 +8,9 @@ and, among the minimisers, the one with the least `|R^{1/2} (u_s - u_r)|`, where
 (`u_op` by default). All steady states are one particular solution plus the null space of `[I - A, -B]`, so
 integrators (a singular `I - A`) are no exception, and the whole map is affine in `r`, `u_r` and the
 disturbances `d` and `v` (if any): it is worked out once.
+
+Directions of the inputs that the outputs cannot be told to feel, `|W^{1/2} G R^{-1/2}|` below 1e-7 of the
+largest such gain, are left to the second aim: they would take huge inputs for next to nothing.
 """
 
 from __future__ import annotations
@@ -19,27 +22,55 @@ from scipy import linalg
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.augmented import Augmented
+from koopctrl.controllers.units import balance, weight_factor
 from koopctrl.errors import SolverError
 
+# Part of the largest below which pivots, and parts of orthonormal vectors, are rounding.
 RANK_TOL = 1e-10
-# Part of a steady target, relative to all of it, below which an input is rounding: integrators hold without.
-_NO_INPUT = 1e-12
+# Part of the largest weighted steady gain below which the outputs do not feel a direction of the inputs.
+FELT = 1e-7
 
 
 @dataclass(frozen=True)
 class SteadyStates:
-    """All steady states of a model: a particular one plus a null space.
+    """All steady states of a model, `[z; u - u_op] = particular [1; d; dv] + along_input a + idle t`.
 
     Attributes
     ----------
     particular : (n_z + n_u, 1 + n_d + n_v) array
-        `[z; u - u_op]` linear in `[1; d; dv]`.
-    null_z, null_u : (n_z, n_s) and (n_u, n_s) arrays
+    along_input : (n_z + n_u, n_a) array
+        What moves with the input: columns whose inputs are orthonormal in the norm of `R`.
+    idle : (n_z, n_t) array
+        States that need no input, as integrators have them.
     """
 
     particular: FloatArray
-    null_z: FloatArray
-    null_u: FloatArray
+    along_input: FloatArray
+    idle: FloatArray
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """How outputs move with the steady inputs: what a set-point out of reach is judged by.
+
+    Attributes
+    ----------
+    felt_u, felt_y : (n_u, n_b) and (n_y, n_b) arrays
+        Inputs and outputs that move `|W^{1/2} y|` by one each, at right angles.
+    unfelt_u, unfelt_y : arrays
+        Inputs that the outputs do not feel, orthonormal in the norm of `R`.
+    idle : (n_y, n_y) array
+        From a distance of the outputs to the part that states without input take over.
+    gain : float
+        Largest weighted gain.
+    """
+
+    felt_u: FloatArray
+    felt_y: FloatArray
+    unfelt_u: FloatArray
+    unfelt_y: FloatArray
+    idle: FloatArray
+    gain: float
 
 
 @dataclass(frozen=True)
@@ -54,8 +85,8 @@ class SteadyTarget:
         Likewise for the steady input, in absolute units.
     y_gain, y_disturbance, y_told, y_input, y_offset : arrays
         Likewise for the output reached; `y_s = r` where `r` can be held.
-    states : SteadyStates
-        All that the map chooses from.
+    freedom : Freedom
+        How outputs move with the steady inputs.
     """
 
     z_gain: FloatArray
@@ -73,7 +104,7 @@ class SteadyTarget:
     y_told: FloatArray
     y_input: FloatArray
     y_offset: FloatArray
-    states: SteadyStates
+    freedom: Freedom
 
     def __call__(
         self,
@@ -96,8 +127,10 @@ class SteadyTarget:
         return z, u, y
 
 
-def steady_states(model: Augmented) -> SteadyStates:
+def steady_states(model: Augmented, root: FloatArray, root_r: FloatArray) -> SteadyStates:
     """Solve `(I - A) z = B du + c + B_d d + B_v dv` for all `z`, `du`.
+
+    `root` and `root_r` factor the weights on outputs and inputs, and with them give units to both.
 
     Raises
     ------
@@ -105,23 +138,40 @@ def steady_states(model: Augmented) -> SteadyStates:
         If there is none: the model drifts, and no input can hold it.
     """
     lifted, n_z = model.lifted, model.lifted.n_z
-    drift = np.column_stack([lifted.c, model.Bd, model.Bv[:n_z]])
-    M = np.hstack([np.eye(n_z) - lifted.A, -model.B[:n_z]])
-    # Pivoted QR of M': M w = drift is solved in the range, and the rest of Q spans the null space.
+    drift = np.column_stack([lifted.c, model.Bd[:n_z], model.Bv[:n_z]])
+    to_u = np.linalg.inv(root_r)
+    B = model.B[:n_z] @ to_u
+    D = balance(lifted.A, B, np.sum((root @ lifted.C) ** 2, axis=0))
+    M = np.hstack([np.eye(n_z) - lifted.A / D[:, None] * D, -B / D[:, None]])
+    size = np.linalg.norm(M, axis=1)
+    per_row = 1.0 / (np.where(size > 0.0, size, 1.0) * D)
+    M = M / np.where(size > 0.0, size, 1.0)[:, None]
+    rhs = drift * per_row[:, None]
+    # Pivoted QR of M': M w = rhs is solved in the range, and the rest of Q spans the null space.
     q, triangle, pivots = (np.asarray(part) for part in linalg.qr(M.T, pivoting=True))
     diagonal = np.abs(np.diag(triangle))
     rank = int(np.count_nonzero(diagonal > RANK_TOL * diagonal.max(initial=0.0)))
-    top = triangle[:rank, :rank]
-    particular = q[:, :rank] @ linalg.solve_triangular(top, drift[pivots][:rank], trans=1)
-    defect = np.abs(M @ particular - drift).max(initial=0.0)
-    if defect > 1e-6 * max(1.0, np.abs(drift).max(initial=0.0)):
+    particular = q[:, :rank] @ linalg.solve_triangular(triangle[:rank, :rank], rhs[pivots][:rank], trans=1)
+    defect = np.abs(M @ particular - rhs)
+    largest = np.abs(rhs).max(axis=0)
+    # c is known to the rounding of lifted coordinates, which are of order one.
+    largest[0] = max(largest[0], float(per_row.max(initial=0.0)) if drift[:, 0].any() else 0.0)
+    if (defect.max(axis=0) > 1e-6 * largest).any():
         raise SolverError(
             f"the lifted model drifts at its operating point (|c| is {np.abs(lifted.c).max():.2g}) or is "
             "pushed by a disturbance where no input can hold it; lift it at an equilibrium with "
             "lift_at(x_op=..., u_op=...)"
         )
     null = np.asarray(q[:, rank:], dtype=float)
-    return SteadyStates(particular, null[:n_z], null[n_z:])
+    # The null vectors are orthonormal: their inputs' singular values are compared with one.
+    _, moved, turn = np.linalg.svd(null[n_z:], full_matrices=True)
+    n_a = int(np.count_nonzero(moved > RANK_TOL))
+    along = null @ (turn[:n_a].T / moved[:n_a])
+    back = np.concatenate([D, np.ones(len(to_u))])[:, None]
+    particular, along = back * particular, back * along
+    for part in (particular, along):
+        part[n_z:] = to_u @ part[n_z:]
+    return SteadyStates(particular, along, D[:, None] * (null[:n_z] @ turn[n_a:].T))
 
 
 def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> SteadyTarget:
@@ -141,58 +191,47 @@ def steady_target(model: Augmented, weight: FloatArray, R: FloatArray) -> Steady
         If the model has no steady state at all.
     """
     lifted, n_z, n_u, n_d, n_v = model.lifted, model.lifted.n_z, model.n_u, model.n_d, model.n_v
-    states = steady_states(model)
-    null_z, null_u, C = states.null_z, states.null_u, lifted.C
+    root, root_r, C = weight_factor(weight), weight_factor(R), lifted.C
+    states = steady_states(model, root, root_r)
     # What does not depend on the set-point is linear in [1; d; dv; du]: columns.
     particular = np.hstack([states.particular, np.zeros((n_z + n_u, n_u))])
-    seen = np.column_stack([lifted.y_op, model.Cd, np.zeros((lifted.n_y, n_v + n_u))])
-    root = weight_factor(weight)
-    inverse, free = _pinv_and_kernel(root @ C @ null_z)
-    # w = particular + null s with s = gain r + offset [1; d; dv; du]; the remaining freedom brings the input
-    # near the one wished for.
-    gain = inverse @ root
-    offset = -inverse @ root @ (seen + C @ particular[:n_z])
-    if free.shape[1]:
-        root_r = weight_factor(R)
-        # Null vectors have norm 1: an input part below the tolerance is rounding, of integrators.
-        lower = free @ _pinv(root_r @ null_u @ free, RANK_TOL * np.abs(root_r).max()) @ root_r
-        wish = np.eye(n_u, particular.shape[1], k=1 + n_d + n_v)
-        offset = offset - lower @ (null_u @ offset + particular[n_z:] - wish)
-        gain = gain - lower @ (null_u @ gain)
-    z_gain, z_rest = null_z @ gain, null_z @ offset + particular[:n_z]
-    u_gain, u_rest = _without_rounding(null_u @ gain, gain, model.B), null_u @ offset + particular[n_z:]
-    y_gain, y_rest = C @ z_gain, C @ z_rest + seen
+    seen = np.column_stack([lifted.y_op, model.Cd, np.zeros((lifted.n_y, n_v + n_u))]) + C @ particular[:n_z]
+    along, idle_y = states.along_input, C @ states.idle
+    # States that need no input take over what they can: t = take (r - y), the rest is left to the inputs.
+    level = float(
+        np.linalg.norm(root * np.linalg.norm(C * np.abs(states.idle).max(axis=1, initial=0.0), axis=1))
+    )
+    take = _pinv(root @ idle_y, RANK_TOL * level) @ root
+    left = root - root @ idle_y @ take
+    gains = root @ C @ along[:n_z]
+    U, s, V = np.linalg.svd(left @ C @ along[:n_z], full_matrices=True)
+    gain = float(np.linalg.norm(gains, 2)) if gains.size else 0.0
+    n_b = int(np.count_nonzero(s > FELT * gain))
+    felt, unfelt = V[:n_b].T / s[:n_b], V[n_b:].T
+    # a = felt (what is left of r - y) + unfelt (what brings the input near the one wished for).
+    wish = np.eye(n_u, particular.shape[1], k=1 + n_d + n_v)
+    on_r = felt @ (U[:, :n_b].T @ left)
+    nearer = unfelt @ (unfelt.T @ (root_r @ along[n_z:]).T) @ root_r
+    rest = -on_r @ seen - nearer @ (particular[n_z:] - wish)
+    t_r = take - take @ C @ along[:n_z] @ on_r
+    t_rest = -take @ seen - take @ C @ along[:n_z] @ rest
+    z_gain = along[:n_z] @ on_r + states.idle @ t_r
+    z_rest = along[:n_z] @ rest + states.idle @ t_rest + particular[:n_z]
+    u_gain, u_rest = along[n_z:] @ on_r, along[n_z:] @ rest + particular[n_z:]
+    y_gain, y_rest = C @ z_gain, C @ z_rest + seen - C @ particular[:n_z]
     u_rest[:, 0] += model.u_op
     parts: dict[str, FloatArray] = {}
-    for name, on_r, rest in (("z", z_gain, z_rest), ("u", u_gain, u_rest), ("y", y_gain, y_rest)):
-        offset_part, d_part, v_part, u_part = np.split(rest, [1, 1 + n_d, 1 + n_d + n_v], axis=1)
+    for name, by_r, others in (("z", z_gain, z_rest), ("u", u_gain, u_rest), ("y", y_gain, y_rest)):
+        offset_part, d_part, v_part, u_part = np.split(others, [1, 1 + n_d, 1 + n_d + n_v], axis=1)
         parts |= {
-            f"{name}_gain": on_r, f"{name}_disturbance": d_part, f"{name}_told": v_part,
+            f"{name}_gain": by_r, f"{name}_disturbance": d_part, f"{name}_told": v_part,
             f"{name}_input": u_part, f"{name}_offset": offset_part[:, 0],
         }  # fmt: skip
-    return SteadyTarget(**parts, states=states)
-
-
-def _without_rounding(u_gain: FloatArray, gain: FloatArray, B: FloatArray) -> FloatArray:
-    """Set to zero what only rounding makes of the steady inputs of integrators, which need none.
-
-    Its inverse, of order 1e16, would else decide which set-points are within reach.
-    """
-    felt = np.abs(u_gain) * np.linalg.norm(B, axis=0)[:, None]
-    return np.where(felt <= _NO_INPUT * np.linalg.norm(gain, axis=0), 0.0, u_gain)
-
-
-def weight_factor(weight: FloatArray) -> FloatArray:
-    """`L` of full row rank with `L'L = weight`."""
-    values, vectors = np.linalg.eigh(weight)
-    keep = values > 1e-14 * max(float(values.max(initial=0.0)), np.finfo(float).tiny)
-    return np.sqrt(values[keep])[:, None] * vectors[:, keep].T
-
-
-def _pinv_and_kernel(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    u, s, vt = np.linalg.svd(matrix, full_matrices=True)
-    rank = int(np.count_nonzero(s > RANK_TOL * s.max(initial=0.0)))
-    return vt[:rank].T @ (u[:, :rank].T / s[:rank, None]), vt[rank:].T
+    by_input = C @ along[:n_z]
+    freedom = Freedom(
+        along[n_z:] @ felt, by_input @ felt, along[n_z:] @ unfelt, by_input @ unfelt, idle_y @ take, gain
+    )
+    return SteadyTarget(**parts, freedom=freedom)
 
 
 def _pinv(matrix: FloatArray, floor: float) -> FloatArray:

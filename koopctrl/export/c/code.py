@@ -103,8 +103,7 @@ def mpc_to_c(
         raise OptionError(
             f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
         )
-    _refuse_what_has_no_code(mpc)
-    parts = _PARTS[type(mpc).__name__](mpc, diagnostics)
+    parts = _PARTS[type(mpc).__name__](mpc.law, diagnostics)
     texts = {
         f"{name}.h": _header(parts, name),
         f"{name}.c": _source(parts, name),
@@ -117,14 +116,6 @@ def mpc_to_c(
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)
     return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
-
-
-def _refuse_what_has_no_code(mpc: Any) -> None:
-    """The options that the templates do not know."""
-    if mpc.observer is not None and type(mpc).__name__ == "RNNMPC":
-        raise OptionError(
-            "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
-        )
 
 
 def _named(text: str, name: str) -> str:

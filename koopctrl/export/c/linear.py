@@ -8,13 +8,16 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
+from koopctrl.controllers.estimation.kalman_law import KalmanLaw
+from koopctrl.controllers.estimation.lag_window import LagWindow
+from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.mpc.condensing import forced_responses
+from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.estimation.kalman import KalmanFilter
-    from koopctrl.controllers.mpc.linear import LinearMPC
+    from koopctrl.controllers.mpc.linear_law import LinearLaw
 
 _DIAGNOSTICS = """
 /* Lifted state of the last sample that had one, @n_z@ numbers. */
@@ -26,7 +29,7 @@ void NAME_predict(const NAME_state *state, const double *inputs, double *outputs
 """
 
 
-def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
+def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller.
 
     Raises
@@ -34,70 +37,74 @@ def linear_mpc_parts(mpc: LinearMPC, diagnostics: bool) -> Parts:
     OptionError
         If the controller's observer has no C code.
     """
+    lifted, source, problem = law.lifted, law.estimator, law.problem
+    if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):
+        raise OptionError(
+            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, the "
+            "ones that have C code"
+        )
     data, state = DataSection(), StateLayout()
-    n_p, n_d = mpc._source.basis.shape[1], mpc._source.model.n_d
+    n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, isinstance(source, KalmanLaw)
     data.define(
-        N_Y=mpc.lifted.n_y, N_X=mpc.lifted.n_x, N_Z=mpc.lifted.n_z, N_P=n_p, N_D=n_d,
-        N_MEASURED=mpc._source.n_measured, HORIZON=mpc.horizon, DIAGNOSTICS=int(diagnostics),
+        N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
+        N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
     )  # fmt: skip
-    window = mpc.lifted.window
-    recalls = mpc.observer is not None or n_d > 0 or mpc.lifted.n_x != window.n_y
-    add_channels(data, state, mpc, recalls)
-    _add_source(mpc, data, state)
-    _add_qp(mpc, data, state)
-    _add_fall_back(mpc, data)
-    _add_set_point(mpc, data)
+    recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
+    add_channels(data, state, law, recalls)
+    _add_source(law, data, state)
+    _add_qp(law, data, state)
+    _add_fall_back(law, data)
+    _add_set_point(law, data)
     if diagnostics:
-        _add_diagnostics(mpc, data)
+        _add_diagnostics(law, data)
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
-    source, lifts = mpc._source, _lifts_first_measurement(mpc)
-    offset_free = source.observer is None and n_d > 0
-    needed = offset_free or (lifts if source.observer is not None else diagnostics)
-    n_raw = _add_lift(mpc, data if needed else DataSection())
+    offset_free = not filtered and n_d > 0
+    needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
+    n_raw = _add_lift(law, data if needed else DataSection())
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
-    problem = mpc.problem
     bounds = {
         "u_min": problem.u_min,
         "u_max": problem.u_max,
         "du_min": problem.du_min,
         "du_max": problem.du_max,
     }
-    for name, values in {**bounds, "y_op": mpc.lifted.y_op}.items():
+    for name, values in {**bounds, "y_op": lifted.y_op}.items():
         data.array(name, values)
     data.alias("default_reference", "y_op")
     state.doubles(p=n_p)
     state.integers(has_z=0, has_d=0)
-    lifted = mpc.lifted
-    measured = lifted.output_names if source.observer is not None else lifted.output_names[: window.n_y]
     source_files = ("linear_lift.c", "linear_source.c")
-    if source.observer is not None:
-        source_files = ("linear_lift.c", "kalman.c")
-        if not getattr(source.observer, "steady", True):
-            source_files = ("cholesky.c", *source_files)
-    fall_back = "the LQR's input, saturated; the last input" if mpc.K is not None else "the last input"
+    if isinstance(source, KalmanLaw):
+        source_files = ("cholesky.c", "linear_lift.c", "kalman.c")
+    fall_back = "the last input"
+    if law.riccati is not None:
+        fall_back = "the LQR's input, saturated; the last input"
+    moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_mpc.c", "api.c"),
-        f"Horizon {mpc.horizon}, {lifted.n_z} lifted states, {mpc._qp.n_v} variables.",
+        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c",
+         "api.c"),
+        f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
-        measured, lifted.output_names, mpc.input_names, mpc.disturbance_names, mpc.horizon, mpc.dt, fall_back,
+        source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
+        tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
     )  # fmt: skip
 
 
-def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
+def _add_source(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
     """From measurements to features: lifting, a window, or a Kalman filter."""
-    lifted, source, window = mpc.lifted, mpc._source, mpc.lifted.window
-    observer = source.observer
+    lifted, source, window = law.lifted, law.estimator, law.lifted.window
+    kalman = source if isinstance(source, KalmanLaw) else None
     layer, has_layer = lifted.observables.layer, lifted.observables.reduce.shape[1] > 0
-    lifts = observer is None or _lifts_first_measurement(mpc)
-    keeps_window = observer is None and lifted.n_x != window.n_y
+    lifts = kalman is None or kalman.lifts
+    keeps_window = isinstance(source, LagWindow)
     data.define(
         N_FEATURES=layer.n_features if has_layer else 0,
         TANH=int(layer.activation == "tanh"),
-        OBSERVER=int(observer is not None),
-        GATED=int(getattr(observer, "gate", None) is not None),
-        OBSERVER_LIFTS=int(observer is not None and lifts),
-        USES_WINDOW=int(keeps_window or (observer is not None and lifts)),
+        OBSERVER=int(kalman is not None),
+        GATED=int(kalman is not None and kalman.gate is not None),
+        OBSERVER_LIFTS=int(kalman is not None and lifts),
+        USES_WINDOW=int(keeps_window),
         OUTPUT_LAGS=window.output_lags,
         INPUT_LAGS=window.input_lags,
         BILINEAR=int(keeps_window and lifted.N is not None),
@@ -107,40 +114,36 @@ def _add_source(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
         if has_layer:
             data.array("weights", layer.weights)
             data.array("biases", layer.biases)
-    if observer is not None:
-        _add_observer(mpc, data, state, lifts)
-    elif source.model.n_d:
+    if kalman is not None:
+        _add_kalman(kalman, data, state)
+    elif isinstance(source, LiftedMeasurement) and source.gain:
         for name in ("A", "B", "c"):
             data.array(name, getattr(lifted, name))
-        data.array("filter", [float(source._filter)])
-        on_inputs = source.model.n_d != lifted.n_z or not np.array_equal(source.explain, np.eye(lifted.n_z))
+        data.array("filter", [source.gain])
+        on_inputs = source.disturbance == "input"
         data.define(EXPLAINS=int(on_inputs))
         if on_inputs:
             data.array("explain_d", source.explain)
         state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z)
-    state.doubles(x=lifted.n_x if keeps_window or (observer is not None and lifts) else 0)
-    if keeps_window:
-        # The next output from features and input: C (A z + B du + c + sum du_i N_i z) + y_op.
-        n, n_z = window.n_y, lifted.n_z
-        basis, offset = source.basis[:n_z, : source.basis.shape[1] - source.model.n_d], source.offset[:n_z]
-        data.array("step_p", lifted.C[:n] @ lifted.A @ basis)
-        data.array("step_u", lifted.C[:n] @ lifted.B)
-        data.array("step_constant", lifted.C[:n] @ (lifted.A @ offset + lifted.c) + lifted.y_op[:n])
+    state.doubles(x=lifted.n_x if keeps_window or (kalman is not None and lifts) else 0)
+    if isinstance(source, LagWindow):
+        # The next output from features and input: x_op + x_scale (A z + B du + c + sum du_i N_i z).
+        n, basis, offset = window.n_y, source.lift, source.lift_offset
+        scale = lifted.observables.x_scale[:n, None]
+        data.array("step_p", scale * (lifted.A[:n] @ basis))
+        data.array("step_u", scale * lifted.B[:n])
+        data.array("step_constant", scale[:, 0] * (lifted.A[:n] @ offset + lifted.c[:n]) + lifted.x_op[:n])
         if lifted.N is not None:
-            data.array("step_pu", np.stack([lifted.C[:n] @ N @ basis for N in lifted.N]))
-            data.array("step_pu_constant", np.stack([lifted.C[:n] @ N @ offset for N in lifted.N]))
+            data.array("step_pu", np.stack([scale * (N[:n] @ basis) for N in lifted.N]))
+            data.array("step_pu_constant", np.stack([scale[:, 0] * (N[:n] @ offset) for N in lifted.N]))
 
 
-def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: bool) -> None:
-    lifted, observer = mpc.lifted, mpc._source.observer
-    if type(observer).__name__ != "KalmanFilter":
-        raise OptionError(
-            f"the controller's observer is a {type(observer).__name__}; expected a KalmanFilter, the only "
-            "one that has C code. Use it, or no observer"
-        )
-    kalman: KalmanFilter = observer  # pyright: ignore[reportAssignmentType]
-    model, n, n_y = kalman.model, len(kalman.model.A), lifted.n_y
-    for name, values in {"A": model.A, "B": model.B, "C": model.C, "c": model.c}.items():
+def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout) -> None:
+    """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
+    model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
+    for name, values in {
+        "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
+    }.items():  # fmt: skip
         data.array(name, values)
     data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
     if kalman.gate is not None:
@@ -148,21 +151,24 @@ def _add_observer(mpc: LinearMPC, data: DataSection, state: StateLayout, lifts: 
         state.integers(in_a_row=0)
     if kalman.steady:
         data.array("M", kalman.M)
-        if kalman.gate is not None:
-            data.array("whiten", np.tril(np.linalg.inv(np.linalg.cholesky(kalman._innovation))))
+        data.array("seen_P", kalman.seen_P)
+        data.array("innovation_P", kalman.innovation)
     else:
-        data.array("noise", kalman._noise)
+        data.array("noise", kalman.noise)
         data.array("R_noise", kalman.Rn)
         data.array("P0", kalman.P0)
-        state.doubles(covariance=n * n, product=n * n, seen=n_y * n, gain=n * n_y)
-    state.doubles(next=n, innovation=n_y)
-    if lifts:
+        state.doubles(covariance=n * n, product=n * n, gain=n * n_m, seen=n_m * n)
+    state.doubles(next=n, innovation=n_m)
+    state.integers(measured_before=n_m)
+    if kalman.lifts:
+        data.array("channel", kalman.measured.astype(int))
+        data.array("x_scale", lifted.observables.x_scale)
         state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
 
 
-def _add_lift(mpc: LinearMPC, data: DataSection) -> int:
+def _add_lift(law: LinearLaw, data: DataSection) -> int:
     """`z = basis (p - p_op)` with `p = [x - x_op; psi(x)]`; returns the length of `p`."""
-    lifted, obs = mpc.lifted, mpc.lifted.observables
+    lifted, obs = law.lifted, law.lifted.observables
     n_x, n_features = lifted.n_x, obs.layer.n_features if obs.reduce.shape[1] else 0
     basis, p_op = np.zeros((lifted.n_z, n_x + n_features)), np.zeros(n_x + n_features)
     basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
@@ -175,35 +181,26 @@ def _add_lift(mpc: LinearMPC, data: DataSection) -> int:
     return n_x + n_features
 
 
-def _lifts_first_measurement(mpc: LinearMPC) -> bool:
-    """Whether the outputs are the state's newest samples, `C lift(x) + y_op = x[:n_y]` for every x."""
-    lifted, n_y = mpc.lifted, mpc.lifted.n_y
-    if lifted.window.n_y != n_y:
-        return False
-    select = np.zeros_like(lifted.C)
-    select[:, :n_y] = np.diag(lifted.observables.x_scale[:n_y])
-    return bool(
-        np.allclose(lifted.C, select, rtol=1e-8, atol=1e-10) and np.allclose(lifted.y_op, lifted.x_op[:n_y])
-    )
-
-
-def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
+def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
     """The condensed QP, hard and soft, and its workspaces."""
-    qp, problem = mpc._qp, mpc.problem
+    qp, problem = law.qp, law.problem
     n_v, n_rows = qp.n_v, len(qp.rows)
-    n_e = n_rows - qp.n_rate
+    n_e = n_rows - qp.n_hard
     n_soft = n_e if problem.soft else 0
     size = n_v + n_soft
     n_end, n_w = len(problem.E_end), qp.from_known_set_point.shape[1]
-    owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
+    owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     data.define(
-        N_V=n_v, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
-        RATE_COST=int(mpc._memory.has_rate_cost),
+        N_V=n_v, N_INPUTS=qp.n_inputs, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
+        RATE_COST=int(law.policy.has_rate_cost),
         MAX_ITERATIONS=100 + 20 * (size + n_rows),
     )  # fmt: skip
     names = ["H", "rows", "scale", "lower", "upper", "from_set_point", "from_preview"]
-    names += ["from_last_input"] if mpc._memory.has_rate_cost else []
-    names += ["row_scale"] if qp.n_rate else []
+    names += ["from_last_input"] if law.policy.has_rate_cost else []
+    names += ["row_scale"] if qp.n_hard else []
+    if qp.n_inputs:
+        names.remove("scale")
+        state.doubles(input_free=n_v)
     for name in names:
         values = getattr(qp, name)
         data.array(name, _felt(values, n_v, n_end) if name.startswith("from_") else values)
@@ -217,14 +214,14 @@ def _add_qp(mpc: LinearMPC, data: DataSection, state: StateLayout) -> None:
             data.array(f"{name}_preview", getattr(qp, f"{name}_preview"))
     if n_soft:
         # As in controllers.qp_step: slacks in units of the scaled rows, their Hessian scaled to one.
-        scale = qp.row_scale[qp.n_rate :]
-        linear, quadratic = problem.soft_weights
+        scale = qp.row_scale[qp.n_hard :]
+        linear, quadratic = problem.row_soft_weights
         unit = scale / np.sqrt(quadratic)
         data.array("slack_unit", unit)
         data.array("slack_gradient", 0.5 * linear / scale * unit)
         data.array("slack_size", unit / scale)
     state.doubles(w=n_w)
-    add_step(state, problem.n_u, mpc.horizon, n_v, n_rows, n_soft)
+    add_step(state, problem.n_u, problem.horizon, n_v, n_rows, n_soft)
 
 
 def _felt(from_reference: FloatArray, n_v: int, n_end: int) -> FloatArray:
@@ -232,84 +229,78 @@ def _felt(from_reference: FloatArray, n_v: int, n_end: int) -> FloatArray:
     return np.vstack([from_reference[:n_v], from_reference[max(n_v, len(from_reference) - n_end) :]])
 
 
-def _add_fall_back(mpc: LinearMPC, data: DataSection) -> None:
+def _add_fall_back(law: LinearLaw, data: DataSection) -> None:
     """The LQR's input: `u_s(r) - K (z - z_s(r))`."""
-    data.define(HAS_LQR=int(mpc.K is not None))
-    if mpc.K is not None:
-        target, source, n_z = mpc.target, mpc._source, mpc.lifted.n_z
-        power, forced = mpc._qp.ahead
-        lqr_p = mpc.K @ (power @ source.basis)[:n_z]
-        if source.model.n_d:
-            lqr_p[:, -source.model.n_d :] -= target.u_disturbance + mpc.K @ target.z_disturbance
+    data.define(HAS_LQR=int(law.riccati is not None))
+    if law.riccati is not None:
+        K, target, source, n_z = law.riccati.K, law.target, law.estimator, law.lifted.n_z
+        power, forced = law.qp.ahead
+        lqr_p = K @ (power @ source.basis)[:n_z]
+        if law.model.n_d:
+            lqr_p[:, -law.model.n_d :] -= target.u_disturbance + K @ target.z_disturbance
         data.array("lqr_p", lqr_p)
         begin = power @ source.offset + forced[:, 0]
-        data.array("lqr_r", target.u_gain + mpc.K @ target.z_gain)
-        data.array("lqr_constant", target.u_offset + mpc.K @ (target.z_offset - begin[:n_z]))
-        lqr_w = -mpc.K @ forced[:n_z, 1:]
+        data.array("lqr_r", target.u_gain + K @ target.z_gain)
+        data.array("lqr_constant", target.u_offset + K @ (target.z_offset - begin[:n_z]))
+        lqr_w = -K @ forced[:n_z, 1:]
         if lqr_w.shape[1]:
-            lqr_w[:, lqr_w.shape[1] - source.model.n_v :] += target.u_told + mpc.K @ target.z_told
+            lqr_w[:, lqr_w.shape[1] - law.model.n_v :] += target.u_told + K @ target.z_told
             data.array("lqr_w", lqr_w)
 
 
-def _add_set_point(mpc: LinearMPC, data: DataSection) -> None:
+def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     """Bounded least squares that moves set-points out of reach; only where inputs are bounded."""
-    problem, target, reachable = mpc.problem, mpc.target, mpc._reachable
+    problem, target, reachable = law.problem, law.target, law.reachable
     bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
     data.define(MOVES_SET_POINT=int(bounded))
     if not bounded:
         return
-    n_w, n_u = reachable._n_weighted, problem.n_u
-    level = max(float(np.abs(reachable._rows[:n_w, :n_u]).max(initial=0.0)), 1e-300)
-    # What inputs do to the distance, t (see controllers.set_points) chosen best for each of them.
-    idle = reachable._idle @ np.linalg.pinv(reachable._weight @ reachable._idle, rcond=1e-12)
-    rest = (np.eye(n_w) - reachable._weight @ idle) / level
-    seen = rest @ reachable._rows[:n_w, :n_u]
-    outside = reachable._rows[n_w + n_u :, :n_u] / level
-    normal = seen.T @ seen + outside.T @ outside
-    _, sizes, directions = np.linalg.svd(np.vstack([seen, outside]))
-    tolerance = 1e-9 * max(1.0, float(np.abs(seen).max(initial=0.0)))
-    held = directions[: int(np.count_nonzero(sizes > tolerance))]
-    prox = 0.0 if len(held) == n_u else 1e-7
-    H = normal + prox * np.eye(n_u)
-    n_held = len(held) if prox else 0
-    data.define(REACH_HELD=n_held)
+    freedom, reach = target.freedom, reachable.reach
+    n_b, n_c = freedom.felt_u.shape[1], freedom.unfelt_u.shape[1]
+    data.define(N_FELT=n_b, N_UNFELT=n_c, REACH_STEPS=STEPS)
     arrays = {
-        "reach_H": H, "reach_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(H))), "reach_normal": normal,
-        "reach_pull": seen.T @ rest @ reachable._weight, "reach_prox": [prox], "reach_gain": reachable._gain,
-        "reach_idle": idle @ reachable._weight, "u_gain": target.u_gain, "u_offset": target.u_offset,
-        "u_disturbance": target.u_disturbance, "y_gain": target.y_gain, "y_offset": target.y_offset,
-        "y_disturbance": target.y_disturbance, "u_told": target.u_told, "y_told": target.y_told,
-        "from_wish": _felt(mpc._qp.from_wish_set_point, mpc._qp.n_v, len(problem.E_end)),
+        "reach_one": np.eye(n_b + n_c), "reach_rows": reach.rows, "reach_scale": reach.row_scale,
+        "reach_unit": [reach.unit], "reach_idle": freedom.idle, "felt_u": freedom.felt_u,
+        "felt_y": freedom.felt_y, "unfelt_u": freedom.unfelt_u, "unfelt_y": freedom.unfelt_y,
+        "near_one": np.eye(n_c), "near_rows": reach.near_rows, "near_scale": reach.near_scale,
+        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
+        "y_gain": target.y_gain, "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
+        "u_told": target.u_told, "y_told": target.y_told,
+        "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, len(problem.E_end)),
     }  # fmt: skip
-    if not mpc.n_v:
-        del arrays["u_told"], arrays["y_told"]
-    if mpc.K is not None:
-        arrays["lqr_wish"] = target.u_input + mpc.K @ target.z_input
-    if n_held:
-        R = mpc.R / float(np.abs(mpc.R).max())
-        arrays |= {
-            "near_H": R, "near_Linv": np.tril(np.linalg.inv(np.linalg.cholesky(R))), "near_rows": held,
-        }  # fmt: skip
+    if not n_b or not n_c:
+        del arrays["near_one"], arrays["near_rows"], arrays["near_scale"]
+    if not n_b + n_c:
+        for name in ("one", "rows", "scale", "unit", "idle"):
+            del arrays[f"reach_{name}"]
+        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        for name in unused:
+            del arrays[name]
+    if not law.channels.n_v:
+        for name in ("u_told", "y_told"):
+            arrays.pop(name, None)
+    if law.riccati is not None:
+        arrays["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
     for name, values in arrays.items():
         data.array(name, values)
 
 
-def _add_diagnostics(mpc: LinearMPC, data: DataSection) -> None:
+def _add_diagnostics(law: LinearLaw, data: DataSection) -> None:
     """Predictions `y_k = C (A^(k+delay) z_0 + what is forced + sum_j A^(k-1-j) B du_j) + y_op`."""
-    model, source = mpc._source.model, mpc._source
+    model, source, problem = law.model, law.estimator, law.problem
     free, markov = [], []
-    step, reach = mpc._qp.ahead[0] @ source.basis, model.B
-    for _ in range(mpc.horizon + 1):
+    step, reach = law.qp.ahead[0] @ source.basis, model.B
+    for _ in range(problem.horizon + 1):
         free.append(model.C @ step)
         markov.append(model.C @ reach)
         step, reach = model.A @ step, model.A @ reach
-    forced = model.C @ forced_responses(model, mpc.horizon, mpc.problem.delay)
-    n_d = 0 if source.observer is not None else model.n_d
+    forced = model.C @ forced_responses(model, problem.horizon, problem.delay)
+    n_d = 0 if isinstance(source, KalmanLaw) else model.n_d
     n_raw = source.basis.shape[1] - n_d
     data.array("predict_p", np.stack(free)[:, :, :n_raw])
     if n_d:
         data.array("predict_d", np.stack(free)[:, :, n_raw:])
-    data.array("predict_constant", forced[:, :, 0] + mpc.lifted.y_op)
+    data.array("predict_constant", forced[:, :, 0] + law.lifted.y_op)
     if forced.shape[2] > 1:
         data.array("predict_w", forced[:, :, 1:])
     data.array("markov", np.stack(markov[:-1]))

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from koopctrl.controllers.estimation.lag_window import NetworkWindow
+from koopctrl.errors import OptionError
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.mpc.rnn import RNNMPC
+    from koopctrl.controllers.mpc.rnn_law import RNNLaw
 
 _DIAGNOSTICS = """
 /* Outputs of the network from the last window under GUARD_HORIZON rows of inputs: GUARD_HORIZON + 1 rows, the
@@ -18,110 +20,122 @@ void NAME_predict(const NAME_state *state, const double *inputs, double *outputs
 """
 
 
-def rnn_mpc_parts(mpc: RNNMPC, diagnostics: bool) -> Parts:
+def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller."""
-    data, state, roll = DataSection(), StateLayout(), mpc._rollout
-    window = roll.window
+    data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
+    window, source = roll.window, law.estimator
+    if not isinstance(source, NetworkWindow):
+        raise OptionError(
+            "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
+        )
+    if law.iteration.is_feedback:
+        raise OptionError(
+            f"on this network a horizon of {problem.horizon} needs plans with feedback, which RNNMPC makes "
+            "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
+            "horizon or fewer blocks, or a LinearMPC, whose C code has them"
+        )
     data.define(
-        GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=mpc.horizon,
+        GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
         DIAGNOSTICS=int(diagnostics),
-        N_ITERATIONS=mpc.n_iterations, OFFSET_FREE=int(bool(mpc.offset_free)),
-        RICCATI=int(mpc.problem.terminal == "riccati"), RATE_COST=int(mpc._memory.has_rate_cost),
+        N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
+        RICCATI=int(problem.terminal == "riccati"), RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
-    data.array("filter", [float(mpc.offset_free)])
-    add_channels(data, state, mpc, recalls=True)
-    _add_network(mpc, data)
-    _add_problem(mpc, data)
-    _add_memory(mpc, state)
+    data.array("filter", [source.gain])
+    add_channels(data, state, law, recalls=True)
+    _add_network(law, data)
+    _add_problem(law, data)
+    _add_memory(law, state)
     summary = (
-        f"Horizon {mpc.horizon}, {len(roll._bias)} features, {len(mpc._iteration.input_hessian)} variables."
+        f"Horizon {problem.horizon}, {len(roll.bias)} features, {len(law.iteration.input_hessian)} variables."
     )
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_condense.c", "rnn_mpc.c", "api.c"),
+         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
-        mpc.output_names, mpc.output_names, mpc.input_names, mpc.disturbance_names,
-        mpc.horizon, mpc.dt, "the last input",
+        source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
+        tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
     )  # fmt: skip
 
 
-def _add_network(mpc: RNNMPC, data: DataSection) -> None:
+def _add_network(law: RNNLaw, data: DataSection) -> None:
     """The network with its scalings folded in, as `controllers.rollout` has it."""
-    roll, coupling = mpc._rollout, mpc._rollout.network.coupling
+    roll, coupling = law.rollout, law.rollout.network.coupling
     data.define(
-        N_FEATURES=len(roll._bias), N_Q=roll._n_q, TANH=int(roll._tanh),
+        N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
         LAYER_SEES_INPUT=int(coupling.layer_sees_input),
     )  # fmt: skip
     arrays = {
-        "weights": roll._wx.T, "biases": roll._bias, "constant": roll._const, "linear": roll._linear.T,
-        "outer": roll._outer.T, "direct": roll._direct.T, "u_mean": roll._u_mean, "u_scale": roll._u_scale,
-        "x_scale": roll._x_scale,
+        "weights": roll.wx.T, "biases": roll.bias, "constant": roll.const, "linear": roll.linear.T,
+        "outer": roll.outer.T, "direct": roll.direct.T, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
+        "x_scale": roll.x_scale,
     }  # fmt: skip
     for name, values in arrays.items():
         data.array(name, values)
     if coupling.layer_sees_input:
-        data.array("input_weights", roll._wu.T)
+        data.array("input_weights", roll.wu.T)
     data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
 
 
-def _add_problem(mpc: RNNMPC, data: DataSection) -> None:
+def _add_problem(law: RNNLaw, data: DataSection) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
-    problem, targets = mpc.problem, mpc._targets
-    n_v, n_rate, n_e = len(mpc._iteration.input_hessian), len(mpc._iteration.move_rows), len(mpc._iteration.E)
+    problem, targets, iteration = law.problem, law.targets, law.iteration
+    n_v, n_rate, n_e = len(iteration.input_hessian), len(iteration.move_rows), len(iteration.E)
     n_end, n_soft = len(problem.E_end), problem.n_bounded if problem.soft else 0
     varies = any(np.ptp(w, axis=0).any() for w in (problem.Q, problem.R, problem.S))
-    owner = np.searchsorted(problem.blocks, np.arange(mpc.horizon), side="right") - 1
+    owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate, N_E=n_e, N_END=n_end,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
+        N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
-        "input_hessian": mpc._iteration.input_hessian, "Q": mpc.Q, "R": mpc.R, "idle": [targets._epsilon],
-        "size": [targets.size], "starts": targets.starts, "settled": targets.settled,
+        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
+        "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
+        "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
-        "rest_u": targets._u0, "move_scale": targets._u_scale,
-        "start_x": targets._start[0], "start_u": targets._start[1],
-        "default_reference": mpc.set_point, "block": owner.astype(int),
+        "rest_u": targets.idle, "move_scale": targets.u_scale,
+        "start_x": targets.start[0], "start_u": targets.start[1],
+        "default_reference": law.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
-    arrays["move_tolerance"] = mpc._iteration.move_tolerance
-    if mpc.n_v:
-        arrays["told_scale"] = targets._v_scale
+    arrays["move_tolerance"] = iteration.move_tolerance
+    if law.channels.n_v:
+        arrays["told_scale"] = targets.v_scale
     if n_e:
-        arrays |= {"E": mpc._iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
-        arrays["e_size"] = mpc._iteration.sizes[0]
+        arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
+        arrays["e_size"] = iteration.sizes[0]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
-        arrays["end_size"] = mpc._iteration.sizes[1]
+        arrays["end_size"] = iteration.sizes[1]
     if n_e or n_end:
         arrays["penalty"] = problem.soft_weights
-    stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if mpc._memory.has_rate_cost else {})
+    stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if law.policy.has_rate_cost else {})
     arrays |= {f"stage_{name}": weights if varies else weights[-1] for name, weights in stages.items()}
     for name, values in arrays.items():
         data.array(name, values)
 
 
-def _add_memory(mpc: RNNMPC, state: StateLayout) -> None:
+def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
-    roll, N = mpc._rollout, mpc.horizon
-    n_x, n_y, n_u, n_f = roll.n_x, roll.n_y, mpc.n_u, len(roll._bias)
-    search = mpc._iteration
-    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + mpc.problem.n_bounded
-    n_soft = mpc.problem.n_bounded if mpc.problem.soft else 0
-    n_kkt, n_qy = 2 * n_x + n_u, roll._n_q * n_y
+    roll, problem, search = law.rollout, law.problem, law.iteration
+    N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
+    n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
+    n_soft = problem.n_bounded if problem.soft else 0
+    n_told = law.channels.n_v
+    n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
         x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=mpc.n_v, row_d=n_y,
-        row_v=mpc.n_v,
-        searched_v=mpc.n_v,
+        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=n_told,
+        searched_v=n_told, row_d=n_y, row_v=n_told, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
+        new_x=N * n_x,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from koopctrl.errors import DataError, OptionError
 
 if TYPE_CHECKING:
-    from koopctrl.controllers.mpc.base import PredictiveController
+    from koopctrl.controllers.mpc.law import PredictiveLaw
 
 _KEYWORDS = frozenset(
     re.findall(
@@ -21,6 +21,15 @@ _KEYWORDS = frozenset(
         """auto break case char const continue default do double else enum extern float for goto if inline
         int long main register restrict return short signed sizeof static struct switch typedef union unsigned
         void volatile while asm bool true false""",
+    )
+)
+# Files that a compiler or a system has under these names: "math.h" beside <math.h>, main.c, the example.
+_FILES = frozenset(
+    re.findall(
+        r"\w+",
+        """main assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
+        stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
+        threads time uchar wchar wctype unistd memory features endian con prn aux nul""",
     )
 )
 _PER_LINE = 4
@@ -32,11 +41,13 @@ def check_identifier(name: str) -> str:
         not isinstance(name, str)
         or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
         or name in _KEYWORDS
+        or name.lower() in _FILES
         or name.lower().startswith("kc_")
     ):
         raise OptionError(
             f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
-            "underscores, no keyword, and not beginning with kc_, which the generated code uses"
+            "underscores, no keyword, no name of a file that the example or the C library has (main, math, "
+            "stdio, ..), and not beginning with kc_, which the generated code uses"
         )
     return name
 
@@ -142,13 +153,13 @@ class StateLayout:
         return "\n".join(lines)
 
 
-def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveController, recalls: bool) -> None:
+def add_channels(data: DataSection, state: StateLayout, law: PredictiveLaw, recalls: bool) -> None:
     """Inputs that are moved and told, and memory of those sent and heard of.
 
     `recalls`: whether the state is estimated with the inputs that acted.
     """
-    channels, delay = mpc._channels, mpc.problem.delay
-    u_op, v_op = mpc._memory._u_op, mpc._requests._v_op
+    channels, delay = law.channels, law.problem.delay
+    u_op, v_op = law.u_rest, law.v_rest
     n_in = channels.n_u + channels.n_v
     data.define(N_U=channels.n_u, N_TOLD=channels.n_v, N_IN=n_in, DELAY=delay)
     data.array("u_op", u_op)
@@ -160,7 +171,9 @@ def add_channels(data: DataSection, state: StateLayout, mpc: PredictiveControlle
     if channels.n_v:
         data.array("told", channels.told.astype(int))
         data.array("told_op", v_op)
-    state.doubles(line=(delay + 1) * channels.n_u, acted=n_in, told=(mpc.horizon + delay) * channels.n_v)
+    state.doubles(
+        line=(delay + 1) * channels.n_u, acted=n_in, told=(law.problem.horizon + delay) * channels.n_v
+    )
     state.integers(has_told=0)
 
 

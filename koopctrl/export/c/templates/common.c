@@ -1,6 +1,7 @@
 /* What all predictive controllers share: bounds, references, the window at the start. */
 
-#define KC_NO_SLACK 1e-9
+#define KC_N_HARD (KC_N_INPUTS + KC_N_RATE) /* rows that are never relaxed: inputs, where they are a feedback, and moves */
+#define KC_NO_SLACK 1e-8 /* slack of a scaled row, relative to the answer's size, that is rounding */
 
 static int kc_all_finite(int n, const double *x) {
     int i;

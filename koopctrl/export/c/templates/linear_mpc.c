@@ -8,86 +8,6 @@
 
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
-#if KC_MOVES_SET_POINT
-static const kc_qp kc_reach = {KC_N_U, 0, 0, kc_reach_H, kc_reach_H, kc_reach_Linv, 0};
-#if KC_REACH_HELD > 0
-static const kc_qp kc_near = {KC_N_U, KC_REACH_HELD, 0, kc_near_H, kc_near_rows, kc_near_Linv, 0};
-#endif
-
-/* A set-point whose steady input would leave its bounds moves to the nearest that can be held: see
- * koopctrl.controllers.steady_state.reachable. Where several inputs hold it, proximal steps find one of them, and a second QP
- * the one nearest to what would be held without bounds. Tells whether r has moved, and the input to wish for. */
-static int kc_nearest(NAME_state *s, double *r, double *wish) {
-    double u_s[KC_N_U], gap[KC_N_Y], y_s[KC_N_Y], u[KC_N_U], g[KC_N_U];
-    double x[KC_N_U], lam[KC_N_U], d[KC_N_U], rr[KC_N_U], work[KC_N_U], value[2 * KC_N_U];
-    double Jt[KC_N_U * KC_N_U], R[KC_N_U * (KC_N_U + 1) / 2];
-    int active[KC_N_U], side[2 * KC_N_U], saved[2 * KC_N_U], i, j, step, outside = 0;
-    const double *disturbance = s->p + KC_N_P - KC_N_D;
-    kc_qp_work w;
-    for (i = 0; i < KC_N_U; i++) {
-        u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
-                 kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
-#if KC_N_TOLD > 0
-        u_s[i] += kc_dot(KC_N_TOLD, kc_u_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
-#endif
-        if (!isfinite(u_s[i])) return 0;
-        outside |= u_s[i] < kc_u_min[i] || u_s[i] > kc_u_max[i];
-        u[i] = kc_clip(u_s[i], kc_u_min[i], kc_u_max[i]);
-    }
-    if (!outside) return 0;
-    for (i = 0; i < KC_N_Y; i++) {
-        y_s[i] = kc_y_offset[i] + kc_dot(KC_N_Y, kc_y_gain + i * KC_N_Y, r) +
-                 kc_dot(KC_N_D, kc_y_disturbance + i * KC_N_D, disturbance);
-#if KC_N_TOLD > 0
-        y_s[i] += kc_dot(KC_N_TOLD, kc_y_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
-#endif
-        gap[i] = r[i] - y_s[i];
-    }
-    w.Jt = Jt;
-    w.R = R;
-    w.x = x;
-    w.lam = lam;
-    w.d = d;
-    w.r = rr;
-    w.work = work;
-    w.value = value;
-    w.active = active;
-    w.side = side;
-    w.k = -1;
-    w.changes = 0;
-    for (step = 0; step < (KC_REACH_HELD > 0 ? 8 : 1); step++) {
-        for (i = 0; i < KC_N_U; i++)
-            g[i] = -kc_dot(KC_N_U, kc_reach_normal + i * KC_N_U, u_s) - kc_dot(KC_N_Y, kc_reach_pull + i * KC_N_Y, gap) -
-                   kc_reach_prox[0] * u[i];
-        if (kc_qp_solve(&kc_reach, &w, g, kc_u_min, kc_u_max, 100 + 20 * KC_N_U, saved) != KC_QP_SOLVED) break;
-        for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
-    }
-#if KC_REACH_HELD > 0
-    {
-        double lo[2 * KC_N_U], hi[2 * KC_N_U];
-        for (i = 0; i < KC_N_U; i++) {
-            lo[i] = kc_u_min[i];
-            hi[i] = kc_u_max[i];
-            g[i] = -kc_dot(KC_N_U, kc_near_H + i * KC_N_U, u_s);
-        }
-        for (i = 0; i < KC_REACH_HELD; i++)
-            lo[KC_N_U + i] = hi[KC_N_U + i] = kc_dot(KC_N_U, kc_near_rows + i * KC_N_U, u);
-        w.k = -1;
-        if (kc_qp_solve(&kc_near, &w, g, lo, hi, 100 + 40 * KC_N_U, saved) == KC_QP_SOLVED)
-            for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w.x[i], kc_u_min[i], kc_u_max[i]);
-    }
-#endif
-    for (i = 0; i < KC_N_Y; i++) {
-        r[i] = y_s[i];
-        for (j = 0; j < KC_N_U; j++) r[i] += kc_reach_gain[i * KC_N_U + j] * (u[j] - u_s[j]);
-        gap[i] += y_s[i] - r[i]; /* what is left of it */
-    }
-    for (i = 0; i < KC_N_Y; i++) r[i] += kc_dot(KC_N_Y, kc_reach_idle + i * KC_N_Y, gap);
-    for (i = 0; i < KC_N_U; i++) wish[i] = u[i] - kc_u_op[i];
-    return 1;
-}
-#endif
-
 #if KC_HAS_LQR
 /* The LQR's input where it begins to act, for the policy without a solution. */
 static void kc_lqr(const NAME_state *s, const double *r, double *u) {
@@ -113,7 +33,12 @@ static void kc_set_known(NAME_state *s) {
 }
 #endif
 
-/* What is known of entry i of the gradient and, after it, of the bounded rows. `wish` is the input wished for in the
+/* Where the inputs are a feedback u = -K z + v, they are rows that the state enters, and so are their moves. */
+#define KC_N_ROWS (KC_N_HARD + KC_N_E)
+#define KC_N_STATIC (KC_N_INPUTS > 0 ? 0 : KC_N_RATE)
+#define KC_N_KNOWN (KC_N_V + KC_N_ROWS - KC_N_STATIC)
+
+/* What is known of entry i of the gradient and, after it, of the rows from KC_N_STATIC on. `wish` is the input wished for in the
  * steady state, or a null pointer. */
 static double kc_known(const NAME_state *s, int i, const double *reference, int n_rows, int preview,
                        const double *wish) {
@@ -124,7 +49,7 @@ static double kc_known(const NAME_state *s, int i, const double *reference, int 
     sum += kc_dot(KC_N_W, (preview ? kc_from_known_preview : kc_from_known_set_point) + i * KC_N_W, s->w);
 #endif
     /* References reach the gradient, and those rows that count from the target: the last ones. */
-    if (i >= KC_N_V) i = i >= KC_N_V + KC_N_E - KC_N_END ? i - KC_N_E + KC_N_END : -1;
+    if (i >= KC_N_V) i = i >= KC_N_KNOWN - KC_N_END ? i - KC_N_KNOWN + KC_N_V + KC_N_END : -1;
     if (i < 0) return sum;
     if (!preview) sum += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
     for (k = 0; preview && k <= KC_HORIZON; k++)
@@ -141,8 +66,8 @@ static double kc_known(const NAME_state *s, int i, const double *reference, int 
 static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview, const double *wish) {
     int i, j;
     double *g = s->g, *lo = s->lo, *hi = s->hi;
-    for (i = 0; i < KC_N_V; i++) {
-        g[i] = kc_known(s, i, reference, n_rows, preview, wish);
+    for (i = 0; i < KC_N_V; i++) g[i] = kc_known(s, i, reference, n_rows, preview, wish);
+    for (i = 0; i < KC_N_V + KC_N_ROWS; i++) {
         lo[i] = kc_lower[i];
         hi[i] = kc_upper[i];
     }
@@ -152,26 +77,26 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
         for (i = 0; i < KC_N_V; i++) g[i] += kc_from_last_input[i * KC_N_U + j] * last;
 #endif
 #if KC_N_RATE > 0
-        lo[KC_N_V + j] = kc_lower[KC_N_V + j] + last * kc_row_scale[j];
-        hi[KC_N_V + j] = kc_upper[KC_N_V + j] + last * kc_row_scale[j];
+        i = KC_N_V + KC_N_INPUTS + j;
+        lo[i] += last * kc_row_scale[KC_N_INPUTS + j];
+        hi[i] += last * kc_row_scale[KC_N_INPUTS + j];
 #else
         (void)last;
 #endif
     }
-    for (i = KC_N_V + KC_N_U; i < KC_N_V + KC_N_RATE; i++) {
-        lo[i] = kc_lower[i];
-        hi[i] = kc_upper[i];
-    }
-    for (i = KC_N_V; i < KC_N_V + KC_N_E; i++) { /* rows of the matrix; those of bounded combinations */
+    for (i = KC_N_V; i < KC_N_KNOWN; i++) {
         double free = kc_known(s, i, reference, n_rows, preview, wish);
-        lo[KC_N_RATE + i] = kc_lower[KC_N_RATE + i] - free;
-        hi[KC_N_RATE + i] = kc_upper[KC_N_RATE + i] - free;
+        lo[KC_N_STATIC + i] -= free;
+        hi[KC_N_STATIC + i] -= free;
         if (!isfinite(free)) return 0;
+#if KC_N_INPUTS > 0
+        if (i < KC_N_V + KC_N_INPUTS) s->input_free[i - KC_N_V] = free;
+#endif
     }
     return kc_all_finite(KC_N_V, g);
 }
 
-static const kc_qp kc_hard = {KC_N_V, KC_N_RATE + KC_N_E, 0, kc_H, kc_rows, kc_Linv, 0};
+static const kc_qp kc_hard = {KC_N_V, KC_N_ROWS, 0, kc_H, kc_rows, kc_Linv, 0, KC_N_INPUTS, KC_N_INPUTS > 0};
 
 #if KC_N_SOFT == 0
 static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */
@@ -214,7 +139,11 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
     }
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) {
         int j = i % KC_N_U, k = kc_block[i / KC_N_U] * KC_N_U + j;
+#if KC_N_INPUTS > 0
+        s->plan[i] = (kc_dot(KC_N_V, kc_rows + k * KC_N_V, v) + s->input_free[k]) / kc_row_scale[k] + kc_u_op[j];
+#else
         s->plan[i] = v[k] * kc_scale[k] + kc_u_op[j];
+#endif
     }
     return 1;
 }

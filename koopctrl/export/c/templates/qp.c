@@ -26,8 +26,8 @@ static void kc_qp_newton(const kc_qp *qp, kc_qp_work *w, const double *g, const 
     for (i = 0; i < size; i++) kc_axpy(size, y[i], w->Jt + i * size, w->x);
 }
 
-static void kc_qp_values(const kc_qp *qp, kc_qp_work *w) {
-    int size = kc_qp_size(qp), hard = qp->m - qp->n_slack, i;
+static void kc_qp_values(const kc_qp *qp, kc_qp_work *w, const double *lo, const double *hi) {
+    int size = kc_qp_size(qp), n_c = kc_qp_constraints(qp), hard = qp->m - qp->n_slack, i;
     for (i = 0; i < size; i++) w->value[i] = w->x[i];
     for (i = 0; i < qp->m; i++) w->value[size + i] = kc_dot(qp->n, qp->A + i * qp->n, w->x);
     for (i = 0; i < qp->n_slack; i++) {
@@ -35,37 +35,91 @@ static void kc_qp_values(const kc_qp *qp, kc_qp_work *w) {
         w->value[size + qp->m + i] = row - relief;
         w->value[size + hard + i] = row + relief;
     }
+    w->size = KC_QP_ROUNDING * w->free;
+    for (i = 0; i < n_c; i++) w->size = fmax(w->size, fabs(fmin(fmax(w->value[i], lo[i]), hi[i])));
 }
 
-/* Largest scaled violation of the KKT conditions (values up to date), as koopctrl.controllers.qp.solver defines it:
- * stationarity relative to the largest gradient term, feasibility to the largest value, complementarity the smaller
- * of a multiplier and its bound's distance. NaN anywhere makes it NaN, which no comparison accepts. */
-static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
-    int size = kc_qp_size(qp), n_c = kc_qp_constraints(qp), i;
-    double dual = 0.0, primal = 0.0, worst = 0.0, check = 0.0, *defect = w->work;
-    for (i = 0; i < size; i++) {
-        double hx = i < qp->n ? kc_dot(qp->n, qp->H + i * qp->n, w->x) : w->x[i];
-        dual = fmax(dual, fmax(fabs(g[i]), fabs(hx)));
-        defect[i] = hx + g[i];
-        check += defect[i];
+/* What the size of answers and the bound on their errors need of the problem. Tells whether its bounds are within
+ * reach of arithmetic; slacks always are. */
+static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
+    int n = qp->n, i, k;
+    double *whitened = w->work, *free = w->d, beyond = 0.0, within = 0.0;
+    w->free = 0.0;
+    w->spread = qp->n_slack ? 1.0 : 0.0;
+    for (i = 0; i < n; i++) whitened[i] = kc_dot(i + 1, qp->Linv + i * n, g);
+    for (i = 0; i < n; i++) {
+        double variance = 0.0;
+        free[i] = 0.0;
+        for (k = i; k < n; k++) {
+            double entry = qp->Linv[k * n + i];
+            variance += entry * entry;
+            free[i] += entry * whitened[k];
+        }
+        w->spread = fmax(w->spread, variance);
+        w->free = fmax(w->free, fabs(free[i]));
     }
-    dual += 1.0;
-    for (i = 0; i < w->k; i++) kc_qp_add_normal(qp, w->active[i], (double)w->side[w->active[i]] * w->lam[i], defect);
-    for (i = 0; i < size; i++) worst = fmax(worst, fabs(defect[i]) / dual);
-    for (i = 0; i < n_c; i++) primal = fmax(primal, fabs(w->value[i]));
-    primal += 1.0;
+    w->spread = sqrt(w->spread);
+    w->width = INFINITY;
+    for (i = 0; i < n + qp->n_inputs; i++) {
+        int c = i < n ? i : i + qp->n_slack;
+        if (hi[c] > lo[c]) w->width = fmin(w->width, hi[c] - lo[c]);
+    }
+    if (qp->n_slack) return 1;
+    for (i = 0; i < n + qp->m; i++) {
+        double value = i < n ? -free[i] : -kc_dot(n, qp->A + (i - n) * n, free);
+        beyond = fmax(beyond, fabs(value));
+        within = fmax(within, fabs(fmin(fmax(value, lo[i]), hi[i])));
+    }
+    return !(within > 0.0 && isfinite(beyond) && beyond > KC_QP_ABSURD * within);
+}
+
+/* What errors of inputs are relative to, and those of constraint c. */
+static double kc_qp_narrow(const kc_qp_work *w) { return fmin(w->size, fmax(w->width, KC_QP_NARROW * w->size)); }
+
+static double kc_qp_unit(const kc_qp *qp, const kc_qp_work *w, int c) {
+    int row = c - kc_qp_size(qp);
+    return c < qp->n || (row >= 0 && row < qp->n_inputs) ? kc_qp_narrow(w) : w->size;
+}
+
+/* Bound on the error of x, relative to its size (values up to date), as koopctrl.controllers.qp.dense defines it:
+ * with the bounds moved to where x is, a gradient s that the multipliers do not balance leaves at most |s| in the norm
+ * of H^-1; that, violations and distances from bounds that hold. NaN anywhere makes it NaN, which no comparison
+ * accepts. */
+static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
+    int size = kc_qp_size(qp), n_c = kc_qp_constraints(qp), n = qp->n, i;
+    double off = 0.0, check = 0.0, error = 0.0, *s = w->work;
+    for (i = 0; i < size; i++) {
+        s[i] = g[i] + (i < n ? kc_dot(n, qp->H + i * n, w->x) : w->x[i]);
+        check += s[i];
+    }
     for (i = 0; i < n_c; i++) {
-        worst = fmax(worst, fmax(lo[i] - w->value[i], w->value[i] - hi[i]) / primal);
+        off = fmax(off, fmax(lo[i] - w->value[i], w->value[i] - hi[i]) / kc_qp_unit(qp, w, i));
         check += w->value[i];
     }
     for (i = 0; i < w->k; i++) {
         int c = w->active[i];
-        double distance = fabs(w->value[c] - (w->side[c] > 0 ? hi[c] : lo[c])) / primal;
-        worst = fmax(worst, fmin(fabs(w->lam[i]) / dual, distance));
-        worst = fmax(worst, -w->lam[i] / dual);
+        double distance = fabs(w->value[c] - (w->side[c] > 0 ? hi[c] : lo[c]));
         check += w->lam[i];
+        if (!(w->lam[i] > 0.0) || !(distance <= KC_QP_MET * w->size)) continue;
+        off = fmax(off, distance / kc_qp_unit(qp, w, c));
+        kc_qp_add_normal(qp, c, (double)w->side[c] * w->lam[i], s);
     }
-    return isfinite(check) ? worst : NAN;
+    for (i = 0; i < size; i++) {
+        double whitened = i < n ? kc_dot(i + 1, qp->Linv + i * n, s) : s[i];
+        error += whitened * whitened;
+    }
+    if (w->spread * sqrt(error) > KC_QP_SHARPEN * kc_qp_narrow(w)) { /* what multipliers of the working set cannot balance */
+        double sharp = 0.0;
+        for (i = w->k; i < size; i++) {
+            double part = kc_dot(size, w->Jt + i * size, s);
+            sharp += part * part;
+        }
+        error = fmin(error, sharp);
+    }
+    if (!isfinite(check)) return NAN;
+    if (qp->strict && w->width < KC_QP_LOST * w->size) return INFINITY;
+    if (error > 0.0) off = fmax(off, w->spread * sqrt(error) / kc_qp_narrow(w));
+    return off; /* infinite where there is no size */
 }
 
 /* The active-set iteration from a working set that satisfies (1). */
@@ -90,16 +144,16 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
             if (w->iterations++ >= max_iterations) return KC_QP_ITERATION_LIMIT;
             kc_qp_leave(qp, w, worst);
         }
-        kc_qp_values(qp, w);
+        kc_qp_values(qp, w, lo, hi);
         for (i = 0; i < n_c; i++) {
             double above = w->value[i] - hi[i], below = lo[i] - w->value[i];
             if (w->side[i] != 0) continue;
-            if (above > violation && above > tolerance * (1.0 + fabs(hi[i]))) {
+            if (above > violation && above > tolerance * kc_qp_unit(qp, w, i)) {
                 violation = above;
                 entering = i;
                 side = 1;
             }
-            if (below > violation && below > tolerance * (1.0 + fabs(lo[i]))) {
+            if (below > violation && below > tolerance * kc_qp_unit(qp, w, i)) {
                 violation = below;
                 entering = i;
                 side = -1;
@@ -108,7 +162,7 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         if (entering < 0) {
             double before = w->kkt;
             w->kkt = kc_qp_residual(qp, w, g, lo, hi);
-            if (w->kkt <= KC_QP_REFINE || refinements >= 3 || (refinements > 0 && !(w->kkt < before)))
+            if (w->kkt <= (qp->strict ? KC_QP_EXACT : KC_QP_REFINE) || refinements >= 3 || (refinements > 0 && !(w->kkt < before)))
                 return w->kkt <= KC_QP_ACCEPT ? KC_QP_SOLVED : KC_QP_INACCURATE;
             kc_qp_newton(qp, w, g, lo, hi);
             refinements++;
@@ -139,7 +193,7 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
             if (!isfinite(step)) {
                 /* The normal is minus a non-negative combination of active ones, so no x satisfies all of them,
                  * unless the violation is but the rounding of nearly parallel constraints. */
-                if (isfinite(violation) && violation <= KC_QP_TOLERATED * (1.0 + fabs(bound))) {
+                if (isfinite(violation) && violation <= KC_QP_TOLERATED * w->size) {
                     tolerance = KC_QP_TOLERATED;
                     begin = 1;
                     break;
@@ -168,6 +222,8 @@ static int kc_qp_solve(const kc_qp *qp, kc_qp_work *w, const double *g, const do
                        int max_iterations, int *saved) {
     int size = kc_qp_size(qp), status, i, warm = w->k >= 0;
     w->iterations = 0;
+    w->kkt = NAN;
+    if (!kc_qp_measure(qp, w, g, lo, hi)) return KC_QP_BEYOND;
     if (warm) {
         if (w->changes > KC_QP_REFACTOR) kc_qp_refactor(qp, w, saved);
         /* A bound that has gone cannot stay active. */

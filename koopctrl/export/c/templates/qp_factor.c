@@ -15,21 +15,29 @@
  *       raises it: no set of constraints returns, and the method is finite. It starts from any set whose
  *       multipliers are not negative: a warm start costs only the removal of those that are.
  *   (3) R and J depend on H, A and W, not on g or the bounds: for a constant H they outlive the sample.
- * Rounding in (1) is bounded by refactoring after KC_QP_REFACTOR changes; every answer is certified by its KKT
- * residual, computed from H and A themselves.
+ *   (4) Multiplying g and all bounds by one number multiplies the answer by it: no tolerance is absolute.
+ * Rounding in (1) is bounded by refactoring after KC_QP_REFACTOR changes; every answer is certified by a bound on its
+ * error, computed from H and A themselves.
  *
  * Here: the problem, and the factor of its working set. The iteration is in qp.c. */
 
 #include <math.h>
 
-#define KC_QP_FEASIBLE 1e-9   /* violation, relative to 1 + |bound|, from which a constraint counts as violated */
+#define KC_QP_FEASIBLE 1e-9   /* violation, relative to the answer's size, from which a constraint counts as violated */
 #define KC_QP_TOLERATED 1e-7  /* violation left to a constraint that depends on others which cannot leave */
+#define KC_QP_MET 1e-7        /* distance up to which a bound counts as met */
+#define KC_QP_ROUNDING 1e-7   /* part of the unconstrained optimum below which an answer's size is rounding */
 #define KC_QP_DEPENDENT 1e-20 /* squared sine of the angle below which a normal counts as a combination of others */
-#define KC_QP_REFINE 1e-10    /* KKT residual above which an answer is refined */
-#define KC_QP_ACCEPT 1e-6     /* KKT residual up to which an answer counts as a solution */
+#define KC_QP_REFINE 1e-10    /* bound on the error above which an answer is refined */
+#define KC_QP_NARROW 1e-8     /* part of the answer's size beside which no range is narrower */
+#define KC_QP_LOST 1e-7       /* the same where a narrower one is lost in rounding */
+#define KC_QP_EXACT 1e-14     /* KC_QP_REFINE where bounds that are nearly met move other inputs much more */
+#define KC_QP_SHARPEN 1e-9    /* bound above which it is worked out on the working set */
+#define KC_QP_ABSURD 1e12     /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
+#define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
 #define KC_QP_REFACTOR 200
 
-enum { KC_QP_SOLVED = 0, KC_QP_INFEASIBLE = 1, KC_QP_ITERATION_LIMIT = 2, KC_QP_INACCURATE = 3 };
+enum { KC_QP_SOLVED = 0, KC_QP_INFEASIBLE = 1, KC_QP_ITERATION_LIMIT = 2, KC_QP_INACCURATE = 3, KC_QP_BEYOND = 4 };
 
 typedef struct {
     int n;              /* variables v */
@@ -39,6 +47,8 @@ typedef struct {
     const double *A;    /* m x n */
     const double *Linv; /* n x n, lower triangular: H^-1 = Linv' Linv */
     const double *unit; /* n_slack */
+    int n_inputs;       /* first rows that are, like v, what is asked for: they count relative to their range */
+    int strict;         /* whether an answer is none beside which that range is lost in rounding */
 } kc_qp;
 
 /* With N = n + n_slack and n_c = N + m + n_slack constraints: variables, slacks, rows, rows' upper sides. */
@@ -56,7 +66,11 @@ typedef struct {
     int k;         /* size of the working set; -1 before the first factorisation */
     int changes;   /* of the working set since the last factorisation */
     int iterations;
-    double kkt;
+    double free;   /* largest entry of the unconstrained optimum */
+    double spread; /* largest sqrt((H^-1)_ii) */
+    double width;  /* narrowest range of an input */
+    double size;   /* of the answer, as far as it is known: what tolerances are relative to */
+    double kkt;    /* bound on the error of x, relative to its size */
 } kc_qp_work;
 
 static double kc_dot(int n, const double *a, const double *b) {

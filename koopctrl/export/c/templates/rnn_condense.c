@@ -1,67 +1,12 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
-#define KC_OBEYED 1e-6 /* excess over a bound, relative to it, or to 1 or the data, up to which it counts as obeyed */
-#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input, that is rounding */
+#define KC_OBEYED 1e-6 /* excess over a bound, relative to it or to the data, up to which it counts as obeyed */
+#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input and its spread, that is rounding */
 #define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON + KC_N_END)
 /* Weights of step k. */
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
 #define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
 #define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
-
-/* Order of two rows: negative, zero or positive. */
-static int kc_order(const double *a, const double *b) {
-    int i;
-    for (i = 0; i < KC_N_Y; i++)
-        if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
-    return 0;
-}
-
-/* Steady inputs of a preview's rows, each different one searched for once, in their order; those that the last sample
- * had are kept as long as the disturbances are the same. The end's target is there already, and stays. */
-static void kc_find_rows(NAME_state *s, const double *reference, int n_rows) {
-    double old_r[KC_HORIZON * KC_N_Y], old_u[KC_HORIZON * KC_N_U], end_x[KC_N_X], end_u[KC_N_U];
-    const double *end = kc_reference(reference, n_rows, KC_HORIZON), *row = 0;
-    int i, k, converged = s->end_converged, has_P = s->has_P, kept = s->has_rows;
-    for (i = 0; i < KC_N_Y; i++) kept = kept && s->row_d[i] == s->d[i];
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) kept = kept && s->row_v[i] == s->target_v[i];
-#endif
-    for (i = 0; i < KC_HORIZON * KC_N_Y; i++) old_r[i] = s->tracked[i];
-    for (i = 0; i < KC_HORIZON * KC_N_U; i++) old_u[i] = s->steady[i];
-    for (i = 0; i < KC_N_X; i++) end_x[i] = s->end_x[i];
-    for (i = 0; i < KC_N_U; i++) end_u[i] = s->end_u[i];
-    for (;;) {
-        const double *next = 0, *u = s->end_u;
-        for (k = 0; k < KC_HORIZON; k++) {
-            const double *r = kc_reference(reference, n_rows, k);
-            if ((row == 0 || kc_order(r, row) > 0) && (next == 0 || kc_order(r, next) < 0)) next = r;
-        }
-        if (next == 0) break;
-        row = next;
-        if (kc_order(row, end) == 0) {
-            u = end_u;
-        } else {
-            for (k = 0; k < KC_HORIZON && kept && u == s->end_u; k++)
-                if (kc_order(row, old_r + k * KC_N_Y) == 0) u = old_u + k * KC_N_U;
-            if (u == s->end_u) kc_find_target(s, row);
-        }
-        for (k = 0; k < KC_HORIZON; k++)
-            for (i = 0; i < KC_N_U && kc_order(row, kc_reference(reference, n_rows, k)) == 0; i++)
-                s->steady[k * KC_N_U + i] = u[i];
-    }
-    for (i = 0; i < KC_N_X; i++) s->end_x[i] = end_x[i];
-    for (i = 0; i < KC_N_U; i++) s->end_u[i] = end_u[i];
-    for (i = 0; i < KC_N_Y; i++) {
-        s->target_r[i] = end[i];
-        s->row_d[i] = s->d[i];
-    }
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) s->row_v[i] = s->target_v[i];
-#endif
-    s->end_converged = converged;
-    s->has_P = has_P;
-    s->has_rows = 1;
-}
 
 /* What outputs shall follow, inputs stay near, and the end's weight. */
 static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
@@ -100,10 +45,10 @@ static double kc_quadratic(int n, const double *M, const double *v) {
 }
 
 #if KC_N_E > 0 || KC_N_END > 0
-/* Cost of a relaxation by so much. */
-static double kc_relaxation(double value, double low, double high) {
+/* Cost of relaxing bound i: combinations first, then the terminal set's. */
+static double kc_relaxation(int i, double value, double low, double high) {
     double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
-    return kc_penalty[0] * excess + kc_penalty[1] * excess * excess;
+    return kc_penalty[i] * excess + kc_penalty[KC_N_E + KC_N_END + i] * excess * excess;
 }
 #endif
 
@@ -132,7 +77,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         for (i = 0; i < KC_N_U; i++) {
             du[i] = u[i] - (k ? u[i - KC_N_U] : kc_effective_last(s, i));
             if (fmax(du[i] - kc_du_max[i], kc_du_min[i] - du[i])
-                > kc_move_tolerance[i] + KC_NO_MOVE * (1.0 + fabs(kc_effective_last(s, i))))
+                > kc_move_tolerance[i] + KC_NO_MOVE * (kc_move_scale[i] + fabs(kc_effective_last(s, i))))
                 broken = 1;
         }
 #if KC_RATE_COST
@@ -140,7 +85,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->has_P) {
@@ -148,10 +93,11 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
         cost += kc_quadratic(KC_N_X, s->P, last);
     }
 #if KC_N_END > 0
-    for (i = 0; i < KC_N_END; i++) cost += kc_relaxation(kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
+    for (i = 0; i < KC_N_END; i++) 
+        cost += kc_relaxation(KC_N_E + i, kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
 #endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
-    if (broken) cost += 1e12;
+    if (broken) cost *= 1e12;
     return isfinite(cost) ? cost : INFINITY;
 }
 
@@ -311,10 +257,13 @@ static void kc_condense(NAME_state *s) {
         for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
 #if KC_N_SOFT > 0
         if (k >= KC_N_RATE) { /* as in controllers.qp_step */
+            int bound = k - KC_N_RATE < KC_N_E * KC_HORIZON ? (k - KC_N_RATE) % (KC_N_E > 0 ? KC_N_E : 1)
+                                                            : k - KC_N_RATE - KC_N_E * (KC_HORIZON - 1);
+            double root = sqrt(kc_penalty[KC_N_E + KC_N_END + bound]);
             i = k - KC_N_RATE;
-            s->slack_unit[i] = s->row_scale[k] / sqrt(kc_penalty[1]);
-            s->slack_size[i] = 1.0 / sqrt(kc_penalty[1]);
-            s->slack_gradient[i] = 0.5 * kc_penalty[0] / sqrt(kc_penalty[1]);
+            s->slack_unit[i] = s->row_scale[k] / root;
+            s->slack_size[i] = 1.0 / root;
+            s->slack_gradient[i] = 0.5 * kc_penalty[bound] / root;
         }
 #endif
         lo[n + k] = (low - used) * s->row_scale[k];

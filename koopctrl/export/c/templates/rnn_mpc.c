@@ -25,6 +25,8 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     qp.A = s->rows;
     qp.Linv = s->Linv;
     qp.unit = 0;
+    qp.n_inputs = 0;
+    qp.strict = 0;
     s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
@@ -67,6 +69,13 @@ static void kc_restart(NAME_state *s) {
     s->searched = 0;
     s->hard_k = -1;
     s->soft_k = -1;
+}
+
+/* Whether the disturbance is far beyond the data's spread. */
+static int kc_absurd(const NAME_state *s) {
+    int i, absurd = 0;
+    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= 1e6 * kc_x_scale[i]);
+    return absurd;
 }
 
 /* A plan of inputs to start from: within bounds, constant over blocks. */
@@ -247,7 +256,7 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
         merit = kc_optimise_cold(s, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
-        if (info->reason == NAME_REASON_STATE || info->reason == NAME_REASON_INACCURATE) kc_restart(s);
+        if (kc_absurd(s)) kc_restart(s);
         return 0;
     }
     info->reason = NAME_REASON_NONE;

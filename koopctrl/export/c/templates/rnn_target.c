@@ -1,4 +1,4 @@
-/* Steady targets of the network by Gauss-Newton, and the LQR's cost to go there. */
+/* Steady targets of the network by Gauss-Newton: see koopctrl.controllers.steady_state.network. */
 
 /* Solve M X = F in place by elimination with partial pivoting, M n x n and F n x m; tells whether M is regular. */
 static int kc_eliminate(int n, int m, double *M, double *F) {
@@ -108,23 +108,35 @@ static double kc_target_gap(NAME_state *s, const double *w, double *gap, double 
     return kc_all_finite(KC_N_X, gap) ? worst : INFINITY;
 }
 
-/* Gauss-Newton step that stops inputs at their bounds, and the largest multiplier of the steadiness. */
-static int kc_target_step(NAME_state *s, const double *w, const double *gap, const double *aim, double damping,
-                          double *step, double *multiplier) {
-    double x[KC_N_X], u[KC_N_U], *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
-    int index[KC_N_W], free[KC_N_U], i, j, n, outside = 1;
+/* Jacobian of the misfit at w, in standardised coordinates: s->a (n_x x n_x) and s->b (n_x x n_u). */
+static void kc_target_rows(NAME_state *s, const double *w) {
+    double x[KC_N_X], u[KC_N_U];
+    int i, j;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
     for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
-    kc_whole_jacobian(s, x, u, a, b);
+    kc_whole_jacobian(s, x, u, s->a, s->b);
     for (i = 0; i < KC_N_X; i++) {
         for (j = 0; j < KC_N_X; j++)
-            a[i * KC_N_X + j] = a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
-        for (j = 0; j < KC_N_U; j++) b[i * KC_N_U + j] *= kc_move_scale[j] / kc_x_scale[i];
+            s->a[i * KC_N_X + j] = s->a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
+        for (j = 0; j < KC_N_U; j++) s->b[i * KC_N_U + j] *= kc_move_scale[j] / kc_x_scale[i];
     }
+}
+
+/* Part of the terms in a bound's multiplier that is rounding. */
+#define KC_ROUNDING 1e-12
+
+/* Gauss-Newton step within the bounds on inputs, and the largest multiplier of the steadiness. Inputs that would leave
+ * their bounds are fixed there; of those that pull inwards the one that does so most is set free again. */
+static int kc_target_step(NAME_state *s, const double *w, const double *gap, const double *aim, double damping,
+                          double *step, double *multiplier) {
+    double *M = s->kkt, *F = s->rhs, *a = s->a, *b = s->b;
+    int index[KC_N_W], free[KC_N_U], i, j, n, round;
+    kc_target_rows(s, w);
     for (i = 0; i < KC_N_W; i++) step[i] = 0.0;
     for (i = 0; i < KC_N_U; i++) free[i] = 1;
-    while (outside) {
-        int total;
+    for (round = 0; round < 4 * KC_N_U + 2; round++) {
+        int total, outside = 0, worst = -1;
+        double most = 0.0;
         for (i = 0, n = 0; i < KC_N_W; i++)
             if (i < KC_N_X || free[i - KC_N_X]) {
                 step[i] = 0.0;
@@ -151,7 +163,6 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
         for (i = 0; i < n; i++) step[index[i]] = F[i];
         *multiplier = 0.0;
         for (i = n; i < total; i++) *multiplier = fmax(*multiplier, fabs(F[i]));
-        outside = 0;
         for (i = 0; i < KC_N_U; i++) {
             double now = w[KC_N_X + i], low = kc_u_min[i] / kc_move_scale[i], high = kc_u_max[i] / kc_move_scale[i];
             double next = now + step[KC_N_X + i];
@@ -160,6 +171,22 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
             free[i] = 0;
             outside = 1;
         }
+        if (outside) continue;
+        for (i = 0; i < KC_N_U; i++) {
+            int p = KC_N_X + i;
+            double low = kc_u_min[i] / kc_move_scale[i], high = kc_u_max[i] / kc_move_scale[i], end = w[p] + step[p];
+            double pull = damping * step[p], steadiness = 0.0;
+            if (free[i] || low == high) continue;
+            for (j = 0; j < KC_N_W; j++) pull += kc_target_weight(p, j) * (w[j] - aim[j] + step[j]);
+            for (j = 0; j < KC_N_X; j++) steadiness += b[j * KC_N_U + i] * F[n + j];
+            j = fabs(end - low) <= fabs(end - high) ? -1 : 1; /* the cost falls towards the inside if this is positive */
+            if (!(j * (pull + steadiness) > KC_ROUNDING * (fabs(pull) + fabs(steadiness)))) continue;
+            if (worst >= 0 && j * (pull + steadiness) <= most) continue;
+            most = j * (pull + steadiness);
+            worst = i;
+        }
+        if (worst < 0) break;
+        free[worst] = 1;
     }
     return 1;
 }
@@ -217,105 +244,6 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
     return miss;
 }
 
-#if KC_RICCATI
-/* C = A B, with A m x k and B k x n; either may be read transposed. */
-static void kc_multiply(int m, int k, int n, const double *A, int a_t, const double *B, int b_t, double *C) {
-    int i, j, l;
-    for (i = 0; i < m; i++)
-        for (j = 0; j < n; j++) {
-            double sum = 0.0;
-            for (l = 0; l < k; l++) sum += A[a_t ? l * m + i : i * k + l] * B[b_t ? j * k + l : l * n + j];
-            C[i * n + j] = sum;
-        }
-}
-
-/* Cost to go of the LQR at the target, by doubling (Chu, Fan, Lin, Wang 2004): F is the closed loop's 2^k-th power,
- * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small. */
-static int kc_riccati(NAME_state *s, const double *x, const double *u) {
-    double *F = s->a, *b = s->b, *G = s->riccati_G, *P = s->P, *M = s->riccati_M, *W = s->riccati_W, *V = s->riccati_V;
-    double *A = s->riccati_A, R[KC_N_U * KC_N_U], K[KC_N_U * KC_N_X], PB[KC_N_X * KC_N_U], size, change;
-    int n = KC_N_X, i, j, k, converged = 0;
-    kc_whole_jacobian(s, x, u, F, b);
-    for (i = 0; i < n * n; i++) A[i] = F[i];
-    for (i = 0; i < KC_N_U * KC_N_U; i++) R[i] = kc_R[i];
-    for (i = 0; i < KC_N_U; i++)
-        for (j = 0; j < n; j++) K[i * n + j] = b[j * KC_N_U + i];
-    if (!kc_eliminate(KC_N_U, n, R, K)) return 0;
-    kc_multiply(n, KC_N_U, n, b, 0, K, 0, G);
-    for (i = 0; i < n * n; i++) P[i] = 0.0;
-    for (i = 0; i < KC_N_Y; i++)
-        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j];
-    for (k = 0; k < 60 && !converged; k++) {
-        double largest = 0.0;
-        /* [W, V] = (I + G P)^-1 [F, G], side by side in W (n x 2n). */
-        kc_multiply(n, n, n, G, 0, P, 0, M);
-        for (i = 0; i < n; i++) M[i * n + i] += 1.0;
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) {
-                W[i * 2 * n + j] = F[i * n + j];
-                W[i * 2 * n + n + j] = G[i * n + j];
-            }
-        if (!kc_eliminate(n, 2 * n, M, W)) return 0;
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) {
-                M[i * n + j] = W[i * 2 * n + j];
-                V[i * n + j] = W[i * 2 * n + n + j];
-            }
-        /* P += F' P M, with M = (I + G P)^-1 F */
-        kc_multiply(n, n, n, P, 0, M, 0, W);
-        kc_multiply(n, n, n, F, 1, W, 0, W + n * n);
-        size = change = 0.0;
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) {
-                double step = 0.5 * (W[n * n + i * n + j] + W[n * n + j * n + i]);
-                P[i * n + j] += step;
-                change = fmax(change, fabs(step));
-                size = fmax(size, fabs(P[i * n + j]));
-            }
-        /* G += F V F' */
-        kc_multiply(n, n, n, F, 0, V, 0, W);
-        kc_multiply(n, n, n, W, 0, F, 1, W + n * n);
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) G[i * n + j] += 0.5 * (W[n * n + i * n + j] + W[n * n + j * n + i]);
-        kc_multiply(n, n, n, F, 0, M, 0, W);
-        for (i = 0; i < n * n; i++) {
-            F[i] = W[i];
-            largest = fmax(largest, fabs(F[i]));
-        }
-        if (!kc_all_finite(n * n, P)) return 0;
-        converged = change <= 1e-15 * size && largest < 1.0;
-    }
-    if (!converged) return 0;
-    /* Two steps of value iteration, each a contraction there; the last one's change is the residual. */
-    change = size = 0.0;
-    for (k = 0; k < 2; k++) {
-        kc_multiply(n, n, KC_N_U, P, 0, b, 0, PB);
-        kc_multiply(KC_N_U, n, KC_N_U, b, 1, PB, 0, R);
-        for (i = 0; i < KC_N_U * KC_N_U; i++) R[i] += kc_R[i];
-        kc_multiply(KC_N_U, n, n, PB, 1, A, 0, K);
-        if (!kc_eliminate(KC_N_U, n, R, K)) return 0;
-        kc_multiply(n, KC_N_U, n, b, 0, K, 0, M);
-        for (i = 0; i < n * n; i++) M[i] = A[i] - M[i];
-        kc_multiply(n, n, n, P, 0, M, 0, W);
-        kc_multiply(n, n, n, M, 1, W, 0, V); /* (A - BK)' P (A - BK) + Q + K'RK */
-        kc_multiply(KC_N_U, KC_N_U, n, kc_R, 0, K, 0, W);
-        kc_multiply(n, KC_N_U, n, K, 1, W, 0, M);
-        change = size = 0.0;
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) {
-                double value = V[i * n + j] + M[i * n + j];
-                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j];
-                V[i * n + j] = value;
-                change = fmax(change, fabs(value - P[i * n + j]));
-                size = fmax(size, fabs(value));
-            }
-        for (i = 0; i < n; i++)
-            for (j = 0; j < n; j++) P[i * n + j] = 0.5 * (V[i * n + j] + V[j * n + i]);
-    }
-    return change <= 1e-4 * size;
-}
-#endif
-
 /* Whether this is much the same question as when all starts were last tried. */
 static int kc_target_near(const NAME_state *s, const double *r) {
     int i, near = s->searched;
@@ -332,12 +260,36 @@ static int kc_target_near(const NAME_state *s, const double *r) {
     return near;
 }
 
-/* Target of one set-point under the present disturbance: s->end_x, s->end_u; the last one is remembered. The search
- * starts from the last that converged; further ones follow from other inputs unless that reaches the set-point or is
- * the best of a like search. */
+/* Steady state that comes nearest to r from (x, u), which is left there, and its misfit; infinite if there is none.
+ * Further searches follow from other inputs unless that reaches the set-point, or is known to be the best. */
+static double kc_search_target(NAME_state *s, const double *r, int known, double *x, double *u, int *tried_all) {
+    double trial_x[KC_N_X], trial_u[KC_N_U], all[KC_N_IN], miss, best = kc_target_newton(s, r, x, u);
+    int i, k;
+    *tried_all = !(best <= KC_REACHED * KC_REACHED * kc_size[0] || (isfinite(best) && known));
+    for (k = 0; *tried_all && k < KC_N_STARTS; k++) {
+        for (i = 0; i < KC_N_U; i++) trial_u[i] = kc_starts[k * KC_N_U + i];
+        kc_join_held(s, trial_u, all);
+        for (i = 0; i < KC_N_X; i++) { /* first at the set-point, then where such inputs have led */
+            int past = i - KC_OUTPUT_LAGS * KC_N_Y, o = i % KC_N_Y;
+            trial_x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : all[past % KC_N_IN];
+            if (k > 0) trial_x[i] = kc_settled[k * KC_N_X + i];
+        }
+        miss = kc_target_newton(s, r, trial_x, trial_u);
+        if (!(miss < 0.999 * best)) continue;
+        best = miss;
+        for (i = 0; i < KC_N_X; i++) x[i] = trial_x[i];
+        for (i = 0; i < KC_N_U; i++) u[i] = trial_u[i];
+        if (miss <= KC_REACHED * KC_REACHED * kc_size[0]) break;
+    }
+    return best;
+}
+
+/* Target of one set-point under the present disturbance: s->end_x, s->end_u. The last answer stands as long as the
+ * question does. The search starts from the last one that was reached, or refines the last one where that was the best
+ * of all starts for much the same question. */
 static void kc_find_target(NAME_state *s, const double *r) {
-    double x[KC_N_X], u[KC_N_U], all[KC_N_IN], miss, best;
-    int i, k, same = s->has_target;
+    double best;
+    int i, same = s->has_target, tried_all, reached, known = kc_target_near(s, r);
 #if KC_N_TOLD > 0
     const double *held = s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD;
 #endif
@@ -346,45 +298,27 @@ static void kc_find_target(NAME_state *s, const double *r) {
     for (i = 0; i < KC_N_TOLD; i++) same = same && s->target_v[i] == held[i];
 #endif
     if (same) return;
-    for (i = 0; i < KC_N_X; i++) s->end_x[i] = s->start_x[i];
-    for (i = 0; i < KC_N_U; i++) s->end_u[i] = s->start_u[i];
-    best = kc_target_newton(s, r, s->end_x, s->end_u);
-    if (!(best <= KC_REACHED * KC_REACHED * kc_size[0] || (isfinite(best) && kc_target_near(s, r)))) {
-        for (k = 0; k < KC_N_STARTS; k++) {
-            for (i = 0; i < KC_N_U; i++) u[i] = kc_starts[k * KC_N_U + i];
-            kc_join_held(s, u, all);
-            for (i = 0; i < KC_N_X; i++) { /* first at the set-point, then where such inputs have led */
-                int past = i - KC_OUTPUT_LAGS * KC_N_Y, o = i % KC_N_Y;
-                x[i] = past < 0 ? kc_clip(r[o], kc_y_low[o], kc_y_high[o]) : all[past % KC_N_IN];
-                if (k > 0) x[i] = kc_settled[k * KC_N_X + i];
-            }
-            miss = kc_target_newton(s, r, x, u);
-            if (!(miss < 0.999 * best)) continue;
-            best = miss;
-            for (i = 0; i < KC_N_X; i++) s->end_x[i] = x[i];
-            for (i = 0; i < KC_N_U; i++) s->end_u[i] = u[i];
-            if (miss <= KC_REACHED * KC_REACHED * kc_size[0]) break;
-        }
-        s->searched = 1;
-        for (i = 0; i < KC_N_Y; i++) {
-            s->searched_r[i] = r[i];
-            s->searched_d[i] = s->d[i];
-        }
-#if KC_N_TOLD > 0
-        for (i = 0; i < KC_N_TOLD; i++) s->searched_v[i] = held[i];
-#endif
-    }
+    for (i = 0; i < KC_N_X && !known; i++) s->end_x[i] = s->start_x[i];
+    for (i = 0; i < KC_N_U && !known; i++) s->end_u[i] = s->start_u[i];
+    best = kc_search_target(s, r, known, s->end_x, s->end_u, &tried_all);
+    reached = best <= KC_REACHED * KC_REACHED * kc_size[0];
     s->end_converged = isfinite(best);
     s->has_target = 1;
     s->has_P = -1; /* not asked for yet */
     for (i = 0; i < KC_N_Y; i++) {
         s->target_r[i] = r[i];
         s->target_d[i] = s->d[i];
+        if (tried_all) s->searched_r[i] = r[i];
+        if (tried_all) s->searched_d[i] = s->d[i];
     }
 #if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) s->target_v[i] = held[i];
+    for (i = 0; i < KC_N_TOLD; i++) {
+        s->target_v[i] = held[i];
+        if (tried_all) s->searched_v[i] = held[i];
+    }
 #endif
-    if (s->end_converged) {
+    s->searched = s->end_converged && !reached;
+    if (reached) {
         for (i = 0; i < KC_N_X; i++) s->start_x[i] = s->end_x[i];
         for (i = 0; i < KC_N_U; i++) s->start_u[i] = s->end_u[i];
     }

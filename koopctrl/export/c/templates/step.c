@@ -37,14 +37,14 @@ static int kc_fall_back(NAME_state *s, const double *lqr, double *u_out) {
 /* From the hard problem's bounds to those with slacks e >= 0 on the last rows, their two sides apart. From the back,
  * since the arrays are the same ones. */
 static void kc_widen(double *lo, double *hi) {
-    int i, first = KC_N_V + KC_N_RATE, size = KC_N_V + KC_N_SOFT;
+    int i, first = KC_N_V + KC_N_HARD, size = KC_N_V + KC_N_SOFT;
     for (i = KC_N_SOFT - 1; i >= 0; i--) {
         lo[first + 2 * KC_N_SOFT + i] = -INFINITY;
         hi[first + 2 * KC_N_SOFT + i] = hi[first + i];
         lo[first + KC_N_SOFT + i] = lo[first + i];
         hi[first + KC_N_SOFT + i] = INFINITY;
     }
-    for (i = KC_N_RATE - 1; i >= 0; i--) {
+    for (i = KC_N_HARD - 1; i >= 0; i--) {
         lo[size + i] = lo[KC_N_V + i];
         hi[size + i] = hi[KC_N_V + i];
     }
@@ -75,10 +75,20 @@ static int kc_solve_soft(NAME_state *s, const kc_qp *hard, const double *unit, c
     s->soft_k = w->k;
     s->soft_changes = w->changes;
     info->iterations += w->iterations;
-    if (status == KC_QP_SOLVED)
-        for (i = 0; i < KC_N_SOFT; i++) info->slack = fmax(info->slack, w->x[KC_N_V + i] * size[i]);
-    /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
-    if (info->slack > KC_NO_SLACK) info->status = NAME_SOFTENED;
+    if (status == KC_QP_SOLVED) {
+        const int first = KC_N_V + KC_N_HARD;
+        double answer = 0.0, relief = 0.0;
+        for (i = 0; i < KC_N_V; i++) answer = fmax(answer, fabs(w->x[i]));
+        for (i = 0; i < KC_N_SOFT; i++) {
+            int at_low = first + KC_N_SOFT + i, at_high = first + 2 * KC_N_SOFT + i;
+            double row = 0.5 * (w->value[at_low] + w->value[at_high]);
+            answer = fmax(answer, fabs(kc_clip(row, s->lo[at_low], s->hi[at_high])));
+            relief = fmax(relief, w->x[KC_N_V + i] * unit[i]);
+            info->slack = fmax(info->slack, w->x[KC_N_V + i] * size[i]);
+        }
+        /* Without slack the hard problem's conditions hold: its solver had failed, or the bounds just touch. */
+        if (relief > KC_NO_SLACK * answer) info->status = NAME_SOFTENED;
+    }
     return status;
 }
 #endif
@@ -108,7 +118,7 @@ static const double *kc_solve_qp(NAME_state *s, const kc_qp *hard, const double 
     info->status = NAME_OPTIMAL;
     info->slack = 0.0;
 #if KC_N_SOFT > 0
-    if (status != KC_QP_SOLVED) status = kc_solve_soft(s, hard, unit, gradient, size, &w, info);
+    if (status != KC_QP_SOLVED && status != KC_QP_BEYOND) status = kc_solve_soft(s, hard, unit, gradient, size, &w, info);
 #else
     (void)unit;
     (void)gradient;

@@ -1,0 +1,112 @@
+"""What controllers report about their last step: data, some of it worked out when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+
+# Reasons for a fall-back that several controllers share.
+NO_MEASUREMENT = "the measurement has NaN and there is no observer"
+NOT_FINITE = "the lifted state is not finite"
+
+
+class Aim(Protocol):
+    """Where a step leads in the end.
+
+    Attributes
+    ----------
+    output : (n_y,) array
+        Steady outputs that are aimed at.
+    reachable : bool
+        Whether these are the set-point, in all outputs that are tracked.
+    """
+
+    @property
+    def output(self) -> FloatArray:
+        """Steady outputs that are aimed at."""
+        ...
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the set-point can be held."""
+        ...
+
+
+class Prediction(Protocol):
+    """What a model makes of a plan."""
+
+    def outputs(self, inputs: FloatArray) -> FloatArray:
+        """Outputs `(N + 1, n_y)` under inputs `(N, n_u)`, the present one first."""
+        ...
+
+
+@dataclass(frozen=True)
+class ControlInfo:
+    """Status of one step.
+
+    Attributes
+    ----------
+    status : str
+        `optimal`; `saturated` (LQR at a bound); `softened` (output bounds could not be held and were
+        relaxed); `inexact` (RNNMPC's roll-out breaks a bound that its QP obeys); or the fall-back used:
+        `fallback_plan`, `fallback_lqr`, `fallback_hold`.
+    solve_time : float
+        Seconds spent in `control`.
+    reason : str
+        Why a fall-back was used, or a measurement not; empty otherwise.
+    untracked : tuple of str
+        Outputs whose reference has NaN: they are not tracked.
+    """
+
+    status: str
+    solve_time: float
+    reason: str = ""
+    untracked: tuple[str, ...] = field(default=(), kw_only=True)
+    aim: Aim | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def target(self) -> FloatArray:
+        """Steady outputs `(n_y,)` that are aimed at; empty where no target was sought."""
+        return np.empty(0) if self.aim is None else self.aim.output
+
+    @property
+    def reachable(self) -> bool | None:
+        """Whether the set-point can be held within the bounds on inputs; None where none was sought."""
+        return None if self.aim is None else self.aim.reachable
+
+
+@dataclass(frozen=True)
+class MPCInfo(ControlInfo):
+    """Status of one step of a predictive controller.
+
+    Attributes
+    ----------
+    iterations : int
+        Calls of the QP solver: 0 where the unconstrained optimum obeys all bounds.
+    kkt_residual : float
+        Largest scaled violation of the optimality conditions of the QP; NaN with a fall-back.
+    objective : float
+        Value of the condensed QP, without its constant.
+    inputs : (horizon, n_u) array
+        The plan.
+    slack : float
+        Largest relaxation of an output bound.
+    """
+
+    iterations: int = 0
+    kkt_residual: float = float("nan")
+    objective: float = float("nan")
+    inputs: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    slack: float = 0.0
+    prediction: Prediction | None = field(default=None, repr=False)
+
+    @property
+    def outputs(self) -> FloatArray:
+        """Predicted outputs `(horizon + 1, n_y)` under the plan, the present one first; made on demand."""
+        if self.prediction is None:
+            return np.empty((0, 0))
+        return self.prediction.outputs(self.inputs)

@@ -1,0 +1,320 @@
+r"""KoopmanEnsemble: the mean of several independent samplings, its spread, and conformal bands.
+
+Members differ in their seeds. Each is fitted twice: with one fold of the data held out, which gives its
+error on data it has not seen, and on all data, which is the member. Weights are zero for members whose
+held-out error is far above the others', equal for the rest; in a prediction a member that diverges or leaves
+the others is left out too. The held-out residuals of all folds calibrate the bands,
+
+.. math:: |y - \bar y| \le q_{1-\alpha}\, (s + s_0),
+
+`s` the members' spread, `s_0` the residuals' own size: split conformal prediction (Vovk, Gammerman & Shafer,
+*Algorithmic Learning in a Random World*, 2005). Their coverage holds for records like those of training.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+
+from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.data.trajectory import Trajectory
+from koopctrl.errors import OptionError, RolloutWarning
+from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.identification.free_run_score import N_INIT, nrmse
+from koopctrl.identification.settings import make_rng
+from koopctrl.koopman_rnn import KoopmanRNN
+from koopctrl.network.free_run import r2_score
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from koopctrl.identification.report import Report
+    from koopctrl.lifted.model import LiftedModel
+
+# A member whose held-out error is more than this times the median of all is not counted.
+_PRUNE = 1.5
+# In one prediction, a member farther from the median run than this times the typical distance is left out.
+_OUTLIER = 4.0
+
+
+class KoopmanEnsemble(BaseEstimator):
+    """Mean of several models that differ in their seed (see the module).
+
+    Parameters
+    ----------
+    model : KoopmanRNN or sequence of KoopmanRNN
+        What members are copies of, in turn; `random_state` is replaced.
+    n_members : int
+        Number of members.
+    n_folds : int
+        Folds of the data (episodes, or blocks of time) that are held out in turn; 0 fits on all data alone,
+        without pruning and bands.
+    random_state : int, numpy.random.Generator or None
+        Seed from which the members' seeds are drawn.
+
+    Attributes
+    ----------
+    members_ : list of KoopmanRNN
+        Fitted on all data.
+    errors_ : (n_members,) array
+        Held-out free-run error of each, relative to the outputs' spread.
+    weights_ : (n_members,) array
+        0 for members that are not counted.
+    residuals_ : (n, n_y) array
+        Held-out residuals over their scale: what bands are calibrated on.
+    """
+
+    def __init__(
+        self,
+        model: KoopmanRNN | Sequence[KoopmanRNN] | None = None,
+        n_members: int = 8,
+        *,
+        n_folds: int = 4,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.n_members = n_members
+        self.n_folds = n_folds
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Trajectories | Iterable[Trajectory],
+        y: None = None,
+        *,
+        deadline: Callable[[], bool] | None = None,
+    ) -> KoopmanEnsemble:
+        """Fit all members.
+
+        Parameters
+        ----------
+        X : Trajectories
+            Training records.
+        y : None
+            Not used; there for scikit-learn.
+        deadline : callable, optional
+            Says True when there is no time left; members that are not begun by then are left out.
+        """
+        data = Trajectories.coerce(X)
+        n_members = check_integer(self.n_members, "n_members", low=1)
+        n_folds = check_integer(self.n_folds, "n_folds")
+        bases = _bases(self.model)
+        seeds = make_rng(self.random_state).integers(2**31, size=n_members)
+        folds = make_folds(data, n_folds) if n_folds else []
+        self.members_: list[KoopmanRNN] = []
+        errors, held_out = [], []
+        for i, seed in enumerate(seeds):
+            if self.members_ and deadline is not None and deadline():
+                break
+            member = clone(bases[i % len(bases)]).set_params(random_state=int(seed))
+            if folds:
+                which = (i // len(bases)) % len(folds)
+                error, runs = held_out_runs(clone(member), folds[which])
+                errors.append(error)
+                held_out.append((which, runs))
+            self.members_.append(member.fit(data))
+        self.errors_ = np.array(errors) if errors else np.zeros(len(self.members_))
+        self.weights_ = _weights(
+            self.errors_, [i // len(bases) % max(len(folds), 1) for i in range(len(errors))]
+        )
+        self.residuals_, self.residual_size_ = self._calibrate(folds, held_out)
+        return self
+
+    def _calibrate(
+        self, folds: list[Fold], held_out: list[tuple[int, list[FloatArray]]]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Normalised held-out residuals of the members that count, and their sizes before."""
+        n_y = self.members_[0].n_y
+        errors, spreads = [], []
+        for f, fold in enumerate(folds):
+            counted = [runs for (g, runs), w in zip(held_out, self.weights_, strict=True) if g == f and w > 0]
+            if not counted:
+                continue
+            for j, episode in enumerate(fold.test):
+                runs = np.stack([member[j] for member in counted])
+                mean, spread = combine(runs, np.ones(len(runs)))
+                errors.append((episode.outputs - mean)[fold.n_init :])
+                spreads.append(spread[fold.n_init :])
+        if not errors:
+            return np.empty((0, n_y)), np.zeros(n_y)
+        error, spread = np.concatenate(errors), np.concatenate(spreads)
+        size = np.sqrt(np.mean(error**2, axis=0))
+        size = np.where(size > 0, size, 1.0)
+        return np.abs(error) / (spread + size), size
+
+    # --- predictions -------------------------------------------------------------------------------------
+
+    def predict(self, X: Trajectories | Iterable[Trajectory], n_init: int | None = None) -> list[FloatArray]:
+        """Mean free run of each episode.
+
+        Parameters
+        ----------
+        X : Trajectories
+            Episodes with the signals of the training data.
+        n_init : int, optional
+            Measured samples that initialise, as of `KoopmanRNN.predict`.
+        """
+        return [mean for mean, _ in self._runs(X, n_init)]
+
+    def spread(self, X: Trajectories | Iterable[Trajectory], n_init: int | None = None) -> list[FloatArray]:
+        """Standard deviation over the members; for `X` and `n_init` see `predict`."""
+        return [spread for _, spread in self._runs(X, n_init)]
+
+    def predict_band(
+        self, X: Trajectories | Iterable[Trajectory], n_init: int | None = None, coverage: float = 0.9
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        """Lower and upper ends of a band that holds each sample with probability `coverage`.
+
+        Parameters
+        ----------
+        X, n_init
+            As in `predict`.
+        coverage : float
+            Nominal, in (0, 1); for records like those of training.
+
+        Raises
+        ------
+        OptionError
+            If the ensemble was fitted with `n_folds=0`, which leaves nothing to calibrate on.
+        """
+        check_fitted(self, "members_")
+        check_number(coverage, "coverage", low=0.0, high=1.0, strict=True)
+        n = len(self.residuals_)
+        if not n:
+            raise OptionError("n_folds is 0: there are no held-out residuals; fit with n_folds=4 for bands")
+        level = min(1.0, np.ceil((n + 1) * coverage) / n)
+        factor = np.quantile(self.residuals_, level, axis=0, method="higher")
+        bands = []
+        for mean, spread in self._runs(X, n_init):
+            half = factor * (spread + self.residual_size_)
+            bands.append((mean - half, mean + half))
+        return bands
+
+    def score(
+        self, X: Trajectories | Iterable[Trajectory], y: None = None, n_init: int | None = None
+    ) -> float:
+        """R2 of the mean free run; for `X`, `y` and `n_init` see `KoopmanRNN.score`."""
+        check_fitted(self, "members_")
+        data, best = Trajectories.coerce(X), self.best_
+        first = best._n_init(data, n_init)
+        return r2_score(data, self.predict(data, first), first, best._network.scaling.y_scale)
+
+    def _runs(
+        self, X: Trajectories | Iterable[Trajectory], n_init: int | None
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        check_fitted(self, "members_")
+        data = Trajectories.coerce(X)
+        n_init = self.best_._n_init(data, n_init)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RolloutWarning)  # who leaves is left out of the mean
+            runs = [m.predict(data, n_init) for m in self.members_]
+        return [combine(np.stack([r[j] for r in runs]), self.weights_) for j in range(len(data))]
+
+    # --- one model of many, and the faces it has -----------------------------------------------------------
+
+    @property
+    def best_(self) -> KoopmanRNN:
+        """Member of the smallest held-out error: what controllers and exports take."""
+        check_fitted(self, "members_")
+        return self.members_[int(np.argmin(self.errors_))]
+
+    def report(
+        self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
+    ) -> Report:
+        """Report on the best member; for `X` and `horizons` see `KoopmanRNN.report`."""
+        return self.best_.report(X, horizons)
+
+    def lift_at(self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None) -> LiftedModel:
+        """Linear face of the best member; for `x_op` and `u_op` see `KoopmanRNN.lift_at`."""
+        return self.best_.lift_at(x_op, u_op)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path`; `koopctrl.load` reads it."""
+        from koopctrl.storage import save
+
+        save(self, path)
+
+
+def _weights(errors: FloatArray, folds: list[int]) -> FloatArray:
+    """1, or 0 for members far worse than the median of those judged on the same fold."""
+    weights = np.ones(len(errors))  # all, where nothing was held out
+    for f in set(folds):
+        same = np.array(folds) == f
+        weights[same] = errors[same] <= _PRUNE * np.median(errors[same])
+    return weights
+
+
+def _bases(model: Any) -> list[KoopmanRNN]:
+    if model is None:
+        return [KoopmanRNN()]
+    bases = [model] if isinstance(model, KoopmanRNN) else list(model)
+    for one in bases:
+        if not isinstance(one, KoopmanRNN):
+            raise OptionError(f"model holds a {type(one).__name__}; expected KoopmanRNN objects")
+    if not bases:
+        raise OptionError("model is empty; expected at least one KoopmanRNN")
+    return bases
+
+
+def held_out_runs(
+    model: KoopmanRNN,
+    fold: Fold,
+    deadline: Callable[[], bool] | None = None,
+    starts: dict[Any, Any] | None = None,
+) -> tuple[float, list[FloatArray]]:
+    """Held-out error of a model fitted on a fold's training part, and its free runs on the other part.
+
+    Where the parts are blocks of a record, every model rolls out through the whole record, as it will in
+    use: one that is set back to the measurements at every block shows no drift.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # judged by its error
+        if model.n_states is None:
+            model.fit(fold.train)
+            if fold.data is None:
+                runs = model.predict(fold.test, fold.n_init)
+            else:
+                whole = model.predict(fold.data, fold.n_init)
+                runs = [whole[i][a:b] for i, a, b in fold.blocks]
+        else:
+            known: dict[str, Any] = {"with_noise": False, "deadline": deadline}
+            key = (id(fold), model.n_states, model.feedthrough)
+            if starts is not None and key in starts:
+                known["linear"] = starts[key]
+            if (
+                fold.data is not None
+            ):  # rolled out through the held-out blocks, whose outputs are not looked at
+                known["masked"] = (fold.data, fold.hidden_rows)
+            model._known = known
+            model.fit(fold.train)
+            if starts is not None:
+                starts[key] = model.linear_
+            if fold.data is None:
+                runs = model.predict(fold.test, fold.n_init)
+            else:
+                runs = [model._masked_runs[i][a:b] for i, a, b in fold.blocks]
+    return nrmse(runs, fold), runs
+
+
+def combine(runs: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation over `(member, time, n_y)` runs, without the members that left the
+    others.
+    """
+    counted = weights > 0
+    some = runs[counted] if counted.any() else runs
+    finite = np.isfinite(some).all(axis=(1, 2))
+    some = some[finite] if finite.any() else np.nan_to_num(some)
+    if len(some) > 2:
+        distance = np.sqrt(np.mean((some - np.median(some, axis=0)) ** 2, axis=(1, 2)))
+        typical = np.median(distance)
+        some = some[distance <= _OUTLIER * typical] if typical > 0 else some
+    return some.mean(axis=0), some.std(axis=0)
+
+
+__all__ = ["N_INIT", "KoopmanEnsemble"]

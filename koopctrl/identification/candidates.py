@@ -1,0 +1,183 @@
+"""Candidates of a selection: linear models of several orders, and random nonlinear ones around the best of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any, Protocol
+
+import numpy as np
+
+from koopctrl.data.trajectories import Trajectories
+
+
+class Tried(Protocol):
+    """A candidate that has been scored."""
+
+    settings: dict[str, Any]
+
+    @property
+    def error(self) -> float:
+        """Held-out error."""
+        ...
+
+
+_ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
+_LINEAR_LAGS = (4, 8, 2)
+_MUTATE = 0.5
+
+
+def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
+    """Linear models: hidden states of several orders, refined and not, and lag windows."""
+    shortest = min(len(e) for e in data)
+    largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
+    found: list[dict[str, Any]] = []
+    orders = [n for n in _ORDERS if n <= largest]
+    for n in orders:
+        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "max_iter": 20})
+    for lags in _LINEAR_LAGS:
+        if lags <= largest:
+            found.append(
+                {
+                    "n_features": 0,
+                    "output_lags": lags,
+                    "input_lags": lags if data.n_u else 1,
+                    "input_coupling": "linear",
+                    "ridge": 0.0,
+                }
+            )
+    for n in orders:
+        for feedthrough in feedthroughs[1:]:
+            found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
+        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "refine": False})
+    return found or [{"n_features": 0, "input_coupling": "linear"}]
+
+
+def first_candidates(
+    data: Trajectories, feedthroughs: Sequence[bool], linear: Sequence[Tried]
+) -> list[dict[str, Any]]:
+    """Nonlinear candidates that have served well: small hidden states with few, wide neurons; long input
+    windows.
+    """
+    direct = _best_feedthrough(linear, feedthroughs)
+    found: list[dict[str, Any]] = []
+    for n, q, q_out in ((2, 10, 0), (2, 20, 10), (3, 20, 0), (_orders(linear)[0], 20, 0), (4, 20, 20)):
+        if n * q <= data.n_steps // 4:
+            found.append(
+                {
+                    "n_states": n,
+                    "n_features": q,
+                    "n_output_features": q_out,
+                    "feature_scale": 0.3,
+                    "activation": "tanh",
+                    "ridge": 1e-4,
+                    "feedthrough": direct,
+                    "max_iter": 40,
+                    "rounds": 0,
+                }
+            )
+    longest = _longest(data)
+    for p, q in ((2, 4), (6, 6), (10, 20), (12, 45)):
+        if max(p, q) <= longest:
+            found.append(
+                {
+                    "n_features": min(100, data.n_steps // 8),
+                    "output_lags": p,
+                    "input_lags": q if data.n_u else 1,
+                    "input_coupling": "network",
+                    "feature_scale": 0.2,
+                    "activation": "tanh",
+                    "ridge": "auto",
+                    "feedthrough": direct,
+                }
+            )
+    return found
+
+
+def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    return bool(ranked[0].settings["feedthrough"]) if ranked else bool(feedthroughs[0])
+
+
+def _orders(linear: Sequence[Tried]) -> list[int]:
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    return [t.settings["n_states"] for t in ranked][:4] or [2]
+
+
+def _longest(data: Trajectories) -> int:
+    return max(2, min(50, min(len(e) for e in data) // 6, data.n_steps // 20))
+
+
+def draw_candidates(
+    data: Trajectories,
+    feedthroughs: Sequence[bool],
+    linear: Sequence[Tried],
+    tried: Sequence[Tried],
+    rng: np.random.Generator,
+    count: int,
+) -> list[dict[str, Any]]:
+    """Random nonlinear candidates: new ones, and the best so far with some of their settings drawn anew."""
+    best = _best_of_each_kind(tried)
+    orders = _orders(linear)
+    found = []
+    for i in range(count):
+        if best and rng.random() < _MUTATE:
+            parent = best[int(rng.integers(len(best)))].settings
+            draw = _hidden if parent.get("n_states") is not None else _window
+            fresh = draw(data, feedthroughs, orders, rng)
+            found.append({k: (fresh.get(k, v) if rng.random() < 0.35 else v) for k, v in parent.items()})
+        elif i % 4:  # windows are fitted in a tenth of the time
+            found.append(_window(data, feedthroughs, orders, rng))
+        else:
+            found.append(_hidden(data, feedthroughs, orders, rng))
+    return found
+
+
+def _best_of_each_kind(tried: Sequence[Tried]) -> list[Tried]:
+    """Three hidden states and three windows of smallest error."""
+    ranked = sorted((t for t in tried if t.settings.get("n_features") != 0), key=lambda t: t.error)
+    hidden = [t for t in ranked if t.settings.get("n_states") is not None]
+    windows = [t for t in ranked if t.settings.get("n_states") is None]
+    return [t for pair in zip_longest(hidden[:3], windows[:3]) for t in pair if t is not None]
+
+
+def _hidden(
+    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+) -> dict[str, Any]:
+    n = int(max(1, rng.choice(orders) + rng.integers(-1, 2)))
+    most = max(5, min(60, data.n_steps // (4 * n)))
+    sizes = [q for q in (5, 10, 15, 20, 30, 40, 60) if q <= most]
+    return {
+        "n_states": n,
+        "n_features": int(rng.choice(sizes)),
+        "n_output_features": int(rng.choice([0, 0, *sizes])),
+        "feature_scale": float(np.round(10.0 ** rng.uniform(-1.0, 0.3), 3)),
+        "activation": "tanh" if rng.random() < 0.8 else "relu",
+        "ridge": float(f"{10.0 ** rng.uniform(-6.0, -2.5):.2g}"),
+        "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "max_iter": int(rng.choice([15, 30, 60, 100])),
+        "rounds": int(rng.random() < 0.2),
+    }
+
+
+def _window(
+    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+) -> dict[str, Any]:
+    longest = _longest(data)
+    most = max(20, min(400, data.n_steps // 4))
+    # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
+    lags = [
+        round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 20), longest)
+    ]
+    return {
+        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400) if q <= most])),
+        "output_lags": max(1, lags[0]),
+        "input_lags": max(1, lags[1]) if data.n_u else 1,
+        "input_coupling": "network",
+        "feature_scale": float(np.round(10.0 ** rng.uniform(-1.3, 0.0), 3)),
+        "activation": "tanh" if rng.random() < 0.6 else "relu",
+        "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
+        "feedthrough": bool(rng.choice(list(feedthroughs))),
+    }

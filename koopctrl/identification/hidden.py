@@ -1,0 +1,356 @@
+"""From records to a network with a hidden state: subspace start, sampled layers, refinement, adapted
+resampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from koopctrl._validation import FloatArray
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.errors import DataError
+from koopctrl.identification.adapted import Directions, resample
+from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
+from koopctrl.identification.linear_model import InnovationModel
+from koopctrl.identification.noise_model import identify_noise
+from koopctrl.identification.refinement import History, RefineOptions, refine
+from koopctrl.identification.segments import Segments, cut
+from koopctrl.identification.sensitivities import Weights, free_run
+from koopctrl.identification.subspace import subspace
+from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.network.recurrent import Scaling
+from koopctrl.network.samplers import SAMPLERS
+
+_MAX_POINTS = 20_000
+_CONTINUATION = (20, 80, 320)
+
+
+@dataclass(frozen=True)
+class HiddenSettings:
+    """What a fit needs beside the data."""
+
+    n_states: int
+    n_features: int
+    n_output_features: int = 0
+    sampler: str = "swim"
+    activation: str = "tanh"
+    feature_scale: float = 0.3
+    feedthrough: bool = False
+    segment: int = 1000
+    rounds: int = 0
+    options: RefineOptions = field(default_factory=RefineOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenFit:
+    """Network, prior of its initial states, states and inputs of its roll-outs, and histories."""
+
+    network: HiddenNetwork
+    prior: StatePrior
+    states: FloatArray
+    inputs: FloatArray
+    next_states: FloatArray
+    histories: list[History]
+    linear: InnovationModel
+    noise: tuple[FloatArray, FloatArray]
+    directions: list[Directions]
+    masked_runs: list[FloatArray] = field(default_factory=list)
+
+
+def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, FloatArray]]:
+    """`(outputs, inputs)` of each record in standardised units."""
+    return [
+        ((e.outputs - scaling.y_mean) / scaling.y_scale, (e.inputs - scaling.u_mean) / scaling.u_scale)
+        for e in data
+    ]
+
+
+def linear_start(linear: InnovationModel, scaling: Scaling, feedthrough: bool) -> HiddenNetwork:
+    """A linear model as a network without neurons, in standardised units; its states keep their units."""
+    n_x, n_u = linear.n_x, linear.n_u
+    b = linear.B * scaling.u_scale
+    c0 = linear.B @ (scaling.u_mean - linear.u_op)
+    coef = np.concatenate([c0[None], (linear.A - np.eye(n_x)).T, b.T])
+    y_scale = scaling.y_scale
+    d0 = (linear.y_op + linear.D @ (scaling.u_mean - linear.u_op) - scaling.y_mean) / y_scale
+    parts = [d0[None], (linear.C / y_scale[:, None]).T]
+    if feedthrough:
+        parts.append((linear.D * scaling.u_scale / y_scale[:, None]).T)
+    empty = Layer(np.empty((0, n_x + n_u)), np.empty(0), "tanh")
+    empty_out = Layer(np.empty((0, n_x + (n_u if feedthrough else 0))), np.empty(0), "tanh")
+    return HiddenNetwork.build(empty, coef, empty_out, np.concatenate(parts), scaling, feedthrough)
+
+
+def prior_of(net: HiddenNetwork, data: Segments, x0: FloatArray) -> tuple[StatePrior, FloatArray]:
+    """Prior of initial states from the training roll-outs, and their states `(n_time, batch, n_x)`."""
+    x, out = free_run(net, Weights(net.coef, net.readout.coef, x0), data)
+    inside = data.mask.any(axis=2)
+    points = x[inside]
+    points = points[np.isfinite(points).all(axis=1)]
+    n_x, n_y = net.window.n_x, data.w.shape[2]
+    mean = points.mean(axis=0) if len(points) else np.zeros(n_x)
+    cov = np.cov(points.T).reshape(n_x, n_x) if len(points) > 1 else np.eye(n_x)
+    error = np.where(np.isfinite(out), (data.w - out) * data.mask, 0.0).reshape(-1, n_y)
+    error_cov = error.T @ error / max(data.count / n_y, 1.0)
+    return StatePrior(mean, cov, error_cov), x
+
+
+def rescale(net: HiddenNetwork, mean: FloatArray, spread: FloatArray) -> HiddenNetwork:
+    """Same network without neurons in the states `(x - mean) / spread`."""
+    w = net.coef
+    n_x = len(mean)
+    a = w[1 : 1 + n_x]
+    state = w / spread
+    state[1 : 1 + n_x] = a * spread[:, None] / spread
+    state[0] = (w[0] + mean @ a) / spread
+    output = net.readout.coef.copy()
+    output[0] += mean @ output[1 : 1 + n_x]
+    output[1 : 1 + n_x] *= spread[:, None]
+    return HiddenNetwork(replace(net.state, coef=state), replace(net.readout, coef=output))
+
+
+def add_layers(
+    net: HiddenNetwork, x: FloatArray, data: Segments, settings: HiddenSettings, rng: np.random.Generator
+) -> HiddenNetwork:
+    """Sample layers on the states' and inputs' cloud, their outer weights zero."""
+    n_x, n_u = net.window.n_x, net.window.n_u
+    inside = data.mask.all(axis=2)
+    states, inputs = x[inside], data.v[inside]
+    _, out = x, net.readout.regressors(x, data.v) @ net.readout.coef
+    targets = (data.w - out)[inside]
+    if len(states) > _MAX_POINTS:
+        chosen = rng.choice(len(states), _MAX_POINTS, replace=False)
+        states, inputs, targets = states[chosen], inputs[chosen], targets[chosen]
+    joint = np.concatenate([states, inputs], axis=1)
+    if not len(joint):
+        return net
+
+    def sample(points: FloatArray, count: int) -> Layer:
+        if not count:
+            return Layer(np.empty((0, points.shape[1])), np.empty(0), settings.activation)
+        return SAMPLERS[settings.sampler](
+            points, joint, targets, count, settings.activation, settings.feature_scale, rng
+        )
+
+    layer = sample(joint, settings.n_features)
+    feedthrough = net.readout.feedthrough
+    output_layer = sample(joint if feedthrough else states, settings.n_output_features)
+    return with_layers(net, layer, output_layer, n_x, n_u)
+
+
+def with_layers(net: HiddenNetwork, layer: Layer, output_layer: Layer, n_x: int, n_u: int) -> HiddenNetwork:
+    """The network's linear part with other layers, their outer weights zero."""
+    old, old_out = net.layer.n_features, net.readout.layer.n_features
+    w, v = net.coef, net.readout.coef
+    state = np.concatenate([w[: 1 + n_x], np.zeros((layer.n_features, n_x)), w[1 + n_x + old :]])
+    output = np.concatenate(
+        [v[: 1 + n_x], np.zeros((output_layer.n_features, v.shape[1])), v[1 + n_x + old_out :]]
+    )
+    return HiddenNetwork.build(layer, state, output_layer, output, net.scaling, net.readout.feedthrough)
+
+
+def resample_layers(
+    net: HiddenNetwork, x: FloatArray, data: Segments, settings: HiddenSettings, rng: np.random.Generator
+) -> tuple[HiddenNetwork, Directions]:
+    """Layers sampled anew where the old ones are curved, the old function kept as well as they can."""
+    n_x, n_u, feedthrough = net.window.n_x, net.window.n_u, net.readout.feedthrough
+    inside = np.asarray(data.mask.all(axis=2)) & np.isfinite(x).all(axis=2)
+    states, inputs = x[inside], data.v[inside]
+    joint = np.concatenate([states, inputs], axis=1)
+    w, v = net.coef, net.readout.coef
+    q, q_out = net.layer.n_features, net.readout.layer.n_features
+    layer, output_layer = net.layer, net.readout.layer
+    state, output = w.copy(), v.copy()
+    directions = Directions(np.eye(n_x + n_u), np.ones(n_x + n_u))
+    if q:
+        e = w[1 + n_x : 1 + n_x + q]
+        layer, found, directions = resample(
+            layer, e, joint, layer(joint) @ e, settings.sampler, settings.feature_scale, rng
+        )
+        state[: 1 + n_x] += found[: 1 + n_x]
+        state[1 + n_x + q :] += found[1 + n_x : 1 + n_x + n_u]
+        state[1 + n_x : 1 + n_x + q] = found[1 + n_x + n_u :]
+    if q_out:
+        f, points = v[1 + n_x : 1 + n_x + q_out], joint if feedthrough else states
+        output_layer, found, _ = resample(
+            output_layer, f, points, output_layer(points) @ f, settings.sampler, settings.feature_scale, rng
+        )
+        n_in = points.shape[1]
+        output[: 1 + n_x] += found[: 1 + n_x]
+        if feedthrough:
+            output[1 + n_x + q_out :] += found[1 + n_x : 1 + n_in]
+        output[1 + n_x : 1 + n_x + q_out] = found[1 + n_in :]
+    return HiddenNetwork.build(layer, state, output_layer, output, net.scaling, feedthrough), directions
+
+
+def fit_hidden(
+    train: Trajectories,
+    settings: HiddenSettings,
+    rng: np.random.Generator,
+    held_out: Trajectories | None = None,
+    n_init: int = 20,
+    linear: InnovationModel | None = None,
+    progress: Callable[[int, float, float | None], None] | None = None,
+    deadline: Callable[[], bool] | None = None,
+    with_noise: bool = True,
+    masked: tuple[Trajectories, list[NDArray[np.bool_]]] | None = None,
+) -> HiddenFit:
+    """Fit a hidden-state network.
+
+    Parameters
+    ----------
+    train : Trajectories
+    settings : HiddenSettings
+    rng : numpy.random.Generator
+        For the layers.
+    held_out : Trajectories, optional
+        Records that choose where refinement stops; `n_init` of their samples initialise.
+    linear : InnovationModel, optional
+        Start, if it is known already.
+    progress, deadline : callables, optional
+        As in `koopctrl.identification.refinement.refine`.
+    with_noise : bool
+        Whether to identify the noise too, which only an estimator in a loop needs.
+    masked : (Trajectories, list of (n_samples,) bool arrays), optional
+        Records to refine on instead of `train`, and which of their outputs must not be looked at: the
+        roll-outs go on through those samples, and `masked_runs` of the fit is what they are there.
+
+    Returns
+    -------
+    HiddenFit
+    """
+    if linear is None:
+        linear = subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+    scaling = Scaling.from_data(
+        np.concatenate([e.outputs for e in train]), np.concatenate([e.inputs for e in train])
+    )
+    records = standardise(train, scaling)
+    if masked is not None:
+        records = [
+            (np.where(hide[:, None], np.nan, y), u)
+            for (y, u), hide in zip(standardise(masked[0], scaling), masked[1], strict=True)
+        ]
+    data = cut(records, settings.segment, settings.feedthrough, n_min=2 * settings.n_states)
+    if not data.count:
+        raise DataError("no output sample of the records is usable; expected some that are not NaN")
+    net = linear_start(linear, scaling, settings.feedthrough)
+    longest = max(len(e) for e in train)
+    limit = 1.0 - 0.1 / longest if linear.spectral_radius < 1.0 else np.inf
+    settings = replace(settings, options=replace(settings.options, radius=limit))
+    start = StatePrior(
+        np.zeros(linear.n_x),
+        linear.state_cov,
+        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
+    )
+    x0 = estimate_initial_states(net, data, start)
+    histories: list[History] = []
+    directions: list[Directions] = []
+
+    def error_of(candidate: HiddenNetwork) -> float:
+        assert judge is not None
+        return judge(candidate)
+
+    judge = None if held_out is None else HeldOut(standardise(held_out, scaling), settings, n_init, start)
+    # States of unit spread, so that the layer's and the penalty's units are theirs.
+    prior, x = prior_of(net, data, x0)
+    spread = np.sqrt(np.diag(prior.cov))
+    spread = np.where(spread > 0, spread, 1.0)
+    net = rescale(net, prior.mean, spread)
+    x0 = (x0 - prior.mean) / spread
+    prior, x = prior_of(net, data, x0)
+    if judge is not None:
+        judge.prior = prior
+    # The linear model first: the best linear free run is where the neurons start from.
+    net, x0, history = refine(
+        net, data, x0, replace(settings.options, max_iter=min(settings.options.max_iter, 30)),
+        None if judge is None else error_of, progress, deadline,
+    )  # fmt: skip
+    histories.append(history)
+    prior, x = prior_of(net, data, x0)
+    if settings.n_features or settings.n_output_features:
+        net = _recentred(net, prior)
+        spread = np.sqrt(np.diag(prior.cov))
+        spread = np.where(spread > 0, spread, 1.0)
+        x0 = (x0 - prior.mean) / spread
+        prior, x = prior_of(net, data, x0)
+        net = add_layers(net, x, data, settings, rng)
+        best: tuple[float, HiddenNetwork, FloatArray] | None = None
+        for turn in range(settings.rounds + 1):
+            if judge is not None:
+                judge.prior = prior
+            net, x0, history = refine(
+                net, data, x0, settings.options, None if judge is None else error_of, progress, deadline
+            )
+            histories.append(history)
+            error = history.cost[-1] if judge is None else error_of(net)
+            if best is None or error < best[0]:
+                best = error, net, x0
+            prior, x = prior_of(net, data, x0)
+            if turn < settings.rounds:
+                net, found = resample_layers(net, x, data, settings, rng)
+                directions.append(found)
+        assert best is not None
+        _, net, x0 = best
+        prior, x = prior_of(net, data, x0)
+    inside = np.asarray(data.mask.any(axis=2))
+    both = (inside[:-1] & inside[1:]).T  # pairs in order of time, segment by segment
+    v = data.v[:-1].swapaxes(0, 1)[both]
+    zero = np.zeros((net.window.n_x, net.window.n_x))
+    noise = identify_noise(net, data, x0, prior) if with_noise else (zero, prior.error_cov)
+    return HiddenFit(
+        network=net,
+        prior=prior,
+        states=x[:-1].swapaxes(0, 1)[both],
+        inputs=scaling.u_mean + scaling.u_scale * v,
+        next_states=x[1:].swapaxes(0, 1)[both],
+        histories=histories,
+        linear=linear,
+        noise=noise,
+        directions=directions,
+        masked_runs=[] if masked is None else _whole_runs(net, data, x0, masked[0]),
+    )
+
+
+def _whole_runs(
+    net: HiddenNetwork, data: Segments, x0: FloatArray, records: Trajectories
+) -> list[FloatArray]:
+    """Free runs of the segments put together to records, in physical units; NaN where one was dropped."""
+    _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), data)
+    runs = [np.full(e.outputs.shape, np.nan) for e in records]
+    for j, (i, a, b) in enumerate(data.where):
+        runs[i][a:b] = net.scaling.y_mean + net.scaling.y_scale * out[: b - a, j]
+    return runs
+
+
+def _recentred(net: HiddenNetwork, prior: StatePrior) -> HiddenNetwork:
+    spread = np.sqrt(np.diag(prior.cov))
+    return rescale(net, prior.mean, np.where(spread > 0, spread, 1.0))
+
+
+class HeldOut:
+    """Free-run error on records that were held out, in standard deviations; a run that leaves counts 10 at
+    most.
+    """
+
+    def __init__(
+        self,
+        records: list[tuple[FloatArray, FloatArray]],
+        settings: HiddenSettings,
+        n_init: int,
+        prior: StatePrior,
+    ) -> None:
+        self.data = cut(records, settings.segment, settings.feedthrough)
+        self.n_init = min(n_init, max(1, self.data.n_time // 3))
+        self.prior = prior
+
+    def __call__(self, net: HiddenNetwork) -> float:
+        x0 = estimate_initial_states(net, self.data.head(self.n_init), self.prior)
+        _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), self.data)
+        error = np.where(np.isfinite(out), np.clip(out - self.data.w, -10.0, 10.0), 10.0)[self.n_init :]
+        mask = self.data.mask[self.n_init :]
+        return float(np.sqrt(np.sum(error**2 * mask) / max(mask.sum(), 1.0)))

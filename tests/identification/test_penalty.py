@@ -1,0 +1,91 @@
+"""ridge="auto": evidence, raised where free runs on held-out episodes gain by it."""
+
+from itertools import pairwise
+
+import numpy as np
+import plants
+import pytest
+
+from koopctrl import KoopmanRNN, Trajectories
+from koopctrl.identification.held_out import Segments, cut, episodes, split
+from koopctrl.identification.least_squares import SOLVERS, make_accumulator
+from koopctrl.identification.penalty import free_run_error
+
+DUFFING = plants.record(
+    plants.sampled(plants.duffing, 0.1), 2, 1, 0.1, n_episodes=15, n_steps=40, x_max=1.5, u_max=1.0
+)
+
+
+def error_of(ridge, data, horizon=20, n_features=60):
+    """Free-run error on held-out episodes of a model fitted to the others, by plain means."""
+    train = Trajectories.coerce([e for i, e in enumerate(data) if i % 5 != 2 and i > 1])
+    held = Trajectories.coerce([e for i, e in enumerate(data) if i % 5 == 2])
+    model = KoopmanRNN(n_features, random_state=0, ridge=ridge).fit(train)
+    other = KoopmanRNN(0, ridge=0.0).fit(held)
+    segments = cut(other.snapshots_, episodes(other.network_.window, other.snapshots_), horizon, 100)
+    return free_run_error(model.network_, segments)
+
+
+def test_the_error_is_the_mean_of_root_mean_squares_each_one_spread_at_most():
+    model = KoopmanRNN(0, input_coupling="linear").fit(DUFFING)
+    net = model.network_
+    rng = np.random.default_rng(0)
+    x0, u = rng.uniform(-1, 1, (3, 2)), rng.uniform(-1, 1, (3, 4, 1))
+    exact = net.rollout(x0, u)[0][:, 1:]
+    off = exact + np.array([0.0, 0.1, 50.0])[:, None, None] * net.scaling.y_scale
+    assert free_run_error(net, Segments(x0, u, off)) == pytest.approx((0.0 + 0.1 + 1.0) / 3)
+
+
+def test_the_penalty_is_raised_where_free_runs_gain_by_it():
+    # Few data, many neurons: the evidence of noise-free one-step errors goes down to rounding.
+    rng = np.random.default_rng(3)
+    few = plants.record(
+        plants.sampled(plants.duffing, 0.1), 2, 1, 0.1, n_episodes=10, n_steps=30, x_max=1.5, u_max=1.0
+    )
+    noisy = Trajectories.from_arrays(
+        [e.outputs + 0.02 * rng.standard_normal(e.outputs.shape) for e in few],
+        [e.inputs for e in few], dt=0.1,
+    )  # fmt: skip
+    by_choice = error_of("auto", noisy)
+    by_rounding = error_of(1e-14, noisy)
+    assert by_choice < by_rounding
+
+
+def test_where_the_evidence_is_right_nothing_changes():
+    a, b, dt = plants.oscillator()
+    data = plants.record(plants.linear_step(a, b), 2, 1, dt, n_episodes=10)
+    model = KoopmanRNN(10, random_state=0).fit(data)
+    assert model.solution_.ridge.max() < 1e-10
+    np.testing.assert_allclose(model.network_.jacobian(np.zeros(2), np.zeros(1))[0], a, atol=1e-8)
+
+
+def test_all_rows_count_in_the_end():
+    model = KoopmanRNN(20, random_state=0).fit(DUFFING)
+    fixed = KoopmanRNN(20, random_state=0, ridge=1e-6).fit(DUFFING)
+    assert model.solution_.n_rows == fixed.solution_.n_rows == DUFFING.n_steps
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_merged_accumulators_have_seen_the_rows_of_both(solver):
+    rng = np.random.default_rng(0)
+    phi, y = rng.standard_normal((60, 5)), rng.standard_normal((60, 2))
+    parts = [make_accumulator(solver, 5, 2) for _ in range(2)]
+    parts[0].update(phi[:25], y[:25])
+    parts[1].update(phi[25:], y[25:])
+    merged = parts[0].merge(parts[1]).solve(1e-12)
+    np.testing.assert_allclose(merged.coef, np.linalg.lstsq(phi, y, rcond=None)[0], atol=1e-9)
+    assert merged.n_rows == 60
+    first = parts[0].solve(1e-12)
+    parts[0].update(phi[25:], y[25:])
+    assert not np.allclose(parts[0].solve(1e-12).coef, first.coef)
+
+
+@pytest.mark.parametrize("lengths", [[300], [300, 50, 50], [40] * 12, [3], [120, 3, 200]])
+def test_every_pair_is_either_fitted_or_held_out(lengths):
+    edges = np.cumsum([0, *lengths])
+    runs = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    fit, judge = split(runs)
+    seen = sorted(i for r in fit + judge for i in range(r.start, r.stop))
+    assert seen == list(range(sum(lengths)))
+    held = sum(r.stop - r.start for r in judge)
+    assert held <= sum(lengths) / 2 or len(lengths) > 2

@@ -1,0 +1,165 @@
+"""lift_at chooses: never worse than plain least squares on the network, said so, repeatable, in any units."""
+
+import numpy as np
+import plants
+import pytest
+
+from koopctrl import KoopmanRNN, Trajectories
+from koopctrl.errors import OptionError
+from koopctrl.lifted.edmd import edmd_at
+from koopctrl.lifted.equilibrium import equilibria_near
+from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
+
+DUFFING = plants.record(
+    plants.sampled(plants.duffing, 0.1), 2, 1, 0.1, n_episodes=20, n_steps=40, x_max=1.5, u_max=1.0
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return KoopmanRNN(60, random_state=0).fit(DUFFING)
+
+
+@pytest.fixture(scope="module")
+def lifted(model):
+    return model.lift_at([1.0, 0.0], 0.0, horizon=10)
+
+
+def test_the_choice_is_the_simplest_of_the_best_and_is_said(lifted):
+    choice = lifted.choice
+    costs = np.array([t.cost for t in choice.tried])
+    assert (np.diff(costs) >= 0).all()
+    assert choice.chosen.cost <= 1.02 * costs[0]
+    assert choice.chosen.n_z == min(t.n_z for t in choice.tried if t.cost <= 1.02 * costs[0])
+    assert choice.chosen.cost <= 1.02 * choice.linear.cost
+    assert choice.chosen.n_z == lifted.n_z
+    assert choice.linear.name == "linear"
+    text = str(choice)
+    assert choice.chosen.name in text
+    assert "linear" in text
+
+
+def test_the_operating_point_stays_exact(model, lifted):
+    np.testing.assert_allclose(lifted.lift([1.0, 0.0]), 0.0, atol=1e-12)
+    if lifted.choice.chosen.name != "linear":
+        ahead = model.network_.step(np.array([1.0, 0.0]), np.zeros(1))
+        np.testing.assert_allclose(lifted.unlift(lifted.step(np.zeros(lifted.n_z), [0.0])), ahead, atol=1e-9)
+
+
+def test_the_same_model_is_lifted_to_the_same_bits_and_left_alone(model, lifted):
+    before = model.network_.coef.copy()
+    again = model.lift_at([1.0, 0.0], 0.0, horizon=10)
+    np.testing.assert_array_equal(again.A, lifted.A)
+    np.testing.assert_array_equal(model.network_.coef, before)
+
+
+def test_methods_are_what_they_say(model):
+    point = {"x_op": [1.0, 0.0], "u_op": 0.0}
+    a, b = model.network_.jacobian(np.array([1.0, 0.0]), np.zeros(1))
+    jacobian = model.lift_at(**point, method="jacobian")
+    scale = model.network_.x_scale
+    np.testing.assert_allclose(jacobian.A * scale[:, None] / scale, a, atol=1e-12)
+    np.testing.assert_allclose(jacobian.B * scale[:, None], b, atol=1e-12)
+    x, u, y_next = DUFFING.snapshots()
+    w = np.linalg.lstsq(np.hstack([x, u, np.ones((len(x), 1))]), y_next, rcond=None)[0].T
+    linear = model.lift_at(**point, method="linear")
+    run = linear.simulate(x[0], u[:5])
+    expected = plants.roll(lambda s, v: w @ np.concatenate([s, v, [1.0]]), x[0], u[:5])
+    np.testing.assert_allclose(run, expected, atol=1e-9)
+    by_tolerance = model.lift_at(**point, rank_tol=1e-3)
+    made = edmd_at(model.network_, model.snapshots_, np.array([1.0, 0.0]), np.zeros(1), 1e-3, False)
+    np.testing.assert_array_equal(by_tolerance.A, made[1])
+    assert by_tolerance.choice is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "best"}, "method"),
+        ({"method": "linear", "rank_tol": 1e-3}, "neither rank_tol nor bilinear"),
+        ({"method": "jacobian", "bilinear": True}, "neither rank_tol nor bilinear"),
+        ({"Q": 1.0}, "Q and R belong together"),
+        ({"horizon": 0}, "horizon"),
+        ({"Q": np.eye(3), "R": 1.0}, "Q"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_by_name(model, options, message):
+    with pytest.raises((OptionError, ValueError), match=message):
+        model.lift_at(**options)
+
+
+def test_a_linear_network_is_its_own_lift():
+    a, b, dt = plants.oscillator()
+    data = plants.record(plants.linear_step(a, b), 2, 1, dt)
+    lifted = KoopmanRNN(0, input_coupling="linear").fit(data).lift_at()
+    assert lifted.choice is None
+    expected = plants.markov_parameters(a, b, np.eye(2), np.zeros((2, 1)), 10)
+    found = plants.markov_parameters(lifted.A, lifted.B, lifted.C, lifted.D, 10)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_without_inputs_the_free_run_decides():
+    data = plants.record(
+        lambda x, u: np.array([0.9 * x[0], 0.5 * x[1] + 0.3 * x[0] ** 2]), 2, 0, 1.0, n_episodes=15
+    )
+    choice = KoopmanRNN(20, random_state=0).fit(data).lift_at(horizon=5).choice
+    assert np.isnan(choice.chosen.cost)
+    assert choice.chosen.error <= 1.02 * choice.linear.error
+
+
+@pytest.mark.parametrize("power", [-9, 9])
+def test_units_of_signals_change_nothing(model, lifted, power):
+    scale = 10.0**power
+    data = Trajectories.from_arrays(
+        [e.outputs * [1.0, scale] for e in DUFFING], [e.inputs / scale for e in DUFFING], dt=0.1
+    )
+    other = KoopmanRNN(60, random_state=0).fit(data).lift_at([1.0, 0.0], 0.0, horizon=10)
+    assert other.choice.chosen.name == lifted.choice.chosen.name
+    assert other.n_z == lifted.n_z
+    assert other.choice.chosen.cost == pytest.approx(lifted.choice.chosen.cost, rel=1e-3)
+    u = np.random.default_rng(0).uniform(-1, 1, (10, 1))
+    np.testing.assert_allclose(
+        other.simulate([0.8, 0.1 * scale], u / scale) / [1.0, scale],
+        lifted.simulate([0.8, 0.1], u),
+        atol=1e-4,
+    )
+
+
+def test_equilibria_are_equilibria_and_known_to_the_data(model):
+    found = equilibria_near(model.network_, model.snapshots_, 8, np.random.default_rng(0))
+    assert found
+    low, high = model.snapshots_.x.min(axis=0), model.snapshots_.x.max(axis=0)
+    for x, u in found:
+        np.testing.assert_allclose(model.network_.step(x, u), x, atol=1e-7)
+        assert ((x >= low) & (x <= high)).all()
+        # The plant's own: at rest, and x - x^3 + u = 0 up to the model's error.
+        assert abs(x[1]) < 0.05
+
+
+def test_the_trial_prefers_the_model_that_is_the_plant():
+    a, b, dt = plants.oscillator()
+    data = plants.record(plants.linear_step(a, b), 2, 1, dt, n_episodes=10)
+    model = KoopmanRNN(0, input_coupling="linear").fit(data)
+    net, x_op, u_op = model.network_, np.zeros(2), np.zeros(1)
+    right = model.lift_at(x_op=0.0, u_op=0.0)
+    trial = RegulatorTrial(net, model.snapshots_, x_op, u_op, 15, None, None)
+    rng = np.random.default_rng(0)
+    costs = [trial.costs(right.observables, right.A, right.B, right.c)]
+    for size in (0.05, 0.2):
+        costs.append(
+            trial.costs(right.observables, right.A + size * rng.standard_normal((2, 2)), right.B, right.c)
+        )
+    score = relative_costs(costs)
+    assert np.argmin(score) == 0
+    assert score[1] < score[2]
+
+
+def test_a_model_that_sends_the_network_away_costs_a_lot_and_nothing_overflows(model):
+    trial = RegulatorTrial(
+        model.network_, model.snapshots_, np.array([1.0, 0.0]), np.zeros(1), 10, None, None
+    )
+    lifted = model.lift_at([1.0, 0.0], 0.0, method="jacobian")
+    bad = trial.costs(lifted.observables, 1e200 * lifted.A, lifted.B, lifted.c)
+    good = trial.costs(lifted.observables, lifted.A, lifted.B, lifted.c)
+    assert np.isfinite(bad).all()
+    assert relative_costs([good, bad])[1] > 10.0

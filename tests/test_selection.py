@@ -1,0 +1,241 @@
+"""Ensembles and selection: what a user relies on when the package chooses."""
+
+import time
+
+import numpy as np
+import plants
+import pytest
+from sklearn.base import clone
+
+from koopctrl import KoopmanEnsemble, KoopmanRNN, Trajectories, datasets, load, select
+from koopctrl.ensemble import combine
+from koopctrl.errors import DataError, OptionError
+from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.identification.free_run_score import nrmse
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*roll-outs:koopctrl.errors.RolloutWarning")
+
+
+def wiener(n=240, n_episodes=3, noise=0.02, seed=0):
+    """Linear dynamics, a curved output."""
+    rng = np.random.default_rng(seed)
+    a, b, _ = plants.oscillator()
+    ys, us = [], []
+    for _ in range(n_episodes):
+        u = np.repeat(rng.uniform(-2, 2, (n // 8, 1)), 8, axis=0)
+        x = plants.roll(plants.linear_step(a, b), rng.uniform(-1, 1, 2), u)[:-1]
+        y = x[:, :1] + 0.4 * x[:, :1] ** 2
+        ys.append(y + noise * rng.normal(size=y.shape))
+        us.append(u)
+    return Trajectories.from_arrays(ys, us, dt=0.1)
+
+
+TRAIN, TEST = wiener(), wiener(n_episodes=4, seed=9)
+BASE = KoopmanRNN(8, n_states=2, n_output_features=8, max_iter=15)
+
+
+# --- folds and scores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_episodes", [1, 2, 7])
+def test_folds_hold_every_sample_out_once(n_episodes):
+    data = wiener(n=240, n_episodes=n_episodes)
+    folds = make_folds(data, 3)
+    held_out = np.sort(np.concatenate([e.outputs[:, 0] for f in folds for e in f.test]))
+    np.testing.assert_array_equal(held_out, np.sort(np.concatenate([e.outputs[:, 0] for e in data])))
+    for fold in folds:
+        seen = np.concatenate([e.outputs[:, 0] for e in fold.train])
+        unseen = np.concatenate([e.outputs[:, 0] for e in fold.test])
+        assert not np.intersect1d(seen, unseen).size
+        if fold.data is not None:
+            assert sum(rows.sum() for rows in fold.hidden_rows) == len(unseen) - fold.n_init * len(fold.test)
+
+
+def test_records_too_short_to_hold_a_part_out_are_refused():
+    with pytest.raises(DataError, match="too few"):
+        make_folds(Trajectories.from_arrays(np.arange(10.0), np.arange(10.0), dt=1.0), 3)
+
+
+def test_one_divergent_run_cannot_ruin_a_score():
+    fold = Fold(TRAIN, TEST, 10)
+    good = [e.outputs + 0.01 for e in TEST]
+    wild = [*good[:-1], np.full_like(good[-1], np.inf)]
+    assert nrmse(good, fold) < 0.1
+    assert nrmse(good, fold) < nrmse(wild, fold) < 1.0
+    assert np.isfinite(nrmse([np.full_like(g, np.nan) for g in good], fold))
+
+
+def test_the_score_does_not_look_at_held_out_outputs():
+    """Other numbers in the held-out block must not change what is predicted there, but for what
+    initialises.
+    """
+    from koopctrl.ensemble import held_out_runs
+
+    data = wiener(n=240, n_episodes=1)
+    fold = make_folds(data, 3)[1]
+    rows = fold.hidden_rows[0]
+    y = data[0].outputs.copy()
+    y[rows] += 5.0 * np.random.default_rng(0).normal(size=(rows.sum(), 1))
+    other = make_folds(Trajectories.from_arrays(y, data[0].inputs, dt=0.1), 3)[1]
+    model = KoopmanRNN(5, n_states=2, max_iter=5, random_state=0)
+    for p, q in zip(held_out_runs(clone(model), fold)[1], held_out_runs(clone(model), other)[1], strict=True):
+        np.testing.assert_allclose(p, q, atol=1e-9)
+
+
+# --- ensembles ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return KoopmanEnsemble(BASE, 6, n_folds=3, random_state=0).fit(TRAIN)
+
+
+def rmse(runs, data, first=20):
+    return np.sqrt(
+        np.mean(np.concatenate([(r - e.outputs)[first:] for r, e in zip(runs, data, strict=True)]) ** 2)
+    )
+
+
+def test_the_mean_is_better_than_most_members(ensemble):
+    members = [rmse(m.predict(TEST, n_init=20), TEST) for m in ensemble.members_]
+    assert rmse(ensemble.predict(TEST, n_init=20), TEST) <= 1.02 * np.median(members)
+    assert ensemble.score(TEST, n_init=20) > 0.9
+    assert len({m.random_state for m in ensemble.members_}) == 6
+
+
+def test_a_failed_member_cannot_spoil_the_mean(ensemble):
+    good = [m.predict(TEST, n_init=20)[0] for m in ensemble.members_]
+    mean, spread = combine(np.stack(good), np.ones(6))
+    for bad in (np.full_like(good[0], 1e6), np.full_like(good[0], np.nan), good[0] + 1e3):
+        with_bad, its_spread = combine(np.stack([*good, bad]), np.ones(7))
+        assert np.abs(with_bad - mean).max() <= 3.0 * spread.max() + 1e-9
+        assert np.isfinite(its_spread).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+def test_bands_cover_what_they_say(coverage):
+    """Many short episodes of one kind: those held out and those of the test are exchangeable."""
+    train, test = (
+        wiener(n=64, n_episodes=30, noise=0.1, seed=3),
+        wiener(n=64, n_episodes=100, noise=0.1, seed=4),
+    )
+    model = KoopmanEnsemble(KoopmanRNN(0, n_states=2), 6, n_folds=3, random_state=0).fit(train)
+    n_init = 20
+    inside = [
+        ((e.outputs >= low) & (e.outputs <= high))[n_init:]
+        for (low, high), e in zip(model.predict_band(test, n_init, coverage), test, strict=True)
+    ]
+    assert np.mean(np.concatenate(inside)) == pytest.approx(coverage, abs=0.03)
+
+
+def test_an_ensemble_is_saved_and_loaded(ensemble, tmp_path):
+    ensemble.save(tmp_path / "e.npz")
+    other = load(tmp_path / "e.npz")
+    for p, q in zip(ensemble.predict(TEST, n_init=20), other.predict(TEST, n_init=20), strict=True):
+        np.testing.assert_array_equal(p, q)
+    for a, b in zip(ensemble.predict_band(TEST, 20)[0], other.predict_band(TEST, 20)[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert other.lift_at().n_z == ensemble.lift_at().n_z
+    assert clone(other).n_members == 6
+
+
+def test_bad_options_of_an_ensemble_are_named(ensemble):
+    with pytest.raises(OptionError, match="n_members"):
+        KoopmanEnsemble(BASE, 0).fit(TRAIN)
+    with pytest.raises(OptionError, match="expected KoopmanRNN"):
+        KoopmanEnsemble(["linear"]).fit(TRAIN)
+    with pytest.raises(OptionError, match="coverage"):
+        ensemble.predict_band(TEST, 20, coverage=1.5)
+    with pytest.raises(OptionError, match="n_folds"):
+        KoopmanEnsemble(KoopmanRNN(0, n_states=2), 2, n_folds=0).fit(TRAIN).predict_band(TEST)
+
+
+# --- selection ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_choice_is_the_same_for_the_same_seed_and_beats_the_linear_models():
+    models = [select(TRAIN, max_trials=24, random_state=3) for _ in range(2)]
+    np.testing.assert_array_equal(
+        models[0].predict(TEST, n_init=20)[0], models[1].predict(TEST, n_init=20)[0]
+    )
+    found = models[0].selection_
+    assert found.best.error == min(t.error for t in found.trials if len(t.errors) >= 3)
+    linear = [t for t in found.trials if t.settings["n_features"] == 0]
+    assert linear
+    assert found.best.error < 0.7 * min(t.error for t in linear)
+    assert list(found.table["error"][:1]) == [found.best.error]
+    assert models[0].rollout_margin is not None
+    best_linear = KoopmanRNN(0, n_states=2).fit(TRAIN)
+    assert rmse(models[0].predict(TEST, n_init=20), TEST) < 0.7 * rmse(
+        best_linear.predict(TEST, n_init=20), TEST
+    )
+
+
+@pytest.mark.slow
+def test_a_linear_plant_gets_a_model_as_good_as_the_true_one():
+    a, b, dt = plants.oscillator()
+    rng = np.random.default_rng(0)
+    ys, us, clean = [], [], []
+    for _ in range(4):
+        u = rng.normal(size=(300, 1))
+        x = plants.roll(plants.linear_step(a, b), np.zeros(2), u)[:-1, :1]
+        clean.append(x)
+        ys.append(x + 0.1 * x.std() * rng.normal(size=x.shape))
+        us.append(u)
+    train = Trajectories.from_arrays(ys[:3], us[:3], dt=dt)
+    model = select(train, max_trials=4, random_state=0)
+    run = model.predict(Trajectories.from_arrays(ys[3], us[3], dt=dt), n_init=50)[0]
+    noise = np.std(ys[3] - clean[3])
+    assert np.sqrt(np.mean((run - ys[3])[50:] ** 2)) <= 1.05 * noise
+
+
+@pytest.mark.slow
+def test_given_candidates_are_tried_beside_linear_models():
+    wanted = [{"n_states": 2, "n_features": 7}, {"n_features": 9, "output_lags": 2, "input_lags": 2}]
+    model = select(TRAIN, max_trials=100, candidates=wanted, random_state=0)
+    tried = [t.settings for t in model.selection_.trials]
+    assert all(w in tried for w in wanted)
+    assert any(t.get("n_features") == 0 for t in tried)
+
+
+def test_a_candidate_that_fails_is_named_and_does_not_stop_the_search():
+    wrong = [{"n_states": 2, "sampler": "spline"}]
+    model = select(TRAIN[:1], max_trials=100, candidates=wrong, random_state=0)
+    assert any("sampler" in t.message for t in model.selection_.trials)
+
+
+@pytest.mark.slow
+def test_a_budget_of_time_is_honoured_and_an_ensemble_comes_back():
+    train = datasets.hair_dryer().split(0.5, by="time")[0]
+    begun = time.perf_counter()
+    model = select(train, 12.0, n_members=4, random_state=0)
+    assert time.perf_counter() - begun < 1.5 * 12.0  # a shared machine; benchmarks judge it
+    assert isinstance(model, KoopmanEnsemble)
+    assert 1 <= len(model.members_) <= 4
+
+
+def test_a_budget_too_small_for_anything_still_gives_a_model():
+    lines = []
+    model = select(TRAIN, 1e-3, random_state=0, progress=lines.append)
+    assert np.isfinite(model.score(TEST, n_init=20))
+    assert lines
+
+
+def test_bad_options_of_a_selection_are_named():
+    for options, match in (
+        ({"budget_s": 0.0}, "budget_s"),
+        ({"max_trials": 0}, "max_trials"),
+        ({"n_members": 0}, "n_members"),
+        ({"candidates": ["linear"]}, "candidates"),
+        ({"candidates": [{"lags": 3}]}, "candidates"),
+        ({"random_state": "seed"}, "random_state"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            select(TRAIN, **options)
+    short = Trajectories.from_arrays(np.zeros((50, 1)), np.zeros((49, 1)), dt=1.0)
+    with pytest.raises(OptionError, match="feedthrough"):
+        select(short, max_trials=1, feedthrough=True)
+    with pytest.raises(DataError):
+        select(short, max_trials=3)
