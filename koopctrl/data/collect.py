@@ -115,13 +115,10 @@ def collect(
         episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
     warn_clipped(recorder.n_outside, recorder.n_actions, "the policy's actions")
     plant = plant_attribute(env, "plant")
-    if state_names is None:
-        state_names = getattr(plant, "state_names" if signals == "state" else "output_names", None)
-    if input_names is None:
-        input_names = getattr(plant, "input_names", None)
     n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
-    names = check_names(state_names, "state_names", n_y, "x")
-    inputs = check_names(input_names, "input_names", n_u, "u")
+    kind = "state_names" if signals == "state" else "output_names"
+    names = check_names(_own_names(plant, kind, n_y, state_names), "state_names", n_y, "x")
+    inputs = check_names(_own_names(plant, "input_names", n_u, input_names), "input_names", n_u, "u")
     return Trajectories(Trajectory(y, u, dt, names, inputs, str(i)) for i, (y, u) in enumerate(episodes))
 
 
@@ -240,6 +237,14 @@ class _Recorder:
         if self.signals == "state":
             return _row(final_info["x"][i], 'info["x"]'), None if u is None else _row(u, "action")
         return _row(info["final_obs"][i], "observation"), None if u is None else _row(u, "action")
+
+
+def _own_names(plant: Any, kind: str, count: int, given: Sequence[str] | None) -> Sequence[str] | None:
+    """The caller's names, else the plant's where wrappers have left the number of its signals as it was."""
+    if given is not None:
+        return given
+    own = getattr(plant, kind, None)
+    return own if own is not None and len(own) == count else None
 
 
 def _masked(info: Mapping[str, Any], key: str, default: Any) -> Any:

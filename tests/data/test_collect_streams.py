@@ -319,6 +319,41 @@ def test_asynchronous_vector_envs_tell_theirs_and_live_on(make, dt):
         env.close()
 
 
+WRAPPERS = {
+    "RecordEpisodeStatistics": (gymnasium.wrappers.RecordEpisodeStatistics, 2),
+    "TimeAwareObservation": (gymnasium.wrappers.TimeAwareObservation, 3),
+    "FrameStackObservation": (lambda e: gymnasium.wrappers.FrameStackObservation(e, 3), 6),
+    "RescaleAction": (lambda e: gymnasium.wrappers.RescaleAction(e, -1.0, 1.0), 2),
+    "ClipAction": (gymnasium.wrappers.ClipAction, 2),
+    "NormalizeObservation": (gymnasium.wrappers.NormalizeObservation, 2),
+    "MaxAndSkipObservation": (lambda e: gymnasium.wrappers.MaxAndSkipObservation(e, skip=2), 2),
+}
+
+
+@pytest.mark.parametrize("vector", [None, SyncVectorEnv, AsyncVectorEnv])
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_gymnasium_s_wrappers_around_a_plant_are_recorded(name, vector):
+    wrap, n_y = WRAPPERS[name]
+
+    def make():
+        return wrap(gymnasium.make("koopctrl_envs:koopctrl/VanDerPol-v0"))
+
+    env = make() if vector is None else vector([make] * 2)
+    skips = name.startswith("MaxAndSkip")
+    try:
+        # From outside of worker processes it cannot be seen whose sample time an env's dt is.
+        options = {"dt": 0.2} if skips and vector is AsyncVectorEnv else {}
+        data = collect(env, n_episodes=3, seed=0, max_steps=8, **options)
+    finally:
+        env.close()
+    assert (len(data), data.n_y, data.n_u) == (3, n_y, 1)
+    assert data.dt == pytest.approx(0.2 if skips else 0.1)
+    assert data.output_names == (("x1", "x2") if n_y == 2 else tuple(f"x{i}" for i in range(n_y)))
+    assert data.input_names == ("u",)
+    # Inputs in the plant's own units, whatever those of the actions.
+    assert 1.0 < max(np.abs(e.inputs).max() for e in data) <= 3.0
+
+
 def test_a_controller_of_the_wrapper_s_sample_time_runs():
     slow = LiftedModel.from_matrices([[0.5**4]], [[1 - 0.5**4]], dt=0.4)
     for env in (Repeat(Lag(), 4, dt=0.4), Repeat(Lag(), 4)):
