@@ -60,9 +60,9 @@ def _gains(model: InnovationModel) -> list[FloatArray]:
             p = linalg.solve_discrete_are(
                 model.A.T, model.C.T * y, ratio * q, r * np.outer(y, y), balanced=True
             )
-        except (np.linalg.LinAlgError, ValueError):
+            gain = np.linalg.solve(model.C @ p @ model.C.T + r, model.C @ p @ model.A.T).T
+        except (np.linalg.LinAlgError, ValueError):  # no gain for this ratio, e.g. of outputs that are one
             continue
-        gain = np.linalg.solve(model.C @ p @ model.C.T + r, model.C @ p @ model.A.T).T
         if np.isfinite(gain).all() and np.abs(linalg.eigvals(model.A - gain @ model.C)).max() < 1.0:
             gains.append(gain)
     return gains
