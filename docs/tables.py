@@ -28,7 +28,9 @@ def _figures(results: Path, condition: str) -> dict[str, dict[str, Any]]:
     return {case: controllers for (case, under), controllers in cases.items() if under == condition}
 
 
-def _by_controller(cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
+def _by_controller(
+    cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, Any]], str]
+) -> str:
     if not cases:
         return "Not in these results.\n"
     names = dict.fromkeys(n for controllers in cases.values() for n in controllers if n != _YARDSTICK)
@@ -145,9 +147,7 @@ def selected(results: Path) -> str:
                     f"{hand:.3g}" if hand is not None else "",
                 ]
             )
-    return markdown(
-        ["record", "select", "best linear it found", "s", "hidden state, by hand, mean of members"], rows
-    )
+    return markdown(["record", "select", "best linear it found", "s", "hidden state, by hand, mean of members"], rows)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
