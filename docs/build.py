@@ -28,12 +28,9 @@ API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
-<<<<<<< HEAD
-    "koopctrl.controllers": ["ClosedLoopResult", "NMPC"],
-    "koopctrl.selection": ["Selection", "Trial"],
-=======
     "koopctrl.controllers": [
         "ClosedLoopResult",
+        "DesignReport",
         "Controller",
         "ControllerPolicy",
         "NMPC",
@@ -46,7 +43,8 @@ API = {
         "find_steady_state",
         "SteadyState",
     ],
->>>>>>> ctrl
+    "koopctrl.selection": ["Selection", "Trial"],
+    "koopctrl.lifted.choice": ["LiftChoice", "Tried"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
@@ -61,6 +59,7 @@ API = {
         "plot_spectrum",
         "plot_closed_loop",
         "plot_closed_loops",
+        "plot_design",
     ],
     "koopctrl_envs": [
         "Plant",

@@ -112,11 +112,11 @@ def test_a_loop_that_runs_away_ends_and_counts(good, network):
     episode = make_episodes(
         network.network_, network.snapshots_, (good.x_op, good.u_op), mpc.problem, np.array([0]), 1
     )[0]
-    far = replace(episode, r=episode.r + 10 * AWAY * network.network_.scaling.y_scale)
+    far = replace(episode, start=episode.start + 5 * (episode.y_high - episode.y_low))
     found = run(law_sender(mpc.law, episode.r), mpc.law, network.network_, far, 12)
     assert found.lost
     assert np.isfinite(found.cost)
-    assert found.cost > 12 * AWAY**2 * 0.1
+    assert found.cost > 10 * AWAY**2
 
 
 def test_relative_costs_are_geometric_means():
@@ -162,6 +162,8 @@ def test_references_disturbances_and_several_networks(good, network, van_der_pol
     assert report.n_episodes == 4
     assert [e.load[0] for e in report.episodes] == [0.2, -0.2, 0.2, -0.2]
     assert len(report.outcomes["this design"][1].inputs) == 30
+    placed = verify_design(mpc, network, starts=[[2.0, 1.0], [-1.0, 0.5], [0.0, 0.0]])
+    assert [e.start.tolist() for e in placed.episodes] == [[2.0, 1.0], [-1.0, 0.5], [0.0, 0.0]]
     rnn = verify_design(RNNMPC(network, 10, **SIZE), network, n_starts=2)
     assert [r.name for r in rnn.rows] == ["this design", "LinearMPC on least squares"]
 

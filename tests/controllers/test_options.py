@@ -15,7 +15,7 @@ import pytest
 import koopctrl_envs  # noqa: F401
 from koopctrl import ExtendedKalmanFilter, KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import RNNMPC
-from koopctrl.controllers.mpc.rnn_sqp import Goal
+from koopctrl.controllers.mpc.rnn_outlook import Goal
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl_envs import VanDerPol
 

@@ -122,13 +122,12 @@ def make_rows(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[DesignRow, ...
 
 
 def reasons_against(rows: Sequence[DesignRow]) -> tuple[str, ...]:
-    """What speaks against the first of some controllers, beside the others."""
-    own, rivals = rows[0], rows[1:]
-    found = []
-    best_lost = min((r.lost for r in rivals), default=own.lost)
-    if own.lost > best_lost:
-        best = next(r for r in rivals if r.lost == best_lost)
-        found.append(f"it loses {own.lost} episodes, {best.name} {best.lost}")
+    """What speaks against the first of some controllers, beside least squares (the last of them).
+
+    That `RNNMPC` does better is a remark of the table's: it may be worth its time, or not.
+    """
+    own, rivals = rows[0], rows[1:][-1:]
+    found = [f"it loses {own.lost} episodes, {r.name} {r.lost}" for r in rivals if own.lost > r.lost]
     found += [
         f"it costs {own.cost / r.cost:.2g} times what {r.name} does"
         for r in rivals

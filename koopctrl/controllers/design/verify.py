@@ -33,6 +33,7 @@ def verify_design(
     *,
     references: ArrayLike | Sequence[ArrayLike] | None = None,
     disturbances: ArrayLike | None = None,
+    starts: ArrayLike | None = None,
     n_starts: int = 10,
     n_steps: int | None = None,
     seed: int = 0,
@@ -55,8 +56,11 @@ def verify_design(
     disturbances : (n_loads, n_u) array_like, optional
         Constant loads on the inputs of which the controller does not know, one an episode in turn; none by
         default.
+    starts : (n, n_y) or (n, n_x) array_like, optional
+        Outputs at rest, or states (lag windows), from which the plant will start; by default equilibria of
+        the network and states of the data.
     n_starts : int
-        Episodes: at half of the equilibria and of the states of the data.
+        Episodes, where no starts are given.
     n_steps : int, optional
         Samples of each; twice the horizon, or as long as the trajectories.
     seed : int
@@ -87,6 +91,7 @@ def verify_design(
     if disturbances is not None:
         loads = np.atleast_2d(as_float_array(disturbances, "disturbances"))
         loads = as_signal(loads, "disturbances", models[0].n_u)
+    begin = None if starts is None else np.atleast_2d(as_float_array(starts, "starts"))
     rivals = _rivals(controller, models[0])
     outcomes: dict[str, list[Any]] = {name: [] for name in rivals}
     all_episodes: list[Episode] = []
@@ -94,6 +99,11 @@ def verify_design(
         network = m._network
         home = _home(controller, m)
         episodes = make_episodes(network, m.snapshots_, home, problem, moved, n_starts, seed)
+        if begin is not None:
+            episodes = [
+                replace(episodes[i % len(episodes)], start=_start(m, row, home[1]))
+                for i, row in enumerate(begin)
+            ]
         if goals:
             episodes = [_towards(e, goals[i % len(goals)], controller, home) for i, e in enumerate(episodes)]
         if loads is not None:
@@ -146,6 +156,14 @@ def _home(controller: PredictiveController, model: KoopmanRNN) -> tuple[FloatArr
     from koopctrl.lifted.operating_point import operating_point
 
     return operating_point(model, None, None, stacklevel=4)
+
+
+def _start(model: KoopmanRNN, row: FloatArray, u_op: FloatArray) -> FloatArray:
+    """A state, or the window that has been at rest at some outputs."""
+    window = model._network.window
+    if row.shape == (window.n_x,):
+        return as_vector(row, "starts", window.n_x)
+    return window.repeat_channels(as_vector(row, "starts", window.n_y), u_op)
 
 
 def _towards(

@@ -12,7 +12,8 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.law import NoPlan, Plan, PredictiveLaw, Situation
 from koopctrl.controllers.mpc.linear_law import untracked_problem
-from koopctrl.controllers.mpc.rnn_sqp import Found, Goal, Outlook, RealTimeIteration
+from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.steady_state.aim import NetworkAim
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from koopctrl.controllers.mpc.feedback import condition
 from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_cost, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow
+from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
@@ -38,70 +39,6 @@ _NO_MOVE = 1e-9
 _LOST = 1e10
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What one sample aims at.
-
-    Attributes
-    ----------
-    tracked : (N + 1, n_y) array
-        Outputs, as entries of the window.
-    steady : (N, n_u) array
-        Inputs.
-    x_end : (n_x,) array
-        Last state,
-    P : (n_x, n_x) array or None
-        and its weight.
-    Q : (N, n_y, n_y) array
-        Weights on outputs.
-    shift : (n_e,) array
-        What a disturbance on the outputs adds to their bounded combinations.
-    """
-
-    tracked: FloatArray
-    steady: FloatArray
-    x_end: FloatArray
-    P: FloatArray | None
-    Q: FloatArray
-    shift: FloatArray
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is known at one sample.
-
-    Attributes
-    ----------
-    x : (n_x,) array
-        State when the new input begins to act.
-    d : (n_y,) array
-        Disturbance on the next outputs.
-    v : (N, n_v) array
-        Measured disturbances from then on.
-    offset : None or array
-        Disturbance on all inputs of the model.
-    u_last : (n_u,) array
-    """
-
-    x: FloatArray
-    d: FloatArray
-    v: FloatArray
-    offset: FloatArray | None
-    u_last: FloatArray
-
-
-@dataclass(frozen=True)
-class Found:
-    """A plan, its roll-out and cost, and the last certified QP behind it."""
-
-    plan: FloatArray
-    states: FloatArray
-    merit: float
-    answer: StepSolution | None
-    n_solves: int
-    reason: str
 
 
 class RealTimeIteration:

@@ -18,9 +18,9 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.lifted.equilibrium import equilibria_near
 from koopctrl.network.recurrent import RecurrentNetwork
 
-# Outputs this many standard deviations away from the set-point are lost: the episode ends, at this cost a
-# sample.
-AWAY = 1e3
+# Outputs this many widths of the training range outside of it are lost, since no data say what the plant does
+# there: the episode ends, and each sample left costs as much as if they were this many widths off.
+OUTSIDE, AWAY = 1.0, 10.0
 
 
 # From the number of the sample and the outputs to input, status and seconds taken.
@@ -39,6 +39,8 @@ class Episode:
         Set-point `(n_y,)`, or one row a sample, and the inputs that hold it (the last of them).
     u_low, u_high : (n_inputs,) arrays
         Range of the training inputs: the network knows no others, and is sent none.
+    y_low, y_high : (n_y,) arrays
+        Range of the training outputs.
     load : (n_inputs,) array
         Added to the inputs; the controller does not know of it.
     """
@@ -48,6 +50,8 @@ class Episode:
     u_r: FloatArray
     u_low: FloatArray
     u_high: FloatArray
+    y_low: FloatArray
+    y_high: FloatArray
     load: FloatArray
 
 
@@ -101,7 +105,7 @@ def make_episodes(
     goals = [home, *points]
     for k in rng.choice(len(snapshots.x), size=min(n_states, len(snapshots.x)), replace=False):
         chosen.append((snapshots.x[k], goals[len(chosen) % len(goals)]))
-    seen = snapshots.u.min(axis=0), snapshots.u.max(axis=0)
+    seen = [end(axis=0) for a in (snapshots.u, snapshots.y_next) for end in (a.min, a.max)]
     load = np.zeros(network.window.n_u)
     return [Episode(start, goal[0][:n_y], goal[1], *seen, load) for start, goal in chosen]
 
@@ -147,8 +151,10 @@ def run(
         with np.errstate(all="ignore"):
             x = network.step(x, np.clip(sent + episode.load, episode.u_low, episode.u_high))
             error = x[:n_y] - target
-            size = np.abs(error / network.scaling.y_scale).max()
-        if not size < AWAY:
+            width = episode.y_high - episode.y_low
+            far = OUTSIDE * width
+            known = (x[:n_y] >= episode.y_low - far) & (x[:n_y] <= episode.y_high + far)
+        if not known.all():
             lost = True
             break
         deviation = u - u_r
@@ -163,7 +169,7 @@ def run(
         inputs.append(u)
         last = u
     if lost:
-        away = AWAY * network.scaling.y_scale * np.sqrt(np.maximum(np.diag(Q), 0.0))
+        away = AWAY * (episode.y_high - episode.y_low) * np.sqrt(np.maximum(np.diag(Q), 0.0))
         cost += (n_steps - len(inputs)) * float(away @ away)
     return Outcome(
         cost, lost, excess, tuple(statuses), tuple(times), np.array(outputs),

@@ -148,8 +148,10 @@ class DenseQP:
 
         Multipliers of bounds that are met are taken as they are: with the bounds moved to where `x` is, a
         gradient `s` that they do not balance leaves `|x - x*|_H <= |s|` in the norm of `H^-1`. That, the
-        violations and the distances from those bounds are what is left. Positive multipliers belong to upper
-        bounds and negative ones to lower; those of bounds that are not met count as unbalanced gradient.
+        violations and the distances from those bounds are what is left. What the latter move elsewhere is
+        not counted: where bounds are met to rounding, as after `polished`, it is rounding too. Positive
+        multipliers belong to upper bounds and negative ones to lower; those of bounds that are not met
+        count as unbalanced gradient.
         """
         values = self.values(x)
         size = self.size(x, values, lower, upper, self.inverse @ g)
