@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import do_mpc
 
     from koopctrl.identification.report import Report
+    from koopctrl.identification.residuals import ResidualAnalysis
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted.model import LiftedModel
 
@@ -50,6 +51,15 @@ class Faces:
         from koopctrl.identification.report import make_report
 
         return make_report(self._itself, Trajectories.coerce(X), horizons)
+
+    def residual_analysis(self, X: Trajectories | Iterable[Trajectory], **options: Any) -> ResidualAnalysis:
+        """Whiteness of residuals on `X` and their correlation with past inputs.
+
+        For `options` see `koopctrl.residual_analysis`.
+        """
+        from koopctrl.identification.residuals import residual_analysis
+
+        return residual_analysis(self._itself, X, **options)
 
     def to_statespace(
         self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any

@@ -106,7 +106,7 @@ class KalmanLaw(LinearEstimator):
         if Qn is None or Rn is None:
             q, r = identified_noise(lifted)
             Qn = q if Qn is None else Qn
-            Rn = r[np.ix_(self.measured, self.measured)] if Rn is None else Rn
+            Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", lifted.n_z)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         channels = choose_channels(lifted.input_names, measured_disturbances)
