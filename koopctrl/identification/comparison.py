@@ -79,7 +79,8 @@ class Comparison:
         header = list(self.rows[0])
         cells = [header, *([v if isinstance(v, str) else f"{v:.4g}" for v in r.values()] for r in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def compare(
