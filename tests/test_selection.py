@@ -33,7 +33,7 @@ def wiener(n=240, n_episodes=3, noise=0.02, seed=0):
 
 
 TRAIN, TEST = wiener(), wiener(n_episodes=4, seed=9)
-BASE = KoopmanRNN(8, n_states=2, n_output_features=8, max_iter=15)
+BASE = KoopmanRNN(8, n_states=2, n_output_features=8, max_iter=8)
 
 
 # --- folds and scores --------------------------------------------------------------------------------------
