@@ -28,6 +28,16 @@ API = {
     "koopctrl": None,  # the public names
     "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
+    "koopctrl.data.excitation": [
+        "ExcitationPolicy",
+        "multilevel",
+        "prbs",
+        "multisine",
+        "chirp",
+        "filtered_noise",
+        "staircase",
+    ],
+    "koopctrl.data.resampling": ["resample"],
     "koopctrl.controllers": [
         "ClosedLoopResult",
         "DesignReport",
@@ -135,7 +145,8 @@ def api_page() -> str:
     parts = ["# API\n\nMade from the docstrings by `make docs`; do not edit.\n"]
     for module_name, names in API.items():
         module = importlib.import_module(module_name)
-        chosen = names or [n for n in module.__all__ if n not in ("__version__", "datasets")]
+        public = [n for n in module.__all__ if n != "__version__"] if names is None else names
+        chosen = [n for n in public if not inspect.ismodule(getattr(module, n))]
         parts.append(f"\n## {module_name}\n")
         for name in chosen:
             parts.append(_entry(name, getattr(module, name)))
@@ -157,11 +168,21 @@ def _entry(name: str, value: object) -> str:
 def _signature(value: object) -> str:
     signature = inspect.signature(value)  # type: ignore[arg-type]
     parameters = [
-        p.replace(annotation=inspect.Parameter.empty)
+        p.replace(annotation=inspect.Parameter.empty, default=_shown(p.default))
         for n, p in signature.parameters.items()
         if not n.startswith("_") and n != "self"
     ]
     return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+class _Module(str):
+    """Name of a module that is a default: its own representation holds the path of this installation."""
+
+    __repr__ = str.__str__
+
+
+def _shown(default: object) -> object:
+    return _Module(default.__name__) if inspect.ismodule(default) else default
 
 
 def main() -> None:

@@ -30,12 +30,14 @@ _HOME = {
     "load": "koopctrl.storage",
 }
 
-__all__ = [*sorted(_HOME), "__version__", "datasets"]  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = {"datasets": "koopctrl.data.datasets", "excitation": "koopctrl.data.excitation"}
+
+__all__ = [*sorted(_HOME), "__version__", *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "datasets":
-        return import_module("koopctrl.data.datasets")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value

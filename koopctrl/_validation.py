@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, TimeBaseError
+from koopctrl._time import check_dt as check_dt
+from koopctrl._time import check_same_dt as check_same_dt
+from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.intp]
@@ -68,7 +70,9 @@ def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> Floa
     if array.ndim != 2:
         raise ShapeError(f"{name} has shape {array.shape}; expected (time, n) or (time,)")
     if n_columns is not None and array.shape[1] != n_columns:
-        raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}")
+        turned = len(array) == n_columns < array.shape[1]
+        hint = f". Turned? Time runs along the rows: pass {name}.T" if turned else ""
+        raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}{hint}")
     return check_finite(array, name)
 
 
@@ -142,29 +146,6 @@ def _sizes(matrix: FloatArray) -> FloatArray:
     return np.where(root > 0.0, root, largest)
 
 
-def check_dt(dt: Any, name: str = "dt", *, allow_zero: bool = False) -> float:
-    """Check a sample time in seconds; 0 (continuous time) only where allowed."""
-    if dt is None or isinstance(dt, bool):
-        raise TimeBaseError(f"{name} is {dt}; expected the sample time in seconds. Pass {name}=...")
-    try:
-        value = float(dt)
-    except (TypeError, ValueError) as error:
-        raise TimeBaseError(f"{name} is {dt!r}; expected a number of seconds") from error
-    if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        raise TimeBaseError(
-            f"{name} is {value}; expected a {'non-negative' if allow_zero else 'positive'} number of seconds"
-        )
-    return value
-
-
-def check_same_dt(dt: float, other: float, what: str) -> None:
-    """Refuse two things with different sample times; they may differ by rounding only."""
-    if not math.isclose(dt, other, rel_tol=1e-6, abs_tol=0.0):
-        raise TimeBaseError(
-            f"{what} have sample times {dt:g} s and {other:g} s; expected the same. Resample one of them"
-        )
-
-
 def check_choice(value: Any, name: str, choices: Collection[str]) -> str:
     """Check that an option is one of the names it may take."""
     if not isinstance(value, str) or value not in choices:
@@ -176,12 +157,14 @@ def check_number(
     value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, strict: bool = False
 ) -> float:
     """Check a finite number in `[low, high]` (`(low, high]` if strict)."""
-    if isinstance(value, (str, bytes)) or np.ndim(value):
+    if isinstance(value, (str, bytes, list, tuple)) or np.ndim(value):
         raise OptionError(f"{name} is {value!r}; expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{name} is {value!r}; expected a number") from error
+    except OverflowError as error:
+        raise OptionError(f"{name} is an integer beyond float64; expected a number") from error
     if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
         raise OptionError(
             f"{name} is {number:g}; expected a finite number in {'(' if strict else '['}{low:g}, {high:g}]"
@@ -214,7 +197,9 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
     except TypeError as error:
         raise OptionError(f"{name} is {names!r}; expected a sequence of {count} names") from error
     if len(result) != count:
-        raise ShapeError(f"{name} has {len(result)} names; expected {count}, one per column")
+        raise ShapeError(
+            f"{name} has {len(result)} names; expected {count}, one per column (time runs along the rows)"
+        )
     if len(set(result)) != count:
         raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
     return result

@@ -13,8 +13,8 @@ import koopctrl
 from koopctrl import errors
 
 DESIGN_SECTION_5 = {
-    "Trajectory", "Trajectories", "collect", "datasets", "KoopmanRNN", "LiftedModel", "LTINetwork", "LQR",
-    "KalmanFilter", "LinearMPC", "run_closed_loop", "load", "KoopmanEnsemble", "select",
+    "Trajectory", "Trajectories", "collect", "datasets", "excitation", "KoopmanRNN", "LiftedModel",
+    "LTINetwork", "LQR", "KalmanFilter", "LinearMPC", "run_closed_loop", "load", "KoopmanEnsemble", "select",
 }  # fmt: skip
 NAMES = sorted(set(koopctrl.__all__) - {"__version__"})
 MODULES = sorted(m.name for m in pkgutil.walk_packages(koopctrl.__path__, "koopctrl."))

@@ -79,8 +79,11 @@ def test_as_signal_shapes():
     for bad in (1.0, np.zeros((2, 2, 2))):
         with pytest.raises(ShapeError, match="sig"):
             v.as_signal(bad, "sig")
-    with pytest.raises(ShapeError, match="sig has 3 columns; expected 2"):
+    with pytest.raises(ShapeError, match=r"sig has 3 columns; expected 2$"):
         v.as_signal(np.zeros((4, 3)), "sig", 2)
+    for shape in ((2, 50), (2, 3)):
+        with pytest.raises(ShapeError, match=r"expected 2\. Turned\?.*sig\.T"):
+            v.as_signal(np.zeros(shape), "sig", 2)
 
 
 def test_vectors_and_matrices():
@@ -154,7 +157,26 @@ def test_dt():
             v.check_same_dt(0.1, other, "a and b")
 
 
-@pytest.mark.parametrize("bad", ["x", None, math.nan, math.inf, -math.inf, 1.5, -0.5, [1, 2]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "x",
+        b"1",
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        1.5,
+        -0.5,
+        [1, 2],
+        [[1, 2], [3]],
+        (),
+        {},
+        1j,
+        10**400,
+        object(),
+    ],
+)
 def test_numbers_out_of_range(bad):
     with pytest.raises(OptionError, match="gain is"):
         v.check_number(bad, "gain", low=0.0, high=1.0)

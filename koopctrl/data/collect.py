@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from koopctrl._time import check_dt
 from koopctrl._validation import (
     FloatArray,
     as_float_array,
     check_choice,
-    check_dt,
     check_integer,
     check_names,
 )
+from koopctrl.data.excitation_policy import HeldActions
 from koopctrl.data.gym_interface import (
     accepts,
     as_observation,
     check_plant,
     check_vector_like,
+    clip_action,
     fit_action,
+    plant_attribute,
+    plant_dt,
     reset_plant,
     step_plant,
+    warn_clipped,
 )
 from koopctrl.data.plants import as_plant
+from koopctrl.data.streams import Streams
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 
@@ -50,15 +57,20 @@ def collect(
         a `policy` and `max_steps`. Episodes end where it says so, by termination or by
         truncation; the last transition before that is kept, the automatic reset of a vector env is not.
     policy : callable observation -> action, optional
-        By default actions are drawn from the action space. A vector env's policy sees the whole batch.
+        By default levels drawn from the action space, each held for a random time from 1 to 50 steps, entry
+        by entry (see `koopctrl.excitation.multilevel`): they show gains at rest as well as what is fast. A
+        vector env's policy sees the whole batch. A policy with `reset(seed=...)`, as those of
+        `koopctrl.excitation`, is told the beginning of each episode.
     n_episodes : int
         Number of episodes.
     seed : int, optional
-        Seeds the env and the default policy: episode `i` starts from `reset(seed=seed + i)`.
+        Starts (with the env's own noise), default actions, and policies that can be seeded get independent
+        streams spawned from it; episodes of different seeds have nothing in common.
     max_steps : int, optional
         Longest episode; needed if the env has no end of its own.
     dt : float, optional
-        Sample time in seconds; by default `env.unwrapped.dt`.
+        Sample time in seconds; by default the outermost `dt` among the env and its wrappers, times the number
+        of times that wrappers outside of it repeat an action.
     signals : {"observation", "state"}
         Record observations, or the true state in `info["x"]`.
     state_names, input_names : sequence of str, optional
@@ -67,7 +79,8 @@ def collect(
     Returns
     -------
     Trajectories
-        Inputs are `info["u"]` (what was applied, after clipping) where the env reports it.
+        Inputs are `info["u"]` (what was applied) where the env reports it, else what was sent: actions
+        outside the action space are clipped to it before.
 
     Raises
     ------
@@ -75,63 +88,63 @@ def collect(
         If the sample time is not known.
     DataError
         If the env's answers are not those of gymnasium's interface, or have NaN.
+
+    Warns
+    -----
+    KoopctrlWarning
+        If actions of the policy were clipped and the env does not report what it applied.
     """
     env = env if hasattr(env, "num_envs") else as_plant(env, dt)
     check_plant(env)
-    check_integer(n_episodes, "n_episodes", low=1)
+    n_episodes = check_integer(n_episodes, "n_episodes", low=1)
     check_choice(signals, "signals", ("observation", "state"))
     if max_steps is not None:
-        check_integer(max_steps, "max_steps", low=1)
-    if seed is not None:
-        check_integer(seed, "seed")
+        max_steps = check_integer(max_steps, "max_steps", low=1)
+    streams = Streams(seed)
     if policy is not None and not callable(policy):
         raise OptionError(f"policy is {policy!r}; expected a callable observation -> action, or None")
     if policy is not None and not accepts(policy, None):
         raise OptionError("policy takes other arguments than one observation; expected observation -> action")
-    dt = dt if dt is not None else _attribute(env, "dt")
+    dt = plant_dt(env) if dt is None else check_dt(dt)
     if dt is None:
         raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
-    recorder = _Recorder(signals, seed, max_steps)
+    recorder = _Recorder(signals, streams, max_steps)
     if hasattr(env, "num_envs"):
         episodes = recorder.vector(env, policy, n_episodes)
     else:
         episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
-    plant = _attribute(env, "plant")
-    if state_names is None:
-        state_names = getattr(plant, "state_names" if signals == "state" else "output_names", None)
-    if input_names is None:
-        input_names = getattr(plant, "input_names", None)
+    warn_clipped(recorder.n_outside, recorder.n_actions, "the policy's actions")
+    plant = plant_attribute(env, "plant")
     n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
-    names = check_names(state_names, "state_names", n_y, "x")
-    inputs = check_names(input_names, "input_names", n_u, "u")
-    return Trajectories(
-        Trajectory(y, u, check_dt(dt), names, inputs, str(i)) for i, (y, u) in enumerate(episodes)
-    )
+    kind = "state_names" if signals == "state" else "output_names"
+    names = check_names(_own_names(plant, kind, n_y, state_names), "state_names", n_y, "x")
+    inputs = check_names(_own_names(plant, "input_names", n_u, input_names), "input_names", n_u, "u")
+    return Trajectories(Trajectory(y, u, dt, names, inputs, str(i)) for i, (y, u) in enumerate(episodes))
 
 
 class _Recorder:
     """Keeps what the two kinds of env have in common."""
 
-    def __init__(self, signals: str, seed: int | None, max_steps: int | None) -> None:
-        self.signals, self.seed, self.max_steps = signals, seed, max_steps
+    def __init__(self, signals: str, streams: Streams, max_steps: int | None) -> None:
+        self.signals, self.streams, self.max_steps = signals, streams, max_steps
+        # Actions recorded as sent, and how many of them lay outside the action space.
+        self.n_actions = self.n_outside = 0
 
     def single(self, env: Any, policy: Any, episode: int) -> tuple[FloatArray, FloatArray]:
         """Record one episode of a single env."""
-        seed = None if self.seed is None else self.seed + episode
-        if policy is None and not hasattr(env, "action_space"):
-            raise OptionError(
-                "policy is None and the env has no action_space to draw from; expected a policy"
-            )
-        observation, info = reset_plant(env, seed)
-        if policy is None:
-            _seed_actions(env.action_space, seed)
+        policy = self._begin(env, policy, episode)
+        observation, info = reset_plant(env, self.streams.of("starts", episode))
         y, u = [self._signal(observation, info, None)], []
         while self.max_steps is None or len(u) < self.max_steps:
-            action = env.action_space.sample() if policy is None else policy(observation)
-            if policy is not None:
-                action = fit_action(env, action, "the policy's action")
-            observation, _, terminated, truncated, info = step_plant(env, action, len(u))
-            applied = info["u"] if info.get("u") is not None else action
+            action = fit_action(env, policy(copy.deepcopy(observation)), "the policy's action")
+            sent, outside = clip_action(env, action)
+            # The env gets a copy of its own: what it does to that is not what it was sent.
+            observation, _, terminated, truncated, info = step_plant(env, copy.deepcopy(sent), len(u))
+            applied = info.get("u")
+            if applied is None:
+                applied = sent
+                self.n_actions += 1
+                self.n_outside += outside
             u.append(_action_row(applied, u[0].size if u else None))
             y.append(self._signal(observation, info, y[0].size))
             if terminated or truncated:
@@ -144,9 +157,8 @@ class _Recorder:
         if mode == "DISABLED":
             raise OptionError("env has autoreset disabled; expected next-step or same-step autoreset")
         n = env.num_envs
-        observation, info = reset_plant(env, self.seed)
-        if policy is None:
-            _seed_actions(env.action_space, self.seed)
+        policy = self._begin(env, policy, 0)
+        observation, info = reset_plant(env, self.streams.of("starts"))
         done: list[tuple[int, FloatArray, FloatArray]] = []
         # One open episode per sub-env: its number, signals, inputs. None: the next step is a reset.
         start = self._signals(observation, info, n)
@@ -155,8 +167,13 @@ class _Recorder:
         ]
         begun, n_vector_steps = n, 0
         while sum(order < n_episodes for order, _, _ in done) < n_episodes:
-            action = env.action_space.sample() if policy is None else policy(observation)
-            observation, _, terminated, truncated, info = step_plant(env, action, n_vector_steps)
+            asked = fit_action(env, policy(copy.deepcopy(observation)), "the policy's action")
+            action, outside = clip_action(env, asked)
+            answer = step_plant(env, copy.deepcopy(action), n_vector_steps)
+            observation, _, terminated, truncated, info = answer
+            if "u" not in info:
+                self.n_actions += 1
+                self.n_outside += outside
             n_vector_steps += 1
             signals = self._signals(observation, info, n)
             applied = _rows(_masked(info, "u", action), "action")
@@ -185,6 +202,19 @@ class _Recorder:
         chosen = sorted((d for d in done if d[0] < n_episodes), key=lambda d: d[0])
         return [(y, u) for _, y, u in chosen]
 
+    def _begin(self, env: Any, policy: Any, episode: int) -> Any:
+        """The policy at the beginning of an episode (of all of a vector env), seeded where it can be."""
+        if policy is None:
+            if not hasattr(env, "action_space"):
+                raise OptionError(
+                    "policy is None and the env has no action_space to draw from; expected a policy"
+                )
+            return HeldActions(env.action_space, self.streams.of("actions", episode))
+        reset = getattr(policy, "reset", None)
+        if callable(reset) and accepts(reset, seed=None):
+            reset(seed=self.streams.of("policies", episode))
+        return policy
+
     def _signal(self, observation: Any, info: Mapping[str, Any], size: int | None) -> FloatArray:
         if self.signals == "observation":
             return as_observation(observation, "observation", size)
@@ -209,19 +239,12 @@ class _Recorder:
         return _row(info["final_obs"][i], "observation"), None if u is None else _row(u, "action")
 
 
-def _attribute(env: Any, name: str) -> Any:
-    """Attribute of the bare env (of the first one in a vector env), or None."""
-    if hasattr(env, "num_envs"):
-        try:
-            return env.get_attr(name)[0]
-        except AttributeError:
-            return None
-    return getattr(getattr(env, "unwrapped", env), name, None)
-
-
-def _seed_actions(space: Any, seed: int | None) -> None:
-    if seed is not None:
-        space.seed(seed)
+def _own_names(plant: Any, kind: str, count: int, given: Sequence[str] | None) -> Sequence[str] | None:
+    """The caller's names, else the plant's where wrappers have left the number of its signals as it was."""
+    if given is not None:
+        return given
+    own = getattr(plant, kind, None)
+    return own if own is not None and len(own) == count else None
 
 
 def _masked(info: Mapping[str, Any], key: str, default: Any) -> Any:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from koopctrl._time import check_dt, check_same_dt
 from koopctrl._validation import FloatArray, as_float_array
-from koopctrl.errors import DataError, OptionError, ShapeError
+from koopctrl._warnings import warn
+from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
+
+# Attributes that wrappers keep the number of repeated actions in (gymnasium's MaxAndSkipObservation,
+# Atari's).
+_REPEATS = ("_skip", "skip", "frame_skip", "action_repeat", "n_repeat", "repeat")
+_ROUNDING = 1e-6  # of a Box's width: its ends are often float32
 
 _OLD = "This is the interface of old gym: wrap the env so that it follows gymnasium's"
 
@@ -49,7 +57,8 @@ def reset_plant(
                 f"env.reset does not take {' and '.join(given)}; expected gymnasium's "
                 "reset(*, seed=None, options=None). Add them to it, or pass seed=None and no x0 or options"
             )
-    answer = env.reset(**given)
+    # A copy: what the caller passed in is not the env's to write to.
+    answer = env.reset(**copy.deepcopy(given))
     if not (isinstance(answer, (tuple, list)) and len(answer) == 2 and _is_info(answer[1])):
         raise DataError(
             f"env.reset returned {_describe(answer)}; expected (observation, info) with a dict info. {_OLD}"
@@ -97,6 +106,121 @@ def fit_action(env: Any, action: Any, name: str) -> Any:
             f"{name} has shape {np.shape(action)}; expected {shape}, the shape of the env's actions"
         )
     return np.reshape(action, shape)
+
+
+def clip_action(env: Any, action: Any) -> tuple[Any, bool]:
+    """A copy of an action of the env's shape, held to its Box of actions, and whether it lay outside.
+
+    Envs clip what they are sent, or trust that nothing lies outside; either way the clipped one is what acts.
+    An end that is off by the rounding of the Box's own numbers is no end to clip at.
+    """
+    space = getattr(env, "action_space", None)
+    low, high = getattr(space, "low", None), getattr(space, "high", None)
+    sent = copy.deepcopy(action)
+    if low is None or high is None or np.shape(action) != np.shape(low):
+        return sent, False
+    value = as_float_array(action, "the action")
+    low, high = (np.asarray(end, dtype=np.float64) for end in (low, high))
+    width = np.where(np.isfinite(high - low), high - low, np.abs(np.where(np.isfinite(high), high, low)))
+    slack = _ROUNDING * np.where(np.isfinite(width), width, 0.0)
+    outside = (value < low - slack) | (value > high + slack)
+    if not outside.any():
+        return sent, False
+    kind = np.asarray(action).dtype
+    return np.clip(value, low, high).astype(kind if kind.kind == "f" else np.float64), True
+
+
+def warn_clipped(n_outside: int, n_actions: int, whose: str) -> None:
+    """Say which share of the actions was clipped, where the env does not say what it applied."""
+    if n_outside:
+        warn(
+            f"{100 * n_outside / n_actions:.3g} % of {whose} lay outside the action space and were clipped "
+            'before they were sent; the clipped ones are recorded. An env that reports info["u"] is taken at '
+            "its word"
+        )
+
+
+def plant_dt(env: Any) -> float | None:
+    """Sample time in seconds of one `step`: the outermost `dt` that is defined, times repeated actions.
+
+    A wrapper that repeats each action `n` times without a `dt` of its own makes a step `n` times as long.
+    """
+    if hasattr(env, "num_envs"):
+        return _vector_dt(env)
+    repeats, layer = 1, env
+    while layer is not None:
+        dt = getattr(layer, "dt", None)
+        if dt is not None:
+            return repeats * check_dt(dt, "the env's dt")
+        inner = getattr(layer, "env", None)
+        if inner is not None:
+            repeats *= _repeats(vars(layer))
+        layer = inner
+    dt = getattr(getattr(env, "unwrapped", env), "dt", None)
+    return None if dt is None else repeats * check_dt(dt, "the env's dt")
+
+
+def plant_attribute(env: Any, name: str) -> Any:
+    """Attribute of the env (the outermost that has it; the first env of a vector env), or None."""
+    if hasattr(env, "num_envs"):
+        values = _vector_attribute(env, name)
+        return None if values is None else values[0]
+    layer = env
+    while layer is not None:
+        if getattr(layer, name, None) is not None:
+            return getattr(layer, name)
+        layer = getattr(layer, "env", None)
+    return getattr(getattr(env, "unwrapped", env), name, None)
+
+
+def _vector_attribute(env: Any, name: str) -> Sequence[Any] | None:
+    """Attribute of each env of a vector env; asked for only where it exists, since asking ends workers."""
+    bare = getattr(env, "unwrapped", env)
+    try:
+        if callable(getattr(bare, "call", None)) and not all(bare.call("has_wrapper_attr", name)):
+            return None
+        return list(env.get_attr(name))
+    except AttributeError:
+        return None
+
+
+def _vector_dt(env: Any) -> float | None:
+    """Sample time of a vector env, which must be that of all its envs."""
+    layer, inner = env, None
+    while layer is not None and inner is None:
+        dt = getattr(layer, "dt", None)
+        if dt is not None and np.ndim(dt) == 0:
+            return check_dt(dt, "the env's dt")
+        inner, layer = getattr(layer, "envs", None), getattr(layer, "env", None)
+    if inner:
+        known = [plant_dt(one) for one in inner]
+    else:
+        given = _vector_attribute(env, "dt")
+        if given is None:
+            return None
+        for name in _REPEATS:
+            repeats = _vector_attribute(env, name)
+            if repeats is not None and _is_repeat(repeats[0]):
+                raise TimeBaseError(
+                    f"the vector env's envs have {name}={repeats[0]}, and whether their dt is that of one "
+                    "action or of all its repeats cannot be seen from outside. Pass dt=..."
+                )
+        known = [None if dt is None else check_dt(dt, "the env's dt") for dt in given]
+    for dt in known[1:]:
+        if (dt is None) != (known[0] is None):
+            raise TimeBaseError("some of the vector env's envs have a dt and some have none; expected one")
+        if dt is not None and known[0] is not None:
+            check_same_dt(known[0], dt, "the vector env's envs")
+    return known[0]
+
+
+def _repeats(attributes: Mapping[str, Any]) -> int:
+    """Times that a wrapper repeats each action, by the names under which wrappers keep it."""
+    return next((int(attributes[n]) for n in _REPEATS if _is_repeat(attributes.get(n))), 1)
+
+
+def _is_repeat(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) > 1
 
 
 def as_observation(value: Any, name: str, size: int | None = None) -> FloatArray:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import integrate, linalg
 
-from koopctrl._validation import FloatArray, as_float_array, as_vector, check_dt
+from koopctrl._time import check_dt, same_dt
+from koopctrl._validation import FloatArray, as_float_array, as_vector
 from koopctrl.data.gym_interface import accepts
 from koopctrl.errors import DataError, OptionError, TimeBaseError
 
@@ -134,7 +135,7 @@ def _of_system(system: Any, dt: float | None) -> Simulated:
     own: Any = system.dt
     fixed = 0.0 if own is None or own is True else float(own)
     discrete = fixed > 0.0
-    if discrete and dt is not None and abs(fixed - dt) > 1e-6 * fixed:
+    if discrete and dt is not None and not same_dt(fixed, check_dt(dt)):
         raise TimeBaseError(f"env has dt = {own} s and dt is {dt} s; expected the same. Leave dt out")
     if not discrete and dt is None:
         raise TimeBaseError(f"env has dt = {own}; expected a sample time in seconds. Pass dt=...")

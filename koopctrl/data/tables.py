@@ -1,112 +1,116 @@
-"""Trajectories from and to tables: CSV files and pandas DataFrames."""
+"""Trajectories from and to tables: columns of CSV files and DataFrames cut into episodes."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Iterable, Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, as_float_array, check_dt, check_same_dt
+from koopctrl._time import Cuts, check_dt, fit_stamps, nominal_step
+from koopctrl._validation import FloatArray, as_float_array, check_bool, check_choice
+from koopctrl.data.resampling import resample
+from koopctrl.data.stamps import seconds_of
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, OptionError, TimeBaseError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TIME_TOLERANCE = 1e-3  # of a sample time: rounding in printed time stamps, not jitter
+
+def columns_of(table: Any) -> tuple[Callable[[Any], Any], list[Any]]:
+    """How to get a column of a DataFrame or a mapping of arrays, and the names of its columns."""
+    names = getattr(table, "columns", None)
+    if names is None and hasattr(table, "keys"):
+        names = table.keys()
+    if names is None or not hasattr(table, "__getitem__") or getattr(table, "ndim", 2) != 2:
+        raise OptionError(
+            f"df is a {type(table).__name__}; expected a pandas DataFrame. For arrays use "
+            "Trajectories.from_arrays(x, u, dt=...)"
+        )
+    names = list(names)
+    index = getattr(table, "index", None)
+    index_name = getattr(index, "name", None)
+
+    def column(name: Any) -> Any:
+        if name not in names:
+            return np.asarray(index)
+        values = table[name]
+        kind = getattr(getattr(values, "dtype", None), "kind", "")
+        if not isinstance(getattr(values, "dtype", None), np.dtype) and kind in tuple("iufb"):
+            return values.to_numpy(dtype=np.float64, na_value=np.nan)  # pandas' nullable numbers
+        return np.asarray(values)
+
+    return column, [*names, *([index_name] if index_name is not None and index_name not in names else [])]
 
 
-def read_csv(
-    path: str | PathLike[str], delimiter: str, text_columns: Collection[str]
-) -> dict[str, np.ndarray]:
-    """Read the columns of a CSV file with one header line; `text_columns` may hold anything."""
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise OptionError(f"delimiter is {delimiter!r}; expected one character")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read ({error}); expected a CSV file in UTF-8") from error
-    if not header:
-        raise DataError(f"{path} is empty; expected a header line and one row a sample")
-    if len(set(header)) != len(header):
-        raise DataError(f"{path} repeats a column name: {header}; expected distinct names")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line} has {len(row)} cells; expected {len(header)} as in the header"
-            )
-    columns: dict[str, np.ndarray] = {}
-    for j, name in enumerate(header):
-        cells = [row[j].strip() for _, row in rows]
-        if name in text_columns:
-            columns[name] = np.array(cells)
-            continue
-        try:
-            columns[name] = np.array([float(c) if c else np.nan for c in cells])
-        except ValueError:
-            # Kept as text: an unused column may hold anything, a used one is refused with its name later.
-            columns[name] = np.array(cells)
-    return columns
+def wanted_columns(
+    outputs: Any, inputs: Any, time: Any, episode: Any, available: Collection[Any] | None = None
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Lists of outputs, inputs and of all columns in use; None alone means that there is no such column."""
+    lists = []
+    for name, value in (("outputs", outputs), ("inputs", inputs)):
+        if not isinstance(value, Iterable):
+            raise OptionError(f"{name} is {value!r}; expected a sequence of column names")
+        lists.append([value] if isinstance(value, str) else list(value))
+    outputs, inputs = lists
+    if not outputs:
+        raise OptionError("outputs is empty; expected at least one column name")
+    used = [*outputs, *inputs, *(name for name in (time, episode) if name is not None)]
+    for name in used:
+        if available is not None and name not in available:
+            raise OptionError(f"there is no column {name!r}; expected one of {list(available)}")
+    return outputs, inputs, used
 
 
 def episodes_from_columns(
-    column: Callable[[str], Any],
-    available: Sequence[str],
-    outputs: Sequence[str],
-    inputs: Sequence[str],
+    column: Callable[[Any], Any],
+    available: Sequence[Any],
+    outputs: Any,
+    inputs: Any,
     dt: float | None,
-    time: str | None,
-    episode: str | None,
+    time: Any,
+    episode: Any,
+    *,
+    gaps: str = "refuse",
+    resampled: bool = False,
 ) -> list[Trajectory]:
     """Cut columns into episodes, in the order in which each episode first appears.
 
     The last inputs of an episode may be missing, as in `to_dataframe`: no sample follows them.
     """
-    for name, value in (("outputs", outputs), ("inputs", inputs)):
-        if not isinstance(value, Iterable):
-            raise OptionError(f"{name} is {value!r}; expected a sequence of column names")
-    outputs = [outputs] if isinstance(outputs, str) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, str) else list(inputs)
-    if not outputs:
-        raise OptionError("outputs is empty; expected at least one column name")
-    for name in [*outputs, *inputs, *([time] if time else []), *([episode] if episode else [])]:
-        if name not in available:
-            raise OptionError(f"there is no column {name!r}; expected one of {list(available)}")
+    check_choice(gaps, "gaps", ("refuse", "split"))
+    check_bool(resampled, "resample")
+    outputs, inputs, _ = wanted_columns(outputs, inputs, time, episode, available)
     y = np.column_stack([_numbers(column(name), name) for name in outputs])
     u = np.column_stack([_numbers(column(name), name) for name in inputs]) if inputs else None
     if not len(y):
         raise DataError("the table has no rows; expected one row a sample")
-    t = _numbers(column(time), time) if time else None
-    if dt is None and t is None:
+    if dt is None and time is None:
         raise TimeBaseError("dt is None; expected the sample time in seconds. Pass dt=... or time=COLUMN")
-
-    groups: dict[Any, list[int]] = {}
-    for i, key in enumerate(column(episode) if episode else np.zeros(len(y), dtype=int)):
-        if key is None or key != key:
-            raise DataError(f"column {episode!r} is empty in row {i}; expected the name of an episode")
-        groups.setdefault(key, []).append(i)
+    if time is None and (resampled or gaps == "split"):
+        raise OptionError('time is None; expected a column of time stamps for resample=True or gaps="split"')
+    groups = _groups(None if episode is None else column(episode), episode, len(y))
+    labels = [str(key) for key in groups]
+    rows = list(groups.values())
+    if time is None:
+        parts = zip(rows, labels, strict=True)
+        return [Trajectory(y[r], _inputs_of(u, r), dt, outputs, inputs, label) for r, label in parts]
+    t = seconds_of(column(time), time)
+    stamps = [t[r] for r in rows]
+    if resampled:
+        step, cuts = nominal_step(stamps, str(time), split=gaps == "split", labels=labels)
+        step = step if dt is None else check_dt(dt)
+    else:
+        step, cuts = fit_stamps(stamps, str(time), dt=dt, split=gaps == "split", labels=labels)
     result = []
-    for key, rows in groups.items():
-        step = dt if t is None else _sample_time(t[rows], dt, time or "time")
-        result.append(Trajectory(y[rows], _inputs_of(u, rows), step, outputs, inputs, str(key)))
-    if t is not None and dt is None:  # one sample time for all, free of the rounding of each episode's stamps
-        step = float(np.median([e.dt for e in result]))
-        for e in result:
-            check_same_dt_loosely(e.dt, step)
-        result = [Trajectory(e.outputs, e.inputs, step, outputs, inputs, e.label) for e in result]
+    for r, label, at in zip(rows, labels, cuts, strict=True):
+        for name, piece in _pieces(r, label, at):
+            values, acting = y[piece], _inputs_of(u, piece)
+            if resampled:
+                values, acting = _on_grid(t[piece], values, acting, step)
+            result.append(Trajectory(values, acting, step, outputs, inputs, name))
     return result
-
-
-def check_same_dt_loosely(dt: float, other: float) -> None:
-    """Refuse sample times that differ by more than the rounding of time stamps."""
-    if abs(dt - other) > _TIME_TOLERANCE * other:
-        check_same_dt(dt, other, "two episodes")
 
 
 def to_dataframe(episodes: Iterable[Trajectory]) -> pd.DataFrame:
@@ -136,6 +140,35 @@ def to_dataframe(episodes: Iterable[Trajectory]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def _groups(keys: Any, name: Any, n_rows: int) -> dict[Any, list[int]]:
+    """Rows of each episode."""
+    groups: dict[Any, list[int]] = {}
+    for i, key in enumerate(np.zeros(n_rows, dtype=int) if keys is None else keys):
+        if key is None or key == "" or not np.all(key == key):
+            raise DataError(f"column {name!r} is empty in row {i}; expected the name of an episode")
+        groups.setdefault(key, []).append(i)
+    return groups
+
+
+def _pieces(rows: list[int], label: str, cuts: Cuts) -> list[tuple[str, list[int]]]:
+    """Labels and rows of the uninterrupted pieces of one episode."""
+    ends = [*cuts[1:], len(rows)]
+    names = [label] if len(cuts) == 1 else [f"{label}.{i}" for i in range(len(cuts))]
+    return [(name, rows[a:b]) for name, a, b in zip(names, cuts, ends, strict=True)]
+
+
+def _on_grid(
+    t: FloatArray, y: FloatArray, u: FloatArray | None, step: float
+) -> tuple[FloatArray, FloatArray | None]:
+    """One piece on the even grid; a missing last input stays missing."""
+    values = resample(t, y, step, max_gap=np.finfo(float).max)
+    if u is None or not len(u):
+        return values, u
+    held = np.concatenate([u, np.repeat(u[-1:], len(y) - len(u), axis=0)])
+    acting = resample(t, held, step, held=True, max_gap=np.finfo(float).max)
+    return values, acting[: len(acting) - (len(y) - len(u))]
+
+
 def _inputs_of(u: FloatArray | None, rows: list[int]) -> FloatArray | None:
     """Inputs of one episode, without a last row that is missing altogether."""
     if u is None:
@@ -144,29 +177,16 @@ def _inputs_of(u: FloatArray | None, rows: list[int]) -> FloatArray | None:
     return u[rows[:-1] if missing_last else rows]
 
 
-def _numbers(values: Any, name: str) -> FloatArray:
+def _numbers(values: Any, name: Any) -> FloatArray:
     array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(
+            f"column {name!r} has shape {array.shape}; expected one number a row. A name that stands twice "
+            "in the table has to be made distinct"
+        )
     if array.dtype.kind in "USO":
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(f"column {name!r} holds text ({error}); expected numbers") from error
     return as_float_array(array, f"column {name!r}")
-
-
-def _sample_time(t: FloatArray, dt: float | None, name: str) -> float:
-    steps = np.diff(t)
-    if not np.isfinite(t).all() or (steps <= 0).any():
-        raise TimeBaseError(
-            f"column {name!r} does not rise from row to row; expected times sorted within episodes"
-        )
-    if not len(steps):
-        return check_dt(dt)
-    expected = check_dt(dt) if dt is not None else float(np.mean(steps))
-    worst = int(np.argmax(np.abs(steps - expected)))
-    if abs(steps[worst] - expected) > 10 * _TIME_TOLERANCE * expected:
-        raise TimeBaseError(
-            f"column {name!r} steps by {steps[worst]:g} s at row {worst} of its episode; expected "
-            f"{expected:g} s throughout. Resample the record, or cut it into episodes at the gap"
-        )
-    return expected

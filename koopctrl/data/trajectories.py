@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from koopctrl._validation import (
-    FloatArray,
-    check_bool,
-    check_choice,
-    check_integer,
-    check_number,
-    check_same_dt,
-)
+from koopctrl._validation import FloatArray, check_bool, check_integer
+from koopctrl.data.agreement import agreeing, chosen_episodes
+from koopctrl.data.episode_arrays import episode_pairs
+from koopctrl.data.splitting import cut_blocks, long_enough, split_episodes
 from koopctrl.data.trajectory import Trajectory
-from koopctrl.errors import DataError, OptionError, ShapeError
+from koopctrl.errors import DataError
 
 if TYPE_CHECKING:
     import control
@@ -31,28 +27,19 @@ class Trajectories(Sequence[Trajectory]):
     """A sequence of episodes with the same signals and sample time.
 
     It is what models are fitted to. scikit-learn's splitters, `GridSearchCV` and `cross_val_score` take it as
-    `X`, with one episode as one sample.
+    `X`, with one episode as one sample; `blocks(n)` makes many of one record.
 
     Parameters
     ----------
     episodes : sequence of Trajectory
-        At least one; names and `dt` must agree.
+        At least one; names must agree, and sample times: over the longest record they may move no sample by
+        more than a hundredth of a period. All get that of the longest record.
     """
 
     episodes: tuple[Trajectory, ...] = field()
 
     def __init__(self, episodes: Iterable[Trajectory]) -> None:
-        items = tuple(episodes)
-        if not items:
-            raise DataError("episodes is empty; expected at least one Trajectory")
-        for item in items:
-            if not isinstance(item, Trajectory):
-                raise DataError(
-                    f"episodes holds a {type(item).__name__}; expected Trajectory objects. "
-                    "Build them with Trajectories.from_arrays(x, u, dt=...)"
-                )
-            _check_same_signals(items[0], item)
-        object.__setattr__(self, "episodes", items)
+        object.__setattr__(self, "episodes", agreeing(episodes))
 
     @classmethod
     def from_arrays(
@@ -82,22 +69,10 @@ class Trajectories(Sequence[Trajectory]):
         ShapeError, DataError, TimeBaseError
             As `Trajectory`; also if `x` and `u` have different numbers of episodes.
         """
-        x_list: list[Any] | None = _episode_list(x)
-        _refuse_list_of_samples(x_list)
-        u_list: list[Any]
-        if x_list is None:
-            x_list, u_list = [x], [u]
-        elif u is None:
-            u_list = [None] * len(x_list)
-        elif isinstance(u, Iterable):
-            u_list = list(u)
-        else:
-            raise ShapeError(f"u is {u!r}; expected the inputs of {len(x_list)} episodes, as x")
-        if len(u_list) != len(x_list):
-            raise ShapeError(f"u has {len(u_list)} episodes; expected {len(x_list)} to match x")
+        pairs = episode_pairs(x, u)
         return cls(
             Trajectory(xi, ui, dt, state_names, input_names, str(i), _signal="states")
-            for i, (xi, ui) in enumerate(zip(x_list, u_list, strict=True))
+            for i, (xi, ui) in enumerate(pairs)
         )
 
     @classmethod
@@ -110,29 +85,44 @@ class Trajectories(Sequence[Trajectory]):
         dt: float | None = None,
         time: str | None = None,
         episode: str | None = None,
+        gaps: str = "refuse",
+        resample: bool = False,
     ) -> Trajectories:
         """Build from the columns of a pandas DataFrame, rows in time order.
 
         Parameters
         ----------
         df : pandas.DataFrame
-            One row a sample.
+            One row a sample; a mapping of names to arrays will do.
         outputs, inputs : sequence of str
             Column names.
         dt : float, optional
-            Sample time in seconds; may be left out when `time` is given.
+            Sample time in seconds; may be left out when `time` is given, and must agree with it otherwise.
         time : str, optional
-            Column of sample times in seconds; must rise by `dt` within each episode.
+            Column (or name of the index) of sample times: seconds, dates or durations, which must lie on an
+            even grid within each episode, up to a tenth of a sample time or the rounding of the stamps.
         episode : str, optional
             Column whose values tell episodes apart.
-        """
-        from koopctrl.data.tables import episodes_from_columns
+        gaps : {"refuse", "split"}
+            What to do where samples are missing by `time`: raise, or go on with a new episode, `label.1`.
+        resample : bool
+            Whether to bring uneven stamps onto an even grid of `dt` (by default the mean step): outputs
+            straight between stamps, inputs held. See `koopctrl.data.resampling.resample`.
 
-        return cls(
-            episodes_from_columns(
-                lambda name: df[name].to_numpy(), list(df.columns), outputs, inputs, dt, time, episode
-            )
-        )
+        Raises
+        ------
+        OptionError
+            If a column does not exist.
+        TimeBaseError
+            If the stamps do not rise, have gaps, lie off the grid, or do not agree with `dt`.
+        DataError
+            If a used cell is not a number.
+        """
+        from koopctrl.data.tables import columns_of, episodes_from_columns
+
+        column, available = columns_of(df)
+        kept = {"gaps": gaps, "resampled": resample}
+        return cls(episodes_from_columns(column, available, outputs, inputs, dt, time, episode, **kept))
 
     @classmethod
     def from_csv(
@@ -144,7 +134,11 @@ class Trajectories(Sequence[Trajectory]):
         dt: float | None = None,
         time: str | None = None,
         episode: str | None = None,
-        delimiter: str = ",",
+        gaps: str = "refuse",
+        resample: bool = False,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        comment: str | None = None,
     ) -> Trajectories:
         """Build from a CSV file in UTF-8 with one header line.
 
@@ -152,21 +146,31 @@ class Trajectories(Sequence[Trajectory]):
         ----------
         path : path-like
             File to read.
-        outputs, inputs, dt, time, episode
+        outputs, inputs, dt, time, episode, gaps, resample
             As in `from_dataframe`.
-        delimiter : str
-            What stands between two cells.
+        delimiter, decimal, comment : str, optional
+            What stands between two cells (a blank stands for any number of them), the decimal mark ("." or
+            ","), and what begins a comment line. Recognised where they are None, and then said in a warning
+            unless they are commas, points and no comments.
 
         Raises
         ------
         DataError
-            If the file cannot be read, has no rows, or a used cell is not a number.
+            If the file cannot be read, has no header line or no rows, or a used cell is not a number.
+        OptionError, TimeBaseError
+            As `from_dataframe`.
         """
-        from koopctrl.data.tables import episodes_from_columns, read_csv
+        from koopctrl.data.csv_file import read_csv
+        from koopctrl.data.tables import episodes_from_columns, wanted_columns
 
-        columns = read_csv(path, delimiter, text_columns={episode} if episode else set())
+        _, _, used = wanted_columns(outputs, inputs, time, episode)
+        text = () if episode is None else (episode,)
+        columns = read_csv(path, used, text, delimiter=delimiter, decimal=decimal, comment=comment)
+        kept = {"gaps": gaps, "resampled": resample}
         return cls(
-            episodes_from_columns(columns.__getitem__, list(columns), outputs, inputs, dt, time, episode)
+            episodes_from_columns(
+                columns.__getitem__, list(columns), outputs, inputs, dt, time, episode, **kept
+            )
         )
 
     @classmethod
@@ -232,16 +236,11 @@ class Trajectories(Sequence[Trajectory]):
     def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Trajectories: ...
     def __getitem__(self, index: Any) -> Trajectory | Trajectories:
         """Return one episode by an integer, several by a slice, an index array or a mask."""
-        if isinstance(index, (int, np.integer)):
-            return self.episodes[index]
         if isinstance(index, slice):
             return Trajectories(self.episodes[index])
-        wanted = np.asarray(index)
-        if not wanted.size:
-            wanted = wanted.astype(int)
-        if wanted.dtype.kind not in "iub":
-            raise OptionError(f"index is {index!r}; expected integers, a slice or a mask of episodes")
-        chosen = np.arange(len(self))[wanted]
+        chosen = chosen_episodes(index, len(self))
+        if isinstance(chosen, int):
+            return self.episodes[chosen]
         return Trajectories(self.episodes[i] for i in chosen)
 
     def __iter__(self) -> Iterator[Trajectory]:
@@ -260,7 +259,7 @@ class Trajectories(Sequence[Trajectory]):
         )
 
     def split(
-        self, test_fraction: float = 0.3, *, by: str = "episode", random_state: int | None = None
+        self, test_fraction: float = 0.3, *, by: str | None = None, random_state: int | None = None
     ) -> tuple[Trajectories, Trajectories]:
         """Split into train and test.
 
@@ -268,8 +267,9 @@ class Trajectories(Sequence[Trajectory]):
         ----------
         test_fraction : float
             Fraction of episodes, or of each episode's samples, that goes to test; in (0, 1).
-        by : {"episode", "time"}
-            Draw whole episodes at random, or cut each episode's end off. Nothing is in both parts.
+        by : {"episode", "time"}, optional
+            Draw whole episodes at random, or cut each episode's end off. Nothing is in both parts. By default
+            episodes are drawn; where there is one record alone it is cut, and a warning says so.
         random_state : int, optional
             Seed of the draw; unused with `by="time"`.
 
@@ -278,31 +278,43 @@ class Trajectories(Sequence[Trajectory]):
         DataError
             If a part would be empty.
         """
-        check_choice(by, "by", ("episode", "time"))
-        fraction = check_number(test_fraction, "test_fraction", low=0.0, high=1.0, strict=True)
-        if by == "time":
-            cuts = [round(len(e) * (1.0 - fraction)) for e in self.episodes]
-            if any(not 0 < cut < len(e) for cut, e in zip(cuts, self.episodes, strict=True)):
-                raise DataError(f"test_fraction={fraction:g} leaves an episode without train or test samples")
-            pairs = list(zip(cuts, self.episodes, strict=True))
-            return (
-                Trajectories(e.slice(0, cut) for cut, e in pairs),
-                Trajectories(e.slice(cut, len(e)) for cut, e in pairs),
-            )
-        n_test = round(len(self) * fraction)
-        if not 0 < n_test < len(self):
-            raise DataError(
-                f"test_fraction={fraction:g} of {len(self)} episodes leaves train or test empty; "
-                'expected both to have an episode. Use by="time" to cut within episodes'
-            )
-        try:
-            order = np.random.default_rng(random_state).permutation(len(self))
-        except (TypeError, ValueError) as error:
-            raise OptionError(
-                f"random_state is {random_state!r}; expected a non-negative integer or None"
-            ) from error
-        test = np.sort(order[:n_test])
-        return self[np.sort(order[n_test:])], self[test]
+        train, test = split_episodes(self.episodes, test_fraction, by, random_state)
+        return Trajectories(train), Trajectories(test)
+
+    def blocks(self, n: int) -> Trajectories:
+        """Cut every record into `n` consecutive blocks, which scikit-learn's splitters can tell apart.
+
+        With one record, `GridSearchCV(model, grid, cv=5).fit(data.blocks(5))` leaves out a fifth of it at a
+        time. Blocks share no sample; the transitions between them are lost.
+
+        Parameters
+        ----------
+        n : int
+            Blocks of each record, equally long up to one sample. Their labels are `label/0`, `label/1`, ..
+
+        Raises
+        ------
+        DataError
+            If a block would have fewer than two samples.
+        """
+        return Trajectories(cut_blocks(self.episodes, n))
+
+    def long_enough(self, n_samples: int, reason: str = "are needed") -> Trajectories:
+        """Return the episodes of at least `n_samples` samples; a warning names the others.
+
+        Parameters
+        ----------
+        n_samples : int
+            Samples needed.
+        reason : str
+            Ends the warning: "shorter than the `n_samples` samples that `reason`".
+
+        Raises
+        ------
+        DataError
+            If no episode is long enough.
+        """
+        return Trajectories(long_enough(self.episodes, n_samples, reason))
 
     def snapshots(
         self, output_lags: int = 1, input_lags: int = 1, feedthrough: bool = False
@@ -317,61 +329,41 @@ class Trajectories(Sequence[Trajectory]):
         x : (n_pairs, p n_y + (q - 1) n_u) array
         u : (n_pairs, n_u) array
         y_next : (n_pairs, n_y) array
+
+        Warns
+        -----
+        KoopctrlWarning
+            If some episodes are too short to give a pair; they are skipped, and named.
         """
         from koopctrl.network.lag_window import LagWindow
 
-        check_integer(output_lags, "output_lags", low=1)
-        check_integer(input_lags, "input_lags", low=1)
+        output_lags = check_integer(output_lags, "output_lags", low=1)
+        input_lags = check_integer(input_lags, "input_lags", low=1)
         check_bool(feedthrough, "feedthrough")
         window = LagWindow(output_lags, input_lags, feedthrough, self.n_y, self.n_u)
-        parts = [window.pairs(e.outputs, e.inputs) for e in self.episodes]
+        reason = f"a window of {output_lags} output and {input_lags} input lags and its next sample take"
+        kept = self.episodes
+        if any(len(e) > window.n_samples for e in kept):
+            kept = long_enough(kept, window.n_samples + 1, reason)
+        parts = [window.pairs(e.outputs, e.inputs) for e in kept]
         x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))
         return x, u, y_next
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the records to exactly `path`, a zip of arrays (`.npz`) without pickle; `load` reads it."""
+        from koopctrl.data.record_file import write_records
+
+        write_records(self.episodes, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Trajectories:
+        """Read what `save` wrote to `path`; a damaged or foreign file is a DataError."""
+        from koopctrl.data.record_file import read_records
+
+        return cls(read_records(path))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a DataFrame: `episode`, `time`, outputs, inputs; a missing last input is NaN."""
         from koopctrl.data.tables import to_dataframe
 
         return to_dataframe(self.episodes)
-
-
-def _episode_list(x: Any) -> list[Any] | None:
-    """Split a 3-D array or a list of arrays into episodes; None for a single record."""
-    if isinstance(x, (list, tuple)):
-        if x and (np.ndim(x[0]) if isinstance(x[0], np.ndarray) else _depth(x[0]) - 1) >= 1:
-            return list(x)
-        return None
-    if np.ndim(x) == 3:
-        return list(x)
-    return None
-
-
-def _refuse_list_of_samples(episodes: list[Any] | None) -> None:
-    """Refuse samples appended in a loop, which would be read as many short episodes of one signal."""
-    if not episodes or any(np.ndim(e) != 1 for e in episodes):
-        return
-    length = len(episodes[0])
-    if len(episodes) > length > 1 and all(len(e) == length for e in episodes):
-        raise ShapeError(
-            f"x is a list of {len(episodes)} vectors of length {length}; expected one (time, n) array "
-            "an episode. "
-            "For one record of samples pass np.array(x); for short episodes of one signal, (time, 1) arrays"
-        )
-
-
-def _depth(x: Any) -> int:
-    """Dimensions of an array or of nested lists, which may be ragged."""
-    if isinstance(x, (list, tuple)):
-        return 1 + (_depth(x[0]) if len(x) else 0)
-    return np.ndim(x)
-
-
-def _check_same_signals(first: Trajectory, other: Trajectory) -> None:
-    check_same_dt(first.dt, other.dt, "two episodes")
-    for name in ("output_names", "input_names"):
-        if getattr(first, name) != getattr(other, name):
-            raise OptionError(
-                f"episodes have different {name}: {list(getattr(first, name))} and "
-                f"{list(getattr(other, name))}; "
-                "expected the same signals in the same order"
-            )

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_signal, check_dt, check_names
+from koopctrl._warnings import warn
 from koopctrl.errors import DataError, OptionError, ShapeError
+
+_MANY = 5  # signals from which on a record that fits both ways is taken to be turned
+_WIDE = 10  # signals a sample from which on a record without inputs and names looks turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +67,9 @@ class Trajectory:
         u = np.empty((len(y), 0)) if inputs is None else as_signal(inputs, "inputs")
         if len(y) == 0 or y.shape[1] == 0:
             raise DataError(f"{_signal} has shape {y.shape}; expected at least one sample of one signal")
-        if len(u) not in (len(y) - 1, len(y)):
-            raise ShapeError(
-                f"inputs has {len(u)} rows; expected {len(y) - 1} or {len(y)} to match {_signal} with "
-                f"{len(y)} rows"
-            )
+        _check_rows(y, u, _signal, known=output_names is not None)
+        if inputs is None and output_names is None:
+            _warn_wide(y, _signal)
         values = {
             "outputs": _frozen_copy(y, outputs),
             "inputs": _frozen_copy(u, inputs),
@@ -106,21 +108,63 @@ class Trajectory:
         """Return the number of samples."""
         return len(self.outputs)
 
-    def slice(self, start: int, stop: int) -> Trajectory:
-        """Samples `start <= k < stop` as a record of its own."""
+    def slice(self, start: int, stop: int, label: str | None = None) -> Trajectory:
+        """Samples `start <= k < stop` as a record of its own, with this one's label by default."""
         return Trajectory(
             self.outputs[start:stop],
             self.inputs[start:stop],
             self.dt,
             self.output_names,
             self.input_names,
-            self.label,
+            self.label if label is None else label,
         )
 
     def __repr__(self) -> str:
         """Dimensions, names and duration."""
         n_y, n_u = self.outputs.shape[1], self.inputs.shape[1]
         return f"Trajectory({len(self)} samples, dt={self.dt:g} s, n_y={n_y}, n_u={n_u})"
+
+
+def _check_rows(y: FloatArray, u: FloatArray, signal: str, known: bool) -> None:
+    """Refuse inputs with other rows than the outputs, and records that look turned.
+
+    A record that fits both ways round is refused where it has fewer samples than signals, unless the names of
+    the signals (`known`) say which way is meant.
+    """
+
+    def fits(inputs: int, samples: int) -> bool:
+        return inputs in (samples - 1, samples)
+
+    wide_y, wide_u = y.shape[0] < y.shape[1], u.shape[0] <= u.shape[1]
+    turned = {
+        f"{signal} and inputs": wide_y and wide_u and fits(u.shape[1], y.shape[1]),
+        signal: wide_y and fits(len(u), y.shape[1]),
+        "inputs": u.shape[0] < u.shape[1] and fits(u.shape[1], len(y)),
+    }
+    what = next((name for name, is_so in turned.items() if is_so), None)
+    if fits(len(u), len(y)):
+        # A few samples of as few signals may well be meant.
+        if known or not len(u) or y.shape[1] < _MANY or not turned[f"{signal} and inputs"]:
+            return
+        raise ShapeError(
+            f"{signal} has shape {y.shape} and inputs {u.shape}: {len(y)} samples of {y.shape[1]} signals; "
+            "expected time along the rows. Turned? Pass the transposes (x.T, u.T), or the names of the "
+            "signals to say that they are as meant"
+        )
+    hint = f". Turned? Pass the transpose of {what}: time runs along the rows" if what else ""
+    raise ShapeError(
+        f"inputs has {len(u)} rows; expected {len(y) - 1} or {len(y)} to match {signal} with "
+        f"{len(y)} rows{hint}"
+    )
+
+
+def _warn_wide(y: FloatArray, signal: str) -> None:
+    """Say that a record without inputs has far fewer samples than signals: nothing else can tell."""
+    if y.shape[1] >= max(_WIDE * len(y), 2 * _WIDE):
+        warn(
+            f"{signal} has shape {y.shape}: {len(y)} samples of {y.shape[1]} signals. If it is turned, pass "
+            "its transpose; if not, pass the names of the signals"
+        )
 
 
 def _frozen_copy(array: FloatArray, source: Any) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.state import ravel, unravel
+from koopctrl.export.names import named_for_pycontrol
 
 
 def controller_to_nlsys(
@@ -49,12 +50,17 @@ def controller_to_nlsys(
     references, told = [f"r_{n}" for n in law.output_names], list(disturbance_names)
     taken = [*measured, *references, *input_names]
     told = [n if n not in taken else f"v_{n}" for n in told]
-    return control.NonlinearIOSystem(
-        lambda t, x, u, params: call(x, u)[0],
-        lambda t, x, u, params: call(x, u)[1],
-        inputs=[n if n not in input_names else f"y_{n}" for n in measured] + references + told,
-        outputs=list(input_names),
-        states=1 + len(ravel(initial)),
-        dt=law.dt,
-        name=name,
-    )
+
+    def make(fed: list[str], given: list[str]) -> control.NonlinearIOSystem:
+        return control.NonlinearIOSystem(
+            lambda t, x, u, params: call(x, u)[0],
+            lambda t, x, u, params: call(x, u)[1],
+            inputs=fed,
+            outputs=given,
+            states=1 + len(ravel(initial)),
+            dt=law.dt,
+            name=name,
+        )
+
+    fed = [n if n not in input_names else f"y_{n}" for n in measured] + references + told
+    return named_for_pycontrol(make, fed, input_names, name)

@@ -11,6 +11,7 @@ import numpy as np
 
 from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError
+from koopctrl.export.names import named_for_pycontrol
 
 if TYPE_CHECKING:
     from koopctrl.ltinet.network import LTINetwork
@@ -31,10 +32,14 @@ def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
                 'not in the network; expected a complete one. Use coordinates="block"'
             )
         A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, net.state_names
-    return control.StateSpace(
-        A, B, C, net.D.copy(), 0, inputs=list(net.input_names), outputs=list(net.output_names),
-        states=list(names), remove_useless_states=False,
-    )  # fmt: skip
+
+    def make(inputs: list[str], outputs: list[str]) -> Any:
+        return control.StateSpace(
+            A, B, C, net.D.copy(), 0, inputs=inputs, outputs=outputs, states=list(names),
+            remove_useless_states=False,
+        )  # fmt: skip
+
+    return named_for_pycontrol(make, net.input_names, net.output_names)
 
 
 def response_to_pycontrol(response: LTIResponse) -> Any:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import control
 import numpy as np
 
+from koopctrl._time import fit_stamps
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, TimeBaseError
+from koopctrl.export.names import named_for_pycontrol
 
 if TYPE_CHECKING:
     from koopctrl.controllers.loop.closed_loop import ClosedLoopResult
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted.model import LiftedModel
-
-_DT_TOLERANCE = 1e-6
 
 
 def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.StateSpace:
@@ -24,7 +24,8 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
 
     States are `z - z_e`, inputs `u - u_op` and outputs `y - y_e`, where `(z_e, y_e) = lifted.equilibrium()`
     is the linear face's fixed point (`z_e = 0`, `y_e = y_op` at an equilibrium). In these coordinates the
-    affine drift is gone, so simulation in deviations is exact. Bilinear terms are not part of it.
+    affine drift is gone, so simulation in deviations is exact. Bilinear terms are not part of it. Dots in
+    names, which python-control forbids, are rewritten; the system's `renamed` maps old names to new ones.
 
     Raises
     ------
@@ -36,18 +37,23 @@ def lifted_to_statespace(lifted: LiftedModel, name: str = "lifted") -> control.S
     n_y, same = lifted.window.n_y, lifted.window.n_y == lifted.n_y
     newest = lifted.output_names if same else tuple(f"x{i}" for i in range(n_y))
     names = lifted.window.names(newest, lifted.input_names)
-    return control.StateSpace(
-        lifted.A,
-        lifted.B,
-        lifted.C,
-        lifted.D,
-        lifted.dt,
-        inputs=list(lifted.input_names),
-        outputs=list(lifted.output_names),
-        states=[f"{n} (scaled)" for n in names] + [f"z{i}" for i in range(lifted.n_x, lifted.n_z)],
-        name=name,
-        remove_useless_states=False,
-    )
+    states = [f"{n} (scaled)" for n in names] + [f"z{i}" for i in range(lifted.n_x, lifted.n_z)]
+
+    def make(inputs: list[str], outputs: list[str]) -> control.StateSpace:
+        return control.StateSpace(
+            lifted.A,
+            lifted.B,
+            lifted.C,
+            lifted.D,
+            lifted.dt,
+            inputs=inputs,
+            outputs=outputs,
+            states=states,
+            name=name,
+            remove_useless_states=False,
+        )
+
+    return named_for_pycontrol(make, lifted.input_names, lifted.output_names, name)
 
 
 def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.NonlinearIOSystem:
@@ -75,15 +81,13 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
 
     # With output lags the newest output and the state's first entry would share a name.
     states = [f"x[{n}]" for n in model.state_names_]
-    return control.nlsys(
-        update,
-        output,
-        inputs=list(model.input_names_),
-        outputs=list(model.output_names_),
-        states=states,
-        dt=model.dt_,
-        name=name,
-    )
+
+    def make(inputs: list[str], outputs: list[str]) -> control.NonlinearIOSystem:
+        return control.nlsys(
+            update, output, inputs=inputs, outputs=outputs, states=states, dt=model.dt_, name=name
+        )
+
+    return named_for_pycontrol(make, model.input_names_, model.output_names_, name)
 
 
 def trajectories_from_timeresponse(
@@ -109,9 +113,15 @@ def trajectories_from_timeresponse(
     if not isinstance(response, control.TimeResponseData):
         raise DataError(f"response is a {type(response).__name__}; expected control.TimeResponseData")
     time = np.asarray(response.time, dtype=float)
-    steps = np.diff(time)
-    if not len(steps) or np.abs(steps - steps.mean()).max() > _DT_TOLERANCE * abs(steps.mean()):
-        raise TimeBaseError("response has no uniform time grid; expected equal steps. Simulate on linspace")
+    if time.ndim != 1 or len(time) < 2:
+        raise TimeBaseError(f"response has times of shape {time.shape}; expected at least two samples")
+    try:
+        step, _ = fit_stamps([time], "response.time")
+    except TimeBaseError as error:
+        reason = str(error).split(". ")[0]
+        raise TimeBaseError(
+            f"response has no uniform time grid ({reason}); expected equal steps. Simulate on linspace"
+        ) from error
     # `.y`, `.x`, `.u` are never squeezed: (signals, [traces,] times).
     values = response.y if signals == "outputs" else response.x
     if values is None:
@@ -127,7 +137,7 @@ def trajectories_from_timeresponse(
         Trajectory(
             traces[:, i, :].T,
             None if input_traces is None else input_traces[:, i, :].T,
-            float(steps.mean()),
+            step,
             names,
             list(response.input_labels) if input_traces is not None and response.input_labels else None,
             str(i),

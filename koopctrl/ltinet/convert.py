@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import expm, logm
 
-from koopctrl._validation import FloatArray, as_matrix, check_dt, check_finite, check_names
+from koopctrl._time import check_dt, same_dt
+from koopctrl._validation import FloatArray, as_matrix, check_finite, check_names
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
 from koopctrl.ltinet.grouped import Grouped, apply_pairs, exponential_maps, group_blocks, phi1
 
@@ -53,12 +54,7 @@ def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
             f"sys is a {type(sys).__name__}; expected a control.StateSpace or (A, B, C, D). "
             "Convert a transfer function with control.ss"
         )
-    if own_dt is True:
-        raise TimeBaseError(
-            "sys has dt=True, no sample time; expected seconds. Set sys.dt before passing it in"
-        )
-    chosen = own_dt if own_dt is not None else dt
-    seconds = 0.0 if chosen is None else check_dt(chosen, allow_zero=True)
+    seconds = _seconds(own_dt, dt)
     A = _real_square(A)
     n = A.shape[0]
     B, C = _dense(B, "B"), _dense(C, "C")
@@ -74,6 +70,22 @@ def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
         A, B, C, D, seconds, _names(sys, "state", n, "x"), _names(sys, "input", shape[1], "u"),
         _names(sys, "output", shape[0], "y"),
     )  # fmt: skip
+
+
+def _seconds(own: Any, given: float | None) -> float:
+    """Sample time of the model, which may be stated once, by the model or by the caller, or twice alike."""
+    if own is True and given is None:
+        raise TimeBaseError("sys has dt=True, no sample time; expected seconds. Pass dt=..., or set sys.dt")
+    stated = None if own is None or own is True else check_dt(own, "the dt of sys", allow_zero=True)
+    asked = None if given is None else check_dt(given, allow_zero=True)
+    if own is True and asked == 0.0:
+        raise TimeBaseError("dt is 0, and sys is discrete (dt=True); expected its sample time in seconds")
+    if stated is not None and asked is not None and not same_dt(stated, asked):
+        kind = f"has dt={stated:g} s of its own" if stated else "is continuous (its dt is 0)"
+        raise TimeBaseError(
+            f"dt is {asked:g} s, and sys {kind}; expected the sample time once. Leave dt out, or correct it"
+        )
+    return next((value for value in (stated, asked) if value is not None), 0.0)
 
 
 def _real_square(A: Any) -> Any:

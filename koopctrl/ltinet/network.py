@@ -131,7 +131,7 @@ class LTINetwork:
         n_modes : int, optional
             Keep the slowest modes only, of a symmetric `A`, which may be large and sparse.
         dt : float, optional
-            Sample time in seconds where `sys` does not carry one.
+            Sample time in seconds where `sys` does not carry one; another than its own is refused.
         progress : bool
             Show a progress bar.
 

@@ -15,10 +15,11 @@ from koopctrl.errors import DataError, OptionError, ShapeError
 def test_a_policy_acts_like_its_controller_and_resets_where_an_episode_starts(van_der_pol):
     env = gymnasium.make("koopctrl/VanDerPol-v0")
     mpc = LinearMPC(van_der_pol, 10, 1.0, 0.1, u_min=-3, u_max=3, du_min=-1, du_max=1)
-    expected = run_closed_loop(env, mpc, 30, [0.3, 0.0], seed=5)
+    x0 = [0.8, -0.6]
+    expected = run_closed_loop(env, mpc, 30, [0.3, 0.0], x0=x0)
     policy = ControllerPolicy(mpc, [0.3, 0.0])
     for batched in (False, True):
-        y, _ = env.reset(seed=5)
+        y, _ = env.reset(options={"x0": x0})
         state, inputs = None, []
         for k in range(30):
             action, state = policy.predict(y[None] if batched else y, state, np.array([k == 0]))

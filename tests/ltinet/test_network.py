@@ -45,6 +45,50 @@ def test_reads_a_statespace_and_keeps_its_names() -> None:
     np.testing.assert_allclose(original.C, sys.C, atol=1e-13)
 
 
+D1 = ([[0.5]], [[1.0]], [[1.0]], 0)
+
+
+@pytest.mark.parametrize(
+    ("sys", "dt"),
+    [
+        ((*D1, 0.1), 0.2),
+        ((*D1, 0.1), 0.0),
+        ((*D1, 0.0), 0.1),
+        ((*D1, 0), 1),
+        (control.StateSpace(*D1, 0.1), 0.2),
+        (control.StateSpace(*D1, 0.1), 0.1001),
+        (control.StateSpace(*D1), 0.1),
+        (control.StateSpace(*D1, True), 0.0),
+        ((*D1, 0.1), 10**400),
+        ((*D1, 0.1), "fast"),
+        ((*D1, "fast"), 0.1),
+        ((*D1, -0.1), None),
+    ],
+)
+def test_a_sample_time_that_is_stated_twice_in_two_ways_is_refused(sys, dt) -> None:
+    with pytest.raises(TimeBaseError, match="dt"):
+        LTINetwork.from_statespace(sys, dt=dt)
+
+
+@pytest.mark.parametrize(
+    ("sys", "dt", "seconds"),
+    [
+        ((*D1, 0.1), 0.1, 0.1),
+        ((*D1, 0.1), np.float32(0.1), 0.1),
+        ((*D1, 0.1), None, 0.1),
+        ((*D1, None), 0.2, 0.2),
+        (D1, 0.2, 0.2),
+        (D1, None, 0.0),
+        ((*D1, 0), 0, 0.0),
+        (control.StateSpace(*D1, True), 0.2, 0.2),
+        (control.StateSpace(*D1, None), 0.2, 0.2),
+        (control.StateSpace(*D1, 0.1), 0.1, 0.1),
+    ],
+)
+def test_a_sample_time_that_is_stated_once_or_twice_alike_is_used(sys, dt, seconds) -> None:
+    assert LTINetwork.from_statespace(sys, dt=dt).sample_time == seconds
+
+
 def test_reads_arrays_lists_and_sparse_matrices() -> None:
     A, B, C, D = diffusion_2d(5)
     dense = LTINetwork.from_statespace((A, B, C, D))

@@ -28,11 +28,15 @@ from koopctrl.data.gym_interface import (
     as_observation,
     as_reward,
     check_plant,
+    clip_action,
     fit_action,
+    plant_dt,
     reset_plant,
     step_plant,
+    warn_clipped,
 )
 from koopctrl.data.plants import as_plant
+from koopctrl.data.streams import Streams
 from koopctrl.errors import DataError, KoopctrlWarning, OptionError, ShapeError
 
 __all__ = ["ClosedLoopResult", "run_closed_loop"]
@@ -65,8 +69,7 @@ def run_closed_loop(
     ----------
     env : object with `reset(seed=, options=)` and `step(action)`, python-control system, or callable
         The first as in gymnasium, which is not needed; a system without feedthrough, `StateSpace` or
-        `NonlinearIOSystem`; or a function `f(x, u) -> x_next` whose state is measured, which needs `x0`. The
-        sample time is its `dt` (or its `unwrapped.dt`), else the controller's.
+        `NonlinearIOSystem`; or a function `f(x, u) -> x_next` whose state is measured, which needs `x0`.
     controller : Controller
         Reset at the start.
     n_steps : int
@@ -78,13 +81,17 @@ def run_closed_loop(
         it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`.
     input_reference : None, (n_u,), (n, n_u) array_like, or callable
         Where the inputs should be, shown to the controller.
-    seed, options
+    seed : int, optional
+        What `env.reset` is seeded with is spawned from it: never the integer itself, with which the caller,
+        or `collect`, may have drawn other numbers.
+    options : dict, optional
         Passed to `env.reset`.
     x0 : (n_x,) array_like, optional
         Passed to `env.reset` as `options={"x0": x0}`.
     dt : float, optional
-        Sample time of a function, or of a system in continuous time (then integrated over each sample); the
-        controller's by default.
+        Sample time in seconds; by default the outermost `dt` among the env and its wrappers, times the number
+        of times that wrappers outside of it repeat an action, else the controller's. A system in continuous
+        time is integrated over each sample.
     preview : bool
         Whether the controller is shown the next `horizon` samples of references and disturbances too, and
         those of its `input_delay` beyond them.
@@ -114,16 +121,15 @@ def run_closed_loop(
     if hasattr(env, "num_envs"):
         raise OptionError("env is a vector env; expected a single one. A controller remembers one episode")
     _check_options(options)
-    if seed is not None:
-        check_integer(seed, "seed")
+    start_seed = Streams(seed).of("closed_loop")
     check_bool(preview, "preview")
-    dt = _sample_time(env, controller)
+    dt = _sample_time(env, controller, dt, n_steps)
     if x0 is not None:
         options = {**(options or {}), "x0": as_float_array(x0, "x0").copy()}
     given = {"reference": reference, "disturbance": disturbance, "input_reference": input_reference}
     _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
     controller.reset()
-    observation, info = reset_plant(env, seed, options)
+    observation, info = reset_plant(env, start_seed, options)
     y = _measured(observation, 0, None)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     horizon = _foresight(controller) if preview else 0
@@ -139,22 +145,30 @@ def run_closed_loop(
 
     states, outputs = [_state(info, None)], [y]
     inputs, disturbances, times, statuses, rewards, ended = [], [], [], [], [], ""
+    n_clipped = 0
     for k in range(n_steps):
-        shown: dict[str, Any] = {n: r[k : k + horizon + 1] if horizon else r[k] for n, r in rows.items()}
+        # Copies: what a controller or a plant does to what it is handed must not reach the record.
+        shown: dict[str, Any] = {
+            n: (r[k : k + horizon + 1] if horizon else r[k]).copy() for n, r in rows.items()
+        }
         start = time.perf_counter()
-        answer = controller.control(y, **{"reference": None, **shown})
+        answer = controller.control(y.copy(), **{"reference": None, **shown})
         times.append(time.perf_counter() - start)
         u = _as_input(answer, k)
         statuses.append(str(getattr(getattr(controller, "info", None), "status", "")))
         action = _joined(controller, u, v[k]) if v is not None else u
-        answer = step_plant(env, fit_action(env, action.copy(), "the controller's input"), k)
+        action, outside = clip_action(env, fit_action(env, action, "the controller's input"))
+        answer = step_plant(env, action.copy(), k)
         observation, reward, terminated, truncated, info = answer
         y = _measured(observation, k + 1, len(y))
         sent, v_k = u, None if v is None else v[k]
-        if info.get("u") is not None:
-            u, v_k = _applied(controller, info["u"], len(u), v_k)
+        reported = info.get("u")
+        if reported is None and outside:
+            reported, n_clipped = action, n_clipped + 1
+        if reported is not None:
+            u, v_k = _applied(controller, reported, len(u), v_k)
             if hasattr(controller, "applied") and not np.array_equal(u, sent):
-                controller.applied(u)
+                controller.applied(u.copy())
         states.append(_state(info, states[-1]))
         outputs.append(y)
         inputs.append(u)
@@ -171,6 +185,7 @@ def run_closed_loop(
             KoopctrlWarning,
             stacklevel=2,
         )
+    warn_clipped(n_clipped, n, "the controller's inputs")
     n_y, n_u = len(y), len(inputs[0])
     measured = np.array(outputs)
     output_names, input_names, disturbance_names = _signal_names(
@@ -237,12 +252,13 @@ def _size_of(controller: Any, name: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _sample_time(env: Any, controller: Any) -> float:
-    plant = getattr(env, "unwrapped", env)
-    known = [d for d in (getattr(plant, "dt", None), getattr(controller, "dt", None)) if d is not None]
-    if len(known) == 2:
-        check_same_dt(check_dt(known[0]), check_dt(known[1]), "the plant and the controller")
-    return check_dt(known[0] if known else None, "dt of the plant or the controller")
+def _sample_time(env: Any, controller: Any, given: float | None, n_steps: int) -> float:
+    """The caller's sample time, else the plant's, else the controller's, which must be the same."""
+    plant = plant_dt(env) if given is None else check_dt(given)
+    own = getattr(controller, "dt", None)
+    if plant is not None and own is not None:
+        check_same_dt(plant, check_dt(own, "the controller's dt"), "the plant and the controller", n_steps)
+    return check_dt(own if plant is None else plant, "dt of the plant or the controller")
 
 
 def _measured(observation: Any, step: int, size: int | None) -> FloatArray:

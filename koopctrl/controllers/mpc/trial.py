@@ -105,9 +105,13 @@ def make_episodes(
     goals = [home, *points]
     for k in rng.choice(len(snapshots.x), size=min(n_states, len(snapshots.x)), replace=False):
         chosen.append((snapshots.x[k], goals[len(chosen) % len(goals)]))
-    seen = [end(axis=0) for a in (snapshots.u, snapshots.y_next) for end in (a.min, a.max)]
-    load = np.zeros(network.window.n_u)
-    return [Episode(start, goal[0][:n_y], goal[1], *seen, load) for start, goal in chosen]
+    u, y, load = snapshots.u, snapshots.y_next, np.zeros(network.window.n_u)
+    return [
+        Episode(
+            start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load
+        )
+        for start, goal in chosen
+    ]  # fmt: skip
 
 
 def _within(point: tuple[FloatArray, FloatArray], problem: MPCProblem, moved: np.ndarray, n_y: int) -> bool:
