@@ -57,6 +57,8 @@ API = {
     "koopctrl.lifted.choice": ["LiftChoice", "Tried"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
+    "koopctrl.identification.residuals": ["ResidualAnalysis"],
+    "koopctrl.identification.comparison": ["Comparison"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
     "koopctrl.identification.refinement": ["History", "RefineOptions"],
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
@@ -66,6 +68,7 @@ API = {
         "plot_free_run",
         "plot_step_and_bode",
         "plot_horizon_errors",
+        "plot_residual_analysis",
         "plot_spectrum",
         "plot_closed_loop",
         "plot_closed_loops",
@@ -153,7 +156,8 @@ def api_page() -> str:
 def _entry(name: str, value: object) -> str:
     lines = [f"### {name}\n", f"```text\n{name}{_signature(value)}\n\n{inspect.getdoc(value)}\n```\n"]
     if inspect.isclass(value):
-        for attribute, member in vars(value).items():
+        own = [value, *(b for b in value.__mro__[1:] if b.__name__ == "Faces")]  # a class split over two files
+        for attribute, member in (item for part in own for item in vars(part).items()):
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
             if attribute.startswith("_") or not inspect.isfunction(function):
                 continue

@@ -16,6 +16,8 @@ _HOME = {
     "KoopmanEnsemble": "koopctrl.ensemble",
     "select": "koopctrl.selection",
     "subspace": "koopctrl.identification.subspace",
+    "compare": "koopctrl.identification.comparison",
+    "residual_analysis": "koopctrl.identification.residuals",
     "LiftedModel": "koopctrl.lifted.model",
     "LTINetwork": "koopctrl.ltinet",
     "LQR": "koopctrl.controllers",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +22,7 @@ from koopctrl.identification.hidden_estimator import (
 )
 from koopctrl.identification.one_step import Identification, Settings
 from koopctrl.identification.settings import check_settings, make_rng, start, take_steps
+from koopctrl.model_faces import Faces
 from koopctrl.network.free_run import (
     Bounds,
     as_state,
@@ -36,19 +36,11 @@ from koopctrl.network.free_run import (
 )
 from koopctrl.network.hidden_state import HiddenNetwork
 
-if TYPE_CHECKING:
-    import casadi
-    import control
-    import do_mpc
-
-    from koopctrl.identification.report import Report
-    from koopctrl.lifted.model import LiftedModel
-
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
 
 
-class KoopmanRNN(BaseEstimator):
+class KoopmanRNN(Faces, BaseEstimator):
     r"""Recurrent network with sampled hidden weights and one least-squares solve.
 
     The model (its nonlinear face) is
@@ -404,59 +396,3 @@ class KoopmanRNN(BaseEstimator):
 
     def _check_signals(self, data: Trajectories) -> None:
         check_signals(data, self.dt_, self.output_names_, self.input_names_)
-
-    # --- the other faces and exports, each a delegate ------------------------------------------------------
-
-    def lift_at(
-        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
-    ) -> LiftedModel:
-        """Linear face around an operating point; for `options` see `koopctrl.lifted.lift.lift_network`.
-
-        By default several linear models are compared in closed loop on the network, plain least squares among
-        them, and the simplest of the best is kept: `print(lifted.choice)`.
-        """
-        from koopctrl.lifted.hidden import lift_hidden
-        from koopctrl.lifted.lift import lift_network
-
-        return (lift_hidden if self.hidden else lift_network)(self, x_op, u_op, **options)
-
-    def report(
-        self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
-    ) -> Report:
-        """Sizes, conditioning and errors by horizon of both faces on `X`.
-
-        For `horizons` see `koopctrl.identification.report.make_report`.
-        """
-        from koopctrl.identification.report import make_report
-
-        return make_report(self, Trajectories.coerce(X), horizons)
-
-    def to_statespace(
-        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
-    ) -> control.StateSpace:
-        """`control.StateSpace` in lifted coordinates; `x_op`, `u_op` and `options` are those of `lift_at`."""
-        return self.lift_at(x_op, u_op, **options).to_statespace()
-
-    def to_nlsys(self) -> control.NonlinearIOSystem:
-        """`control.NonlinearIOSystem` of the nonlinear face."""
-        from koopctrl.export.pycontrol import network_to_nlsys
-
-        return network_to_nlsys(self)
-
-    def to_casadi(self) -> casadi.Function:
-        """`casadi.Function` `(x, u) -> x_next` of the nonlinear face."""
-        from koopctrl.export.casadi import network_to_casadi
-
-        return network_to_casadi(self)
-
-    def to_do_mpc(self, **options: Any) -> do_mpc.model.Model:
-        """`do_mpc.model.Model`; for `options` see `koopctrl.export.do_mpc.network_to_do_mpc`."""
-        from koopctrl.export.do_mpc import network_to_do_mpc
-
-        return network_to_do_mpc(self, **options)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
-        from koopctrl.storage import save
-
-        save(self, path)

@@ -9,7 +9,19 @@ import plants
 import pytest
 from sklearn.base import clone
 
-from koopctrl import KalmanFilter, KoopmanRNN, LinearMPC, Trajectories, Trajectory, datasets, load
+from koopctrl import (
+    RNNMPC,
+    ExtendedKalmanFilter,
+    KalmanFilter,
+    KoopmanRNN,
+    LinearMPC,
+    Trajectories,
+    Trajectory,
+    datasets,
+    load,
+    verify_design,
+)
+from koopctrl.controllers import find_steady_state
 from koopctrl.errors import DataError, NotFittedError, OptionError, RolloutWarning, ShapeError
 
 A, B, DT = plants.three_states()
@@ -254,8 +266,8 @@ def test_roll_outs_can_be_held_within_the_training_range(settings):
 def test_a_hidden_state_goes_into_linear_mpc_with_its_identified_noise():
     """The plant is measured through one noisy output; nobody sees its state."""
     lifted = MODEL.lift_at(method="jacobian")
-    q, r, _ = lifted.noise
-    observer = KalmanFilter(lifted, q, r + 1e-4 * np.eye(1), disturbance="output")
+    assert lifted.network is None  # there is nothing to try a design on, and no design is refused for it
+    observer = KalmanFilter(lifted, Rn=lifted.noise[1] + 1e-4 * np.eye(1), disturbance="output")
     mpc = LinearMPC(lifted, horizon=20, Q=1.0, R=1e-3, u_min=-1.0, u_max=1.0, estimator=observer)
     rng = np.random.default_rng(0)
     x, outputs = np.zeros(2), []
@@ -267,3 +279,28 @@ def test_a_hidden_state_goes_into_linear_mpc_with_its_identified_noise():
         x = np.array([0.8 * x[0] + 0.4 * np.tanh(2 * x[1]), 0.7 * x[1] + u[0]])
     assert np.mean(outputs[50:80]) == pytest.approx(0.6, abs=0.05)
     assert np.mean(outputs[130:]) == pytest.approx(-0.4, abs=0.05)
+
+
+def test_what_reads_outputs_off_the_state_refuses_a_hidden_one_with_the_remedy():
+    lifted = MODEL.lift_at(method="jacobian")
+    mpc = LinearMPC(lifted, 5, 1.0, 1.0, estimator=KalmanFilter(lifted))
+    for build in (
+        lambda: RNNMPC(MODEL, 5, 1.0, 1.0),
+        lambda: ExtendedKalmanFilter(MODEL, 1.0, 1.0),
+    ):
+        with pytest.raises(OptionError, match=r"hidden .*lift_at.*KalmanFilter\(lifted\)"):
+            build()
+    with pytest.raises(OptionError, match=r"hidden .*run_closed_loop"):
+        verify_design(mpc, MODEL)
+    with pytest.raises(OptionError, match=r"hidden .*lift_at"):
+        find_steady_state(MODEL, y=0.1)
+    assert find_steady_state(lifted, y=lifted.y_op).reached
+
+
+def test_do_mpc_measures_the_outputs_and_not_the_states():
+    pytest.importorskip("do_mpc")
+    peer = MODEL.to_do_mpc()
+    x, u = np.array([0.3, -0.2]), np.array([0.4])
+    empty = [np.empty(0)] * 3
+    seen = np.asarray(peer._meas_fun(x, u, *empty, np.zeros(peer.n_v))).ravel()
+    np.testing.assert_allclose(seen, MODEL.network_.output(x, u), rtol=1e-12)

@@ -12,6 +12,8 @@ from koopctrl.ensemble import combine
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
+from koopctrl.selection import Trial
+from koopctrl.selection.mixture import pick_members
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*roll-outs:koopctrl.errors.RolloutWarning")
 
@@ -31,7 +33,7 @@ def wiener(n=240, n_episodes=3, noise=0.02, seed=0):
 
 
 TRAIN, TEST = wiener(), wiener(n_episodes=4, seed=9)
-BASE = KoopmanRNN(8, n_states=2, n_output_features=8, max_iter=15)
+BASE = KoopmanRNN(8, n_states=2, n_output_features=8, max_iter=8)
 
 
 # --- folds and scores --------------------------------------------------------------------------------------
@@ -149,6 +151,34 @@ def test_bad_options_of_an_ensemble_are_named(ensemble):
         ensemble.predict_band(TEST, 20, coverage=1.5)
     with pytest.raises(OptionError, match="n_folds"):
         KoopmanEnsemble(KoopmanRNN(0, n_states=2), 2, n_folds=0).fit(TRAIN).predict_band(TEST)
+
+
+# --- who shares an ensemble ---------------------------------------------------------------------------------
+
+
+def trial_of(runs, folds, name):
+    error = [nrmse(r, f) for r, f in zip(runs, folds, strict=True)]
+    return Trial({"n_features": name}, error, [0.1] * len(folds), len(folds), runs={0: runs})
+
+
+def test_members_are_picked_that_make_the_mean_better():
+    """Two candidates whose errors cancel beat the best one with the next best of its kind."""
+    folds = make_folds(TRAIN, 3)
+    rng = np.random.default_rng(0)
+
+    def shifted(by, noise=0.0):
+        return [[e.outputs + by + noise * rng.normal(size=e.outputs.shape) for e in f.test] for f in folds]
+
+    best, other, alike = (
+        trial_of(shifted(by), folds, name) for name, by in ((1, 0.10), (2, -0.12), (3, 0.11))
+    )
+    wild = trial_of([[np.full_like(r, np.nan) for r in runs] for runs in shifted(0.0)], folds, 4)
+    order = sorted([wild, alike, other, best], key=lambda t: t.rank)
+    picked = pick_members(order[0], order, [folds] * 3, 4)
+    assert [t.settings["n_features"] for t in picked] in ([1, 2, 1, 2], [1, 2, 3, 2], [1, 2, 2, 1])
+    assert wild not in picked
+    alone = pick_members(best, [best, wild], [folds] * 3, 3)
+    assert alone == [best] * 3  # others only where they help
 
 
 # --- selection ---------------------------------------------------------------------------------------------

@@ -73,12 +73,12 @@ def network_to_do_mpc(
     outputs = _names(model.output_names_, "outputs")
     xs = [peer.set_variable("_x", name) for name in states]
     us = [peer.set_variable("_u", name) for name in inputs]
-    x_next = casadi.vertsplit(
-        _call(network_to_casadi(model), symvar_type, casadi.vertcat(*xs), _column(us, symvar_type))[0]
-    )
+    result = _call(network_to_casadi(model), symvar_type, casadi.vertcat(*xs), _column(us, symvar_type))
+    x_next = casadi.vertsplit(result[0])
     for i, (name, expression) in enumerate(zip(states, x_next, strict=True)):
         peer.set_rhs(name, expression, process_noise=process_noise and i < window.n_y)
-    _measure(peer, outputs, xs[: window.n_y], measurement_noise)
+    seen = casadi.vertsplit(result[1]) if model.hidden else xs[: window.n_y]
+    _measure(peer, outputs, seen, measurement_noise)
     return _finish(peer, inputs, us, outputs, measured_inputs)
 
 

@@ -26,7 +26,7 @@ class Tried(Protocol):
 
 _ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
 _LINEAR_LAGS = (4, 8, 2)
-_MUTATE = 0.5
+_MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings drawn anew
 
 
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
@@ -35,19 +35,21 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
     found: list[dict[str, Any]] = []
     orders = [n for n in _ORDERS if n <= largest]
-    for n in orders:
-        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "max_iter": 20})
-    for lags in _LINEAR_LAGS:
-        if lags <= largest:
-            found.append(
-                {
-                    "n_features": 0,
-                    "output_lags": lags,
-                    "input_lags": lags if data.n_u else 1,
-                    "input_coupling": "linear",
-                    "ridge": 0.0,
-                }
-            )
+    hidden = [
+        {"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "max_iter": 20} for n in orders
+    ]
+    windows: list[dict[str, Any]] = [
+        {
+            "n_features": 0,
+            "output_lags": lags,
+            "input_lags": lags if data.n_u else 1,
+            "input_coupling": "linear",
+            "ridge": 0.0,
+        }
+        for lags in _LINEAR_LAGS
+        if lags <= largest
+    ]
+    found += [one for pair in zip_longest(hidden, windows) for one in pair if one is not None]
     for n in orders:
         for feedthrough in feedthroughs[1:]:
             found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
@@ -62,10 +64,10 @@ def first_candidates(
     windows.
     """
     direct = _best_feedthrough(linear, feedthroughs)
-    found: list[dict[str, Any]] = []
-    for n, q, q_out in ((2, 10, 0), (2, 20, 10), (3, 20, 0), (_orders(linear)[0], 20, 0), (4, 20, 20)):
+    hidden: list[dict[str, Any]] = []
+    for n, q, q_out in ((2, 10, 0), (2, 20, 10), (_orders(linear)[0], 20, 0)):
         if n * q <= data.n_steps // 4:
-            found.append(
+            hidden.append(
                 {
                     "n_states": n,
                     "n_features": q,
@@ -79,9 +81,10 @@ def first_candidates(
                 }
             )
     longest = _longest(data)
+    windows: list[dict[str, Any]] = []
     for p, q in ((2, 4), (6, 6), (10, 20), (12, 45)):
         if max(p, q) <= longest:
-            found.append(
+            windows.append(
                 {
                     "n_features": min(100, data.n_steps // 8),
                     "output_lags": p,
@@ -93,7 +96,7 @@ def first_candidates(
                     "feedthrough": direct,
                 }
             )
-    return found
+    return windows + hidden  # a window is fitted in a tenth of the time
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
@@ -117,30 +120,34 @@ def draw_candidates(
     tried: Sequence[Tried],
     rng: np.random.Generator,
     count: int,
+    hidden: bool,
 ) -> list[dict[str, Any]]:
-    """Random nonlinear candidates: new ones, and the best so far with some of their settings drawn anew."""
-    best = _best_of_each_kind(tried)
+    """Random nonlinear candidates of one kind of state: new ones, and the best so far with some of their
+    settings drawn anew.
+    """
+    best = _best(tried, hidden)
     orders = _orders(linear)
+    draw = _hidden if hidden else _window
     found = []
-    for i in range(count):
+    for _ in range(count):
+        fresh = draw(data, feedthroughs, orders, rng)
         if best and rng.random() < _MUTATE:
             parent = best[int(rng.integers(len(best)))].settings
-            draw = _hidden if parent.get("n_states") is not None else _window
-            fresh = draw(data, feedthroughs, orders, rng)
-            found.append({k: (fresh.get(k, v) if rng.random() < 0.35 else v) for k, v in parent.items()})
-        elif i % 4:  # windows are fitted in a tenth of the time
-            found.append(_window(data, feedthroughs, orders, rng))
-        else:
-            found.append(_hidden(data, feedthroughs, orders, rng))
+            fresh = {k: (fresh.get(k, v) if rng.random() < _MUTATED else v) for k, v in parent.items()}
+        if fresh["activation"] == "relu":  # has no scale: others would be the same candidate again
+            fresh["feature_scale"] = 0.3
+        found.append(fresh)
     return found
 
 
-def _best_of_each_kind(tried: Sequence[Tried]) -> list[Tried]:
-    """Three hidden states and three windows of smallest error."""
-    ranked = sorted((t for t in tried if t.settings.get("n_features") != 0), key=lambda t: t.error)
-    hidden = [t for t in ranked if t.settings.get("n_states") is not None]
-    windows = [t for t in ranked if t.settings.get("n_states") is None]
-    return [t for pair in zip_longest(hidden[:3], windows[:3]) for t in pair if t is not None]
+def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
+    """The three of smallest error with this kind of state."""
+    of_kind = [
+        t
+        for t in tried
+        if t.settings.get("n_features") != 0 and (t.settings.get("n_states") is not None) == hidden
+    ]
+    return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.error)[:3]
 
 
 def _hidden(
@@ -169,7 +176,7 @@ def _window(
     most = max(20, min(400, data.n_steps // 4))
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
     lags = [
-        round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 20), longest)
+        round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 40), longest)
     ]
     return {
         "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400) if q <= most])),

@@ -27,7 +27,6 @@ from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import SAMPLERS
 
 _MAX_POINTS = 20_000
-_CONTINUATION = (20, 80, 320)
 
 
 @dataclass(frozen=True)

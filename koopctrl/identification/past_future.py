@@ -54,7 +54,9 @@ class Standardised:
         for y, u in self.records:
             last = len(y) if not u.shape[1] else min(len(u), len(y))
             if last > h:
-                found.append((_past(y, u, h, h, last), u[h:last], y[h:last]))
+                # Without inputs their array may be shorter than the outputs'.
+                inputs = u[h:last] if u.shape[1] else np.empty((last - h, 0))
+                found.append((_past(y, u, h, h, last), inputs, y[h:last]))
         return found
 
 

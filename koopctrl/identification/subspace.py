@@ -30,6 +30,7 @@ from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
 from koopctrl.identification.free_run_fit import fit_inputs
+from koopctrl.identification.innovation_gain import with_judged_gain
 from koopctrl.identification.linear_model import InnovationModel
 from koopctrl.identification.past_future import Standardised, predictor_projection, project
 from koopctrl.identification.realisation import assemble, noise_of, regress_states, stabilise
@@ -106,7 +107,7 @@ def subspace(
             f"{max(map(len, data))} samples; expected more for order {order}. Choose a lower order or a "
             "shorter horizon"
         )
-    return min(found, key=lambda pair: pair[1])[0]
+    return with_judged_gain(min(found, key=lambda pair: pair[1])[0], data)
 
 
 def choose_order(

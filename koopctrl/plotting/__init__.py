@@ -8,6 +8,7 @@ from koopctrl.plotting.identification import (
     plot_spectrum,
     plot_step_and_bode,
 )
+from koopctrl.plotting.residuals import plot_residual_analysis
 
 __all__ = [
     "plot_closed_loop",
@@ -15,6 +16,7 @@ __all__ = [
     "plot_design",
     "plot_free_run",
     "plot_horizon_errors",
+    "plot_residual_analysis",
     "plot_spectrum",
     "plot_step_and_bode",
 ]

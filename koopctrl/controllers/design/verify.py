@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector, check_fitted, check_integer
 from koopctrl.controllers.design.report import CHECKED, DesignReport, make_rows, reasons_against
+from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
@@ -211,6 +212,9 @@ def _check_model(model: Any, controller: PredictiveController) -> None:
     if not isinstance(model, KoopmanRNN):
         raise OptionError(f"model is a {type(model).__name__}; expected a fitted KoopmanRNN, or several")
     check_fitted(model, "network_")
+    refuse_hidden(
+        model, "verify_design", "Close the loop with run_closed_loop(model.to_nlsys(), controller, ...)"
+    )
     if model.n_y != len(controller.output_names) or model.n_y != controller.n_measured:
         raise ShapeError(
             f"the model has {model.n_y} outputs, the controller {len(controller.output_names)} and measures "

@@ -19,7 +19,7 @@ class ExtendedKalmanFilter(FilterShell):
     Parameters
     ----------
     model : KoopmanRNN
-        Fitted, without feedthrough; with inputs or without.
+        Fitted, without feedthrough and without a hidden state; with inputs or without.
     Qn : scalar, (n_y,) or (n_y, n_y) array_like
         Covariance of the process noise on the next outputs, in their units.
     Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like

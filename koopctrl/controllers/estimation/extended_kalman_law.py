@@ -29,7 +29,7 @@ from koopctrl.controllers.estimation.gate import (
     filter_gain,
     judge,
 )
-from koopctrl.controllers.estimation.measurement import choose_measured
+from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -198,6 +198,7 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, KoopmanRNN):
         raise OptionError(f"model is a {type(model).__name__}; expected a fitted KoopmanRNN")
     check_fitted(model, "network_")
+    refuse_hidden(model, "ExtendedKalmanFilter")
     if model.network_.window.shift:
         raise OptionError(
             "the model has feedthrough: u[k] acts on y[k], which is measured before u[k] is chosen. Fit with "

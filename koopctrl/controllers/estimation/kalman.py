@@ -19,10 +19,11 @@ class KalmanFilter(FilterShell):
     Parameters
     ----------
     lifted : LiftedModel
-    Qn : scalar, (n_z,) or (n_z, n_z) array_like
-        Covariance of the process noise in lifted coordinates.
-    Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like
-        Covariance of the measurement noise; positive definite.
+    Qn : scalar, (n_z,) or (n_z, n_z) array_like, optional
+        Covariance of the process noise in lifted coordinates; by default the one that was identified with the
+        model, else that of its one-step residuals (`koopctrl.controllers.estimation.noise_defaults`).
+    Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like, optional
+        Covariance of the measurement noise, positive definite; by default from the data too.
     measured : sequence of str or int, optional
         Outputs that are measured online, by name or index, in the order of `y`; all by default.
     disturbance : {"none", "output", "input", "state"}
@@ -67,6 +68,8 @@ class KalmanFilter(FilterShell):
 
     Raises
     ------
+    OptionError
+        If a covariance is not given and nothing is known of it, or an option is outside its values.
     SolverError
         If modes on or outside the unit circle cannot be seen in the outputs, or told from disturbances.
 
@@ -85,8 +88,8 @@ class KalmanFilter(FilterShell):
     def __init__(
         self,
         lifted: LiftedModel,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -106,6 +109,8 @@ class KalmanFilter(FilterShell):
             lifted, Qn, Rn, measured=measured, disturbance=disturbance,
             measured_disturbances=measured_disturbances, Qd=Qd, steady=steady, P0=P0, gate=gate,
         )  # fmt: skip
+        # As they were found: a file's model may have lost its training data.
+        self.settings |= copied({"Qn": law.Qn if Qn is None else Qn, "Rn": law.Rn if Rn is None else Rn})
         self.lifted, self.dt, self.model, self.measured = law.lifted, law.dt, law.model, law.measured
         self.Qn, self.Rn, self.Qd, self.P0 = law.Qn, law.Rn, law.Qd, law.P0
         self.P, self.M, self.L, self.gate, self.steady = law.P, law.M, law.L, law.gate, law.steady

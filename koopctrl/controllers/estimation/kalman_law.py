@@ -32,6 +32,7 @@ from koopctrl.controllers.estimation.measurement import (
     choose_measured,
     outputs_are_state,
 )
+from koopctrl.controllers.estimation.noise_defaults import identified_noise
 from koopctrl.controllers.estimation.protocol import DISTURBANCES, LinearEstimator
 from koopctrl.controllers.riccati import solve_riccati
 from koopctrl.errors import OptionError, SolverError
@@ -87,8 +88,8 @@ class KalmanLaw(LinearEstimator):
     def __init__(
         self,
         lifted: LiftedModel,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -102,6 +103,10 @@ class KalmanLaw(LinearEstimator):
         self.lifted, self.dt = lifted, lifted.dt
         self.measured = choose_measured(measured, lifted.output_names)
         self.measured_names = tuple(lifted.output_names[i] for i in self.measured)
+        if Qn is None or Rn is None:
+            q, r = identified_noise(lifted)
+            Qn = q if Qn is None else Qn
+            Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", lifted.n_z)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         channels = choose_channels(lifted.input_names, measured_disturbances)

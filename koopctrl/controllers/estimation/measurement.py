@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.lifted.model import LiftedModel
+
+if TYPE_CHECKING:
+    from koopctrl.koopman_rnn import KoopmanRNN
 
 # Times the signals' size that a constant disturbance cannot have.
 ABSURD = 1e6
@@ -50,6 +55,17 @@ def check_controllable(lifted: LiftedModel) -> None:
         )
     if lifted.dt <= 0:
         raise TimeBaseError("the model is continuous in time (dt = 0); expected discrete time. Discretise it")
+
+
+def refuse_hidden(model: KoopmanRNN, who: str, remedy: str = "") -> None:
+    """Refuse a network with a hidden state: `who` reads outputs as the state's newest samples."""
+    if model.hidden:
+        raise OptionError(
+            f"the model's state is hidden (n_states = {model.n_states}): outputs are no part of it, and "
+            f"{who} expects a state of measured samples. "
+            + (remedy or "Take its linear face: lifted = model.lift_at(...), LinearMPC(lifted, ..., "
+               "estimator=KalmanFilter(lifted)), whose covariances come from the data")
+        )  # fmt: skip
 
 
 def same_model(first: LiftedModel, second: LiftedModel) -> bool:

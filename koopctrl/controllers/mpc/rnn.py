@@ -14,6 +14,7 @@ from koopctrl.controllers.estimation.choice import one_of
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
+from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
@@ -41,7 +42,7 @@ class RNNMPC(PredictiveController):
     Parameters
     ----------
     model : KoopmanRNN
-        Fitted, without feedthrough.
+        Fitted, without feedthrough and without a hidden state.
     horizon : int
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (N, n_y, n_y) array_like
@@ -207,6 +208,7 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, KoopmanRNN):
         raise OptionError(f"model is a {type(model).__name__}; expected a fitted KoopmanRNN")
     check_fitted(model, "network_")
+    refuse_hidden(model, "RNNMPC")
     if model.n_u == 0:
         raise OptionError("the model has no inputs, so nothing can be controlled; fit it to data with inputs")
     if model._network.window.shift:

@@ -1,0 +1,92 @@
+"""The other faces and the exports of a fitted model, each a delegate that imports on call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from typing import TYPE_CHECKING, Any, cast
+
+from numpy.typing import ArrayLike
+
+from koopctrl.data.trajectories import Trajectories, Trajectory
+
+if TYPE_CHECKING:
+    import casadi
+    import control
+    import do_mpc
+
+    from koopctrl.identification.report import Report
+    from koopctrl.identification.residuals import ResidualAnalysis
+    from koopctrl.koopman_rnn import KoopmanRNN
+    from koopctrl.lifted.model import LiftedModel
+
+
+class Faces:
+    """What a `KoopmanRNN` turns into."""
+
+    @property
+    def _itself(self) -> KoopmanRNN:
+        return cast("KoopmanRNN", self)
+
+    def lift_at(
+        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
+    ) -> LiftedModel:
+        """Linear face around an operating point; for `options` see `koopctrl.lifted.lift.lift_network`.
+
+        By default several linear models are compared in closed loop on the network, plain least squares among
+        them, and the simplest of the best is kept: `print(lifted.choice)`.
+        """
+        from koopctrl.lifted.hidden import lift_hidden
+        from koopctrl.lifted.lift import lift_network
+
+        return (lift_hidden if self._itself.hidden else lift_network)(self._itself, x_op, u_op, **options)
+
+    def report(
+        self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
+    ) -> Report:
+        """Sizes, conditioning and errors by horizon of both faces on `X`.
+
+        For `horizons` see `koopctrl.identification.report.make_report`.
+        """
+        from koopctrl.identification.report import make_report
+
+        return make_report(self._itself, Trajectories.coerce(X), horizons)
+
+    def residual_analysis(self, X: Trajectories | Iterable[Trajectory], **options: Any) -> ResidualAnalysis:
+        """Whiteness of residuals on `X` and their correlation with past inputs.
+
+        For `options` see `koopctrl.residual_analysis`.
+        """
+        from koopctrl.identification.residuals import residual_analysis
+
+        return residual_analysis(self._itself, X, **options)
+
+    def to_statespace(
+        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
+    ) -> control.StateSpace:
+        """`control.StateSpace` in lifted coordinates; `x_op`, `u_op` and `options` are those of `lift_at`."""
+        return self.lift_at(x_op, u_op, **options).to_statespace()
+
+    def to_nlsys(self) -> control.NonlinearIOSystem:
+        """`control.NonlinearIOSystem` of the nonlinear face."""
+        from koopctrl.export.pycontrol import network_to_nlsys
+
+        return network_to_nlsys(self._itself)
+
+    def to_casadi(self) -> casadi.Function:
+        """`casadi.Function` `(x, u) -> x_next` of the nonlinear face."""
+        from koopctrl.export.casadi import network_to_casadi
+
+        return network_to_casadi(self._itself)
+
+    def to_do_mpc(self, **options: Any) -> do_mpc.model.Model:
+        """`do_mpc.model.Model`; for `options` see `koopctrl.export.do_mpc.network_to_do_mpc`."""
+        from koopctrl.export.do_mpc import network_to_do_mpc
+
+        return network_to_do_mpc(self._itself, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.storage import save
+
+        save(self._itself, path)

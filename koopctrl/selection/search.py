@@ -1,0 +1,240 @@
+"""The search: trials on folds, the clock, and the final fit."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from koopctrl.data.trajectories import Trajectories
+from koopctrl.ensemble import KoopmanEnsemble, held_out_runs
+from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
+from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.koopman_rnn import KoopmanRNN
+from koopctrl.selection.mixture import POOL, pick_members
+from koopctrl.selection.thinning import thinned
+from koopctrl.selection.trials import Selection, Trial
+
+_FOLDS = 3
+_GOOD_ENOUGH = 1.5  # times the first fold's error of the best so far
+_FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
+_LEAST_SHARE = 0.15  # kept for it before the first network was scored
+_CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the leaders with other seeds
+_RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
+_MARGIN = 0.5
+_SEEDS, _LEADERS = 3, 4
+
+
+class Search:
+    """Trials, the clock, and the final fit."""
+
+    def __init__(
+        self,
+        data: Trajectories,
+        budget_s: float | None,
+        max_trials: int | None,
+        n_members: int,
+        rng: np.random.Generator,
+        progress: Callable[[str], None] | None,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.all, self.budget_s, self.max_trials, self.n_members = data, budget_s, max_trials, n_members
+        self.progress = progress
+        self.data = thinned(data)
+        self.folds_by_seed = _folds_by_seed(self.data)
+        self.folds = self.folds_by_seed[0]
+        self.trials: list[Trial] = []
+        self.confirming = False
+        self.starts: dict[Any, Any] = {}
+        self.seed = int(rng.integers(2**31))
+
+    # --- the clock ---------------------------------------------------------------------------------------
+
+    def left(self) -> float:
+        """Seconds of the budget that are needed neither for confirming the leaders nor for the final fit."""
+        if self.budget_s is None:
+            return np.inf
+        known = any(t.full and not t.linear for t in self.trials)
+        least = 0.0 if known else _LEAST_SHARE * self.budget_s
+        final = float(np.clip(self.final_cost(), least, _FINAL_SHARE * self.budget_s))
+        confirm = 0.0 if self.confirming else min(self._confirm_cost(), _CONFIRM_SHARE * self.budget_s)
+        return _RESERVE * self.budget_s - (time.perf_counter() - self.started) - final - confirm
+
+    def final_cost(self, trial: Trial | None = None) -> float:
+        """Seconds that the final fit of a trial, by default of the leaders, will take."""
+        leaders = self.leaders() if trial is None else [trial]
+        share = (len(self.folds) - 1) / len(self.folds)
+        growth = self.all.n_steps / max(self.data.n_steps, 1)
+        costs = []
+        for t in leaders:
+            fits = 1 if t.linear else self.n_members * (2 if self.n_members > 1 else 1)
+            costs.append(fits * growth * min(t.seconds_by_fold, default=0.0) / share)
+        return float(np.mean(costs)) if costs else 0.0
+
+    def _confirm_cost(self) -> float:
+        missing = [(_SEEDS - min(t.seeds, _SEEDS)) * t.seconds / max(t.seeds, 1.0) for t in self.leaders()]
+        return float(sum(missing))
+
+    def late(self) -> bool:
+        """Whether even a refinement that is under way must end."""
+        return self.left() <= 0.0
+
+    def over(self) -> bool:
+        """Whether the search has used its budget of time or trials."""
+        if self.max_trials is not None and len(self.trials) - len(self.linear()) >= self.max_trials:
+            return True
+        return self.left() <= 0.0
+
+    # --- trials --------------------------------------------------------------------------------------------
+
+    def linear(self) -> list[Trial]:
+        """Linear candidates that were scored."""
+        return [t for t in self.trials if t.linear]
+
+    def turn_of_hidden(self) -> bool:
+        """Whether the next candidates are to be hidden states: the kind that leads gets twice the other's
+        time (without a budget of time, a hidden state counts as four windows).
+        """
+        spent, best = [0.0, 0.0], [np.inf, np.inf]
+        for t in self.trials:
+            if not t.linear:
+                spent[t.hidden] += t.seconds if self.budget_s is not None else (4.0 if t.hidden else 1.0)
+                best[t.hidden] = min(best[t.hidden], t.error if t.full else np.inf)
+        ahead = best[True] < best[False]
+        return bool(spent[True] * (1.0 if ahead else 2.0) < spent[False] * (2.0 if ahead else 1.0))
+
+    def leaders(self) -> list[Trial]:
+        """The best of each kind of state of those that saw all folds."""
+        full = sorted((t for t in self.trials if t.full), key=lambda t: t.rank)
+        hidden = [t for t in full if t.hidden and not t.linear][:_LEADERS]
+        windows = [t for t in full if not t.hidden and not t.linear][:_LEADERS]
+        linear = [t for t in full if t.linear][:1]
+        return sorted([*hidden, *windows, *linear], key=lambda t: t.rank)
+
+    def run(
+        self, settings: Sequence[dict[str, Any]], keep: int, linear: bool = False, share: float = 1.0
+    ) -> None:
+        """Try candidates: all on the first fold, the `keep` best, if they are good enough, on the others.
+
+        At most `share` of the budget is taken; linear ones do not count as trials.
+        """
+        end = np.inf if self.budget_s is None else time.perf_counter() + share * self.budget_s
+        batch = []
+        for one in settings:
+            if any(one == t.settings for t in self.trials):
+                continue
+            if self.trials and (time.perf_counter() > end or (self.left() <= 0.0 if linear else self.over())):
+                break
+            trial = Trial(dict(one), n_folds=len(self.folds))
+            self.trials.append(trial)
+            self.score(trial)
+            batch.append(trial)
+        for trial in self._promising(batch)[:keep]:
+            while np.isfinite(trial.error) and len(trial.errors) < len(self.folds):
+                if len(self.trials) > 1 and self.left() <= 0.0:
+                    return
+                self.score(trial)
+        for trial in sorted(self.trials, key=lambda t: t.rank)[POOL:]:
+            trial.runs = {}  # never mixed
+
+    def _promising(self, batch: list[Trial]) -> list[Trial]:
+        """Those near the best on the first fold that can be fitted to all data in time, the best first."""
+        batch = sorted((t for t in batch if np.isfinite(t.error)), key=lambda t: t.error)
+        bar = min((t.errors[0] for t in self.trials if t.full), default=np.inf)
+        batch = [t for t in batch if t.errors[0] <= _GOOD_ENOUGH * bar]
+        if self.budget_s is None:
+            return batch
+        limit = _FINAL_SHARE * self.budget_s
+        return [t for t in batch if self.final_cost(t) <= limit] or batch[:1]
+
+    def confirm(self) -> None:
+        """Score the leaders again with other seeds: the best of many is the luckiest of them."""
+        self.confirming = True
+        leaders = self.leaders()
+        for k in range(1, _SEEDS):
+            for trial in leaders:
+                while len(trial.errors) < (k + 1) * len(self.folds) and np.isfinite(trial.error):
+                    if self.late():
+                        break
+                    else:
+                        self.score(trial)
+        self.confirming = False
+
+    def score(self, trial: Trial) -> None:
+        """Fit on the next fold's training part (after the last fold, with another seed) and add the error on
+        the other part.
+        """
+        begun = time.perf_counter()
+        seed, which = divmod(len(trial.errors), len(self.folds))
+        fold: Fold = self.folds_by_seed[seed][which]
+        try:
+            model = KoopmanRNN(**trial.settings, random_state=self.seed + seed)
+            error, runs = held_out_runs(model, fold, self.late, self.starts)
+            trial.errors.append(error)
+            trial.runs.setdefault(seed, []).append(runs)
+        except (KoopctrlError, np.linalg.LinAlgError, MemoryError) as problem:
+            trial.message = f"{type(problem).__name__}: {problem}"[:200]
+            trial.errors = [np.inf]
+        trial.seconds_by_fold.append(time.perf_counter() - begun)
+        if self.progress is not None:
+            best = min(self.trials, key=lambda t: t.rank).error
+            self.progress(f"{len(self.trials)} candidates, best {best:.4f}, last {trial.error:.4f}")
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def finish(self) -> KoopmanRNN | KoopmanEnsemble:
+        """Fit the best to all data; the next best if that fails."""
+        order = sorted(self.trials, key=lambda t: t.rank)
+        problems = []
+        for trial in order:
+            if not np.isfinite(trial.error):
+                break
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", NumericalWarning)
+                    model = self._fit(trial, order)
+            except (KoopctrlError, np.linalg.LinAlgError) as problem:
+                problems.append(str(problem))
+                continue
+            model.selection_ = Selection(
+                order,
+                trial,
+                len(self.folds),
+                f"settings of {len(self.trials)} candidates by free run on held-out data; fitted to all "
+                f"{self.all.n_steps} steps",
+            )
+            return model
+        first = next((t.message for t in order if t.message), problems[0] if problems else "")
+        raise DataError(f"no candidate could be fitted to the records: {first}")
+
+    def _fit(self, best: Trial, order: list[Trial]) -> Any:
+        if self.n_members == 1:
+            return _model(best).set_params(random_state=self.seed).fit(self.all)
+        picked = pick_members(best, order, self.folds_by_seed, self.n_members)
+        if all(t.linear for t in picked):  # nothing in them is drawn: one member each
+            picked = list({id(t): t for t in picked}.values())
+        limit = None
+        if self.budget_s is not None:
+            end = self.started + self.budget_s
+            limit = lambda: time.perf_counter() > end  # noqa: E731
+        ensemble = KoopmanEnsemble([_model(t) for t in picked], len(picked), random_state=self.seed)
+        return ensemble.fit(self.all, deadline=limit)
+
+
+def _folds_by_seed(data: Trajectories) -> list[list[Fold]]:
+    """Other seeds are scored on other folds: of many candidates some suit the first ones by chance."""
+    found = [make_folds(data, _FOLDS)]
+    for k in range(1, _SEEDS):
+        try:
+            found.append(make_folds(data, _FOLDS + k))
+        except DataError:  # too short for more parts
+            found.append(found[0])
+    n = min(map(len, found))
+    return [folds[:n] for folds in found]
+
+
+def _model(trial: Trial) -> KoopmanRNN:
+    return KoopmanRNN(**{**trial.settings, "rollout_margin": _MARGIN})

@@ -1,0 +1,112 @@
+"""What a selection has tried, and the table of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from koopctrl._validation import FloatArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# By which the error of one seed is raised: the best of many is the luckiest of them.
+_LUCK = 0.15
+
+
+@dataclass
+class Trial:
+    """One candidate: its settings, held-out errors by fold (and again with other seeds), and seconds."""
+
+    settings: dict[str, Any]
+    errors: list[float] = field(default_factory=list)
+    seconds_by_fold: list[float] = field(default_factory=list)
+    n_folds: int = 3
+    message: str = ""
+    runs: dict[int, list[list[FloatArray]]] = field(default_factory=dict, repr=False)  # held out, by seed
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on it."""
+        return float(sum(self.seconds_by_fold))
+
+    @property
+    def linear(self) -> bool:
+        """Whether it has no neurons, so that nothing in it is drawn."""
+        return self.settings.get("n_features") == 0
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its state is hidden."""
+        return self.settings.get("n_states") is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether it has been scored on all folds."""
+        return len(self.errors) >= self.n_folds and bool(np.isfinite(self.error))
+
+    @property
+    def seeds(self) -> float:
+        """Number of seeds that it has been scored with."""
+        return len(self.errors) / self.n_folds
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What trials are sorted by: those that saw all folds first; of errors that one seed alone has shown
+        the best are lucky ones, and count a little more.
+        """
+        luck = 0.0 if self.linear else _LUCK / max(self.seeds, 1.0)
+        return not self.full, self.error * (1.0 + luck)
+
+    @property
+    def error(self) -> float:
+        """Mean over the folds, whatever the number of seeds on each."""
+        if not self.errors:
+            return np.inf
+        n = self.n_folds
+        return float(np.mean([np.mean(self.errors[i::n]) for i in range(min(n, len(self.errors)))]))
+
+
+@dataclass
+class Selection:
+    """What `select` tried.
+
+    Attributes
+    ----------
+    trials : list of Trial
+        Best first; those that saw all folds before the others.
+    best : Trial
+    n_folds : int
+    message : str
+        How the final model was made.
+    """
+
+    trials: list[Trial]
+    best: Trial
+    n_folds: int
+    message: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Table of all candidates, the best first: settings, error relative to the outputs' spread, folds,
+        seconds.
+        """
+        return [
+            {
+                **t.settings,
+                "error": t.error,
+                "folds": len(t.errors),
+                "seconds": round(t.seconds, 3),
+                "message": t.message,
+            }
+            for t in self.trials
+        ]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """`rows` as a DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
