@@ -65,7 +65,7 @@ def identify(task: Task, seed: int) -> tuple[KoopmanRNN, dict[str, LiftedModel]]
     model = KoopmanRNN(random_state=seed, **task.network).fit(data)
     point = {"x_op": task.x_op, "u_op": task.u_op}
     lifts = (
-        model.lift_at(**point, horizon=task.horizon),
+        model.lift_at(**point, horizon=task.horizon, Q=task.Q, R=task.R),
         model.lift_at(**point, method="linear"),
         model.lift_at(**point, method="edmd"),
     )

@@ -14,6 +14,8 @@ from koopctrl.lifted.stability import spectral_radius
 
 # Candidates this close to the best are as good; the one with the fewest coordinates is taken.
 _ALIKE = 0.02
+# One that costs more than this many times what plain least squares does, in any episode, is out.
+_REGRET = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Tried:
     cost : float
         Closed loop on the network, cost relative to the best candidate's (geometric mean over episodes); NaN
         where there is nothing to control.
+    worst : float
+        Its largest cost in an episode, relative to that of plain least squares.
     spectral_radius : float
     """
 
@@ -37,6 +41,7 @@ class Tried:
     n_z: int
     error: float
     cost: float
+    worst: float
     spectral_radius: float
 
 
@@ -86,7 +91,7 @@ class LiftChoice:
         """
         tried = tuple(
             Tried(
-                str(t["name"]), int(t["n_z"]), _number(t["error"]), _number(t["cost"]),
+                str(t["name"]), int(t["n_z"]), _number(t["error"]), _number(t["cost"]), _number(t["worst"]),
                 _number(t["spectral_radius"]),
             )
             for t in made["tried"]
@@ -99,11 +104,13 @@ class LiftChoice:
         shown += [] if self.linear in shown else [self.linear]
         lines = [
             f"chosen: {self.chosen.name}, {self.chosen.n_z} coordinates; horizon {self.horizon} samples",
-            "cost: closed loop on the network, over the best; error: free run on held-out data, in spreads",
-            f"{'candidate':44s}  n_z    cost   error  spectral radius",
+            "cost: closed loop on the network, over the best; worst: in an episode, over plain least squares;",
+            "error: free run on held-out data, in spreads",
+            f"{'candidate':44s}  n_z    cost   worst   error  radius",
         ]
         lines += [
-            f"{t.name:44s} {t.n_z:4d} {t.cost:7.3f} {t.error:7.4f} {t.spectral_radius:16.4f}" for t in shown
+            f"{t.name:44s} {t.n_z:4d} {t.cost:7.3f} {t.worst:7.3g} {t.error:7.4f} {t.spectral_radius:7.4f}"
+            for t in shown
         ]
         return "\n".join(lines)
 
@@ -116,17 +123,17 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
     candidates = list(workshop.candidates())
     errors = np.array([workshop.error(c) for c in candidates])
     if trial is None:
-        costs = np.full(len(candidates), np.nan)
+        costs = worst = np.full(len(candidates), np.nan)
         score = np.where(np.isnan(errors), np.inf, errors)
     else:
-        costs = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
-        score = costs
+        costs, worst = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
+        score = np.where(worst <= _REGRET, costs, np.inf)
     tried = [
-        Tried(str(c.recipe), len(c.A), float(e), float(k), spectral_radius(c.A))
-        for c, e, k in zip(candidates, errors, costs, strict=True)
+        Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
+        for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
     ]
     best = _simplest_of_the_best(score, np.array([t.n_z for t in tried]))
-    order = np.argsort(score, kind="stable")
+    order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
 

@@ -83,9 +83,9 @@ def lift_network(
     bilinear : bool
         Whether to fit the terms `(u - u_op)_i N_i z` too.
     Q, R : scalar, diagonal or matrix, optional
-        Weights on outputs and inputs of the controller to be designed; candidates are then compared under
-        these, else under outputs and inputs relative to their spread, once with cheap and once with dear
-        inputs.
+        Weights on outputs and inputs of the controller to be designed, under which candidates are then
+        compared: pass them where they are known. Without them outputs and inputs count relative to their
+        spread, once with cheap and once with dear inputs.
 
     Returns
     -------

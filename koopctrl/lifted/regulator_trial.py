@@ -12,7 +12,8 @@ training inputs and sent to the network, which re-lifts at each sample; all epis
 lead between equilibria of the network and from states of the data, in the data's range.
 
 Candidates are compared by the geometric mean over episodes of their cost relative to the best one's, so that
-a hard episode does not decide for the others, and one that runs away counts as much as many small losses.
+a hard episode does not decide for the others; but one that loses by far to plain least squares in any of them
+is out.
 """
 
 from __future__ import annotations
@@ -70,9 +71,10 @@ class RegulatorTrial:
         self._low, self._high = snapshots.u.min(axis=0), snapshots.u.max(axis=0)
         scaling = network.scaling
         self._scaled = np.diag(1.0 / scaling.y_scale**2)
-        self._Q = self._scaled if Q is None else Q
         by_spread = np.diag(1.0 / scaling.u_scale**2)
-        self._weights = [w * by_spread for w in _INPUT_WEIGHTS] if R is None else [R]
+        self._weights = [(self._scaled, w * by_spread) for w in _INPUT_WEIGHTS]
+        if Q is not None and R is not None:
+            self._weights = [(Q, R)]
         rng = np.random.default_rng(0)
         points = equilibria_near(network, snapshots, _N_EQUILIBRIA, rng)
         home = (x_op, u_op)
@@ -93,15 +95,19 @@ class RegulatorTrial:
         C = np.zeros((self._n_y, len(A)))
         C[:, : self._n_y] = np.diag(observables.x_scale[: self._n_y])
         found = []
-        for R in self._weights:
+        for Q, R in self._weights:
             with np.errstate(all="ignore"):
-                law = _regulator(A, B, C, c, self._horizon, self._Q, R)
+                law = _regulator(A, B, C, c, self._horizon, Q, R)
             worst = np.full(len(self._starts), _CAP * 2 * self._horizon)
-            found.append(worst if law is None else self._run(observables, law, R))
+            found.append(worst if law is None else self._run(observables, law, Q, R))
         return np.concatenate(found)
 
     def _run(
-        self, observables: Observables, law: tuple[FloatArray, FloatArray, FloatArray], R: FloatArray
+        self,
+        observables: Observables,
+        law: tuple[FloatArray, FloatArray, FloatArray],
+        Q: FloatArray,
+        R: FloatArray,
     ) -> FloatArray:
         K, on_r, constant = law
         net, layer = self._network, observables.layer
@@ -121,7 +127,7 @@ class RegulatorTrial:
                 u = np.where(np.isfinite(u), u, self._u_op)
                 x = net.step(x, u)
                 error, moved = x[:, : self._n_y] - self._r, u - self._u_r
-                stage = np.einsum("ni,ij,nj->n", error, self._Q, error)
+                stage = np.einsum("ni,ij,nj->n", error, Q, error)
                 stage += np.einsum("ni,ij,nj->n", moved, R, moved)
                 away = np.einsum("ni,ij,nj->n", error, self._scaled, error) > _CAP
             lost = away | ~np.isfinite(stage)
@@ -130,12 +136,21 @@ class RegulatorTrial:
         return total
 
 
-def relative_costs(costs: list[FloatArray]) -> FloatArray:
-    """Geometric mean over episodes of each candidate's cost relative to the best one's."""
+def relative_costs(costs: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Compare candidates by their costs in each episode.
+
+    Returns
+    -------
+    mean : (n_candidates,) array
+        Geometric mean over episodes of the cost relative to the best one's.
+    worst : (n_candidates,) array
+        Largest cost in an episode relative to the first candidate's, which is plain least squares.
+    """
     table = np.array(costs)
     best = table.min(axis=0)
     floor = _FLOOR * float(np.median(best)) + np.finfo(float).tiny
-    return np.exp(np.mean(np.log((table + floor) / (best + floor)), axis=1))
+    mean = np.exp(np.mean(np.log((table + floor) / (best + floor)), axis=1))
+    return mean, np.max((table + floor) / (table[0] + floor), axis=1)
 
 
 def _regulator(
