@@ -177,6 +177,9 @@ def test_members_are_picked_that_make_the_mean_better():
     picked = pick_members(order[0], order, [folds] * 3, 4)
     assert [t.settings["n_features"] for t in picked] in ([1, 2, 1, 2], [1, 2, 3, 2], [1, 2, 2, 1])
     assert wild not in picked
+    hidden = trial_of(shifted(0.11), folds, 5)
+    hidden.settings["n_states"] = 2
+    assert pick_members(best, [best, other, hidden], [folds] * 3, 2) == [best, hidden]  # the other kind
     alone = pick_members(best, [best, wild], [folds] * 3, 3)
     assert alone == [best] * 3  # others only where they help
 
