@@ -2,8 +2,8 @@
 
 The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. Each
 pick is the candidate that lowers the error of the mean of those picked before and itself most; one that is
-picked again is another sampling of the same settings. The best of the other kind of state is picked first if it is
-nearly as good.
+picked again is another sampling of the same settings. The best of the other kind of state comes second if it
+is nearly as good.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
