@@ -108,7 +108,8 @@ def flags(task: Task, controller: LinearMPC, model: KoopmanRNN) -> bool:
         return True
     r, preview, _ = task.scenario("")
     goals = [r] if preview else list(np.unique(np.atleast_2d(r), axis=0))
-    along = verify_design(controller, model, references=goals)
+    # Along a trajectory RNNMPC, the rival, seeks a target for each of its rows: a few episodes must do.
+    along = verify_design(controller, model, references=goals, n_starts=3 if preview else 10)
     return not (along.ok and verify_design(controller, model).ok)
 
 
