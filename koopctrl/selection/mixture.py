@@ -2,7 +2,8 @@
 
 The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. Each
 pick is the candidate that lowers the error of the mean of those picked before and itself most; one that is
-picked again is another sampling of the same settings.
+picked again is another sampling of the same settings. The best of the other kind of state comes second if it
+is nearly as good.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -20,6 +21,7 @@ from koopctrl.selection.trials import Trial
 
 POOL = 20
 _HUGE = 1e100
+_NEAR = 1.15
 Runs = list[list[FloatArray]]  # by fold and record
 
 
@@ -45,6 +47,11 @@ def pick_members(
     pool = [best, *(t for t in scored if t is not best)][:POOL]
     runs = [_clean(t.runs[seed]) for t in pool]
     picked, total = [best], runs[0]
+    # The best of the other kind of state, if it is nearly as good: the two kinds err in different ways, more
+    # so than the held-out data of one record can show.
+    other = next((i for i, t in enumerate(pool) if t.hidden != best.hidden), None)
+    if other is not None and count > 1 and pool[other].error <= _NEAR * best.error:
+        picked, total = [best, pool[other]], _sum(total, runs[other])
     while len(picked) < count:
         n = len(picked) + 1
         errors = [_error(total, one, n, folds[seed]) for one in runs]

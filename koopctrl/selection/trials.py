@@ -76,7 +76,7 @@ class Selection:
     Attributes
     ----------
     trials : list of Trial
-        Best first; those that saw all folds before the others.
+        Best first; those that other seeds confirmed before the others, linear ones among them.
     best : Trial
     n_folds : int
     message : str
