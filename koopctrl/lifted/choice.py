@@ -104,7 +104,7 @@ class LiftChoice:
         shown += [] if self.linear in shown else [self.linear]
         lines = [
             f"chosen: {self.chosen.name}, {self.chosen.n_z} coordinates; horizon {self.horizon} samples",
-            "cost: closed loop on the network, over the best; worst: in an episode, over plain least squares;",
+            "cost: closed loop on the network, over the best; worst: in an episode, over least squares;",
             "error: free run on held-out data, in spreads",
             f"{'candidate':44s}  n_z    cost   worst   error  radius",
         ]
