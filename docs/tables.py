@@ -28,9 +28,7 @@ def _figures(results: Path, condition: str) -> dict[str, dict[str, Any]]:
     return {case: controllers for (case, under), controllers in cases.items() if under == condition}
 
 
-def _by_controller(
-    cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, Any]], str]
-) -> str:
+def _by_controller(cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> str:
     if not cases:
         return "Not in these results.\n"
     names = dict.fromkeys(n for controllers in cases.values() for n in controllers if n != _YARDSTICK)
@@ -147,10 +145,57 @@ def selected(results: Path) -> str:
                     f"{hand:.3g}" if hand is not None else "",
                 ]
             )
-    return markdown(["record", "select", "best linear it found", "s", "hidden state, by hand, mean of members"], rows)
+    return markdown(
+        ["record", "select", "best linear it found", "s", "hidden state, by hand, mean of members"], rows
+    )
+
+
+def unseen(results: Path) -> str:
+    """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
+    figures = _load(results, "unseen_plants")["figures"]
+    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"]["plain"])
+    rows = []
+    for plant, f in figures.items():
+        row = [plant.replace("_", " ")]
+        for name in names:
+            runs = f["ratios"]["plain"].get(name, [])
+            good = sorted(v for v in runs if isinstance(v, float))
+            text = (
+                ""
+                if not runs
+                else "none"
+                if not good
+                else f"{_number(good[len(good) // 2])} ({_number(good[-1])})"
+            )
+            row.append(text + (f", {len(runs) - len(good)} failed" if runs and len(good) < len(runs) else ""))
+        rows.append(row)
+    return markdown(["", *names], rows)
+
+
+def unseen_setting(results: Path) -> str:
+    """Command and seeds, and how often a check of the design was right."""
+    found = _load(results, "unseen_plants")
+    verdicts = [v for f in found["figures"].values() for v in f["verdicts"]]
+    bad, fine = ([v for v in verdicts if v["worse"] == w] for w in (True, False))
+    return (
+        f"`{found['command']}`, {found['date']}: {len(found['seeds'])} identification seeds. `verify_design` flags "
+        f"{sum(v['flagged'] is True for v in bad)} of {len(bad)} controllers that cost more than twice what the same one on "
+        f"DMDc does on the true plant, and {sum(v['flagged'] is True for v in fine)} of {len(fine)} others.\n"
+    )
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
-    for f in (loop_cost, loop_noise, loop_load, loop_step, loop_trouble, loop_setting, step_time, selected)
+    for f in (
+        loop_cost,
+        loop_noise,
+        loop_load,
+        loop_step,
+        loop_trouble,
+        loop_setting,
+        step_time,
+        selected,
+        unseen,
+        unseen_setting,
+    )
 }
