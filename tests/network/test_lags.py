@@ -84,9 +84,7 @@ def test_every_entry_is_where_its_index_says_and_no_pair_crosses_an_edge(sizes, 
         dt=1.0,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", KoopctrlWarning
-        )  # short episodes are named and skipped
+        warnings.simplefilter("ignore", KoopctrlWarning)  # short episodes are named and skipped
         x, u, y_next = data.snapshots(p, q, feedthrough)
     assert x.shape == (len(rows), window.n_x)
     assert u.shape == (len(rows), n_u)
