@@ -27,6 +27,7 @@ from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import N_INIT, nrmse
+from koopctrl.identification.hidden import LINEAR_ITERATIONS
 from koopctrl.identification.settings import make_rng
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.network.free_run import r2_score
@@ -284,9 +285,10 @@ def held_out_runs(
                 runs = [whole[i][a:b] for i, a, b in fold.blocks]
         else:
             known: dict[str, Any] = {"with_noise": False, "deadline": deadline}
-            key = (id(fold), model.n_states, model.feedthrough)
+            iterations = min(model.max_iter, LINEAR_ITERATIONS) if model.refine is not False else 0
+            key = (id(fold), model.n_states, model.feedthrough, iterations, model.refine)
             if starts is not None and key in starts:
-                known["linear"] = starts[key]
+                known["known_start"] = starts[key]
             if (
                 fold.data is not None
             ):  # rolled out through the held-out blocks, whose outputs are not looked at
@@ -294,7 +296,7 @@ def held_out_runs(
             model._known = known
             model.fit(fold.train)
             if starts is not None:
-                starts[key] = model.linear_
+                starts[key] = model._start
             if fold.data is None:
                 runs = model.predict(fold.test, fold.n_init)
             else:

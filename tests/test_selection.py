@@ -174,13 +174,13 @@ def test_members_are_picked_that_make_the_mean_better():
     )
     wild = trial_of([[np.full_like(r, np.nan) for r in runs] for runs in shifted(0.0)], folds, 4)
     order = sorted([wild, alike, other, best], key=lambda t: t.rank)
-    picked = pick_members(order[0], order, [folds] * 3, 4)
+    picked = pick_members(order, folds, 4)
     assert [t.settings["n_features"] for t in picked] in ([1, 2, 1, 2], [1, 2, 3, 2], [1, 2, 2, 1])
     assert wild not in picked
     hidden = trial_of(shifted(0.11), folds, 5)
     hidden.settings["n_states"] = 2
-    assert pick_members(best, [best, other, hidden], [folds] * 3, 2) == [best, hidden]  # the other kind
-    alone = pick_members(best, [best, wild], [folds] * 3, 3)
+    assert pick_members([best, other, hidden], folds, 2) == [best, hidden]  # the other kind
+    alone = pick_members([best, wild], folds, 3)
     assert alone == [best] * 3  # others only where they help
 
 

@@ -23,6 +23,11 @@ class Tried(Protocol):
         """Held-out error."""
         ...
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What candidates are sorted by: those that saw all folds first."""
+        ...
+
 
 _ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
 _LINEAR_LAGS = (4, 8, 2)
@@ -65,7 +70,7 @@ def first_candidates(
     """
     direct = _best_feedthrough(linear, feedthroughs)
     hidden: list[dict[str, Any]] = []
-    for n, q, q_out in ((2, 10, 0), (2, 20, 10), (_orders(linear)[0], 20, 0)):
+    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (_orders(linear)[0], 20, 0), (2, 20, 10)):
         if n * q <= data.n_steps // 4:
             hidden.append(
                 {
@@ -76,7 +81,7 @@ def first_candidates(
                     "activation": "tanh",
                     "ridge": 1e-4,
                     "feedthrough": direct,
-                    "max_iter": 40,
+                    "max_iter": 60,
                     "rounds": 0,
                 }
             )
@@ -100,12 +105,12 @@ def first_candidates(
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
     return bool(ranked[0].settings["feedthrough"]) if ranked else bool(feedthroughs[0])
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
     return [t.settings["n_states"] for t in ranked][:4] or [2]
 
 
@@ -147,7 +152,7 @@ def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
         for t in tried
         if t.settings.get("n_features") != 0 and (t.settings.get("n_states") is not None) == hidden
     ]
-    return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.error)[:3]
+    return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.rank)[:3]
 
 
 def _hidden(

@@ -27,6 +27,7 @@ from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import SAMPLERS
 
 _MAX_POINTS = 20_000
+LINEAR_ITERATIONS = 30  # most that the linear model is refined before neurons are added
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class HiddenSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class LinearStart:
+    """Subspace model, and the network without neurons and initial states that refining it has given."""
+
+    linear: InnovationModel
+    network: HiddenNetwork
+    x0: FloatArray
+    history: History
+
+
+@dataclass(frozen=True, eq=False)
 class HiddenFit:
     """Network, prior of its initial states, states and inputs of its roll-outs, and histories."""
 
@@ -55,7 +66,7 @@ class HiddenFit:
     inputs: FloatArray
     next_states: FloatArray
     histories: list[History]
-    linear: InnovationModel
+    start: LinearStart
     noise: tuple[FloatArray, FloatArray]
     directions: list[Directions]
     masked_runs: list[FloatArray] = field(default_factory=list)
@@ -193,7 +204,7 @@ def fit_hidden(
     rng: np.random.Generator,
     held_out: Trajectories | None = None,
     n_init: int = 20,
-    linear: InnovationModel | None = None,
+    known_start: LinearStart | None = None,
     progress: Callable[[int, float, float | None], None] | None = None,
     deadline: Callable[[], bool] | None = None,
     with_noise: bool = True,
@@ -209,8 +220,8 @@ def fit_hidden(
         For the layers.
     held_out : Trajectories, optional
         Records that choose where refinement stops; `n_init` of their samples initialise.
-    linear : InnovationModel, optional
-        Start, if it is known already.
+    known_start : LinearStart, optional
+        Of an earlier fit to the same data, order and segments, which found it without `held_out`.
     progress, deadline : callables, optional
         As in `koopctrl.identification.refinement.refine`.
     with_noise : bool
@@ -223,8 +234,11 @@ def fit_hidden(
     -------
     HiddenFit
     """
-    if linear is None:
-        linear = subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+    linear = (
+        subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+        if known_start is None
+        else known_start.linear
+    )
     scaling = Scaling.from_data(
         np.concatenate([e.outputs for e in train]), np.concatenate([e.inputs for e in train])
     )
@@ -237,39 +251,15 @@ def fit_hidden(
     data = cut(records, settings.segment, settings.feedthrough, n_min=2 * settings.n_states)
     if not data.count:
         raise DataError("no output sample of the records is usable; expected some that are not NaN")
-    net = linear_start(linear, scaling, settings.feedthrough)
     longest = max(len(e) for e in train)
     limit = 1.0 - 0.1 / longest if linear.spectral_radius < 1.0 else np.inf
     settings = replace(settings, options=replace(settings.options, radius=limit))
-    start = StatePrior(
-        np.zeros(linear.n_x),
-        linear.state_cov,
-        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
-    )
-    x0 = estimate_initial_states(net, data, start)
-    histories: list[History] = []
     directions: list[Directions] = []
-
-    def error_of(candidate: HiddenNetwork) -> float:
-        assert judge is not None
-        return judge(candidate)
-
-    judge = None if held_out is None else HeldOut(standardise(held_out, scaling), settings, n_init, start)
-    # States of unit spread, so that the layer's and the penalty's units are theirs.
-    prior, x = prior_of(net, data, x0)
-    spread = np.sqrt(np.diag(prior.cov))
-    spread = np.where(spread > 0, spread, 1.0)
-    net = rescale(net, prior.mean, spread)
-    x0 = (x0 - prior.mean) / spread
-    prior, x = prior_of(net, data, x0)
-    if judge is not None:
-        judge.prior = prior
-    # The linear model first: the best linear free run is where the neurons start from.
-    net, x0, history = refine(
-        net, data, x0, replace(settings.options, max_iter=min(settings.options.max_iter, 30)),
-        None if judge is None else error_of, progress, deadline,
-    )  # fmt: skip
-    histories.append(history)
+    judge = None
+    if held_out is not None:
+        judge = HeldOut(standardise(held_out, scaling), settings, n_init)
+    begin = known_start or _linear_start(linear, scaling, data, settings, judge, progress, deadline)
+    net, x0, histories = begin.network, begin.x0, [begin.history]
     prior, x = prior_of(net, data, x0)
     if settings.n_features or settings.n_output_features:
         net = _recentred(net, prior)
@@ -283,10 +273,10 @@ def fit_hidden(
             if judge is not None:
                 judge.prior = prior
             net, x0, history = refine(
-                net, data, x0, settings.options, None if judge is None else error_of, progress, deadline
+                net, data, x0, settings.options, judge, progress, deadline
             )
             histories.append(history)
-            error = history.cost[-1] if judge is None else error_of(net)
+            error = history.cost[-1] if judge is None else judge(net)
             if best is None or error < best[0]:
                 best = error, net, x0
             prior, x = prior_of(net, data, x0)
@@ -308,11 +298,41 @@ def fit_hidden(
         inputs=scaling.u_mean + scaling.u_scale * v,
         next_states=x[1:].swapaxes(0, 1)[both],
         histories=histories,
-        linear=linear,
+        start=begin,
         noise=noise,
         directions=directions,
         masked_runs=[] if masked is None else _whole_runs(net, data, x0, masked[0]),
     )
+
+
+def _linear_start(
+    linear: InnovationModel,
+    scaling: Scaling,
+    data: Segments,
+    settings: HiddenSettings,
+    judge: HeldOut | None,
+    progress: Callable[[int, float, float | None], None] | None,
+    deadline: Callable[[], bool] | None,
+) -> LinearStart:
+    """The linear model, refined: the best linear free run is where the neurons start from."""
+    net = linear_start(linear, scaling, settings.feedthrough)
+    start = StatePrior(
+        np.zeros(linear.n_x),
+        linear.state_cov,
+        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
+    )
+    x0 = estimate_initial_states(net, data, start)
+    # States of unit spread, so that the layer's and the penalty's units are theirs.
+    prior, _ = prior_of(net, data, x0)
+    spread = np.sqrt(np.diag(prior.cov))
+    spread = np.where(spread > 0, spread, 1.0)
+    net = rescale(net, prior.mean, spread)
+    x0 = (x0 - prior.mean) / spread
+    if judge is not None:
+        judge.prior = prior_of(net, data, x0)[0]
+    options = replace(settings.options, max_iter=min(settings.options.max_iter, LINEAR_ITERATIONS))
+    net, x0, history = refine(net, data, x0, options, judge, progress, deadline)
+    return LinearStart(linear, net, x0, history)
 
 
 def _whole_runs(
@@ -341,13 +361,13 @@ class HeldOut:
         records: list[tuple[FloatArray, FloatArray]],
         settings: HiddenSettings,
         n_init: int,
-        prior: StatePrior,
     ) -> None:
         self.data = cut(records, settings.segment, settings.feedthrough)
         self.n_init = min(n_init, max(1, self.data.n_time // 3))
-        self.prior = prior
+        self.prior: StatePrior | None = None  # set before every refinement, whose states it is of
 
     def __call__(self, net: HiddenNetwork) -> float:
+        assert self.prior is not None
         x0 = estimate_initial_states(net, self.data.head(self.n_init), self.prior)
         _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), self.data)
         error = np.where(np.isfinite(out), np.clip(out - self.data.w, -10.0, 10.0), 10.0)[self.n_init :]

@@ -90,7 +90,8 @@ def fit_hidden_model(
     outputs = np.concatenate([e.outputs for e in data])
     model.network_ = found.network
     model.state_prior_ = found.prior
-    model.linear_ = found.linear
+    model.linear_ = found.start.linear
+    model._start = found.start
     model.history_ = found.histories
     model.directions_ = found.directions
     model._masked_runs = found.masked_runs
