@@ -102,7 +102,7 @@ class KoopmanEnsemble(BaseEstimator):
         deadline : callable, optional
             Says True when there is no time left; members that are not begun by then are left out.
         """
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         n_members = check_integer(self.n_members, "n_members", low=1)
         n_folds = check_integer(self.n_folds, "n_folds")
         bases = _bases(self.model)
@@ -145,7 +145,7 @@ class KoopmanEnsemble(BaseEstimator):
         if not errors:
             return np.empty((0, n_y)), np.zeros(n_y)
         error, spread = np.concatenate(errors), np.concatenate(spreads)
-        size = np.sqrt(np.mean(error**2, axis=0))
+        size = np.sqrt(np.nanmean(error**2, axis=0))
         size = np.where(size > 0, size, 1.0)
         return np.abs(error) / (spread + size), size
 
@@ -190,7 +190,7 @@ class KoopmanEnsemble(BaseEstimator):
         if not n:
             raise OptionError("n_folds is 0: there are no held-out residuals; fit with n_folds=4 for bands")
         level = min(1.0, np.ceil((n + 1) * coverage) / n)
-        factor = np.quantile(self.residuals_, level, axis=0, method="higher")
+        factor = np.nanquantile(self.residuals_, level, axis=0, method="higher")
         bands = []
         for mean, spread in self._runs(X, n_init):
             half = factor * (spread + self.residual_size_)
@@ -202,7 +202,7 @@ class KoopmanEnsemble(BaseEstimator):
     ) -> float:
         """R2 of the mean free run; for `X`, `y` and `n_init` see `KoopmanRNN.score`."""
         check_fitted(self, "members_")
-        data, best = Trajectories.coerce(X), self.best_
+        data, best = Trajectories.coerce(X, missing=True), self.best_
         first = best._n_init(data, n_init)
         return r2_score(data, self.predict(data, first), first, best._network.scaling.y_scale)
 
@@ -210,7 +210,7 @@ class KoopmanEnsemble(BaseEstimator):
         self, X: Trajectories | Iterable[Trajectory], n_init: int | None
     ) -> list[tuple[FloatArray, FloatArray]]:
         check_fitted(self, "members_")
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         n_init = self.best_._n_init(data, n_init)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RolloutWarning)  # who leaves is left out of the mean

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from koopctrl._validation import FloatArray, as_signal, check_fitted, check_integer
+from koopctrl._validation import FloatArray, as_signal, check_finite, check_fitted, check_integer
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import (
@@ -35,6 +35,7 @@ from koopctrl.network.free_run import (
     warn_outside,
 )
 from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.network.lag_window import LagWindow
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
@@ -195,17 +196,17 @@ class KoopmanRNN(Faces, BaseEstimator):
             known = self.__dict__.pop(
                 "_known", {}
             )  # set by `select` and ensembles for fits that are only judged
-            fit_hidden_model(self, Trajectories.coerce(X), hidden, make_rng(self.random_state), **known)
+            fit_hidden_model(self, Trajectories.coerce(X, missing=True), hidden, make_rng(self.random_state), **known)
             return self
         if not isinstance(X, Iterator):
-            data = Trajectories.coerce(X)
+            data = self._whole(X)
             work = start(self, data, settings)
         else:
-            data = Trajectories.coerce(list(take_steps(X, _FIRST_STEPS)))
+            data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings)
             data = data[:1]
             for episode in X:
-                work.add((data + Trajectories.coerce(episode))[1:])  # refuses other signals
+                work.add((data + self._whole(episode))[1:])  # refuses other signals
         self._finish(work, data)
         self.__dict__.pop("_identification", None)
         return self
@@ -231,7 +232,7 @@ class KoopmanRNN(Faces, BaseEstimator):
             raise OptionError(
                 "partial_fit is for one-step fits, and n_states is set; call fit with all episodes"
             )
-        data = Trajectories.coerce(X)
+        data = self._whole(X)
         if hasattr(self, "_identification"):
             self._check_signals(data)
             self._identification.add(data)
@@ -239,6 +240,15 @@ class KoopmanRNN(Faces, BaseEstimator):
             self._identification = start(self, data, self._checked_settings())
         self._finish(self._identification, data)
         return self
+
+    def _whole(self, X: Any) -> Trajectories:
+        """Records, those with missing outputs cut into the stretches between, each long enough for a pair."""
+        data = Trajectories.coerce(X, missing=True)
+        if not data.missing:
+            return data
+        lags = [check_integer(getattr(self, name), name, low=1) for name in ("output_lags", "input_lags")]
+        window = LagWindow(*lags, bool(self.feedthrough), data.n_y, data.n_u)
+        return data.whole_stretches(window.n_samples + 1)
 
     def _checked_settings(self) -> Settings:
         return check_settings(self)
@@ -301,7 +311,12 @@ class KoopmanRNN(Faces, BaseEstimator):
         Returns
         -------
         list of (n_samples, n_y) arrays
-            One per episode; the first `n_init` rows are the measured ones.
+            One per episode; the first `n_init` rows are the measured ones, where there are any.
+
+        Raises
+        ------
+        DataError
+            If a sample that a window needs to start is missing; a hidden state starts from the others.
 
         Warns
         -----
@@ -309,18 +324,23 @@ class KoopmanRNN(Faces, BaseEstimator):
             If a roll-out leaves the training data's range by more than half of it, or diverges.
         """
         check_fitted(self, "network_")
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         self._check_signals(data)
         n_init = self._n_init(data, n_init)
         if self.hidden:
             runs = run_hidden(self, data, n_init, self._bounds())
             kept = [replace(r, outputs=r.outputs[n_init:]) for r in runs]
-            measured = n_init
+            first = [
+                np.where(np.isnan(e.outputs[:n_init]), r.outputs[:n_init], e.outputs[:n_init])
+                for e, r in zip(data, runs, strict=True)
+            ]
         else:
-            kept = runs = run_records(self._network, data, n_init, self._bounds())
-            measured = n_init - 1
+            for e in data:
+                check_finite(e.outputs[max(0, n_init - self._network.window.n_samples) : n_init], "X")
+            kept = run_records(self._network, data, n_init, self._bounds())
+            first = [e.outputs[: n_init - 1] for e in data]
         warn_outside(kept, *self.y_range_)
-        return [np.concatenate([e.outputs[:measured], r.outputs]) for e, r in zip(data, kept, strict=True)]
+        return [np.concatenate([y, r.outputs]) for y, r in zip(first, kept, strict=True)]
 
     def _bounds(self) -> Bounds | None:
         """Bounds of roll-outs, for outputs or hidden states."""
@@ -383,7 +403,7 @@ class KoopmanRNN(Faces, BaseEstimator):
         float
             1 for a perfect free run, 0 for one no better than the mean.
         """
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         first = self._n_init(data, n_init)
         return r2_score(data, self.predict(data, n_init), first, self._network.scaling.y_scale)
 

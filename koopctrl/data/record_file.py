@@ -35,7 +35,8 @@ def write_records(episodes: Sequence[Trajectory], path: str | PathLike[str]) -> 
     described = []
     for i, e in enumerate(episodes):
         arrays[f"outputs{i}"], arrays[f"inputs{i}"] = e.outputs, e.inputs
-        described.append({"label": e.label, "n_samples": len(e), "n_inputs": len(e.inputs)})
+        one: dict[str, Any] = {"label": e.label, "n_samples": len(e), "n_inputs": len(e.inputs)}
+        described.append({**one, "missing": True} if e.missing else one)
     header = {
         "format": _FORMAT, "version": _VERSION, "kind": KIND, "dt": first.dt,
         "output_names": list(first.output_names), "input_names": list(first.input_names),
@@ -94,6 +95,7 @@ def _episodes(archive: zipfile.ZipFile, path: Any) -> list[Trajectory]:
             header["output_names"],
             header["input_names"],
             e["label"],
+            missing=bool(e.get("missing", False)),
         )
         for i, e in enumerate(header["episodes"])
     ]

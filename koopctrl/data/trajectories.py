@@ -50,6 +50,7 @@ class Trajectories(Sequence[Trajectory]):
         dt: float,
         state_names: Sequence[str] | None = None,
         input_names: Sequence[str] | None = None,
+        missing: bool = False,
     ) -> Trajectories:
         """Build from arrays.
 
@@ -63,6 +64,8 @@ class Trajectories(Sequence[Trajectory]):
             Sample time in seconds.
         state_names, input_names : sequence of str, optional
             Signal names.
+        missing : bool
+            Whether NaN in `x` stands for a sample that is missing; refused by default.
 
         Raises
         ------
@@ -71,7 +74,7 @@ class Trajectories(Sequence[Trajectory]):
         """
         pairs = episode_pairs(x, u)
         return cls(
-            Trajectory(xi, ui, dt, state_names, input_names, str(i), _signal="states")
+            Trajectory(xi, ui, dt, state_names, input_names, str(i), missing=missing, _signal="states")
             for i, (xi, ui) in enumerate(pairs)
         )
 
@@ -183,18 +186,49 @@ class Trajectories(Sequence[Trajectory]):
         return trajectories_from_timeresponse(response, signals=signals)
 
     @classmethod
-    def coerce(cls, data: Any, name: str = "X") -> Trajectories:
-        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`."""
-        if isinstance(data, cls):
-            return data
+    def coerce(cls, data: Any, name: str = "X", *, missing: bool = False) -> Trajectories:
+        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`.
+
+        Records with missing outputs are refused unless `missing`.
+        """
         if isinstance(data, Trajectory):
-            return cls([data])
-        if isinstance(data, np.ndarray) or not isinstance(data, Iterable):
+            data = cls([data])
+        elif isinstance(data, np.ndarray) or not isinstance(data, Iterable):
             raise DataError(
                 f"{name} is a {type(data).__name__}; expected Trajectories. "
                 "Build them with Trajectories.from_arrays(x, u, dt=...)"
             )
-        return cls(data)
+        elif not isinstance(data, cls):
+            data = cls(data)
+        if data.missing and not missing:
+            raise DataError(
+                f"{name} has missing outputs (NaN), which this cannot use; expected whole records. Cut them "
+                "with whole_stretches(), or use a model with a hidden state, KoopmanRNN(n_states=...)"
+            )
+        return data
+
+    @property
+    def missing(self) -> bool:
+        """Whether some outputs are missing (NaN)."""
+        return any(e.missing for e in self.episodes)
+
+    def whole_stretches(self, n_samples: int = 2) -> Trajectories:
+        """Return the stretches in which no output is missing as episodes of their own.
+
+        Parameters
+        ----------
+        n_samples : int
+            Shorter ones are left out.
+
+        Raises
+        ------
+        DataError
+            If none is long enough, as where outputs are sampled at different rates.
+        """
+        from koopctrl.data.missing import whole_stretches
+
+        n_samples = check_integer(n_samples, "n_samples", low=1)
+        return Trajectories(whole_stretches(self.episodes, n_samples)) if self.missing else self
 
     @property
     def dt(self) -> float:
@@ -249,7 +283,7 @@ class Trajectories(Sequence[Trajectory]):
 
     def __add__(self, other: Trajectories) -> Trajectories:
         """Return the episodes of both, which must have the same signals."""
-        return Trajectories([*self.episodes, *Trajectories.coerce(other, "other")])
+        return Trajectories([*self.episodes, *Trajectories.coerce(other, "other", missing=True)])
 
     def __repr__(self) -> str:
         """Numbers of episodes and steps, names and sample time."""

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from koopctrl._validation import FloatArray
+from koopctrl.data.missing import interpolated, whole_stretches
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
 from koopctrl.identification.adapted import Directions, resample
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
@@ -27,6 +29,7 @@ from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import SAMPLERS
 
 _MAX_POINTS = 20_000
+_LONG_STRETCH = 20  # samples a state
 LINEAR_ITERATIONS = 30  # most that the linear model is refined before neurons are added
 
 
@@ -80,6 +83,21 @@ def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, 
     ]
 
 
+def _start_data(train: Trajectories, settings: HiddenSettings) -> Trajectories:
+    """Records for the linear start, which cannot skip samples: whole stretches, if most samples are in long
+    ones; else what is missing is guessed. Refinement counts the measured samples alone.
+    """
+    if not train.missing:
+        return train
+    long = _LONG_STRETCH * max(settings.n_states, 2)
+    stretches = [e for e in whole_stretches(train, 1) if len(e) >= long]
+    if sum(map(len, stretches)) >= 0.5 * sum(map(len, train)):
+        return Trajectories(stretches)
+    return Trajectories(
+        Trajectory(interpolated(e.outputs), e.inputs, e.dt, e.output_names, e.input_names, e.label) for e in train
+    )
+
+
 def linear_start(linear: InnovationModel, scaling: Scaling, feedthrough: bool) -> HiddenNetwork:
     """A linear model as a network without neurons, in standardised units; its states keep their units."""
     n_x, n_u = linear.n_x, linear.n_u
@@ -129,10 +147,10 @@ def add_layers(
 ) -> HiddenNetwork:
     """Sample layers on the states' and inputs' cloud, their outer weights zero."""
     n_x, n_u = net.window.n_x, net.window.n_u
-    inside = data.mask.all(axis=2)
+    inside = data.mask.any(axis=2)
     states, inputs = x[inside], data.v[inside]
     _, out = x, net.readout.regressors(x, data.v) @ net.readout.coef
-    targets = (data.w - out)[inside]
+    targets = ((data.w - out) * data.mask)[inside]  # no error where there is no sample
     if len(states) > _MAX_POINTS:
         chosen = rng.choice(len(states), _MAX_POINTS, replace=False)
         states, inputs, targets = states[chosen], inputs[chosen], targets[chosen]
@@ -169,7 +187,7 @@ def resample_layers(
 ) -> tuple[HiddenNetwork, Directions]:
     """Layers sampled anew where the old ones are curved, the old function kept as well as they can."""
     n_x, n_u, feedthrough = net.window.n_x, net.window.n_u, net.readout.feedthrough
-    inside = np.asarray(data.mask.all(axis=2)) & np.isfinite(x).all(axis=2)
+    inside = np.asarray(data.mask.any(axis=2)) & np.isfinite(x).all(axis=2)
     states, inputs = x[inside], data.v[inside]
     joint = np.concatenate([states, inputs], axis=1)
     w, v = net.coef, net.readout.coef
@@ -235,7 +253,7 @@ def fit_hidden(
     HiddenFit
     """
     linear = (
-        subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+        subspace(_start_data(train, settings), settings.n_states, feedthrough=settings.feedthrough, stable=True)
         if known_start is None
         else known_start.linear
     )

@@ -99,7 +99,7 @@ def fit_hidden_model(
     model.noise_ = (found.noise[0], found.noise[1] * np.outer(y_scale, y_scale))
     step = max(1, -(-len(found.states) // MAX_SNAPSHOTS))
     model.snapshots_ = Snapshots(found.states[::step], found.inputs[::step], found.next_states[::step])
-    model.y_range_ = (outputs.min(axis=0), outputs.max(axis=0))
+    model.y_range_ = (np.nanmin(outputs, axis=0), np.nanmax(outputs, axis=0))
     model.dt_, model.output_names_, model.input_names_ = data.dt, data.output_names, data.input_names
 
 

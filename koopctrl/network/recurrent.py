@@ -178,10 +178,12 @@ class RecurrentNetwork:
 
 
 def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Means and standard deviations, 1 for a column that is constant to rounding; any scale."""
+    """Means and standard deviations of what is not missing (NaN), 1 for a column that is constant to rounding;
+    any scale.
+    """
     if not len(values):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    top = np.abs(values).max(axis=0)
+    top = np.nanmax(np.abs(values), axis=0)
     relative = values / np.where(top > 0, top, 1.0)  # squares of the values themselves may over- or underflow
-    spread = relative.std(axis=0)
-    return relative.mean(axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)
+    spread = np.nanstd(relative, axis=0)
+    return np.nanmean(relative, axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)

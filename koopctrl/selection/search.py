@@ -22,6 +22,7 @@ from koopctrl.selection.trials import Selection, Trial
 # less the longer a record is, and fits cost more.
 _FOLDS = ((4000, 8), (10_000, 5))
 _MANY, _FEW = 8, 3
+_SAMPLES = 60  # of a fold: fewer tell little
 _NEAR = (1.5, 1.25)  # times the best's error on the folds seen, after the first rung and the later ones
 _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
 _LEAST_SHARE = 0.15  # kept for it before the first network was scored
@@ -250,7 +251,8 @@ def _n_folds(data: Trajectories) -> int:
     """Folds of records: whole episodes where there are a few; else the more the shorter they are."""
     if len(data) >= _FEW:
         return min(len(data), _MANY)
-    return next((n for steps, n in _FOLDS if data.n_steps <= steps), _FEW)
+    wanted = next((n for steps, n in _FOLDS if data.n_steps <= steps), _FEW)
+    return max(_FEW, min(wanted, data.n_steps // _SAMPLES))
 
 
 def _spread(folds: list[Fold]) -> list[Fold]:
