@@ -196,7 +196,9 @@ class KoopmanRNN(Faces, BaseEstimator):
             known = self.__dict__.pop(
                 "_known", {}
             )  # set by `select` and ensembles for fits that are only judged
-            fit_hidden_model(self, Trajectories.coerce(X, missing=True), hidden, make_rng(self.random_state), **known)
+            fit_hidden_model(
+                self, Trajectories.coerce(X, missing=True), hidden, make_rng(self.random_state), **known
+            )
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)

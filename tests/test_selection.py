@@ -177,9 +177,9 @@ def test_members_are_picked_that_make_the_mean_better():
     picked = pick_members(order, folds, 4)
     assert [t.settings["n_features"] for t in picked] in ([1, 2, 1, 2], [1, 2, 3, 2], [1, 2, 2, 1])
     assert wild not in picked
-    hidden = trial_of(shifted(0.11), folds, 5)
-    hidden.settings["n_states"] = 2
-    assert pick_members([best, other, hidden], folds, 2) == [best, hidden]  # the other kind
+    lucky = trial_of(shifted(0.10, noise=0.01), folds, 5)
+    lucky.runs[0][0] = [e.outputs - 0.11 for e in folds[0].test]  # helps on one fold alone
+    assert pick_members([best, lucky], folds, 4) == [best] * 4
     alone = pick_members([best, wild], folds, 3)
     assert alone == [best] * 3  # others only where they help
 

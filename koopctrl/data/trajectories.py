@@ -20,6 +20,10 @@ from koopctrl.errors import DataError
 if TYPE_CHECKING:
     import control
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from koopctrl.data.detrend import Detrended
+    from koopctrl.data.spectrum import RecordSpectrum
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -382,6 +386,24 @@ class Trajectories(Sequence[Trajectory]):
         parts = [window.pairs(e.outputs, e.inputs) for e in kept]
         x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))
         return x, u, y_next
+
+    def spectrum(self, n_samples: int | None = None) -> RecordSpectrum:
+        """Spectra of the signals, coherence and frequency response; see `koopctrl.data.spectrum`."""
+        from koopctrl.data.spectrum import record_spectrum
+
+        return record_spectrum(self, n_samples)
+
+    def detrend(self, *, outputs: str = "mean", inputs: str = "mean") -> Detrended:
+        """Take offsets or drifts out, and remember them; see `koopctrl.data.detrend.detrend`."""
+        from koopctrl.data.detrend import detrend
+
+        return detrend(self, outputs=outputs, inputs=inputs)
+
+    def plot(self) -> Figure:
+        """Figure of all signals over time, episodes above each other."""
+        from koopctrl.plotting import plot_records
+
+        return plot_records(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the records to exactly `path`, a zip of arrays (`.npz`) without pickle; `load` reads it."""

@@ -94,7 +94,8 @@ def _start_data(train: Trajectories, settings: HiddenSettings) -> Trajectories:
     if sum(map(len, stretches)) >= 0.5 * sum(map(len, train)):
         return Trajectories(stretches)
     return Trajectories(
-        Trajectory(interpolated(e.outputs), e.inputs, e.dt, e.output_names, e.input_names, e.label) for e in train
+        Trajectory(interpolated(e.outputs), e.inputs, e.dt, e.output_names, e.input_names, e.label)
+        for e in train
     )
 
 
@@ -253,7 +254,9 @@ def fit_hidden(
     HiddenFit
     """
     linear = (
-        subspace(_start_data(train, settings), settings.n_states, feedthrough=settings.feedthrough, stable=True)
+        subspace(
+            _start_data(train, settings), settings.n_states, feedthrough=settings.feedthrough, stable=True
+        )
         if known_start is None
         else known_start.linear
     )
@@ -290,9 +293,7 @@ def fit_hidden(
         for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
-            net, x0, history = refine(
-                net, data, x0, settings.options, judge, progress, deadline
-            )
+            net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
             histories.append(history)
             error = history.cost[-1] if judge is None else judge(net)
             if best is None or error < best[0]:

@@ -3,8 +3,9 @@
 The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. A
 candidate stands for the mean of its runs over the seeds it was tried with, since in the ensemble every pick is
 another sampling: one whose samplings differ much, but about the right answer, is worth more there than alone.
-Each pick is the candidate that lowers the error of the mean of those picked before and itself most; it may be
-one that was picked before. The best of the other kind of state comes second if it is nearly as good.
+Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a new one
+must lower it by more than the standard error of that over the folds, else one that was picked before is taken
+again.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -23,7 +24,6 @@ from koopctrl.selection.trials import Trial
 
 POOL = 20
 _HUGE = 1e100
-_NEAR = 1.15
 Runs = list[list[FloatArray]]  # by fold and record
 
 
@@ -43,23 +43,22 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
     if not pool:  # its folds could not be rolled out; nothing to mix with
         return [trials[0]] * count
     runs = [found for t in pool if (found := mean_runs(t, folds)) is not None]
-    errors = [_error(one, 1, folds) for one in runs]
-    first = int(np.argmin(errors))
-    picked, total = [pool[first]], runs[first]
-    # The best of the other kind of state, if it is nearly as good: the two kinds err in different ways, more
-    # so than the held-out data of one record can show.
-    others = [i for i, t in enumerate(pool) if t.hidden != picked[0].hidden]
-    if others and count > 1:
-        other = min(others, key=lambda i: errors[i])
-        if errors[other] <= _NEAR * errors[first]:
-            picked, total = [*picked, pool[other]], _sum(total, runs[other])
+    errors = [_errors(one, 1, folds) for one in runs]
+    first = int(np.argmin([e.mean() for e in errors]))
+    picked, total, error = [first], runs[first], errors[first]
     while len(picked) < count:
         n = len(picked) + 1
-        mixed = [_sum(total, one) for one in runs]
-        chosen = int(np.argmin([_error(one, n, folds) for one in mixed]))
-        picked.append(pool[chosen])
-        total = mixed[chosen]
-    return picked
+        mixed = [_errors(_sum(total, one), n, folds) for one in runs]
+        ranked = np.argsort([e.mean() for e in mixed], kind="stable")
+        chosen = next(int(i) for i in ranked if i in picked or _clearly(error - mixed[i]))
+        picked.append(chosen)
+        total, error = _sum(total, runs[chosen]), mixed[chosen]
+    return [pool[i] for i in picked]
+
+
+def _clearly(gain: FloatArray) -> bool:
+    """Whether the mean of a gain over folds is more than its standard error."""
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
@@ -75,10 +74,9 @@ def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
     ]
 
 
-def _error(total: Runs, n: int, folds: Sequence[Fold]) -> float:
-    """Held-out error of the mean of `n` runs whose sum is `total`."""
-    errors = [nrmse([run / n for run in runs], fold) for runs, fold in zip(total, folds, strict=True)]
-    return float(np.mean(errors))
+def _errors(total: Runs, n: int, folds: Sequence[Fold]) -> FloatArray:
+    """Held-out error on each fold of the mean of `n` runs whose sum is `total`."""
+    return np.array([nrmse([run / n for run in runs], fold) for runs, fold in zip(total, folds, strict=True)])
 
 
 def _sum(first: Runs, second: Runs) -> Runs:
