@@ -248,8 +248,9 @@ class KoopmanRNN(Faces, BaseEstimator):
         data = Trajectories.coerce(X, missing=True)
         if not data.missing:
             return data
-        lags = [check_integer(getattr(self, name), name, low=1) for name in ("output_lags", "input_lags")]
-        window = LagWindow(*lags, bool(self.feedthrough), data.n_y, data.n_u)
+        output_lags = check_integer(self.output_lags, "output_lags", low=1)
+        input_lags = check_integer(self.input_lags, "input_lags", low=1)
+        window = LagWindow(output_lags, input_lags, bool(self.feedthrough), data.n_y, data.n_u)
         return data.whole_stretches(window.n_samples + 1)
 
     def _checked_settings(self) -> Settings:

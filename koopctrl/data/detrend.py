@@ -1,8 +1,8 @@
 """Offsets and drifts taken out of records, in a way that can be undone: models and inputs stay in physical
 units.
 
-A `Detrended` is the records without trends, and the trends. Linear identification likes such records; networks
-standardise by themselves and keep the operating point, which a drifting one does not have.
+A `Detrended` is the records without trends, and the trends. Linear identification likes such records;
+networks standardise by themselves and keep the operating point, which a drifting one does not have.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ is the share of output `i`'s power that a linear system from *all* inputs explai
 resonances narrower than the resolution take it below 1. Of signals that have nothing to do with each other it
 exceeds `1 - (1 - p)^{1/(K - n_u)}` with probability `1 - p` only, for `K` independent stretches.
 
-Sources: Bendat & Piersol, *Random Data*, 4th ed., chapters 7 and 9; Ljung, *System Identification*, section 6.4.
+Sources: Bendat & Piersol, *Random Data*, 4th ed., chapters 7 and 9; Ljung, *System Identification*, section
+6.4.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""What a record says before a model is made: dead times, order, and what its inputs cannot show.
 
-Dead time: the impulse response of each input-output pair by least squares on `q` past inputs of *all* inputs and
-`p` past outputs (a long ARX model, whose leading coefficients on inputs are those of the impulse response); the
-first one that noise alone does not explain. Bounds hold for all lags together (Bonferroni).
+Dead time: the impulse response of each input-output pair by least squares on `q` past inputs of *all* inputs
+and `p` past outputs (a long ARX model, whose leading coefficients on inputs are those of the impulse
+response); the first one that noise alone does not explain. Bounds hold for all lags together (Bonferroni).
 
 Order: linear models of every order, refined on their free run and judged by it on held-out data; the lowest
 within noise of the best.
@@ -45,8 +45,8 @@ class DelaySuggestion:
     Attributes
     ----------
     delay : (n_y, n_u) integer array
-        Samples from an input to the first output it changes: 0 is feedthrough, 1 none but the hold's; -1 where
-        nothing is seen of the input.
+        Samples from an input to the first output it changes: 0 is feedthrough, 1 none but the hold's; -1
+        where nothing is seen of the input.
     impulse : (n_lags + 1, n_y, n_u) array
         Leading coefficients of the response, in the signals' units.
     bound : (n_lags + 1, n_y, n_u) array
@@ -133,8 +133,8 @@ def suggest_delay(
         table.append(np.concatenate([np.ones((last - n_lags, 1)), *columns], axis=1))
         target.append(y[n_lags:last])
     phi, w = np.concatenate(table), np.concatenate(target)
-    # What inputs that move together do cannot be told apart: the pseudo-inverse shares it, and its rows say how
-    # well each coefficient is seen.
+    # What inputs that move together do cannot be told apart: the pseudo-inverse shares it, and its rows say
+    # how well each coefficient is seen.
     u_, s, vt = np.linalg.svd(phi, full_matrices=False)
     keep = s > s[0] * len(s) * np.finfo(float).eps
     inverse = vt[keep].T / s[keep]
@@ -230,8 +230,8 @@ def suggest_order(
         singular = found.start.linear.singular_values
     if not any(len(e) for e in squares.values()):
         raise DataError(
-            f"data have {records.n_steps} steps in {len(records)} episodes, too few for a model of any order; "
-            "expected longer records"
+            f"data have {records.n_steps} steps in {len(records)} episodes, too few for a model of any "
+            "order; expected longer records"
         )
     errors = {
         n: float(np.sqrt(e.mean())) if len(e) and np.isfinite(e).all() else np.inf for n, e in squares.items()

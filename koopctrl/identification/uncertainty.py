@@ -1,12 +1,13 @@
 r"""How well records determine a linear model: bands of frequency response, step response and poles.
 
-With `J` the Jacobian of the free run's outputs with respect to all parameters `(A, B, c, C, D, d)` and initial
-states, and `e` its errors, the parameters' covariance is the sandwich
+With `J` the Jacobian of the free run's outputs with respect to all parameters `(A, B, c, C, D, d)` and
+initial states, and `e` its errors, the parameters' covariance is the sandwich
 
 .. math:: (J'J)^+ \Big( \sum_{|l| \le L} w_l \sum_k J_k' e_k e_{k-l}' J_{k-l} \Big) (J'J)^+
 
-(Newey & West: errors of a free run are coloured). Directions that change no output, those of the state's basis,
-have no variance, and nothing that is shown here depends on them. Bands are linear in the parameters' errors.
+(Newey & West: errors of a free run are coloured). Directions that change no output, those of the state's
+basis, have no variance, and nothing that is shown here depends on them. Bands are linear in the parameters'
+errors.
 
 Sources: Ljung, *System Identification*, 2nd ed., chapter 9; Newey & West, *A simple, positive semi-definite,
 heteroskedasticity and autocorrelation consistent covariance matrix*, Econometrica 55, 1987.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -137,7 +138,7 @@ class LinearUncertainty:
 
         Of eigenvalues that nearly meet the covariance is large: they do move fast.
         """
-        values, left, right = linalg.eig(self.A, left=True, right=True)
+        values, left, right = cast("Any", linalg.eig)(self.A, left=True, right=True)
         overlap = np.einsum("ik,ik->k", np.conj(left), right)
         size = np.where(np.abs(overlap) > 1e-300, overlap, 1e-300)
         grad = np.einsum("ik,jk->kij", np.conj(left), right) / size[:, None, None]
@@ -243,8 +244,8 @@ def _sandwich(jac: FloatArray, error: FloatArray, count: float) -> FloatArray:
     rank = int(keep.sum())
     if count <= rank:
         raise DataError(
-            f"data have {count:.0f} output samples and the model {rank} parameters that show in them; expected "
-            "more samples"
+            f"data have {count:.0f} output samples and the model {rank} parameters that show in them; "
+            "expected more samples"
         )
     score = np.einsum("bkyp,bky->bkp", jac, error) / scale @ vt[keep].T / s[keep]
     n_time = score.shape[1]

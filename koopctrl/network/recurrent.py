@@ -178,8 +178,8 @@ class RecurrentNetwork:
 
 
 def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Means and standard deviations of what is not missing (NaN), 1 for a column that is constant to rounding;
-    any scale.
+    """Means and standard deviations of what is not missing (NaN), 1 for a column that is constant to
+    rounding; any scale.
     """
     if not len(values):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])

@@ -1,11 +1,11 @@
 """Who shares an ensemble: picked one after another so that the mean of the held-out runs is best.
 
 The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. A
-candidate stands for the mean of its runs over the seeds it was tried with, since in the ensemble every pick is
-another sampling: one whose samplings differ much, but about the right answer, is worth more there than alone.
-Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a new one
-must lower it by more than the standard error of that over the folds, else one that was picked before is taken
-again.
+candidate stands for the mean of its runs over the seeds it was tried with, since in the ensemble every pick
+is another sampling: one whose samplings differ much, but about the right answer, is worth more there than
+alone. Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a
+new one must lower it by more than the standard error of that over the folds, else one that was picked before
+is taken again.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -62,8 +62,8 @@ def _clearly(gain: FloatArray) -> bool:
 
 
 def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
-    """Mean over the seeds of a trial's held-out runs, samplings that left the others set aside; None if it has
-    not been rolled out through all folds.
+    """Mean over the seeds of a trial's held-out runs, samplings that left the others set aside; None if it
+    has not been rolled out through all folds.
     """
     seeds = [_clean(runs) for runs in trial.runs.values() if len(runs) == len(folds)]
     if not seeds:
