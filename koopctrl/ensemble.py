@@ -124,30 +124,37 @@ class KoopmanEnsemble(BaseEstimator):
         self.weights_ = _weights(
             self.errors_, [i // len(bases) % max(len(folds), 1) for i in range(len(errors))]
         )
-        self.residuals_, self.residual_size_ = self._calibrate(folds, held_out)
-        return self
-
-    def _calibrate(
-        self, folds: list[Fold], held_out: list[tuple[int, list[FloatArray]]]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Normalised held-out residuals of the members that count, and their sizes before."""
-        n_y = self.members_[0].n_y
-        errors, spreads = [], []
+        calibration = []
         for f, fold in enumerate(folds):
             counted = [runs for (g, runs), w in zip(held_out, self.weights_, strict=True) if g == f and w > 0]
-            if not counted:
-                continue
+            if counted:
+                calibration.append((fold, counted))
+        self.calibrate(calibration)
+        return self
+
+    def calibrate(self, held_out: Sequence[tuple[Fold, Sequence[list[FloatArray]]]]) -> KoopmanEnsemble:
+        """Take the size of bands from members' runs through data they were not fitted to.
+
+        Parameters
+        ----------
+        held_out : sequence of (Fold, runs)
+            `runs[i]` are one member's free runs through the fold's held-out records.
+        """
+        errors, spreads = [], []
+        for fold, members in held_out:
             for j, episode in enumerate(fold.test):
-                runs = np.stack([member[j] for member in counted])
+                runs = np.stack([member[j] for member in members])
                 mean, spread = combine(runs, np.ones(len(runs)))
                 errors.append((episode.outputs - mean)[fold.n_init :])
                 spreads.append(spread[fold.n_init :])
-        if not errors:
-            return np.empty((0, n_y)), np.zeros(n_y)
-        error, spread = np.concatenate(errors), np.concatenate(spreads)
-        size = np.sqrt(np.nanmean(error**2, axis=0))
-        size = np.where(size > 0, size, 1.0)
-        return np.abs(error) / (spread + size), size
+        n_y = self.members_[0].n_y
+        self.residuals_, self.residual_size_ = np.empty((0, n_y)), np.zeros(n_y)
+        if errors:
+            error, spread = np.concatenate(errors), np.concatenate(spreads)
+            size = np.sqrt(np.nanmean(error**2, axis=0))
+            size = np.where(size > 0, size, 1.0)
+            self.residuals_, self.residual_size_ = np.abs(error) / (spread + size), size
+        return self
 
     # --- predictions -------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def _bands(s: RecordSpectrum) -> list[str]:
         if top < 0.5 * s.frequency[-1]:
             found.append(
                 f"input {name} has next to no power above {top:.3g} Hz (records reach "
-                f"{s.frequency[-1]:.3g} Hz): faster dynamics do not show. Excite faster, or sample more slowly"
+                f"{s.frequency[-1]:.3g} Hz): faster dynamics do not show. Excite them, or sample less often"
             )
     return found
 
@@ -104,8 +104,8 @@ def _unexplained(s: RecordSpectrum) -> list[str]:
         share = float(np.sum(coherence[known] * power[known]) / np.sum(power[known]))
         if share < max(_LITTLE, s.coherence_bound):
             found.append(
-                f"inputs explain {share:.0%} of the power of {name} linearly: the rest is noise, other causes "
-                "or nonlinearity. Repeat the same input to tell noise from nonlinearity"
+                f"inputs explain {share:.0%} of the power of {name} linearly: the rest is noise, other "
+                "causes or nonlinearity. Repeat the same input to tell noise from nonlinearity"
             )
     return found
 
@@ -122,7 +122,7 @@ def _slow(records: Trajectories) -> list[str]:
                 shares.append(np.sum(line**2) / np.sum((y / np.abs(y).max()) ** 2))
         if shares and np.median(shares) > _STEADY:
             found.append(
-                f"most of what {name} does is one drift over the record: its slow dynamics, or a disturbance, "
-                "do not repeat. Record several times as long as the slowest time constant"
+                f"most of what {name} does is one drift over the record: its slow dynamics, or a "
+                "disturbance, do not repeat. Record several times as long as the slowest time constant"
             )
     return found

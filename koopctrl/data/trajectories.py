@@ -388,13 +388,21 @@ class Trajectories(Sequence[Trajectory]):
         return x, u, y_next
 
     def spectrum(self, n_samples: int | None = None) -> RecordSpectrum:
-        """Spectra of the signals, coherence and frequency response; see `koopctrl.data.spectrum`."""
+        """Spectra of the signals, coherence and frequency response; see `koopctrl.data.spectrum`.
+
+        Parameters
+        ----------
+        n_samples : int, optional
+            Samples of each stretch that is averaged over.
+        """
         from koopctrl.data.spectrum import record_spectrum
 
         return record_spectrum(self, n_samples)
 
     def detrend(self, *, outputs: str = "mean", inputs: str = "mean") -> Detrended:
-        """Take offsets or drifts out, and remember them; see `koopctrl.data.detrend.detrend`."""
+        """Take offsets or drifts out, and remember them; for `outputs` and `inputs` see
+        `koopctrl.data.detrend.detrend`.
+        """
         from koopctrl.data.detrend import detrend
 
         return detrend(self, outputs=outputs, inputs=inputs)

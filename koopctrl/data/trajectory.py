@@ -124,7 +124,8 @@ class Trajectory:
     def with_signals(
         self, outputs: ArrayLike, inputs: ArrayLike, dt: float | None = None, label: str | None = None
     ) -> Trajectory:
-        """A record of the same signals with other numbers; sample time and label are this one's by default.
+        """A record of the same signals with other numbers: `outputs`, `inputs`, and if given other than these
+        `dt` and `label`.
 
         Outputs may be missing if some are missing here; a stretch in which one has no sample at all is then
         as good as any.

@@ -178,13 +178,13 @@ def _window(
     data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
 ) -> dict[str, Any]:
     longest = _longest(data)
-    most = max(20, min(400, data.n_steps // 4))
+    most = max(20, min(800, data.n_steps // 6))
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
     lags = [
         round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 40), longest)
     ]
     return {
-        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400) if q <= most])),
+        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most])),
         "output_lags": max(1, lags[0]),
         "input_lags": max(1, lags[1]) if data.n_u else 1,
         "input_coupling": "network",

@@ -27,7 +27,7 @@ from koopctrl._validation import FloatArray, check_integer, check_number
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, OptionError
-from koopctrl.identification.hidden import linear_start, prior_of, standardise
+from koopctrl.identification.hidden import linear_start, standardise
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.linear_model import InnovationModel
 from koopctrl.identification.segments import cut
@@ -218,8 +218,7 @@ def linear_uncertainty(model: Any, data: Trajectories | Iterable[Trajectory]) ->
     x, out = free_run(net, weights, segments)
     if not np.isfinite(out).all():
         raise DataError("the model diverges on the records; expected one with a finite free run")
-    _, x0_states = prior_of(net, segments, x0)
-    lin = linearise(net, weights, segments, x0_states)
+    lin = linearise(net, weights, segments, x)
     n_time, batch, n_y = segments.w.shape
     n_state, n_out, n_x = lin.state.shape[2], lin.output.shape[2], lin.x0.shape[2]
     n_w = n_state + n_out

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.ensemble import KoopmanEnsemble, held_out_runs
 from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
 from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.identification.free_run_score import nrmse
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.selection.mixture import POOL, pick_members
 from koopctrl.selection.thinning import thinned
@@ -29,6 +31,7 @@ _LEAST_SHARE = 0.15  # kept for it before the first network was scored
 _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the leaders with other seeds
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _MARGIN = 0.5
+_FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
 
@@ -75,7 +78,7 @@ class Search:
         growth = self.all.n_steps / max(self.data.n_steps, 1)
         costs = []
         for t in leaders:
-            fits = 1 if t.linear else self.n_members * (2 if self.n_members > 1 else 1)
+            fits = 1 if t.linear else self.n_members
             costs.append(fits * growth * float(np.median(t.seconds_by_fold or [0.0])) / share)
         return float(np.mean(costs)) if costs else 0.0
 
@@ -243,8 +246,37 @@ class Search:
         if self.budget_s is not None:
             end = self.started + self.budget_s
             limit = lambda: time.perf_counter() > end  # noqa: E731
-        ensemble = KoopmanEnsemble([_model(t) for t in picked], len(picked), random_state=self.seed)
-        return ensemble.fit(self.all, deadline=limit)
+        models = [_model(t) for t in picked]
+        ensemble = KoopmanEnsemble(models, len(picked), n_folds=0, random_state=self.seed)
+        ensemble.fit(self.all, deadline=limit)
+        picked = picked[: len(ensemble.members_)]
+        ensemble.errors_ = np.array([t.error for t in picked])
+        # A member that fits its own data worse than its settings do data they have not seen has failed.
+        own = Fold(self.all, self.all, self.folds[0].n_init)
+        ensemble.weights_ = np.array(
+            [_own_error(m, own) <= _FAILED * t.error for m, t in zip(ensemble.members_, picked, strict=True)],
+            dtype=float,
+        )
+        return ensemble.calibrate(self._held_out(picked))
+
+    def _held_out(self, picked: list[Trial]) -> list[tuple[Fold, list[list[FloatArray]]]]:
+        """Held-out runs of what the members are other samplings of: of a trial that was picked several times,
+        those of its seeds in turn.
+        """
+        chosen: list[list[list[FloatArray]]] = []
+        for i, t in enumerate(picked):
+            seeds = [runs for runs in t.runs.values() if len(runs) == len(self.folds)]
+            if seeds:
+                chosen.append(seeds[sum(p is t for p in picked[:i]) % len(seeds)])
+        if not chosen:
+            return []
+        return [(fold, [runs[f] for runs in chosen]) for f, fold in enumerate(self.folds)]
+
+
+def _own_error(model: KoopmanRNN, own: Fold) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # judged by its error
+        return nrmse(model.predict(own.test, own.n_init), own)
 
 
 def _n_folds(data: Trajectories) -> int:
