@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from koopctrl._validation import FloatArray, as_signal, check_finite, check_fitted, check_integer
+from koopctrl._validation import (
+    FloatArray,
+    as_signal,
+    check_finite,
+    check_fitted,
+    check_integer,
+    check_number,
+)
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import (
@@ -21,6 +28,7 @@ from koopctrl.identification.hidden_estimator import (
     simulate_hidden,
 )
 from koopctrl.identification.one_step import Identification, Settings
+from koopctrl.identification.recursive import RecursiveWeights
 from koopctrl.identification.settings import check_settings, make_rng, start, take_steps
 from koopctrl.model_faces import Faces
 from koopctrl.network.free_run import (
@@ -213,17 +221,28 @@ class KoopmanRNN(Faces, BaseEstimator):
         self.__dict__.pop("_identification", None)
         return self
 
-    def partial_fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
+    def partial_fit(
+        self,
+        X: Trajectories | Iterable[Trajectory],
+        y: None = None,
+        *,
+        forgetting: float | None = None,
+    ) -> KoopmanRNN:
         """Add episodes and solve again; the first call fixes scaling and hidden layer.
 
-        Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+        Without `forgetting`, only `partial_fit` keeps what it takes to go on: a first call after `fit` or
+        `load` starts anew. With it, a fitted model follows its plant: outer weights are updated by each pair
+        (`koopctrl.identification.recursive`), `solution_` stays that of the last whole solve.
 
         Parameters
         ----------
         X : Trajectories, or an iterable of Trajectory
-            Episodes with the signals of the first call.
+            Episodes with the signals of the first call; with `forgetting` one of two samples (or one more
+            than a lag window holds) is one new pair.
         y : None
             Not used; there for scikit-learn.
+        forgetting : float, optional
+            Weight of a pair relative to the next one, in (0, 1]: 0.999 remembers some thousand.
 
         Returns
         -------
@@ -234,7 +253,13 @@ class KoopmanRNN(Faces, BaseEstimator):
             raise OptionError(
                 "partial_fit is for one-step fits, and n_states is set; call fit with all episodes"
             )
+        if forgetting is not None:
+            check_number(forgetting, "forgetting", low=0.0, high=1.0, strict=True)
         data = self._whole(X)
+        if forgetting is not None and hasattr(self, "network_"):
+            self._check_signals(data)
+            self._follow(data, float(forgetting))
+            return self
         if hasattr(self, "_identification"):
             self._check_signals(data)
             self._identification.add(data)
@@ -242,6 +267,19 @@ class KoopmanRNN(Faces, BaseEstimator):
             self._identification = start(self, data, self._checked_settings())
         self._finish(self._identification, data)
         return self
+
+    def _follow(self, data: Trajectories, forgetting: float) -> None:
+        """Update the outer weights; what it takes is made again where anything else has changed the model."""
+        self.__dict__.pop("_identification", None)  # has not seen these pairs
+        work = self.__dict__.get("_recursive")
+        if work is None or work.network is not self.network_ or work.forgetting != forgetting:
+            work = RecursiveWeights(self.network_, self.snapshots_, self.solution_, forgetting)
+        w = self.network_.window
+        self.network_ = work.update(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
+        self.snapshots_, self._recursive = work.snapshots, work
+        low, high = self.y_range_
+        outputs = np.concatenate([e.outputs for e in data])
+        self.y_range_ = (np.minimum(low, outputs.min(axis=0)), np.maximum(high, outputs.max(axis=0)))
 
     def _whole(self, X: Any) -> Trajectories:
         """Records, those with missing outputs cut into the stretches between, each long enough for a pair."""
