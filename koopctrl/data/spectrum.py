@@ -111,7 +111,10 @@ def record_spectrum(
     """
     records = Trajectories.coerce(data, "data")
     check_number(confidence, "confidence", low=0.0, high=1.0, strict=True)
-    usable = [(e.outputs[: len(e.inputs) or None], e.inputs[: len(e)]) for e in records]
+    usable = []
+    for e in records:
+        rows = min(len(e), len(e.inputs)) if records.n_u else len(e)
+        usable.append((e.outputs[:rows], e.inputs[:rows] if records.n_u else np.empty((rows, 0))))
     longest = max(len(y) for y, _ in usable)
     if n_samples is None:
         wanted = max(_FEWEST, min(longest, 2 * sum(len(y) for y, _ in usable) // (_STRETCHES + 1)))

@@ -305,7 +305,7 @@ def fit_hidden(
         assert best is not None
         _, net, x0 = best
         prior, x = prior_of(net, data, x0)
-    inside = np.asarray(data.mask.any(axis=2))
+    inside = data.inside
     both = (inside[:-1] & inside[1:]).T  # pairs in order of time, segment by segment
     v = data.v[:-1].swapaxes(0, 1)[both]
     zero = np.zeros((net.window.n_x, net.window.n_x))

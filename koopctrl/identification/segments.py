@@ -48,6 +48,12 @@ class Segments:
         """Output samples that count."""
         return float(self.mask.sum())
 
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Samples of the segments themselves, `(n_time, batch)`: not the filling up to a common length."""
+        length = np.array([b - a for _, a, b in self.where])
+        return np.arange(self.n_time)[:, None] < length
+
     def group(self, part: slice) -> Segments:
         """Some of the segments."""
         return Segments(self.v[:, part], self.w[:, part], self.mask[:, part])
