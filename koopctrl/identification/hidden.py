@@ -16,6 +16,7 @@ from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
 from koopctrl.identification.adapted import Directions, resample
+from koopctrl.identification.continuation import grow_horizon, has_failed
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.linear_model import InnovationModel
 from koopctrl.identification.noise_model import identify_noise
@@ -288,12 +289,20 @@ def fit_hidden(
         spread = np.where(spread > 0, spread, 1.0)
         x0 = (x0 - prior.mean) / spread
         prior, x = prior_of(net, data, x0)
+        without = net
         net = add_layers(net, x, data, settings, rng)
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
             net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
+            if judge is None and turn == 0 and settings.options.max_iter and has_failed(history, data):
+                other = grow_horizon(
+                    without, data, prior, settings.options,
+                    lambda n, states, some: add_layers(n, states, some, settings, rng), progress, deadline,
+                )  # fmt: skip
+                if other[2].cost[-1] < history.cost[-1]:
+                    net, x0, history = other
             histories.append(history)
             error = history.cost[-1] if judge is None else judge(net)
             if best is None or error < best[0]:
