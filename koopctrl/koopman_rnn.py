@@ -352,7 +352,8 @@ class KoopmanRNN(Faces, BaseEstimator):
         Returns
         -------
         list of (n_samples, n_y) arrays
-            One per episode; the first `n_init` rows are the measured ones, where there are any.
+            One per episode; the first `n_init` rows are the measured ones (where one is missing, of a hidden
+            state the model's, of a window NaN).
 
         Raises
         ------

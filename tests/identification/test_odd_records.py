@@ -75,7 +75,8 @@ def judged(fit, episodes):
             runs = model.predict([longest], n_init=min(5, len(longest)))
     except KoopctrlError as error:
         return str(error)
-    assert all(np.isfinite(run).all() for run in runs)
+    missing = np.isnan(longest.outputs) & (np.arange(len(longest)) < 5)[:, None]  # measured rows, as they are
+    assert all(np.isfinite(run[~missing]).all() for run in runs)
     return ""
 
 
