@@ -29,7 +29,7 @@ from koopctrl.identification.hidden_estimator import (
 )
 from koopctrl.identification.one_step import Identification, Settings
 from koopctrl.identification.recursive import RecursiveWeights
-from koopctrl.identification.settings import check_settings, make_rng, start, take_steps
+from koopctrl.identification.settings import check_settings, fit_rounds, make_rng, start, take_steps
 from koopctrl.model_faces import Faces
 from koopctrl.network.free_run import (
     Bounds,
@@ -100,7 +100,8 @@ class KoopmanRNN(Faces, BaseEstimator):
         Free run that a hidden state is refined on: whole records (those beyond 1,000 samples in segments),
         segments of that many samples, or none.
     rounds : int
-        Times the layer is sampled anew in the directions in which the learned nonlinear part varies.
+        Times the layer is sampled anew in the directions in which the learned nonlinear part varies: with
+        long windows, where most neurons of the first sampling are wasted, and with hidden states.
     max_iter : int
         Most iterations of a refinement.
     validation_fraction : float
@@ -118,6 +119,9 @@ class KoopmanRNN(Faces, BaseEstimator):
         Rank, singular values and residuals of the solve (not with a hidden state).
     history_ : list of History
         Costs of each refinement of a hidden state.
+    directions_ : list of Directions
+        Of each round: `directions_[-1].shares` says which inputs of the layer matter
+        (`koopctrl.plotting.plot_directions`).
     noise_ : (Q, R)
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
@@ -210,8 +214,12 @@ class KoopmanRNN(Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work = start(self, data, settings)
+            work, directions = fit_rounds(self, data, settings)
+            self.__dict__.pop("directions_", None)
+            if directions:
+                self.directions_ = directions
         else:
+            self._refuse_rounds("fit on an iterator")
             data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings)
             data = data[:1]
@@ -264,6 +272,7 @@ class KoopmanRNN(Faces, BaseEstimator):
             self._check_signals(data)
             self._identification.add(data)
         else:
+            self._refuse_rounds("partial_fit")
             self._identification = start(self, data, self._checked_settings())
         self._finish(self._identification, data)
         return self
@@ -280,6 +289,13 @@ class KoopmanRNN(Faces, BaseEstimator):
         low, high = self.y_range_
         outputs = np.concatenate([e.outputs for e in data])
         self.y_range_ = (np.minimum(low, outputs.min(axis=0)), np.maximum(high, outputs.max(axis=0)))
+
+    def _refuse_rounds(self, where: str) -> None:
+        if self.rounds:
+            raise OptionError(
+                f"rounds is {self.rounds}, and {where} reads the data once; expected 0, or "
+                "fit on Trajectories"
+            )
 
     def _whole(self, X: Any) -> Trajectories:
         """Records, those with missing outputs cut into the stretches between, each long enough for a pair."""

@@ -99,6 +99,7 @@ def first_candidates(
                     "activation": "tanh",
                     "ridge": "auto",
                     "feedthrough": direct,
+                    "rounds": 0,
                 }
             )
     return windows + hidden  # a window is fitted in a tenth of the time
@@ -192,4 +193,5 @@ def _window(
         "activation": "tanh" if rng.random() < 0.6 else "relu",
         "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
         "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "rounds": int(rng.random() < 0.25),
     }

@@ -10,6 +10,7 @@ from koopctrl.plotting.identification import (
 )
 from koopctrl.plotting.records import (
     plot_delays,
+    plot_directions,
     plot_orders,
     plot_record_spectrum,
     plot_records,
@@ -22,6 +23,7 @@ __all__ = [
     "plot_closed_loops",
     "plot_delays",
     "plot_design",
+    "plot_directions",
     "plot_free_run",
     "plot_horizon_errors",
     "plot_orders",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from koopctrl.errors import OptionError
 from koopctrl.plotting._axes import ROW, WIDTH, stack, title_and_legend
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from koopctrl.data.trajectories import Trajectories
     from koopctrl.identification.structure import DelaySuggestion, OrderSuggestion
     from koopctrl.identification.uncertainty import LinearUncertainty
+    from koopctrl.koopman_rnn import KoopmanRNN
 
 _NAMED = 8  # episodes in a legend
+_SHOWN = 20  # directions
 
 
 def plot_records(data: Trajectories, *, title: str = "") -> Figure:
@@ -176,4 +179,38 @@ def plot_uncertainty(found: LinearUncertainty, *, confidence: float = 0.95, titl
     for axis in (step_ax, gain_ax, phase_ax, pole_ax):
         axis.grid(True, which="both", lw=0.3)
     title_and_legend(figure, None, title or f"bands of {confidence:.0%}")
+    return figure
+
+
+def plot_directions(model: KoopmanRNN, *, title: str = "") -> Figure:
+    """Which states, lags and inputs the nonlinear part depends on, from the last round of adapted sampling.
+
+    Parameters
+    ----------
+    model : KoopmanRNN
+        Fitted with `rounds` of at least 1.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if not getattr(model, "directions_", None):
+        raise OptionError(
+            "model has no rounds of adapted sampling; expected one fitted with rounds=1 or more"
+        )
+    found = model.directions_[-1]
+    names = [*model.state_names_, *model.input_names_][: len(found.basis)]
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    share_ax, energy_ax = figure.subplots(1, 2, width_ratios=[3, 1])
+    share_ax.bar(np.arange(len(names)), found.shares)
+    share_ax.set_xticks(np.arange(len(names)), names, rotation=90, fontsize="x-small")
+    share_ax.set_ylabel("share of the curvature")
+    top = found.energies[:_SHOWN]
+    energy_ax.semilogy(
+        np.arange(1, len(top) + 1), np.maximum(top, 1e-12 * top.max(initial=1e-300)), "o", ms=3.5
+    )
+    energy_ax.axvline(found.basis.shape[1] + 0.5, color="C3", lw=0.9, ls=":")
+    energy_ax.set(xlabel="direction", ylabel="curvature")
+    title_and_legend(figure, None, title)
     return figure

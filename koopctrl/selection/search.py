@@ -23,7 +23,7 @@ from koopctrl.selection.trials import Selection, Trial
 # Short records: a larger part to train on, as the final fit has, and more blocks to average over. Both matter
 # less the longer a record is, and fits cost more.
 _FOLDS = ((4000, 8), (10_000, 5))
-_MANY, _FEW = 8, 3
+_FEW = 3
 _SAMPLES = 60  # of a fold: fewer tell little
 _NEAR = (1.5, 1.25)  # times the best's error on the folds seen, after the first rung and the later ones
 _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
@@ -280,10 +280,10 @@ def _own_error(model: KoopmanRNN, own: Fold) -> float:
 
 
 def _n_folds(data: Trajectories) -> int:
-    """Folds of records: whole episodes where there are a few; else the more the shorter they are."""
-    if len(data) >= _FEW:
-        return min(len(data), _MANY)
+    """More folds the shorter the records; whole episodes where there are a few."""
     wanted = next((n for steps, n in _FOLDS if data.n_steps <= steps), _FEW)
+    if len(data) >= _FEW:
+        return min(len(data), wanted)
     return max(_FEW, min(wanted, data.n_steps // _SAMPLES))
 
 
