@@ -157,11 +157,11 @@ class RecurrentNetwork:
         blocks = self.coef[: len(q) * m].reshape(len(q), m, n_y)
         outer = np.tensordot(q, blocks, axes=1)  # dy/dphi, (m, n_y)
         points = np.concatenate([xs, us]) if self.coupling.layer_sees_input else xs
-        weights = self.layer.derivative(points)[:, None] * self.layer.weights
-        dx = outer[1 : 1 + n_x].T + outer[1 + n_x :].T @ weights[:, :n_x]
+        slopes = self.layer.jacobian(points, outer[1 + n_x :]).T
+        dx = outer[1 : 1 + n_x].T + slopes[:, :n_x]
         du = np.einsum("mij,i,mk->jk", blocks, phi, self.coupling.monomial_gradients(us))
         if self.coupling.layer_sees_input:
-            du += outer[1 + n_x :].T @ weights[:, n_x:]
+            du += slopes[:, n_x:]
         if self.coupling.adds_input:
             du += self.coef[len(q) * m :].T
         y_scale = self.scaling.y_scale[:, None]
