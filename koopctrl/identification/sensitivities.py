@@ -113,8 +113,7 @@ def linearise(
 
 
 def state_jacobians(net: HiddenNetwork, state: FloatArray, x: FloatArray, v: FloatArray) -> FloatArray:
-    """`M` in rows, `(..., n_x, n_x)`: `dx_{k+1} = dx_k M` with outer weights `state`, at states and inputs.
-    """
+    """`M` in rows, `(..., n_x, n_x)`: `dx_{k+1} = dx_k M` with the state's outer weights `state`."""
     n_x, q = net.window.n_x, net.layer.n_features
     a = np.eye(n_x) + state[1 : 1 + n_x]
     if not q:
