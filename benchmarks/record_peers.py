@@ -6,7 +6,7 @@ shows (scaled signals, 1,000 Adam and 1,000 L-BFGS iterations, initial states by
 seeds; SIPPY's subspace methods have one answer, and their initial state by least squares over the samples
 that initialise.
 
-Needs the `bench` extra: `pip install jax-sysid sippy-unipi`.
+Needs the `bench-peers` extra, in an environment of its own: jax-sysid pins older releases of SciPy.
 """
 
 from __future__ import annotations
