@@ -291,7 +291,7 @@ def held_out_runs(
                 whole = model.predict(fold.data, fold.n_init)
                 runs = [whole[i][a:b] for i, a, b in fold.blocks]
         else:
-            known: dict[str, Any] = {"with_noise": False, "deadline": deadline}
+            known: dict[str, Any] = {"with_noise": False, "continuation": False, "deadline": deadline}
             iterations = min(model.max_iter, LINEAR_ITERATIONS) if model.refine is not False else 0
             key = (id(fold), model.n_states, model.feedthrough, iterations, model.refine)
             if starts is not None and key in starts:

@@ -53,6 +53,29 @@ def test_folds_hold_every_sample_out_once(n_episodes):
             assert sum(rows.sum() for rows in fold.hidden_rows) == len(unseen) - fold.n_init * len(fold.test)
 
 
+def test_short_records_have_more_folds_and_a_few_episodes_are_folds_themselves():
+    from koopctrl.selection.search import _n_folds, _rungs, _spread
+
+    assert [_n_folds(wiener(n=n, n_episodes=1)) for n in (120, 480, 4800, 12_000)] == [3, 7, 5, 3]
+    assert _n_folds(wiener(n=240, n_episodes=5)) == 5
+    assert [_rungs(n) for n in (3, 5, 8)] == [[1, 2, 3], [1, 2, 4, 5], [2, 4, 8]]
+    folds = make_folds(wiener(n=960, n_episodes=1), 8)
+    order = [folds.index(f) for f in _spread(folds)]
+    assert sorted(order) == list(range(8))
+    assert abs(order[0] - order[1]) > 1
+
+
+def test_no_segment_starts_in_a_stretch_without_outputs():
+    from koopctrl.identification.segments import cut
+
+    y, u = np.zeros((1000, 1)), np.zeros((1000, 1))
+    y[480:600] = np.nan
+    data = cut([(y, u)], 500, False)
+    assert data.where == ((0, 0, 600), (0, 600, 1000))
+    assert data.count == 880
+    assert data.inside.sum() == 1000
+
+
 def test_records_too_short_to_hold_a_part_out_are_refused():
     with pytest.raises(DataError, match="too few"):
         make_folds(Trajectories.from_arrays(np.arange(10.0), np.arange(10.0), dt=1.0), 3)
@@ -189,7 +212,7 @@ def test_members_are_picked_that_make_the_mean_better():
 
 @pytest.mark.slow
 def test_the_choice_is_the_same_for_the_same_seed_and_beats_the_linear_models():
-    models = [select(TRAIN, max_trials=24, random_state=3) for _ in range(2)]
+    models = [select(TRAIN, max_trials=9, random_state=3) for _ in range(2)]
     np.testing.assert_array_equal(
         models[0].predict(TEST, n_init=20)[0], models[1].predict(TEST, n_init=20)[0]
     )
@@ -248,6 +271,10 @@ def test_a_budget_of_time_is_honoured_and_an_ensemble_comes_back():
     assert time.perf_counter() - begun < 1.5 * 12.0  # a shared machine; benchmarks judge it
     assert isinstance(model, KoopmanEnsemble)
     assert 1 <= len(model.members_) <= 4
+    low, high = model.predict_band(train, n_init=50)[0]  # from the search's own held-out runs
+    inside = np.mean(((train[0].outputs >= low) & (train[0].outputs <= high))[50:])
+    assert inside > 0.7
+    assert len(model.residuals_) > 0.5 * len(train[0])
 
 
 def test_a_budget_too_small_for_anything_still_gives_a_model():

@@ -21,14 +21,18 @@ from koopctrl.identification.sensitivities import Weights, free_run
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _FAILED = 0.25  # mean squared error over the outputs' variance above which the direct way has failed
+_TIMES = 10.0
 _FIRST = 25  # samples a state of the shortest beginning
 _GROWTH = 1.25
 _ITERATIONS = 25  # most at each horizon but the last
 
 
-def has_failed(history: History, data: Segments) -> bool:
-    """Whether a refinement has left so much of the outputs that others are worth a try."""
-    return not history.cost[-1] / max(data.count, 1.0) <= _FAILED
+def has_failed(history: History, data: Segments, foreseen: float) -> bool:
+    """Whether a refinement has left much of the outputs, and much more than one step ahead cannot be foreseen
+    (`foreseen`: that error, squared, over the outputs' variance). What is noise no continuation explains.
+    """
+    left = history.cost[-1] / max(data.count, 1.0)
+    return not left <= max(_FAILED, _TIMES * foreseen)
 
 
 def grow_horizon(

@@ -228,6 +228,7 @@ def fit_hidden(
     progress: Callable[[int, float, float | None], None] | None = None,
     deadline: Callable[[], bool] | None = None,
     with_noise: bool = True,
+    continuation: bool = True,
     masked: tuple[Trajectories, list[NDArray[np.bool_]]] | None = None,
 ) -> HiddenFit:
     """Fit a hidden-state network.
@@ -246,6 +247,9 @@ def fit_hidden(
         As in `koopctrl.identification.refinement.refine`.
     with_noise : bool
         Whether to identify the noise too, which only an estimator in a loop needs.
+    continuation : bool
+        Whether to go on from the beginning of the records where the direct refinement has failed though the
+        linear model's one-step error says that they can be foreseen.
     masked : (Trajectories, list of (n_samples,) bool arrays), optional
         Records to refine on instead of `train`, and which of their outputs must not be looked at: the
         roll-outs go on through those samples, and `masked_runs` of the fit is what they are there.
@@ -276,6 +280,7 @@ def fit_hidden(
     longest = max(len(e) for e in train)
     limit = 1.0 - 0.1 / longest if linear.spectral_radius < 1.0 else np.inf
     settings = replace(settings, options=replace(settings.options, radius=limit))
+    continuation = continuation and settings.options.max_iter > 0
     directions: list[Directions] = []
     judge = None
     if held_out is not None:
@@ -290,13 +295,14 @@ def fit_hidden(
         x0 = (x0 - prior.mean) / spread
         prior, x = prior_of(net, data, x0)
         without = net
+        foreseen = float(np.mean(np.diag(linear.innovation_cov) / scaling.y_scale**2))
         net = add_layers(net, x, data, settings, rng)
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
             net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
-            if judge is None and turn == 0 and settings.options.max_iter and has_failed(history, data):
+            if continuation and judge is None and turn == 0 and has_failed(history, data, foreseen):
                 other = grow_horizon(
                     without, data, prior, settings.options,
                     lambda n, states, some: add_layers(n, states, some, settings, rng), progress, deadline,
