@@ -70,7 +70,8 @@ def first_candidates(
     """
     direct = _best_feedthrough(linear, feedthroughs)
     hidden: list[dict[str, Any]] = []
-    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (_orders(linear)[0], 20, 0), (2, 20, 10)):
+    best = _orders(linear)[0]
+    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (best, 10, 0), (best, 20, 0), (2, 20, 10)):
         if n * q <= data.n_steps // 4:
             hidden.append(
                 {
