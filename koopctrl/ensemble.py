@@ -3,7 +3,8 @@ r"""KoopmanEnsemble: the mean of several independent samplings, its spread, and 
 Members differ in their seeds. Each is fitted twice: with one fold of the data held out, which gives its
 error on data it has not seen, and on all data, which is the member. Weights are zero for members whose
 held-out error is far above the others', equal for the rest; in a prediction a member that diverges or leaves
-the others is left out too, and of many members the middle half at each sample is averaged. The held-out residuals of all folds calibrate the bands,
+the others is left out too, and of many members the middle half at each sample is averaged. The held-out
+residuals of all folds calibrate the bands,
 
 .. math:: |y - \bar y| \le q_{1-\alpha}\, (s + s_0),
 
@@ -314,8 +315,8 @@ def held_out_runs(
 def combine(runs: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation over `(member, time, n_y)` runs, without the members that left the others.
 
-    Of four and more the mean is that of the middle half at every sample: nearly as good as the plain one where
-    all are, and it does not follow a member that wanders for a while.
+    Of four and more the mean is that of the middle half at every sample: nearly as good as the plain one
+    where all are, and it does not follow a member that wanders for a while.
     """
     counted = weights > 0
     some = runs[counted] if counted.any() else runs

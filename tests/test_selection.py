@@ -137,6 +137,17 @@ def test_a_failed_member_cannot_spoil_the_mean(ensemble):
         assert np.isfinite(its_spread).all()
 
 
+def test_a_member_that_wanders_for_a_while_does_not_take_the_mean_along():
+    rng = np.random.default_rng(0)
+    runs = rng.normal(size=(8, 200, 1))
+    wandering = runs.copy()
+    wandering[3, 80:120] += 10.0  # too short to leave the others as a whole
+    mean, _ = combine(wandering, np.ones(8))
+    assert np.abs(mean - runs.mean(axis=0))[80:120].mean() < 0.5
+    few, _ = combine(runs[:3], np.ones(3))
+    np.testing.assert_allclose(few, runs[:3].mean(axis=0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 def test_bands_cover_what_they_say(coverage):
