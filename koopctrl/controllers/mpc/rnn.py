@@ -18,8 +18,8 @@ from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
-from koopctrl.controllers.mpc.rnn_law import RNNLaw
-from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
+from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
+from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.settings import copied
 from koopctrl.controllers.steady_state.network import TargetSolver
@@ -50,11 +50,13 @@ class RNNMPC(PredictiveController):
     R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, constraints, terminal_set, soft, soft_weights,
     blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
         As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries.
-    terminal : {"riccati", "none"}
+    terminal : {"auto", "riccati", "none"}
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
-        else `Q`), or `Q`.
-    n_iterations : int
-        QPs a sample at most; more than one stop early when the cost settles. Without a plan to start from it
+        else `Q`), or `Q`. `"auto"` is the cost to go while the LQR, followed from the end of the plan, keeps
+        what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
+    n_iterations : int or "auto"
+        QPs a sample at most; more than one stop early when the cost settles. `"auto"` is at most 5, as long
+        as one lowers the cost by more than a hundredth: one while all goes as planned. Without a plan to start from it
         is 20, from the steady inputs and from the best full swing with one switch. While a plan does not come
         near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer look ahead
         may have shown a better way.
@@ -108,8 +110,8 @@ class RNNMPC(PredictiveController):
         soft: bool = True,
         soft_weights: tuple[float, float] = (1e3, 1e3),
         blocks: int | Sequence[int] | None = None,
-        terminal: str = "riccati",
-        n_iterations: int = 1,
+        terminal: str = "auto",
+        n_iterations: int | str = "auto",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         input_delay: int = 0,
         estimator: ExtendedKalmanFilter | NetworkEstimator | None = None,
@@ -149,7 +151,8 @@ class RNNMPC(PredictiveController):
         n_iterations = given.pop("n_iterations")
         centre = np.concatenate([network.x_mean[: window.n_y], network.x_mean])
         problem = describe_problem(window.n_y, window.n_x, channels.n_u, centre=centre, **given)
-        n_iterations = check_integer(n_iterations, "n_iterations", low=1)
+        is_auto = isinstance(n_iterations, str) and n_iterations == "auto"
+        n_iterations = MOST_ITERATIONS if is_auto else check_integer(n_iterations, "n_iterations", low=1)
         self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
         rollout = Rollout(network)
         at_rest = find_equilibrium(model, scaling.u_mean, network.x_mean)
@@ -172,6 +175,7 @@ class RNNMPC(PredictiveController):
             problem=problem, channels=channels, estimator=estimator, output_names=model.output_names_,
             input_names=model.input_names_, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
             u_rest=u_rest, v_rest=v_mean, rollout=rollout, targets=targets, n_iterations=n_iterations,
+            settled=WORTH if is_auto else SETTLED,
             iteration=RealTimeIteration(rollout, problem, channels, solver, options),
         )  # fmt: skip
 
