@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
+from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
@@ -27,6 +29,8 @@ from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
+
+_OFFSET_EPISODES = 2
 
 
 class RNNMPC(PredictiveController):
@@ -135,6 +139,10 @@ class RNNMPC(PredictiveController):
         self.model = model
         with one_blas_thread():
             law = self._law(dict(settings))
+            self.offset_trial: OffsetTrial | None = None
+            if offset_free is True:
+                law, self.offset_trial = self._offset_free(law)
+                self.offset_free = settings["offset_free"] = float(self.offset_trial.taken)
         self.n_iterations = law.n_iterations
         self._begin(law, copied(settings), settings["estimator"])
 
@@ -154,6 +162,8 @@ class RNNMPC(PredictiveController):
         is_auto = isinstance(n_iterations, str) and n_iterations == "auto"
         n_iterations = MOST_ITERATIONS if is_auto else check_integer(n_iterations, "n_iterations", low=1)
         self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
+        if offset_free is True and observer is None:
+            self.offset_free = 0.0  # chosen once there is a law to try
         rollout = Rollout(network)
         at_rest = find_equilibrium(model, scaling.u_mean, network.x_mean)
         x_rest = network.x_mean if at_rest is None else at_rest
@@ -178,6 +188,22 @@ class RNNMPC(PredictiveController):
             settled=WORTH if is_auto else SETTLED,
             iteration=RealTimeIteration(rollout, problem, channels, solver, options),
         )  # fmt: skip
+
+    def _offset_free(self, law: RNNLaw) -> tuple[RNNLaw, OffsetTrial]:
+        """The same law with the gain of its disturbance estimate that does best on the network."""
+        none = law.estimator
+        assert isinstance(none, NetworkWindow)
+
+        def build(gain: float) -> RNNLaw:
+            if not gain:
+                return law
+            estimator = NetworkWindow(law.rollout, law.output_names, none.u_rest, "state", gain)
+            return replace(law, estimator=estimator)
+
+        home = (law.targets.start[0], law.channels.join(law.u_rest, law.v_rest))
+        snapshots = self.model.snapshots_
+        trial = best_gain(build, law.rollout.network, snapshots, home, GAINS, _OFFSET_EPISODES)
+        return build(float(trial.taken)), trial
 
     def reset(self) -> None:
         """Forget past measurements, inputs, plans and the disturbance."""

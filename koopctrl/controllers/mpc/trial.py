@@ -43,6 +43,8 @@ class Episode:
         Range of the training outputs.
     load : (n_inputs,) array
         Added to the inputs; the controller does not know of it.
+    noise : (n, n_y) array
+        Added to the outputs that follow, again from the first row after the last; none where it is empty.
     """
 
     start: FloatArray
@@ -53,6 +55,7 @@ class Episode:
     y_low: FloatArray
     y_high: FloatArray
     load: FloatArray
+    noise: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +109,11 @@ def make_episodes(
     for k in rng.choice(len(snapshots.x), size=min(n_states, len(snapshots.x)), replace=False):
         chosen.append((snapshots.x[k], goals[len(chosen) % len(goals)]))
     u, y, load = snapshots.u, snapshots.y_next, np.zeros(network.window.n_u)
+    noise = np.empty((0, n_y))
     return [
         Episode(
-            start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load
+            start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load,
+            noise,
         )
         for start, goal in chosen
     ]  # fmt: skip
@@ -154,6 +159,9 @@ def run(
         target = episode.r if episode.r.ndim == 1 else episode.r[min(k + 1, len(episode.r) - 1)]
         with np.errstate(all="ignore"):
             x = network.step(x, np.clip(sent + episode.load, episode.u_low, episode.u_high))
+            if len(episode.noise):
+                x = x.copy()
+                x[:n_y] += episode.noise[k % len(episode.noise)]
             error = x[:n_y] - target
             width = episode.y_high - episode.y_low
             far = OUTSIDE * width
