@@ -24,7 +24,7 @@ from koopctrl.controllers.settings import copied
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.lifted.model import LiftedModel
 
-_OFFSET_EPISODES = 4
+_OFFSET_EPISODES = 6
 
 
 class LinearMPC(PredictiveController):
@@ -88,10 +88,13 @@ class LinearMPC(PredictiveController):
     offset_free : bool, float or "input"
         Without an estimator: whether what the model leaves unexplained from one sample to the next is taken
         as a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state
-        error; a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load
-        on the inputs, estimated from the outputs: exact for such loads at the operating point only, but safe
-        far from it too, where the features' error is taken for a disturbance otherwise; for models without
-        input lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag windows.
+        error; a number in (0, 1] is the gain with which it is averaged. `True` chooses the gain, or
+        `"input"`, by what it does on the network that the model was lifted from, under loads and beside the
+        errors that the network shows on its data (`offset_trial`); without a network it is 1. `"input"` takes
+        it as a constant load on the inputs, estimated from the outputs: exact for such loads at the operating
+        point only, but safe far from it too, where the features' error is taken for a disturbance otherwise;
+        for models without input lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag
+        windows.
     solver : str
         Name of a CasADi conic plugin.
     solver_options : mapping, optional
@@ -108,6 +111,8 @@ class LinearMPC(PredictiveController):
         The weight at the end that was taken.
     trial : DesignTrial or None
         What was found when the controller was tried on the network.
+    offset_trial : OffsetTrial or None
+        What was found when gains were tried, if `offset_free=True`.
     K, P : arrays or None
         LQR gain and cost to go, if `terminal="riccati"`.
     set_point : (n_y,) array
@@ -241,7 +246,9 @@ class LinearMPC(PredictiveController):
         network = lifted.network
         assert network is not None
         home = (lifted.x_op, lifted.u_op)
-        trial = best_gain(build, network, training_snapshots(lifted), home, (*GAINS, "input"), _OFFSET_EPISODES)
+        trial = best_gain(
+            build, network, training_snapshots(lifted), home, (*GAINS, "input"), _OFFSET_EPISODES
+        )
         return build(trial.taken), trial
 
     def _remade(self, settings: dict[str, Any]) -> LinearMPC:

@@ -1,16 +1,16 @@
-r"""The gain of an offset-free controller, chosen by what it does on the network under loads and its own errors.
+r"""The gain of an offset-free controller, chosen by what it does under loads and the network's errors.
 
-What one step of a model leaves unexplained is a load, or an error of the model. A disturbance estimated from it
-at once (`g = 1`) answers to both; where the plant is slow beside its samples a small error of one step moves the
-steady inputs by their whole range. How much of it is error, the training data tell: each gain is tried in closed
-loop on
+What one step of a model leaves unexplained is a load, or an error of the model. A disturbance estimated from
+it at once (`g = 1`) answers to both; where the plant is slow beside its samples a small error of one step
+moves the steady inputs by their whole range. How much of it is error, the training data tell: each gain is
+tried in closed loop on
 
-.. math:: y_{k+1} = f(x_k, u_k + l) + e_k
+.. math:: y_{k+1} = f(x_k, (1 + m) u_k + l) + c + e_k
 
-with a constant load `l` on the inputs and stretches of the one-step residuals `e` as they followed one another
-in the data, and without a load. Taken is the gain of least cost, both together, among those that cost at most a
-fiftieth more than the controller that estimates no disturbance where there is no load; if there is none, the gain
-that costs least there.
+with constant loads `l` and `c` on inputs and increments, a mismatch `m` of the inputs, and stretches of the
+one-step residuals `e` as they followed one another in the data; and without loads and mismatch. Taken is the
+gain that costs least under loads among those that, without them, cost at most a tenth more than the
+controller that estimates no disturbance; if there is none, the gain that costs least so.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.network.recurrent import RecurrentNetwork
 
 GAINS = (0.05, 0.1, 0.2, 0.5, 1.0)
-# Size of the loads, as a share of the range of the training inputs.
-_LOAD = 0.1
-# Share by which a controller may cost more without a load than one that expects none.
-_HARM = 0.02
+# Size of the loads, as a share of the range of the training inputs; of the mismatch; and of the constant that
+# is added to the outputs' increments, as a share of their spread.
+_LOAD, _MISMATCH, _DRIFT = 0.1, 0.2, 0.1
+# Share by which a controller may cost more without a load than one that expects none; the ratio of a few
+# short runs is known no better.
+_HARM = 0.1
 # Cost, over that of no estimate, from which higher gains are not tried: the harm grows with the gain.
 _HOPELESS = 1.3
 
@@ -67,7 +69,8 @@ def best_gain(
     Parameters
     ----------
     build : callable
-        From a value to a law; `False` stands for no estimate. One that the model cannot have raises OptionError.
+        From a value to a law; `False` stands for no estimate. One that the model cannot have raises
+        OptionError.
     network : RecurrentNetwork
     snapshots : Snapshots
         Its training pairs.
@@ -75,7 +78,7 @@ def best_gain(
         Operating point.
     candidates : sequence of float or str
     n_episodes : int
-        Without loads, and as many with them.
+        Without loads and mismatch, and as many with them.
     """
     bare = build(False)
     problem, moved = bare.problem, bare.channels.moved
@@ -103,10 +106,8 @@ def best_gain(
     unloaded = {k: _mean_ratio(v, base) for k, v in without.items()}
     loaded = dict(zip(under, relative(list(under.values())).tolist(), strict=True))
     harmless = [k for k, v in unloaded.items() if v <= 1.0 + _HARM]
-    if harmless:
-        taken = min(harmless, key=lambda k: loaded[k] * unloaded[k])
-    else:
-        taken = min(unloaded, key=lambda k: unloaded[k])
+    costs_of = {k: loaded[k] for k in harmless} if harmless else unloaded
+    taken = min(costs_of, key=lambda k: costs_of[k])
     return OffsetTrial(taken, loaded, unloaded)
 
 
@@ -124,12 +125,17 @@ def _disturbed(
     predicted = network.step(snapshots.x, snapshots.u)[:, : network.window.n_y]
     residuals = snapshots.y_next - predicted
     size = _LOAD * np.ptp(snapshots.u, axis=0)
+    drift = _DRIFT * (snapshots.y_next - snapshots.x[:, : network.window.n_y]).std(axis=0)
     made = []
     for i, episode in enumerate(episodes):
         e = np.roll(residuals, -int(rng.integers(len(residuals))), axis=0)
-        load = np.zeros_like(size)
+        load, gain, u_r = np.zeros_like(size), 1.0, episode.u_r
         if i >= n:
             load[moved] = (size * rng.choice([-1.0, 1.0], size=len(size)))[moved]
-        # Inputs that hold the goal are those that undo the load.
-        made.append(replace(episode, noise=e, load=load, u_r=episode.u_r - load))
+            gain += _MISMATCH * (1.0 if i % 2 else -1.0)
+            # Inputs that hold the goal are those that undo load and mismatch.
+            middle = 0.5 * (episode.u_low + episode.u_high)
+            u_r = middle + (u_r - middle - load) / gain
+            e = e + drift * rng.choice([-1.0, 1.0], size=len(drift))
+        made.append(replace(episode, noise=e, load=load, gain=gain, u_r=u_r))
     return made[:n], made[n:]

@@ -30,7 +30,7 @@ from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 
-_OFFSET_EPISODES = 2
+_OFFSET_EPISODES, _GAINS = 2, GAINS[::2]
 
 
 class RNNMPC(PredictiveController):
@@ -60,10 +60,10 @@ class RNNMPC(PredictiveController):
         what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
     n_iterations : int or "auto"
         QPs a sample at most; more than one stop early when the cost settles. `"auto"` is at most 5, as long
-        as one lowers the cost by more than a hundredth: one while all goes as planned. Without a plan to start from it
-        is 20, from the steady inputs and from the best full swing with one switch. While a plan does not come
-        near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer look ahead
-        may have shown a better way.
+        as one lowers the cost by more than a hundredth: one while all goes as planned. Without a plan to
+        start from it is 20, from the steady inputs and from the best full swing with one switch. While a plan
+        does not come near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer
+        look ahead may have shown a better way.
     estimator : ExtendedKalmanFilter or NetworkEstimator, optional
         Estimates the window, and disturbances if it was asked to; by default it is filled with measurements.
     observer
@@ -71,12 +71,18 @@ class RNNMPC(PredictiveController):
     offset_free : bool or float
         Without an estimator: whether the error of the last one-step prediction is taken as a constant
         disturbance on the next outputs: then a constant model error or load leaves no steady-state error. A
-        number in (0, 1] is the gain with which it is averaged.
+        number in (0, 1] is the gain with which it is averaged; `True` chooses it by what it does on the
+        network, under loads and beside the errors that the network shows on its data, which takes some
+        seconds.
 
     Attributes
     ----------
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
+    offset_free : float
+        The gain.
+    offset_trial : OffsetTrial or None
+        What was found when gains were tried.
     set_point : (n_y,) array
         Where no reference is given: the equilibrium nearest the data's mean.
 
@@ -202,7 +208,7 @@ class RNNMPC(PredictiveController):
 
         home = (law.targets.start[0], law.channels.join(law.u_rest, law.v_rest))
         snapshots = self.model.snapshots_
-        trial = best_gain(build, law.rollout.network, snapshots, home, GAINS, _OFFSET_EPISODES)
+        trial = best_gain(build, law.rollout.network, snapshots, home, _GAINS, _OFFSET_EPISODES)
         return build(float(trial.taken)), trial
 
     def reset(self) -> None:

@@ -1,9 +1,9 @@
 r"""Whether the cost to go of the LQR holds where a plan ends.
 
-The Riccati weight `P` of the network's derivatives at the target is a cost to go near it only. At the end of a
-plan that has not arrived, as in a swing-up, it is a number without meaning that outweighs all others. It holds
-where the LQR itself, with its inputs cut at their bounds, brings the network down by what `P` promises: for `m`
-samples from the plan's end `x_0`,
+The Riccati weight `P` of the network's derivatives at the target is a cost to go near it only. At the end of
+a plan that has not arrived, as in a swing-up, it is a number without meaning that outweighs all others. It
+holds where the LQR itself, with its inputs cut at their bounds, brings the network down by what `P` promises:
+for `m` samples from the plan's end `x_0`,
 
 .. math:: V(x_m) + \alpha \sum_{k < m} (|y_k - y_s|_Q^2 + |u_k - u_s|_R^2) \le V(x_0), \qquad
     V(x) = |x - x_s|_P^2
@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
@@ -26,21 +25,32 @@ from koopctrl.controllers.rollout import Rollout
 
 # Samples that the LQR is followed for, and the share of its promise that it must keep.
 SAMPLES, KEPT = 10, 0.5
-# Share of a plan's cost below which it does not matter whether the weight at its end is right.
-NEGLIGIBLE = 0.05
+# Share of a plan's cost below which it does not matter whether the weight at its end is right, and share of
+# what an error as large as the data's spread costs: so near its target a plan has arrived, and rounding
+# decides.
+NEGLIGIBLE, ARRIVED = 0.05, 1e-4
 
 
 def weight_holds(
-    found: Found, goal: Goal, now: Outlook, rollout: Rollout, channels: InputChannels, problem: MPCProblem
+    found: Found,
+    goal: Goal,
+    now: Outlook,
+    rollout: Rollout,
+    channels: InputChannels,
+    problem: MPCProblem,
+    size: float,
 ) -> bool:
-    """Whether `goal.P` is a cost to go at the end of the plan that was `found`; true where it hardly counts."""
+    """Whether `goal.P` is a cost to go at the end of a plan; true where it hardly counts.
+
+    `size` is what an error as large as the data's spread costs.
+    """
     if goal.P is None or goal.K is None:
         return True
     x, n_y = found.states[-1], rollout.n_y
     with np.errstate(all="ignore"):
         error = x - goal.x_end
         first = float(error @ goal.P @ error)
-        if first <= NEGLIGIBLE * found.merit:
+        if first <= max(NEGLIGIBLE * found.merit, ARRIVED * size):
             return True
         stages, Q, R = 0.0, problem.Q[-1], problem.input_weight
         v = now.v[-1]

@@ -21,7 +21,8 @@ from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.question import TargetState
 
 COLD_ITERATIONS = 20
-# QPs a sample where none are asked for, and what one must lower the cost by, relatively, to be followed by another.
+# QPs a sample where no number is asked for, and the share by which one must lower the cost to be followed by
+# another.
 MOST_ITERATIONS, WORTH = 5, 0.01
 # Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
 RECHECK, RECHECK_ITERATIONS, FAR = 5, 5, 0.1
@@ -131,9 +132,7 @@ class RNNLaw(PredictiveLaw):
                     best, chosen = replace(other, n_solves=warm.n_solves + other.n_solves), bare
         return best, chosen, replace(search, since=since, weighted=weighted)
 
-    def _warm(
-        self, now: Situation, ahead: Outlook, goal: Goal, since: int
-    ) -> tuple[Found | None, int]:
+    def _warm(self, now: Situation, ahead: Outlook, goal: Goal, since: int) -> tuple[Found | None, int]:
         """The best plan found from the shifted last one; where that leads nowhere, from cold ones too."""
         iteration, plan, deadline = self.iteration, now.history.shifted_plan(), now.deadline
         if plan is None:
@@ -178,7 +177,7 @@ class RNNLaw(PredictiveLaw):
         """Whether the weight of `goal` may stand at the end of a plan; always unless it is chosen."""
         if self.problem.terminal != "auto":
             return True
-        holds = weight_holds(found, goal, ahead, self.rollout, self.channels, self.problem)
+        holds = weight_holds(found, goal, ahead, self.rollout, self.channels, self.problem, self.targets.size)
         return found.answer is not None and holds
 
     def _ends_far(self, found: Found, goal: Goal) -> bool:

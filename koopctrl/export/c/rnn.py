@@ -39,7 +39,8 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
         DIAGNOSTICS=int(diagnostics),
         N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
-        RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"), RATE_COST=int(law.policy.has_rate_cost),
+        RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
+        RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
     data.array("filter", [source.gain])
     data.array("worth", [law.settled])
@@ -143,5 +144,7 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(since=0, has_target=0, has_rows=0, searched=0, has_P=0, use_P=0, weighted=0, end_converged=0)
+    state.integers(
+        since=0, has_target=0, has_rows=0, searched=0, has_P=0, use_P=0, weighted=0, end_converged=0
+    )
     add_step(state, n_u, N, n_v, n_rows, n_soft)

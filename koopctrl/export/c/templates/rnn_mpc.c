@@ -9,11 +9,12 @@
 #define KC_RECHECK 5
 #define KC_RECHECK_ITERATIONS 5
 #define KC_FAR 0.1
-/* Samples that the LQR is followed for, the share of its promise that it must keep, and the share of a plan's cost
- * below which it does not matter: see koopctrl.controllers.mpc.rnn_end. */
+/* Samples that the LQR is followed for, the share of its promise that it must keep, the share of a plan's cost
+ * below which it does not matter, and that of an error as large as the data's spread: see koopctrl.controllers.mpc.rnn_end. */
 #define KC_HOLDS_SAMPLES 10
 #define KC_HOLDS_KEPT 0.5
 #define KC_HOLDS_NEGLIGIBLE 0.05
+#define KC_HOLDS_ARRIVED 1e-4
 
 /* The QP of one iteration. H is new, so the factors of kept working sets are made again. */
 static const double *kc_iterate(NAME_state *s, NAME_info *info) {
@@ -274,7 +275,7 @@ static int kc_holds(NAME_state *s, double merit) {
         error[i] = x[i] - s->end_x[i];
     }
     first = kc_quadratic(KC_N_X, s->P, error);
-    if (first <= KC_HOLDS_NEGLIGIBLE * merit) return 1;
+    if (first <= fmax(KC_HOLDS_NEGLIGIBLE * merit, KC_HOLDS_ARRIVED * kc_size[0])) return 1;
     for (k = 0; k < KC_HOLDS_SAMPLES; k++) {
         for (i = 0; i < KC_N_U; i++) {
             u[i] = kc_clip(s->end_u[i] - kc_dot(KC_N_X, s->K + i * KC_N_X, error), kc_u_min[i], kc_u_max[i]);
