@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -289,6 +290,12 @@ class LiftedModel:
         from koopctrl.lifted.spectrum import compute_spectrum
 
         return compute_spectrum(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.storage import save
+
+        save(self, path)
 
     def without_training(self) -> LiftedModel:
         """Same model without its training snapshots."""
