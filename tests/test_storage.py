@@ -221,7 +221,8 @@ LIFTED = RNN.lift_at(x_op=0, u_op=0)
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 99}, {"version": None}, {"kind": "LTINetwork"}, {"kind": "LQR"}, {"kind": None}, {"kind": ["KoopmanRNN"]},
+        {"version": 99}, {"version": None}, {"kind": "LTINetwork"}, {"kind": None}, {"kind": ["KoopmanRNN"]},
+        {"kind": "LQR"},
         {"dt": -1.0}, {"dt": None}, {"dt": "fast"}, {"output_names": ["a"]}, {"output_names": ["a", "a"]},
         {"input_names": 3}, {"coupling": "cubic"}, {"coupling": "quadratic"}, {"activation": "os.system"},
         {"window": {}}, {"window": None}, {"params": {"n_features": "many"}}, {"params": {"bogus": 1}},

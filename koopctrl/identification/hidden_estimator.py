@@ -103,11 +103,11 @@ def fit_hidden_model(
 
 
 def default_n_init(model: KoopmanRNN, data: Trajectories) -> int:
-    """Samples that initialise where the caller does not say: enough for the states, at most a third of a
-    record.
+    """Samples that initialise where the caller does not say: enough for the states, at most a third of the
+    median record, so that a few short ones do not take the others' samples away.
     """
     wanted = max(N_INIT, 2 * model.network_.window.n_x)
-    return max(1, min(wanted, min(len(e) for e in data) // 3))
+    return max(1, min(wanted, int(np.median([len(e) for e in data])) // 3))
 
 
 def initial_states(model: KoopmanRNN, data: Trajectories, n_init: int) -> FloatArray:

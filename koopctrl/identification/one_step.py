@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl._warnings import warn
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, NumericalWarning
 from koopctrl.identification.held_out import Snapshots, cut, held_tail, is_held_out, join
@@ -197,8 +197,7 @@ def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArra
         else []
     )
     if constant_y or constant_u:
-        warnings.warn(
+        warn(
             f"signals {constant_y + constant_u} are constant in the data: their effect cannot be identified",
             NumericalWarning,
-            stacklevel=5,
         )

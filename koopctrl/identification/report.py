@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, check_integer
+from koopctrl._validation import FloatArray, check_integer, check_kind, shape_of
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.hidden_estimator import hidden_starts
@@ -126,10 +126,13 @@ def make_report(
     DataError
         If no record is long enough for any horizon.
     """
-    if np.ndim(horizons) != 1:
+    if len(shape_of(horizons) or ()) != 1:
         raise OptionError(f"horizons is {horizons!r}; expected a sequence of numbers of samples, as (1, 10)")
+    check_kind(model, "model", ("_network", "lift_at"), "a fitted KoopmanRNN")
     net = model._network
+    data = Trajectories.coerce(data, "data")
     model._check_signals(data)
+    data = data.long_enough(model._n_init(data, None) + 1, "initialise (n_init) and one step ahead take")
     lifted = model.lift_at() if lifted is None else lifted
     spread = np.concatenate([e.outputs for e in data]).std(axis=0)
     spread = np.where(spread > 0, spread, net.scaling.y_scale)

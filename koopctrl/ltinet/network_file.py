@@ -10,8 +10,7 @@ import numpy as np
 
 from koopctrl._validation import check_finite, check_names
 from koopctrl.errors import DataError
-from koopctrl.ltinet.network import Defects, LTINetwork
-from koopctrl.ltinet.splitting import Merge
+from koopctrl.ltinet.network import Defects, LTINetwork, Merge
 from koopctrl.storage_file import write_file
 from koopctrl.storage_packed import Packed, check_shapes, unpack
 

@@ -212,7 +212,7 @@ class LinearMPC(PredictiveController):
             kinds = KINDS if lifted.network is not None else KINDS[:1]
         with one_blas_thread():
             law, self.terminal, self.trial = best_law(lifted, build, kinds, tried=check and not retuned)
-        warn_if_doubtful(self.trial, stacklevel=4)
+        warn_if_doubtful(self.trial)
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target
