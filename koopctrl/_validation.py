@@ -20,8 +20,8 @@ from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.intp]
 
-# What is counted here (samples, neurons, steps) would not fit into memory beyond.
-_LARGEST = 2**31 - 1
+# Nothing that is counted here (samples, neurons, steps) comes near.
+_LARGEST = 2**40
 
 
 def as_float_array(value: ArrayLike, name: str) -> FloatArray:
@@ -216,6 +216,13 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
     if len(set(result)) != count:
         raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
     return result
+
+
+def alias(value: Any, name: str, other: Any, other_name: str) -> Any:
+    """One argument that may be given under two names, but not under both."""
+    if value is not None and other is not None:
+        raise OptionError(f"{name} and {other_name} are both given; expected one of them, they mean the same")
+    return other if value is None else value
 
 
 def check_kind(value: Any, name: str, methods: tuple[str, ...], expected: str) -> Any:

@@ -59,8 +59,9 @@ class KoopmanRNN(Faces, BaseEstimator):
     Parameters
     ----------
     n_features : int, optional
-        Width of the hidden layer; 0 leaves a model that is affine in `x`. 300 by default, 20 with a hidden
-        state.
+        Width of the hidden layer; 0 leaves a model that is affine in `x`. By default a tenth of the pairs of
+        samples that are fitted to (of the first batch, where there are several), and at most 300, or 20 with
+        a hidden state.
     sampler : {"swim", "uniform", "elm"}
         How hidden weights are drawn: from pairs of data points weighted by the target's slope, from uniform
         pairs, or Gaussian.

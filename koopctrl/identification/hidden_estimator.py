@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.hidden import HiddenSettings, fit_hidden, standardise
 from koopctrl.identification.initial_state import estimate_initial_states
 from koopctrl.identification.least_squares import AUTO
-from koopctrl.identification.one_step import MAX_SNAPSHOTS
+from koopctrl.identification.one_step import MAX_SNAPSHOTS, default_width
 from koopctrl.identification.refinement import RefineOptions
 from koopctrl.identification.segments import cut
 from koopctrl.network.free_run import Bounds, FreeRun
@@ -29,6 +30,8 @@ SIMULATION = "simulation"
 DEFAULT_PENALTY = 1e-4
 SEGMENT = 1000  # samples: longer records are cut, so that segments roll out side by side
 N_INIT = 20
+# Neurons where the caller does not say and the record is long enough.
+_N_FEATURES = 20
 
 
 def hidden_settings(model: KoopmanRNN, checked: Any) -> HiddenSettings:
@@ -78,6 +81,8 @@ def fit_hidden_model(
 ) -> None:
     """Fit and set the estimator's attributes; `known` goes to `koopctrl.identification.hidden.fit_hidden`."""
     fraction = check_number(model.validation_fraction, "validation_fraction", low=0.0, high=0.9)
+    if settings.n_features is None:
+        settings = replace(settings, n_features=default_width(data.n_steps, _N_FEATURES))
     held_out = None
     train = data
     if fraction > 0.0 and "held_out" not in known:

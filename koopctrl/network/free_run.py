@@ -125,7 +125,7 @@ def check_signals(
     data: Trajectories, dt: float, output_names: tuple[str, ...], input_names: tuple[str, ...]
 ) -> None:
     """Refuse data with other signals or another sample time than the model was fitted to."""
-    check_same_dt(dt, data.dt, "the model and the data")
+    check_same_dt(dt, data.dt, "the model and the data", max(e.n_steps for e in data))
     for name, count, expected in (
         ("outputs", data.n_y, len(output_names)),
         ("inputs", data.n_u, len(input_names)),
