@@ -109,7 +109,8 @@ class Trajectories(Sequence[Trajectory]):
         episode : str, optional
             Column whose values tell episodes apart.
         gaps : {"refuse", "split"}
-            What to do where samples are missing by `time`: raise, or go on with a new episode, `label.1`.
+            What to do where samples are missing, by `time` or since a used cell is empty or not finite:
+            raise, or go on with a new episode, `label.1` (`label/1` after empty cells).
         resample : bool
             Whether to bring uneven stamps onto an even grid of `dt` (by default the mean step): outputs
             straight between stamps, inputs held. See `koopctrl.data.resampling.resample`.

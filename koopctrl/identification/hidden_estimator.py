@@ -181,14 +181,13 @@ def state_at_end(model: KoopmanRNN, record: Trajectory) -> FloatArray:
 
 
 def hidden_starts(
-    model: KoopmanRNN, data: Trajectories, horizon: int, most: int
+    model: KoopmanRNN, data: Trajectories, horizon: int, most: int, back: int
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """States at times spread over the records, inputs from there to `horizon` samples on, and outputs there.
 
-    A state is that of the last samples up to its time; None where no record is long enough.
+    A state is that of the last `back` samples up to its time; None where no record is long enough.
     """
     net = hidden_network(model)
-    back = default_n_init(model, data)
     index = [(i, k) for i, e in enumerate(data) for k in range(back - 1, len(e) - horizon)]
     if not index:
         return None
