@@ -1,4 +1,4 @@
-"""How many neurons a model has where the caller does not say: a tenth of the pairs, 300 at most (hidden: 20)."""
+"""Neurons of a model where the caller does not say: a tenth of the pairs, 300 at most (hidden: 20)."""
 
 import numpy as np
 import plants
@@ -33,9 +33,7 @@ def test_a_hidden_state_has_at_most_20(n_steps, width):
 def test_the_same_as_with_the_number_named():
     records = data(4, 50)
     named = KoopmanRNN(20, random_state=0).fit(records)
-    np.testing.assert_array_equal(
-        named.network_.coef, KoopmanRNN(random_state=0).fit(records).network_.coef
-    )
+    np.testing.assert_array_equal(named.network_.coef, KoopmanRNN(random_state=0).fit(records).network_.coef)
 
 
 def test_of_several_batches_the_first_counts():

@@ -35,9 +35,7 @@ def control(
     u_max: Annotated[str | None, typer.Option(help="Bounds on inputs; by default the data's range.")] = None,
     y_min: Annotated[str | None, typer.Option(help="Soft bounds on outputs.")] = None,
     y_max: Annotated[str | None, typer.Option(help="Soft bounds on outputs.")] = None,
-    kind: Annotated[
-        str, typer.Option(help="auto, linear (LinearMPC) or nonlinear (RNNMPC).")
-    ] = "auto",
+    kind: Annotated[str, typer.Option(help="auto, linear (LinearMPC) or nonlinear (RNNMPC).")] = "auto",
     save: Annotated[Path | None, typer.Option(help="Where to write the controller (.npz).")] = None,
     c_code: Annotated[Path | None, typer.Option("--c", help="Folder for the controller in C.")] = None,
     plot: Plot = None,
@@ -49,7 +47,7 @@ def control(
     from koopctrl.cli.design import Task, design_controller
     from koopctrl.controllers import run_closed_loop
 
-    said.as_json = json
+    said.begin(json)
     check_figure(plot)
     check_folder(save, "--save")
     for name, value in (("--steps", steps), ("--horizon", horizon)):
@@ -130,8 +128,8 @@ def _references(text: str | None, model: Any, steps: int) -> Any:
         rows = [numbers(part, "--reference", model.n_y, unset=True) for part in text.split("/")]
         if any(len(row) != model.n_y for row in rows):
             raise typer.BadParameter(
-                f"--reference is {text!r}; expected {model.n_y} numbers for {', '.join(model.output_names_)}, "
-                "separated by commas (- for none)"
+                f"--reference is {text!r}; expected {model.n_y} numbers for "
+                f"{', '.join(model.output_names_)}, separated by commas (- for none)"
             )
         wanted = np.array(rows)
         if np.isnan(wanted).all():

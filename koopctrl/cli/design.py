@@ -40,7 +40,7 @@ def design_controller(model: Any, task: Task, kind: str) -> tuple[Any, str]:
     controller : LinearMPC or RNNMPC
     text : str
     """
-    from koopctrl.controllers import KalmanFilter, LinearMPC, RNNMPC
+    from koopctrl.controllers import RNNMPC, KalmanFilter, LinearMPC
 
     bounds = {name: getattr(task, name) for name in ("u_min", "u_max", "y_min", "y_max")}
     if kind == "nonlinear":

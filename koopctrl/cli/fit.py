@@ -50,27 +50,31 @@ def fit(
     feedthrough: Annotated[bool, typer.Option("--feedthrough", help="Whether u[k] acts on y[k].")] = False,
     features: Annotated[
         int | None,
-        typer.Option(help="Hidden neurons; by default a tenth of the samples, at most 300 (20 with --states)."),
+        typer.Option(
+            help="Hidden neurons; by default a tenth of the samples, at most 300 (20 with --states)."
+        ),
     ] = None,
     coupling: Annotated[str, typer.Option(help="bilinear, linear, quadratic or network.")] = "bilinear",
     sampler: Annotated[str, typer.Option(help="swim, uniform or elm.")] = "swim",
     feature_scale: Annotated[float, typer.Option(help="Width scale of the neurons.")] = 0.3,
     ridge: Annotated[str, typer.Option(help="Relative penalty on outer weights; auto by evidence.")] = _AUTO,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
-    save: Annotated[Path | None, typer.Option(help="Where to write the model (.npz), fitted to all rows.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Where to write the model (.npz), fitted to all rows.")
+    ] = None,
     plot: Plot = None,
     json: Json = False,
 ) -> None:
     """Fit a model to a CSV file and report on the part held out; what is saved is fitted to all rows."""
     from koopctrl.koopman_rnn import KoopmanRNN
 
-    said.as_json = json
+    said.begin(json)
     check_folder(save, "--save")
     check_figure(plot)
     if not 0.0 < test_fraction < 1.0:
         raise typer.BadParameter(
-            f"--test-fraction is {test_fraction:g}; expected more than 0 and less than 1: the part of the rows "
-            "that is held out"
+            f"--test-fraction is {test_fraction:g}; expected more than 0 and less than 1: the part of the "
+            "rows that is held out"
         )
     reading = Reading(time, episode, delimiter, decimal, gaps, resample)
     records = reading.read(data, columns(outputs), columns(inputs), dt)
@@ -100,8 +104,8 @@ def fit(
         with said.busy("fitting to all rows"):
             KoopmanRNN(features, **settings).fit(records).save(save)
         said.say(
-            f"model written to {save}: fitted once more, to all {records.n_steps} steps. The figures above are "
-            "of the one that had not seen the part held out"
+            f"model written to {save}: fitted once more, to all {records.n_steps} steps. The figures above "
+            "are of the one that had not seen the part held out"
         )
         said.keep(model=str(save))
     said.finish()

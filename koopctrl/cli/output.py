@@ -30,6 +30,10 @@ class Output:
         self.collected: dict[str, Any] = {}
         self._bar: Progress | None = None
 
+    def begin(self, as_json: bool) -> None:
+        """Start a command."""
+        self.as_json, self.collected = as_json, {}
+
     def say(self, text: str) -> None:
         """Print a line for people."""
         if not self.as_json:

@@ -41,7 +41,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Report on a saved model: sizes, conditioning, errors by horizon of both faces."""
-    said.as_json = json
+    said.begin(json)
     check_figure(plot)
     model = load_network(model_file)
     reading = Reading(time, episode, delimiter, decimal, gaps, resample)

@@ -197,7 +197,8 @@ def _numbers_throughout(
         also = f", as {more} further rows have" if more else ""
         raise DataError(
             f"column {[*outputs, *inputs][j]!r} has NaN, an infinite value or nothing in row {row}{also}; "
-            'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new episode after such rows'
+            'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new '
+            "episode after such rows"
         )
     return ~lacking.any(axis=1)
 

@@ -77,8 +77,8 @@ def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identifi
         return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
     except MemoryError as error:
         raise OptionError(
-            f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into memory ({error}); expected fewer "
-            "neurons than samples. Try 300"
+            f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
+            f"memory ({error}); expected fewer neurons than samples. Try 300"
         ) from error
 
 
