@@ -227,7 +227,7 @@ class LinearMPC(PredictiveController):
             if offset_free is True and can_try(lifted, law):
                 law, self.offset_trial = self._offset_free(law, channels, solver, options)
                 settings = settings | {"offset_free": self.offset_trial.taken}
-        warn_if_doubtful(self.trial, stacklevel=4)
+        warn_if_doubtful(self.trial)
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target

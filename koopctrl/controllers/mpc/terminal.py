@@ -14,12 +14,12 @@ to.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from koopctrl._warnings import warn
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.linear_law import LinearLaw
 from koopctrl.controllers.mpc.trial import law_sender, make_episodes, relative, run
@@ -127,7 +127,7 @@ def best_law(
     return laws[taken], taken, trial
 
 
-def warn_if_doubtful(trial: DesignTrial | None, stacklevel: int) -> None:
+def warn_if_doubtful(trial: DesignTrial | None) -> None:
     """Say by name that a controller disagrees with the network it was made from."""
     if trial is None or not trial.doubtful:
         return
@@ -138,11 +138,10 @@ def warn_if_doubtful(trial: DesignTrial | None, stacklevel: int) -> None:
         else f"costs {trial.costs[trial.terminal] / trial.costs['linear']:.2g} times what the same one on "
         "plain least squares does"
     )
-    warnings.warn(
+    warn(
         f"LinearMPC on this lifted model, tried on the network it was made from, {found}. Lift with "
         "horizon, Q and R of the controller and method='auto', use RNNMPC, or look at verify_design",
         DesignWarning,
-        stacklevel=stacklevel,
     )
 
 
