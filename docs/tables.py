@@ -165,13 +165,27 @@ def record_peers(results: Path) -> str:
 
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
+    return _unseen(results, "plain")
+
+
+def unseen_noise(results: Path) -> str:
+    """The same with noise on records and loop, and the filters' default covariances."""
+    return _unseen(results, "noise")
+
+
+def unseen_load(results: Path) -> str:
+    """The same under load and mismatch, with offset_free=True."""
+    return _unseen(results, "load+mismatch")
+
+
+def _unseen(results: Path, condition: str) -> str:
     figures = _load(results, "unseen_plants")["figures"]
-    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"]["plain"])
+    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"][condition])
     rows = []
     for plant, f in figures.items():
         row = [plant.replace("_", " ")]
         for name in names:
-            runs = f["ratios"]["plain"].get(name, [])
+            runs = f["ratios"][condition].get(name, [])
             good = sorted(v for v in runs if isinstance(v, float))
             text = (
                 ""
@@ -210,6 +224,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         selected,
         record_peers,
         unseen,
+        unseen_noise,
+        unseen_load,
         unseen_setting,
     )
 }
