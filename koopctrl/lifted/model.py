@@ -99,9 +99,7 @@ class LiftedModel:
     noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     def __post_init__(self) -> None:
-        """Matrices in one order of memory: products of the same numbers are then the same to the bit, from files
-        too.
-        """
+        """Matrices in one order of memory, so that products are the same to the bit, from files too."""
         for name in ("A", "B", "C", "D"):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
 
