@@ -143,7 +143,7 @@ def test_gymnasium_finds_nothing_wrong(name):
 
 @pytest.mark.parametrize("mode", [None, "rgb_array"])
 def test_envs_are_made_as_learning_libraries_make_them(mode):
-    """`make_vec_env` of stable-baselines3 asks for pictures, and then watches, whether they are used or not."""
+    """`make_vec_env` of stable-baselines3 asks for pictures, whether they are used or not."""
     env = gymnasium.make(PLANT, render_mode="rgb_array" if mode is None else mode)
     env = RecordEpisodeStatistics(env)
     env.action_space.seed(0)
