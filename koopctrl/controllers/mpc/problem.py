@@ -53,7 +53,7 @@ class MPCProblem:
     blocks : (n_blocks,) int array
         First step of each block over which the input is held.
     terminal : str
-        `riccati` or `none`.
+        `auto` (on networks), `riccati` or `none`.
     delay : int
         Samples that pass before an input acts; outputs and bounds count from then on.
     max_solve_time : float
@@ -209,7 +209,7 @@ def describe_problem(
         soft=bool(soft),
         soft_weights=np.array([[linear], [quadratic]]) * costs,
         blocks=_check_blocks(blocks, horizon),
-        terminal=check_choice(terminal, "terminal", ("riccati", "none")),
+        terminal=check_choice(terminal, "terminal", ("auto", "riccati", "none")),
         delay=check_integer(input_delay, "input_delay"),
         max_solve_time=limit,
     )

@@ -102,13 +102,11 @@ def best_law(
         assert failure is not None
         raise failure
     kind, first = next(iter(laws.items()))
-    if not (tried and _can_try(lifted, first)):
+    if not (tried and can_try(lifted, first)):
         return first, kind, None
-    network, training = lifted.network, lifted.training
+    network = lifted.network
     assert network is not None
-    assert training is not None
-    z, du, z_next = training
-    snapshots = Snapshots(lifted.unlift(z), du + lifted.u_op, lifted.unlift(z_next)[:, : network.window.n_y])
+    snapshots = training_snapshots(lifted)
     home = (lifted.x_op, lifted.u_op)
     problem = first.problem
     episodes = make_episodes(network, snapshots, home, problem, first.channels.moved, _EPISODES)
@@ -147,7 +145,15 @@ def warn_if_doubtful(trial: DesignTrial | None) -> None:
     )
 
 
-def _can_try(lifted: LiftedModel, law: LinearLaw) -> bool:
+def training_snapshots(lifted: LiftedModel) -> Snapshots:
+    """The training pairs of a lifted model in physical units."""
+    assert lifted.training is not None
+    z, du, z_next = lifted.training
+    n_y = lifted.window.n_y
+    return Snapshots(lifted.unlift(z), du + lifted.u_op, lifted.unlift(z_next)[:, :n_y])
+
+
+def can_try(lifted: LiftedModel, law: LinearLaw) -> bool:
     """Whether there is a network whose outputs are what the law measures."""
     network = lifted.network
     if network is None or lifted.training is None or lifted.N is not None:

@@ -39,9 +39,11 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
         DIAGNOSTICS=int(diagnostics),
         N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
-        RICCATI=int(problem.terminal == "riccati"), RATE_COST=int(law.policy.has_rate_cost),
+        RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
+        RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
     data.array("filter", [source.gain])
+    data.array("worth", [law.settled])
     add_channels(data, state, law, recalls=True)
     _add_network(law, data)
     _add_problem(law, data)
@@ -93,7 +95,7 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
     )  # fmt: skip
     arrays = {
-        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
+        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.input_weight,
         "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
         "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
@@ -129,7 +131,7 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     n_told = law.channels.n_v
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
-        x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
+        x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u, kept=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
@@ -137,10 +139,12 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         searched_v=n_told, row_d=n_y, row_v=n_told, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
         new_x=N * n_x,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
-        P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
+        P=n_x * n_x, K=n_u * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(since=0, has_target=0, has_rows=0, searched=0, has_P=0, end_converged=0)
+    state.integers(
+        since=0, has_target=0, has_rows=0, searched=0, has_P=0, use_P=0, weighted=0, end_converged=0
+    )
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -56,7 +56,7 @@ static void kc_explain(NAME_state *s, int has_features) {
 #else
             double made = s->rest[i];
 #endif
-            d[i] += kc_filter[0] * (made - d[i]);
+            d[i] += kc_filter[i] * (made - d[i]);
         }
     }
     for (i = 0; i < KC_N_Z; i++) s->z[i] = s->next[i];

@@ -65,7 +65,7 @@ static double kc_at_end(const NAME_state *s, int i, const double *states) {
 /* Cost of a plan along its roll-out, relaxations included; infinite unless it is a number. */
 static double kc_merit(const NAME_state *s, const double *plan, const double *states) {
     double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U];
-    int i, k, broken = 0, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    int i, k, broken = 0, n_stage = s->use_P ? KC_HORIZON - 1 : KC_HORIZON;
     for (k = 0; k < KC_HORIZON; k++) {
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
@@ -88,7 +88,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
             cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
 #endif
     }
-    if (s->has_P) {
+    if (s->use_P) {
         for (i = 0; i < KC_N_X; i++) last[i] = states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
         cost += kc_quadratic(KC_N_X, s->P, last);
     }
@@ -138,7 +138,7 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
 
 /* Hessian, gradient, rows and bounds of the QP in the plan's change, scaled as in the package. */
 static void kc_condense(NAME_state *s) {
-    int i, j, k, l, n = KC_N_V, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    int i, j, k, l, n = KC_N_V, n_stage = s->use_P ? KC_HORIZON - 1 : KC_HORIZON;
     double *H = s->H, *g = s->g, *gamma = s->gamma, *lo = s->lo, *hi = s->hi;
     double y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_IN], error[KC_N_X];
     double all[KC_N_IN];
@@ -191,7 +191,7 @@ static void kc_condense(NAME_state *s) {
             }
 #endif
     }
-    if (s->has_P) {
+    if (s->use_P) {
         const double *last = gamma + (KC_HORIZON - 1) * KC_N_X * n;
         for (i = 0; i < KC_N_X; i++) error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
         for (i = 0; i < KC_N_X; i++)
