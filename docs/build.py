@@ -111,12 +111,20 @@ def run_page(page: Path, folder: Path) -> list[str]:
     os.chdir(folder)
     try:
         for i, block in enumerate(blocks(page)):
+            _close_figures()
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(block, f"{page.name}, block {i + 1}", "exec"), namespace)
             printed.append(out.getvalue())
     finally:
         os.chdir(before)
     return printed
+
+
+def _close_figures() -> None:
+    """Figures are pyplot's, which keeps them until they are closed."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
 
 
 def with_outputs(text: str, printed: list[str]) -> str:
