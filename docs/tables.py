@@ -150,6 +150,19 @@ def selected(results: Path) -> str:
     )
 
 
+def record_peers(results: Path) -> str:
+    """Records beside jax-sysid and SIPPY at the same orders, the best first."""
+    rows = []
+    for name, found in _load(results, "record_peers")["figures"].items():
+        for label, f in sorted(found.items(), key=lambda pair: pair[1]["rmse"]["median"]):
+            error = f["rmse"]
+            worst = f"{error['max']:.3g}" if error["n"] > 1 else ""
+            rows.append(
+                [name.replace("_", " "), label, f"{error['median']:.3g}", worst, f"{f['fit_s']['median']:.2g}"]
+            )
+    return markdown(["record", "model", "RMSE, median of 3 seeds", "worst", "fit, s"], rows)
+
+
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
     return _unseen(results, "plain")
@@ -209,6 +222,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         loop_setting,
         step_time,
         selected,
+        record_peers,
         unseen,
         unseen_noise,
         unseen_load,
