@@ -30,6 +30,7 @@ from koopctrl.controllers.estimation.gate import (
     judge,
 )
 from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
+from koopctrl.controllers.estimation.network_noise import network_noise
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -66,8 +67,8 @@ class ExtendedKalmanLaw(NetworkEstimator):
     def __init__(
         self,
         model: KoopmanRNN,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -84,6 +85,10 @@ class ExtendedKalmanLaw(NetworkEstimator):
         roll = self.rollout = DisturbedRollout(network, disturbance, self.measured)
         self.disturbance = disturbance
         n_x, n_y, self.n_d = roll.n_x, roll.n_y, roll.n_d
+        if Qn is None or Rn is None:
+            q, r = network_noise(model)
+            Qn = q if Qn is None else Qn
+            Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", n_y)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         drift = _DRIFT * roll.deviation[n_x:]

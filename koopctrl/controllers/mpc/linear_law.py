@@ -296,7 +296,7 @@ def build_linear_law(
     if end is not None:
         weight = weight * end * end[:, None]
     target = steady_target(model, weight, R)
-    reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max)
+    reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max, R)
     P = None if riccati is None else riccati.P
     qp = condense(model, problem, target, P, estimator.basis, estimator.offset)
     n_rows = len(qp.rows)

@@ -92,6 +92,8 @@ class RealTimeIteration:
         n_inputs = len(self.input_hessian) if self.is_feedback else 0
         n_rows = n_inputs + len(self.move_rows) + problem.n_bounded
         bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
+        self._row_costs = problem.row_soft_weights
+        self._idle_units = np.concatenate([np.ones(n_rows - problem.n_bounded), problem.idle_units])
         self._solver = StepSolver(
             len(self.input_hessian),
             n_rows,
@@ -318,7 +320,7 @@ class RealTimeIteration:
         else:
             first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
             rows = np.vstack([first, self.move_rows @ first, e_rows])
-        rows, row_scale = scale_rows(rows * scale)
+        rows, row_scale = scale_rows(rows * scale, self._idle_units)
         # Bounds of the change: what the plan uses already is taken off.
         used = np.concatenate(
             [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
@@ -337,7 +339,7 @@ class RealTimeIteration:
             width = (n_v, float(np.min(ranges[ranges > 0.0], initial=np.inf)), True)
         lower, upper = ((side - used) * units for side in sides)
         try:
-            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.row_soft_weights, width)
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, self._row_costs, width)
         except np.linalg.LinAlgError:
             reason = (
                 "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"

@@ -224,10 +224,10 @@ class DenseQP:
         return free + self.whiten.T @ y, found
 
 
-def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
+def scale_rows(rows: FloatArray, idle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows of norm 1 and the factors that made them so; of zero rows these are `idle`, `(m,)`."""
     norms = np.linalg.norm(rows, axis=1)
-    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
+    factors = np.where(norms > 0.0, 1.0 / np.where(norms > 0.0, norms, 1.0), idle)
     return rows * factors[:, None], factors
 
 

@@ -11,10 +11,11 @@ from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
-from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
+from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
@@ -48,6 +49,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
+        ABSURD=number(ABSURD),
     )  # fmt: skip
     recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
     add_channels(data, state, law, recalls)
@@ -124,7 +126,7 @@ def _add_source(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
         data.define(EXPLAINS=int(on_inputs))
         if on_inputs:
             data.array("explain_d", source.explain)
-        state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z)
+        state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z, all_acted=lifted.n_z)
     state.doubles(x=lifted.n_x if keeps_window or (kalman is not None and lifts) else 0)
     if isinstance(source, LagWindow):
         # The next output from features and input: x_op + x_scale (A z + B du + c + sum du_i N_i z).
@@ -143,6 +145,7 @@ def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout) -> Non
     model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
     for name, values in {
         "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
+        "innovation_size": np.sqrt(np.diag(kalman.innovation)),
     }.items():  # fmt: skip
         data.array(name, values)
     data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
+from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.errors import OptionError
-from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
+from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.rnn_law import RNNLaw
@@ -37,7 +38,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     data.define(
         GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
-        DIAGNOSTICS=int(diagnostics),
+        DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
         N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
         RICCATI=int(problem.terminal == "riccati"), RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip

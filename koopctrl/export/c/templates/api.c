@@ -2,6 +2,7 @@
 /* The interface that all predictive controllers share. Each of them brings
  *     kc_read       what is known of the state at this sample; tells whether that is enough to plan on,
  *     kc_find_plan  a new plan in s->plan, and whether there is one; if not, perhaps an LQR's input,
+ *     kc_recover    what an absurd measurement has spoilt is forgotten, where no plan was found,
  *     kc_forget     its own part of the reset. */
 
 /* What is known before anything is measured: disturbances from now on, a missing one as the one before it, and the
@@ -44,9 +45,12 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
     else if (!kc_all_finite(n_rows * KC_N_Y, reference)) info->reason = NAME_REASON_REFERENCE;
     info->rejected = KC_GATED ? s->rejected : 0;
     info->n_rejected = KC_GATED ? s->n_rejected : 0;
-    if (info->reason == NAME_REASON_NONE && kc_find_plan(s, reference, n_rows, preview, lqr, info)) {
+    if (info->reason != NAME_REASON_NONE) {
+        info->status = kc_fall_back(s, lqr, u_out);
+    } else if (kc_find_plan(s, reference, n_rows, preview, lqr, info)) {
         kc_accept(s, u_out);
     } else {
+        kc_recover(s, measurement);
         info->slack = 0.0;
         info->status = kc_fall_back(s, lqr, u_out);
     }

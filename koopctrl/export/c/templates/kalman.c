@@ -172,3 +172,12 @@ static int kc_read(NAME_state *s, const double *y) {
     kc_correct(s, y, n_here, here);
     return 1;
 }
+
+/* Begin anew where the estimate's outputs are far beyond the newest measurement. */
+static void kc_recover(NAME_state *s, const double *y) {
+    int i;
+    for (i = 0; i < KC_N_MEASURED; i++) {
+        double size = kc_innovation_size[i] + (isfinite(y[i]) ? fabs(y[i] - kc_measured_op[i]) : 0.0);
+        if (!(fabs(kc_dot(KC_N_P, kc_C + i * KC_N_P, s->p)) <= KC_ABSURD * KC_ABSURD * size)) s->started = 0;
+    }
+}

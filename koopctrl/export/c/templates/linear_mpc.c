@@ -122,12 +122,10 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
 #endif
     if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview, wished ? wish : 0)) {
         info->reason = NAME_REASON_STATE;
-        kc_forget(s);
         return 0;
     }
     v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
     if (v == 0) {
-        if (info->reason == NAME_REASON_INACCURATE) kc_forget(s); /* an absurd measurement may have spoilt them */
 #if KC_HAS_LQR
         kc_lqr(s, kc_reference(reference, n_rows, 0), lqr);
 #if KC_MOVES_SET_POINT

@@ -45,6 +45,9 @@ static double kc_quadratic(int n, const double *M, const double *v) {
 }
 
 #if KC_N_E > 0 || KC_N_END > 0
+/* The bound of row k of those on outputs and states. */
+static int kc_bound_of(int k) { return k < KC_N_E * KC_HORIZON ? k % (KC_N_E > 0 ? KC_N_E : 1) : k - KC_N_E * (KC_HORIZON - 1); }
+
 /* Cost of relaxing bound i: combinations first, then the terminal set's. */
 static double kc_relaxation(int i, double value, double low, double high) {
     double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
@@ -254,11 +257,13 @@ static void kc_condense(NAME_state *s) {
         }
         norm = sqrt(kc_dot(n, row, row));
         s->row_scale[k] = norm > 0.0 ? 1.0 / norm : 1.0;
+#if KC_N_E > 0 || KC_N_END > 0
+        if (!(norm > 0.0) && k >= KC_N_RATE) s->row_scale[k] = sqrt(kc_penalty[KC_N_E + KC_N_END + kc_bound_of(k - KC_N_RATE)]);
+#endif
         for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
 #if KC_N_SOFT > 0
         if (k >= KC_N_RATE) { /* as in controllers.qp_step */
-            int bound = k - KC_N_RATE < KC_N_E * KC_HORIZON ? (k - KC_N_RATE) % (KC_N_E > 0 ? KC_N_E : 1)
-                                                            : k - KC_N_RATE - KC_N_E * (KC_HORIZON - 1);
+            int bound = kc_bound_of(k - KC_N_RATE);
             double root = sqrt(kc_penalty[KC_N_E + KC_N_END + bound]);
             i = k - KC_N_RATE;
             s->slack_unit[i] = s->row_scale[k] / root;

@@ -71,11 +71,12 @@ static void kc_restart(NAME_state *s) {
     s->soft_k = -1;
 }
 
-/* Whether the disturbance is far beyond the data's spread. */
-static int kc_absurd(const NAME_state *s) {
+/* Where the disturbance is far beyond the data's spread it is forgotten, and what it has led searches to. */
+static void kc_recover(NAME_state *s, const double *y) {
     int i, absurd = 0;
-    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= 1e6 * kc_x_scale[i]);
-    return absurd;
+    (void)y;
+    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= KC_ABSURD * kc_x_scale[i]);
+    if (absurd) kc_restart(s);
 }
 
 /* A plan of inputs to start from: within bounds, constant over blocks. */
@@ -256,7 +257,6 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
         merit = kc_optimise_cold(s, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
-        if (kc_absurd(s)) kc_restart(s);
         return 0;
     }
     info->reason = NAME_REASON_NONE;
