@@ -1,16 +1,16 @@
-"""Units never matter to estimators, networks, metrics and C: each signal by its own factor, the same inputs."""
+"""Units never matter to estimators, networks, metrics and C: each signal in its own, the same inputs."""
 
 import numpy as np
 import pytest
 
 from koopctrl import (
     LQR,
+    RNNMPC,
     ExtendedKalmanFilter,
     KalmanFilter,
     KoopmanRNN,
     LiftedModel,
     LinearMPC,
-    RNNMPC,
     Trajectories,
     run_closed_loop,
 )
@@ -59,7 +59,7 @@ def options_in(y_unit, u_unit, n_y):
 
 
 def told(controller, n_y, y_unit, u_unit):
-    """Statuses, inputs and relaxations in units of one, along a loop with a load, noise and missing samples."""
+    """Statuses, inputs and relaxations in units of one: a loop with a load, noise and missing samples."""
     y_unit, rng, x, out = np.array(y_unit)[:n_y], np.random.default_rng(1), np.array([0.5, -0.3]), []
     references = [np.array([0.6, 0.0]), np.array([2.5, 0.0]), np.array([-0.4, 0.0])]
     for k in range(24):
@@ -88,9 +88,9 @@ def test_rnnmpc(record, lags, kind):
     n_y, loops = 1 if lags else 2, []
     for y_unit, u_unit in [((1.0, 1.0), 1.0), *UNITS[:2]]:
         model = fitted(record, lags, y_unit, u_unit)
-        beside = {"estimator": ExtendedKalmanFilter(model, disturbance=kind, gate=8.0)} if kind in KINDS else {}
-        if kind == "averaged":
-            beside = {"offset_free": 0.3}
+        beside = {"offset_free": 0.3} if kind == "averaged" else {}
+        if kind in KINDS:
+            beside = {"estimator": ExtendedKalmanFilter(model, disturbance=kind, gate=8.0)}
         mpc = RNNMPC(model, 10, **options_in(y_unit, u_unit, n_y), **beside)
         loops.append(told(mpc, n_y, y_unit, u_unit))
     for found in loops[1:]:
@@ -127,7 +127,9 @@ def test_filters_on_matrices_in_any_unit(kind, steady, tmp_path):
     noise, load = rng.normal(size=(60, 4)), 0.3
     found = []
     for i, (x_unit, u_unit, y_unit) in enumerate([
-        (np.ones(3), 1.0, 1.0), (np.array([1e-9, 1e9, 1e3]), 1e6, 1e-7), (np.array([1e8, 1e-8, 1.0]), 1e-9, 1e9),
+        (np.ones(3), 1.0, 1.0),
+        (np.array([1e-9, 1e9, 1e3]), 1e6, 1e-7),
+        (np.array([1e8, 1e-8, 1.0]), 1e-9, 1e9),
     ]):  # fmt: skip
         plant = LiftedModel.from_matrices(
             x_unit[:, None] * A / x_unit, x_unit[:, None] * B / u_unit, y_unit * C / x_unit, dt=1.0
@@ -163,7 +165,9 @@ def test_metrics_are_those_of_the_signals_themselves():
     figures = []
     for unit in (1.0, 1e-9, 1e9):
         plant = LiftedModel.from_matrices(A, unit * B, unit * np.eye(2) / unit, dt=1.0)
-        mpc = LinearMPC(plant, 10, 1.0, 0.1 * unit**2, u_min=-1.0, u_max=1.0, y_max=unit * np.array([0.5, 9.0]))
+        mpc = LinearMPC(
+            plant, 10, 1.0, 0.1 * unit**2, u_min=-1.0, u_max=1.0, y_max=unit * np.array([0.5, 9.0])
+        )
         start, goal = unit * np.array([0.9, 0.0]), unit * np.array([0.2, 0.0])
         result = run_closed_loop(
             lambda x, u, B=unit * B: A @ x + B @ u, mpc, n_steps=40, reference=goal, dt=1.0, x0=start
@@ -185,6 +189,7 @@ def test_metrics_are_those_of_the_signals_themselves():
 def test_generated_c_of_a_network_in_any_unit(record, kind, tmp_path):
     for i, (y_unit, u_unit) in enumerate(UNITS[:2]):
         model = fitted(record, True, y_unit, u_unit)
-        mpc = RNNMPC(model, 8, **options_in(y_unit, u_unit, 1), offset_free=0.3 if kind == "averaged" else False)
+        gain = 0.3 if kind == "averaged" else 0.0
+        mpc = RNNMPC(model, 8, **options_in(y_unit, u_unit, 1), offset_free=gain)
         compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(i)))
         assert_same(told(compiled, 1, y_unit, u_unit), told(mpc, 1, y_unit, u_unit))

@@ -72,7 +72,7 @@ def default_drift(model: Augmented, measured: np.ndarray, Qn: FloatArray, Rn: Fl
 
 
 def default_first(model: Augmented, P: FloatArray, Qd: FloatArray) -> FloatArray:
-    """`P0` of `[z; d]`: the spread of the training data and many samples' drift; else far above the steady `P`."""
+    """`P0` of `[z; d]`: the training data's spread and many samples' drift; else far above the steady `P`."""
     lifted, n_z = model.lifted, model.lifted.n_z
     P0 = P.copy()
     if lifted.training is None or not len(lifted.training[0]):

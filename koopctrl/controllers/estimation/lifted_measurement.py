@@ -148,8 +148,9 @@ class LiftedMeasurement(LinearEstimator):
             u_dev = u_last - lifted.u_op
             made = self.explain @ (z - (lifted.A @ state.z + lifted.B @ u_dev + lifted.c))
             # Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew.
-            acted = np.abs(z) + self._sizes[0] @ np.abs(state.z) + self._sizes[1] @ np.abs(u_dev) + np.abs(lifted.c)
-            d = np.where(np.abs(d) <= ABSURD * (self._sizes[2] @ acted), d + self.gain * (made - d), made)
+            of_state, of_input, explained = self._sizes
+            acted = np.abs(z) + of_state @ np.abs(state.z) + of_input @ np.abs(u_dev) + np.abs(lifted.c)
+            d = np.where(np.abs(d) <= ABSURD * (explained @ acted), d + self.gain * (made - d), made)
         return LiftedState(np.concatenate([p, d]), True, z)
 
 

@@ -53,9 +53,7 @@ def network_noise(model: KoopmanRNN) -> tuple[FloatArray, FloatArray]:
     starts = [k for r in runs for k in range(r.start, r.stop - length + 1, length)]
     chosen = np.unique(np.linspace(0, len(starts) - 1, min(_MOST, len(starts))).round().astype(int))
     rows = np.array(starts)[chosen][:, None] + np.arange(length)
-    value, common = _likelihoods(
-        roll, snapshots.x[rows], snapshots.u[rows], snapshots.y_next[rows], W * unit
-    )
+    value, common = _likelihoods(roll, snapshots.x[rows], snapshots.u[rows], snapshots.y_next[rows], W * unit)
     if not np.isfinite(value).any():
         return 0.5 * W * unit, 0.5 * W * unit
     best = int(np.argmin(value))

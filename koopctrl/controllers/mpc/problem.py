@@ -98,7 +98,7 @@ class MPCProblem:
 
     @property
     def idle_units(self) -> FloatArray:
-        """Factors `(n_bounded,)` of bounded rows that no input reaches: what relaxing them costs, as inputs do."""
+        """Factors `(n_bounded,)` of bounded rows that no input reaches: by what relaxing them costs."""
         return np.sqrt(self.row_soft_weights[1])
 
     @property

@@ -80,7 +80,7 @@ class RealTimeIteration:
         self.input_hessian, _ = input_hessian(problem)
         self.move_rows = input_rows(problem)
         self._bounds = plain_bounds(problem, np.zeros(problem.n_u))
-        self._has_rate_cost = bool(problem.S.any())
+        self._has_rate_cost, self._bounds_rate = bool(problem.S.any()), problem.bounds_rate
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
         self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
@@ -92,6 +92,7 @@ class RealTimeIteration:
         n_inputs = len(self.input_hessian) if self.is_feedback else 0
         n_rows = n_inputs + len(self.move_rows) + problem.n_bounded
         bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
+        self._no_rows = np.empty((0, len(self.input_hessian)))
         self._row_costs = problem.row_soft_weights
         self._idle_units = np.concatenate([np.ones(n_rows - problem.n_bounded), problem.idle_units])
         self._solver = StepSolver(
@@ -113,16 +114,17 @@ class RealTimeIteration:
     ) -> Found:
         """Iterate from one plan; without any certified QP the merit is infinite."""
         problem = self._problem
-        states = self.roll(now, plan[None])[0]
+        states, features = self._rollout.trace(now.x, self._full(now, plan), now.d)
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
         if self.is_feedback:
             plan, states, merit = self._steered(now, goal, (plan, states, merit))
+            features = None
         answer, reason, n_solves = None, "", 0
         for _ in range(n_iterations):
             if not np.isfinite(states).all():
                 reason = "the roll-out of the plan is not finite"
                 break
-            newest, direction, gains = self._iterate(states, plan, now, goal, deadline)
+            newest, direction, gains = self._iterate(states, features, plan, now, goal, deadline)
             n_solves += newest.n_solves
             if direction is None:
                 reason = newest.status
@@ -131,9 +133,10 @@ class RealTimeIteration:
             # The longest step that lowers the merit; where none does, the plan is kept.
             for steps in _STEPS:
                 plans = plan + steps[:, None, None] * direction[0]
+                seen = None
                 if gains is None:
-                    plans = np.clip(plans, problem.u_min, problem.u_max)
-                    rolled = self.roll(now, plans)
+                    plans = np.minimum(np.maximum(plans, problem.u_min), problem.u_max)
+                    rolled, seen = self._roll_out(now, plans)
                 else:
                     plans, rolled = self._follow(
                         now, plans, states + steps[:, None, None] * direction[1], gains
@@ -145,7 +148,7 @@ class RealTimeIteration:
             else:
                 break
             best, before = int(better[0]), merit
-            plan, states, merit = plans[best], rolled[best], float(merits[best])
+            plan, states, features, merit = plans[best], rolled[best], seen, float(merits[best])
             if before - merit <= _SETTLED * abs(before) or time.perf_counter() > deadline:
                 break
         return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
@@ -228,6 +231,13 @@ class RealTimeIteration:
         """States `(batch, N + 1, n_x)` under plans `(batch, N, n_u)`."""
         return self._rollout.run(now.x, self._full(now, plans), now.d)
 
+    def _roll_out(self, now: Outlook, plans: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """The same, and the features on the way where there is one plan alone."""
+        if len(plans) > 1:
+            return self.roll(now, plans), None
+        states, features = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
+        return states[None], features
+
     def excess(self, states: FloatArray, goal: Goal) -> tuple[float, bool]:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
         problem = self._problem
@@ -254,8 +264,12 @@ class RealTimeIteration:
             if P is not None:
                 last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
-            first = np.broadcast_to(now.u_last, (len(plans), 1, plans.shape[2]))
-            moves = np.diff(plans, axis=1, prepend=first)
+            if self._has_rate_cost or self._bounds_rate:
+                moves = plans.copy()
+                moves[:, 0] -= now.u_last
+                moves[:, 1:] -= plans[:, :-1]
+            else:
+                moves = plans[:, :0]
             if self._has_rate_cost:
                 cost += _weighted_sum(moves, problem.S)
             if len(self.E):
@@ -266,7 +280,7 @@ class RealTimeIteration:
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 weights = problem.soft_weights[:, len(self.E) :]
                 cost += _penalty(end, problem.end_min, problem.end_max, weights)
-            if problem.bounds_rate:
+            if self._bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
                 broken = excess > self.move_tolerance + _NO_MOVE * (self._u_size + np.abs(now.u_last))
@@ -280,7 +294,13 @@ class RealTimeIteration:
         return plans if now.offset is None else plans + now.offset
 
     def _iterate(
-        self, states: FloatArray, plan: FloatArray, now: Outlook, goal: Goal, deadline: float
+        self,
+        states: FloatArray,
+        features: FloatArray | None,
+        plan: FloatArray,
+        now: Outlook,
+        goal: Goal,
+        deadline: float,
     ) -> tuple[StepSolution, tuple[FloatArray, FloatArray | float] | None, FloatArray | None]:
         """One QP around a roll-out: its answer, the direction of plan and states if it has one, gains.
 
@@ -288,7 +308,7 @@ class RealTimeIteration:
         """
         problem, T = self._problem, self._blocking
         N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
-        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan))
+        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), features)
         b = b if not self._channels.n_v else b[:, :, self._channels.moved]
         P, closed = goal.P, None
         if self.is_feedback:
@@ -296,7 +316,9 @@ class RealTimeIteration:
             gamma, inputs = closed.states, closed.inputs.reshape(N * n_u, -1)
             input_hessian = inputs.T @ move_cost(problem) @ inputs
         else:
-            gamma, inputs = _sensitivities(a, b) @ T, T
+            gamma, inputs = _sensitivities(a, b), T
+            if len(problem.blocks) < N:
+                gamma = gamma @ T
             input_hessian = self.input_hessian
         n_stage = N if P is None else N - 1
         seen = gamma[:n_stage, :n_y]
@@ -314,22 +336,22 @@ class RealTimeIteration:
             moves = _weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
             g = g + inputs.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
         scale = 1.0 / np.sqrt(np.diag(H))
-        e_rows = np.vstack([(self.E @ gamma).reshape(-1, T.shape[1]), problem.E_end @ end])
-        if closed is None:
-            rows = np.vstack([self.move_rows, e_rows])
-        else:
-            first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
-            rows = np.vstack([first, self.move_rows @ first, e_rows])
-        rows, row_scale = scale_rows(rows * scale, self._idle_units)
         # Bounds of the change: what the plan uses already is taken off.
-        used = np.concatenate(
-            [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
-        )
-        if len(self.move_rows):
+        rows, row_scale, units, used = self._no_rows, self._idle_units, 1.0 / scale, values
+        if len(self._idle_units):
+            e_rows = np.vstack([(self.E @ gamma).reshape(-1, T.shape[1]), problem.E_end @ end])
+            if closed is None:
+                rows = np.vstack([self.move_rows, e_rows])
+            else:
+                first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
+                rows = np.vstack([first, self.move_rows @ first, e_rows])
+            rows, row_scale = scale_rows(rows * scale, self._idle_units)
+            bounded = (states[1:] @ self.E.T + goal.shift).ravel()
             moves = self.move_rows @ values
-            moves[:n_u] -= now.u_last
-            used = np.concatenate([moves, used])
-        units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
+            if len(moves):
+                moves[:n_u] -= now.u_last
+            used = np.concatenate([values, moves, bounded, problem.E_end @ (states[-1] - goal.x_end)])
+            units = np.concatenate([units, row_scale])
         sides, width = self._bounds, (0, np.inf, False)
         if closed is not None:
             n_v = len(values)
@@ -363,20 +385,24 @@ def _penalty(values: FloatArray, low: FloatArray, high: FloatArray, weights: Flo
 
 def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:
     """`W_k x_k` for `(N, n)` rows."""
+    if len(weights) and not weights.strides[0]:  # one for all steps
+        return rows @ weights[0]
     return np.matmul(weights, rows[:, :, None])[:, :, 0]
 
 
 def _weighted_sum(values: FloatArray, weights: FloatArray) -> FloatArray:
     """`sum_k x_k' W_k x_k` for each of `(batch, N, n)`."""
+    if len(weights) and not weights.strides[0]:  # one for all steps
+        return np.einsum("bki,bki->b", values @ weights[0], values)
     return np.sum(np.matmul(values[:, :, None, :], weights)[:, :, 0] * values, axis=(1, 2))
 
 
 def _sensitivities(a: FloatArray, b: FloatArray) -> FloatArray:
     """`dx_{k+1} / du_j` along a roll-out, `(N, n_x, N n_u)`, by the forward recursion."""
     N, n_x, n_u = b.shape
-    out = np.zeros((N, n_x, N * n_u))
-    out[0, :, :n_u] = b[0]
-    for k in range(1, N):
-        np.matmul(a[k], out[k - 1, :, : k * n_u], out=out[k, :, : k * n_u])
-        out[k, :, k * n_u : (k + 1) * n_u] = b[k]
+    out, now = np.empty((N, n_x, N * n_u)), np.zeros((n_x, N * n_u))
+    for k in range(N):
+        now = a[k].dot(now)
+        now[:, k * n_u : (k + 1) * n_u] = b[k]
+        out[k] = now
     return out
