@@ -25,6 +25,7 @@ from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_co
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh, weighted_sum
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
@@ -160,7 +161,7 @@ class RealTimeIteration:
         a, b = self._rollout.jacobians(network.x_mean[None], u_mean)
         b = b[:, :, self._channels.moved]
         with np.errstate(all="ignore"):
-            gamma = _sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
+            gamma = sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
             seen = gamma[:, : self._rollout.n_y] @ self._blocking
             H = self.input_hessian + np.einsum("kqi,kqr,krj->ij", seen, self._problem.Q, seen)
         return condition(H) > _LOST
@@ -260,7 +261,7 @@ class RealTimeIteration:
         n_stage = problem.horizon if P is None else problem.horizon - 1
         with np.errstate(all="ignore"):
             error = states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]
-            cost = _weighted_sum(error, goal.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
+            cost = weighted_sum(error, goal.Q[:n_stage]) + weighted_sum(plans - goal.steady, problem.R)
             if P is not None:
                 last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
@@ -271,15 +272,15 @@ class RealTimeIteration:
             else:
                 moves = plans[:, :0]
             if self._has_rate_cost:
-                cost += _weighted_sum(moves, problem.S)
+                cost += weighted_sum(moves, problem.S)
             if len(self.E):
                 weights = problem.soft_weights[:, : len(self.E)]
                 combined = states[:, 1:] @ self.E.T + goal.shift
-                cost += _penalty(combined, problem.e_min, problem.e_max, weights)
+                cost += penalty(combined, problem.e_min, problem.e_max, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 weights = problem.soft_weights[:, len(self.E) :]
-                cost += _penalty(end, problem.end_min, problem.end_max, weights)
+                cost += penalty(end, problem.end_min, problem.end_max, weights)
             if self._bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
@@ -316,7 +317,7 @@ class RealTimeIteration:
             gamma, inputs = closed.states, closed.inputs.reshape(N * n_u, -1)
             input_hessian = inputs.T @ move_cost(problem) @ inputs
         else:
-            gamma, inputs = _sensitivities(a, b), T
+            gamma, inputs = sensitivities(a, b), T
             if len(problem.blocks) < N:
                 gamma = gamma @ T
             input_hessian = self.input_hessian
@@ -325,7 +326,7 @@ class RealTimeIteration:
         weighted = np.matmul(goal.Q[:n_stage], seen).reshape(-1, T.shape[1])
         error = (states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]).ravel()
         H = input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
-        g = weighted.T @ error + inputs.T @ _weigh(plan - goal.steady, problem.R).ravel()
+        g = weighted.T @ error + inputs.T @ weigh(plan - goal.steady, problem.R).ravel()
         end = gamma[-1]
         if P is not None:
             pulled = end.T @ P
@@ -333,7 +334,7 @@ class RealTimeIteration:
             g = g + pulled @ (states[-1] - goal.x_end)
         values = plan[problem.blocks].ravel()
         if self._has_rate_cost:
-            moves = _weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
+            moves = weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
             g = g + inputs.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
         scale = 1.0 / np.sqrt(np.diag(H))
         # Bounds of the change: what the plan uses already is taken off.
@@ -375,34 +376,3 @@ class RealTimeIteration:
         if closed is None:
             return answer, (moved, 0.0), None
         return answer, (moved, np.vstack([np.zeros((1, gamma.shape[1])), gamma @ v])), closed.gains
-
-
-def _penalty(values: FloatArray, low: FloatArray, high: FloatArray, weights: FloatArray) -> FloatArray:
-    """What relaxing costs, for each of `(batch, N, n)`."""
-    excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
-    return np.sum(weights[0] * excess + weights[1] * excess**2, axis=(1, 2))
-
-
-def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:
-    """`W_k x_k` for `(N, n)` rows."""
-    if len(weights) and not weights.strides[0]:  # one for all steps
-        return rows @ weights[0]
-    return np.matmul(weights, rows[:, :, None])[:, :, 0]
-
-
-def _weighted_sum(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """`sum_k x_k' W_k x_k` for each of `(batch, N, n)`."""
-    if len(weights) and not weights.strides[0]:  # one for all steps
-        return np.einsum("bki,bki->b", values @ weights[0], values)
-    return np.sum(np.matmul(values[:, :, None, :], weights)[:, :, 0] * values, axis=(1, 2))
-
-
-def _sensitivities(a: FloatArray, b: FloatArray) -> FloatArray:
-    """`dx_{k+1} / du_j` along a roll-out, `(N, n_x, N n_u)`, by the forward recursion."""
-    N, n_x, n_u = b.shape
-    out, now = np.empty((N, n_x, N * n_u)), np.zeros((n_x, N * n_u))
-    for k in range(N):
-        now = a[k].dot(now)
-        now[:, k * n_u : (k + 1) * n_u] = b[k]
-        out[k] = now
-    return out

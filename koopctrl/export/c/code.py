@@ -136,6 +136,7 @@ def _header(parts: Parts, name: str) -> str:
         "n_told": len(parts.told),
         "told": comment(", ".join(parts.told) or "none"),
         "TOLD": _TOLD if parts.told else "",
+        "UNTRACKED": "; NaN: not tracked" if parts.untracked else "",
         "n_u": len(parts.inputs),
         "inputs": comment(", ".join(parts.inputs)),
         "horizon": parts.horizon,

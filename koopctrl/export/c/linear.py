@@ -49,7 +49,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
-        ABSURD=number(ABSURD),
+        ABSURD=number(ABSURD), UNTRACKED=0,
     )  # fmt: skip
     recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
     add_channels(data, state, law, recalls)
@@ -256,6 +256,19 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     problem, target, reachable = law.problem, law.target, law.reachable
     bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
     data.define(MOVES_SET_POINT=int(bounded))
+    n_end = len(problem.E_end)
+    steady = {
+        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
+        "u_input": target.u_input, "from_input_preview": law.qp.from_input_preview,
+        "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, n_end),
+        "from_wish_preview": _felt(law.qp.from_wish_preview, law.qp.n_v, n_end),
+    }  # fmt: skip
+    if law.channels.n_v:
+        steady["u_told"] = target.u_told
+    if law.riccati is not None:
+        steady["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
+    for name, values in steady.items():
+        data.array(name, values)
     if not bounded:
         return
     freedom, reach = target.freedom, reachable.reach
@@ -266,24 +279,20 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
         "reach_unit": [reach.unit], "reach_idle": freedom.idle, "felt_u": freedom.felt_u,
         "felt_y": freedom.felt_y, "unfelt_u": freedom.unfelt_u, "unfelt_y": freedom.unfelt_y,
         "near_one": np.eye(n_c), "near_rows": reach.near_rows, "near_scale": reach.near_scale,
-        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
-        "y_gain": target.y_gain, "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
-        "u_told": target.u_told, "y_told": target.y_told,
-        "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, len(problem.E_end)),
+        "y_gain": target.y_gain, "y_input": target.y_input, "y_offset": target.y_offset,
+        "y_disturbance": target.y_disturbance, "y_told": target.y_told,
     }  # fmt: skip
     if not n_b or not n_c:
         del arrays["near_one"], arrays["near_rows"], arrays["near_scale"]
     if not n_b + n_c:
         for name in ("one", "rows", "scale", "unit", "idle"):
             del arrays[f"reach_{name}"]
-        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        unused = ["felt_u", "felt_y", "unfelt_u", "unfelt_y"]
+        unused += [f"y_{part}" for part in ("gain", "input", "offset", "disturbance", "told")]
         for name in unused:
             del arrays[name]
     if not law.channels.n_v:
-        for name in ("u_told", "y_told"):
-            arrays.pop(name, None)
-    if law.riccati is not None:
-        arrays["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
+        arrays.pop("y_told", None)
     for name, values in arrays.items():
         data.array(name, values)
 

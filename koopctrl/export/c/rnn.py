@@ -36,7 +36,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
             "horizon or fewer blocks, or a LinearMPC, whose C code has them"
         )
     data.define(
-        GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
+        GATED=0, OBSERVER=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
         USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
         DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
         N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
@@ -57,6 +57,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
+        untracked=True,
     )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
+        N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
     arrays = {
         "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
@@ -99,14 +101,12 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
-        "rest_u": targets.idle, "move_scale": targets.u_scale,
+        "rest_u": targets.idle, "move_scale": targets.u_scale, "asked_scale": targets.question_scale,
         "start_x": targets.start[0], "start_u": targets.start[1],
         "default_reference": law.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
     arrays["move_tolerance"] = iteration.move_tolerance
-    if law.channels.n_v:
-        arrays["told_scale"] = targets.v_scale
     if n_e:
         arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
         arrays["e_size"] = iteration.sizes[0]
@@ -127,16 +127,16 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
     n_soft = problem.n_bounded if problem.soft else 0
-    n_told = law.channels.n_v
+    n_asked = len(law.targets.question_scale)
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
-        x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
+        x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=n_told,
-        searched_v=n_told, row_d=n_y, row_v=n_told, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
-        new_x=N * n_x,
+        start_u=n_u, question=n_asked, answered=n_asked, searched_for=n_asked, row_context=n_asked - 2 * n_y,
+        wish=n_u, mark=n_y, marks=(N + 1) * n_y, wanted=(N + 1) * n_y, row_marks=N * n_y,
+        row_r=N * n_y, row_x=N * n_x, row_u=N * n_u, new_x=N * n_x,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,

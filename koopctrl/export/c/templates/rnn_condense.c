@@ -8,17 +8,37 @@
 #define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
 #define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
 
-/* What outputs shall follow, inputs stay near, and the end's weight. */
-static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
+/* References as entries of the window: of an output that is not tracked whatever makes the steady inputs smooth. */
+static void kc_complete_references(NAME_state *s, const kc_asked *q) {
+    const double *end = kc_reference(q->reference, q->n_rows, KC_HORIZON);
     int i, k;
-    kc_find_target(s, kc_reference(reference, n_rows, KC_HORIZON));
-    if (preview) kc_find_rows(s, reference, n_rows);
-    else s->has_rows = 0;
     for (k = 0; k <= KC_HORIZON; k++) {
-        const double *r = kc_reference(reference, n_rows, k);
+        const double *r = kc_reference(q->reference, q->n_rows, k);
+        for (i = 0; i < KC_N_Y; i++) {
+            double value = isnan(r[i]) ? (isnan(end[i]) ? kc_default_reference[i] : end[i]) : r[i];
+            s->marks[k * KC_N_Y + i] = isnan(r[i]) ? 0.0 : 1.0;
+            s->wanted[k * KC_N_Y + i] = value - s->beside[i];
+        }
+    }
+}
+
+/* What outputs shall follow, inputs stay near, and the end's weight. */
+static void kc_set_references(NAME_state *s, const kc_asked *q) {
+    int i, k;
+    kc_complete_references(s, q);
+    for (i = 0; i < KC_N_U; i++) s->wish[i] = q->input != 0 && q->n_input_rows == 0 ? q->input[i] : kc_rest_u[i];
+    kc_find_target(s, kc_begin_row(s, KC_HORIZON));
+    if (q->preview) kc_find_rows(s);
+    else s->has_rows = 0;
+    (void)kc_begin_row(s, KC_HORIZON);
+    for (k = 0; k <= KC_HORIZON; k++) {
         for (i = 0; i < KC_N_Y; i++)
-            s->tracked[k * KC_N_Y + i] = !preview && s->end_converged ? s->end_x[i] : r[i];
-        for (i = 0; i < KC_N_U && k < KC_HORIZON && !preview; i++) s->steady[k * KC_N_U + i] = s->end_u[i];
+            s->tracked[k * KC_N_Y + i] = !q->preview && s->end_converged ? s->end_x[i] : s->wanted[k * KC_N_Y + i];
+        for (i = 0; i < KC_N_U && k < KC_HORIZON && !q->preview; i++) s->steady[k * KC_N_U + i] = s->end_u[i];
+    }
+    for (k = 0; k < KC_HORIZON * KC_N_U && q->n_input_rows > 0; k++) {
+        int row = k / KC_N_U < q->n_input_rows ? k / KC_N_U : q->n_input_rows - 1;
+        s->steady[k] = q->input[row * KC_N_U + k % KC_N_U];
     }
 #if KC_RICCATI
     if (s->has_P < 0) s->has_P = s->end_converged && kc_riccati(s, s->end_x, s->end_u);
@@ -31,7 +51,7 @@ static void kc_roll(NAME_state *s, const double *plan, double *states, double *p
     double all[KC_N_IN];
     int k;
     for (k = 0; k < KC_HORIZON; k++) {
-        kc_join(plan + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, plan + k * KC_N_U, KC_DELAY + k, all);
         kc_step(states + k * KC_N_X, all, s->d, psi + k * KC_N_FEATURES, t + k * KC_N_QY, states + (k + 1) * KC_N_X);
     }
 }
@@ -72,7 +92,8 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
     for (k = 0; k < KC_HORIZON; k++) {
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
-            for (i = 0; i < KC_N_Y; i++) error[i] = x[i] - s->tracked[(k + 1) * KC_N_Y + i];
+            for (i = 0; i < KC_N_Y; i++)
+                error[i] = s->marks[(k + 1) * KC_N_Y + i] * (x[i] - s->tracked[(k + 1) * KC_N_Y + i]);
             cost += kc_quadratic(KC_N_Y, KC_Q_AT(k), error);
         }
         for (i = 0; i < KC_N_U; i++) du[i] = u[i] - s->steady[k * KC_N_U + i];
@@ -153,7 +174,7 @@ static void kc_condense(NAME_state *s) {
         const double *u = s->candidate + k * KC_N_U;
         double *now = gamma + k * KC_N_X * n; /* dx_{k+1} / dv */
         const double *before = k > 0 ? now - KC_N_X * n : now;
-        kc_join(u, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, u, KC_DELAY + k, all);
         kc_jacobian(all, s->psi + k * KC_N_FEATURES, s->t + k * KC_N_QY, y_x, y_u);
         for (i = 0; i < KC_N_X; i++) {
             double *row = now + i * n;
@@ -174,7 +195,7 @@ static void kc_condense(NAME_state *s) {
                 error[i] = s->states[(k + 1) * KC_N_X + i] - s->tracked[(k + 1) * KC_N_Y + i];
             for (i = 0; i < KC_N_Y; i++)
                 for (j = 0; j < KC_N_Y; j++) {
-                    double weight = KC_Q_AT(k)[i * KC_N_Y + j];
+                    double weight = KC_Q_AT(k)[i * KC_N_Y + j] * s->marks[(k + 1) * KC_N_Y + i] * s->marks[(k + 1) * KC_N_Y + j];
                     const double *left = now + i * n, *right = now + j * n;
                     if (weight == 0.0) continue;
                     for (l = 0; l < block + KC_N_U; l++)

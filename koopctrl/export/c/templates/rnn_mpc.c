@@ -190,7 +190,7 @@ static int kc_ends_far(const NAME_state *s, double merit) {
     double error[KC_N_Y], missed;
     int i;
     for (i = 0; i < KC_N_Y; i++)
-        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+        error[i] = s->mark[i] * (s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i]);
     missed = kc_quadratic(KC_N_Y, kc_Q, error);
     return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
 }
@@ -234,7 +234,7 @@ static void kc_begin(NAME_state *s) {
         double all[KC_N_IN], next[KC_N_X], t[KC_N_QY];
         int k;
         for (k = 0; k < KC_DELAY; k++) {
-            kc_join(s->line + (k + 1) * KC_N_U, s->told + k * KC_N_TOLD, all);
+            kc_join_acting(s, s->line + (k + 1) * KC_N_U, k, all);
             kc_step(s->begin, all, s->d, s->psi_here, t, next);
             for (i = 0; i < KC_N_X; i++) s->begin[i] = next[i];
         }
@@ -242,12 +242,12 @@ static void kc_begin(NAME_state *s) {
 #endif
 }
 
-static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     double merit = INFINITY;
     int i, obeyed;
     (void)lqr;
     kc_begin(s);
-    kc_set_references(s, reference, n_rows, preview);
+    kc_set_references(s, asked);
     if (kc_shift(s)) {
         merit = kc_optimise(s, KC_N_ITERATIONS, info);
         s->since = (s->since + 1) % KC_RECHECK;
@@ -267,6 +267,9 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
 }
 
 static void kc_forget(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_IN; i++) s->offset[i] = 0.0;
+    for (i = 0; i < KC_N_Y; i++) s->beside[i] = 0.0;
     s->since = 0;
     s->has_P = -1;
     s->end_converged = 0;
@@ -281,7 +284,7 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     for (k = 0; k <= KC_HORIZON; k++) {
         for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
         if (k == KC_HORIZON) break;
-        kc_join(inputs + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, inputs + k * KC_N_U, KC_DELAY + k, all);
         kc_step(x, all, s->d, psi, t, next);
         for (i = 0; i < KC_N_X; i++) x[i] = next[i];
     }

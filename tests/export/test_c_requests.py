@@ -1,0 +1,133 @@
+"""What a sample may ask for beside a set-point: generated C decides as Python over hundreds of steps."""
+
+import numpy as np
+import pytest
+from c_tools import FLAGS
+
+from koopctrl import RNNMPC, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
+
+A = np.array([[0.9, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.1, 0.6]])
+B = np.array([[0.2, 0.0, 0.1], [0.5, 0.1, 0.0], [0.0, 1.0, 0.3]])
+C = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def compare(mpc, folder, ask, advance, x, observe, steps=300, atol=1e-6):
+    """Both controllers along Python's loop; every status and the spread of the inputs."""
+    compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
+    rng, statuses, sent = np.random.default_rng(5), set(), []
+    for k in range(steps):
+        if k == steps // 2:
+            mpc.reset()
+            compiled.reset()
+        asked = ask(k, rng)
+        y = observe(x)
+        if rng.random() < 0.04:
+            y[rng.integers(len(y))] = np.nan
+        u, v = mpc.control(y, **asked), compiled.control(y, **asked)
+        assert mpc.info.status == compiled.info.status, k
+        np.testing.assert_allclose(v, u, atol=atol, err_msg=str(k))
+        statuses.add(mpc.info.status)
+        sent.append(u)
+        x = advance(x, u, rng)
+    assert np.std(sent, axis=0).min() > 1e-3
+    return statuses
+
+
+def wishes(n_u, n_y, level, nan=False):
+    """Set-points, previews, input references and their trajectories, changed at every tenth sample."""
+    held = {}
+
+    def ask(k, rng):
+        if k % 10 == 0:
+            held.clear()
+            kind = k // 10
+            rows = int(rng.integers(1, 8))
+            r = level * rng.normal(size=n_y if kind % 2 else (rows, n_y))
+            if nan and kind % 3:
+                r[..., kind % n_y] = np.nan
+                if r.ndim == 2 and kind % 3 == 2:
+                    r[0] = level * rng.normal(size=n_y)
+            if kind % 4 or nan:
+                held["reference"] = r
+            if kind % 5 in (1, 3):
+                held["input_reference"] = 0.3 * rng.normal(size=n_u)
+            if kind % 5 in (2, 4):
+                held["input_reference"] = 0.3 * rng.normal(size=(rows, n_u))
+        return held
+
+    return ask
+
+
+@pytest.mark.parametrize("case", ["free", "bounded", "filtered", "told", "horizon"])
+def test_input_references_of_a_linear_controller(case, tmp_path):
+    """With spare inputs, so that wishes count; out of reach and within it."""
+    lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
+    bounds = {"u_min": -0.8, "u_max": 0.9, "y_max": [0.9, 1.2]}
+    options = {
+        "free": {}, "bounded": bounds, "told": bounds | {"measured_disturbances": [1], "input_delay": 2},
+        "filtered": bounds | {"estimator": KalmanFilter(lifted, 1e-3, 1e-2, disturbance="output")},
+        "horizon": bounds | {"R_rate": 0.2, "terminal_set": (np.eye(3), -0.5, 0.5), "blocks": 4},
+    }[case]  # fmt: skip
+    mpc = LinearMPC(lifted, 9, 1.0, 0.1, **options)
+    n_u = 2 if case == "told" else 3
+    statuses = compare(
+        mpc, tmp_path, wishes(n_u, 2, 0.8),
+        lambda x, u, rng: A @ x + (B[:, [0, 2]] if case == "told" else B) @ u + 0.02 * rng.normal(size=3),
+        np.zeros(3), lambda x: (C @ x if case == "filtered" else x.copy()),
+    )  # fmt: skip
+    assert "optimal" in statuses
+
+
+def test_nan_in_a_reference_of_a_linear_controller_is_named(tmp_path):
+    """There is no C for outputs left out of a condensed problem: it follows its last plan and says why."""
+    lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
+    compiled = CompiledMPC(mpc_to_c(LinearMPC(lifted, 9, 1.0, 0.1), tmp_path), flags=FLAGS)
+    compiled.control(np.ones(3))
+    compiled.control(np.ones(3), [0.0, np.nan])
+    assert (compiled.info.status, compiled.info.reason) == ("fallback_plan", "reference")
+
+
+def tanks(x, u):
+    x = x.copy()
+    x[..., 0] += 0.1 * (u[..., 0] + 0.3 * u[..., 1] - np.tanh(x[..., 0]) - 0.2 * x[..., 1])
+    x[..., 1] += 0.1 * (0.5 * x[..., 0] - x[..., 1] + 0.4 * u[..., 1] + 0.2 * np.sin(u[..., 2]))
+    return x
+
+
+@pytest.fixture(scope="module")
+def networks():
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1.5, 1.5, (20, 60, 3)), np.empty((20, 61, 2))
+    x[:, 0] = rng.uniform(-1, 1, (20, 2))
+    for k in range(60):
+        x[:, k + 1] = tanks(x[:, k], u[:, k])
+    data = Trajectories.from_arrays(x, u, dt=0.1)
+    lags = {"output_lags": 2, "input_lags": 2}
+    return {
+        "plain": KoopmanRNN(25, input_coupling="network", random_state=0).fit(data),
+        "lags": KoopmanRNN(25, input_coupling="bilinear", random_state=0, rcond=1e-8, **lags).fit(data),
+    }
+
+
+@pytest.mark.parametrize("case", ["plain", "lags", "told", "averaged"])
+def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp_path):
+    options = {
+        "told": {"measured_disturbances": [2], "input_delay": 1},
+        "averaged": {"offset_free": 0.3},
+    }.get(case, {})
+    mpc = RNNMPC(
+        networks["lags" if case == "lags" else "plain"], 8, 1.0, 0.05, u_min=-1.2, u_max=1.2,
+        y_max=[0.9, np.inf], **options,
+    )  # fmt: skip
+    n_u = 2 if case == "told" else 3
+
+    def advance(x, u, rng):
+        full = np.append(u, 0.0) if case == "told" else u
+        return tanks(x, full) + 0.01 * rng.normal(size=2)
+
+    ask = wishes(n_u, 2, 0.6, nan=True)
+    # Beyond the edge of reach idle inputs are all but free: their tie-break counts 1e-10 of the tracking.
+    atol = 2e-5 if case == "lags" else 2e-6
+    assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), lambda x: x.copy(), atol=atol)
