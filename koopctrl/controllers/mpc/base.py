@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import control
 
     from koopctrl.export.c.code import GeneratedCode
+    from koopctrl.export.c.compiled import CompiledController
 
 
 class PredictiveController:
@@ -202,6 +203,25 @@ class PredictiveController:
         from koopctrl.export.c.code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)
+
+    def compile(self, compiler: str | None = None, **options: Any) -> CompiledController:
+        """This controller running its generated C: the same interface and decisions, several times as fast.
+
+        Parameters
+        ----------
+        compiler : str, optional
+            By default the first of `cc`, `gcc` and `clang` on the PATH.
+        **options
+            Those of `koopctrl.export.c.compiled.CompiledController`.
+
+        Raises
+        ------
+        OptionError
+            If there is no C compiler, or a part of the controller has no C code.
+        """
+        from koopctrl.export.c.compiled import CompiledController
+
+        return CompiledController(self, compiler, **options)
 
     def __repr__(self) -> str:
         """Dimensions, horizon and bounds in force."""

@@ -53,6 +53,8 @@ class GeneratedCode:
         Constant data (flash), shared by all instances.
     state_bytes : int
         One controller's memory (RAM), workspaces included; beside it only the stack is used.
+    untracked : bool
+        Whether references may have NaN, of outputs that are not tracked.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class GeneratedCode:
     horizon: int
     data_bytes: int
     state_bytes: int
+    untracked: bool = False
 
 
 def mpc_to_c(
@@ -79,8 +82,7 @@ def mpc_to_c(
     Parameters
     ----------
     mpc : LinearMPC or RNNMPC
-        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer. `control`'s
-        `input_reference` has no C counterpart.
+        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str
@@ -115,7 +117,9 @@ def mpc_to_c(
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)
-    return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
+    return GeneratedCode(
+        target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes, parts.untracked
+    )
 
 
 def _named(text: str, name: str) -> str:

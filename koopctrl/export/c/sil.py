@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -98,6 +99,11 @@ class CompiledMPC:
         if done.returncode:
             raise SolverError(f"{' '.join(command)} gave {done.returncode}: {done.stderr[-2000:]}")
         self._lib = ctypes.CDLL(str(library))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Memory and buffers of one controller."""
+        code, name = self.code, self.code.name
         self._state = ctypes.create_string_buffer(code.state_bytes)
         self._u = np.empty(code.n_inputs)
         self._info = _Info()
@@ -108,6 +114,18 @@ class CompiledMPC:
         self._request = _Request()
         self._request_pointer = ctypes.byref(self._request)
         self.reset()
+
+    def another(self) -> CompiledMPC:
+        """A controller of the same library, reset."""
+        made = object.__new__(type(self))
+        made.code, made._lib = self.code, self._lib
+        made._begin()
+        return made
+
+    @property
+    def memory(self) -> Any:
+        """The state structure, as a ctypes buffer."""
+        return self._state
 
     def _call(self, function: str, *arguments: object) -> int:
         return getattr(self._lib, f"{self.code.name}_{function}")(self._state, *arguments)
