@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from c_tools import FLAGS
 
-from koopctrl import RNNMPC, KalmanFilter, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
+from koopctrl import (
+    RNNMPC,
+    ExtendedKalmanFilter,
+    KalmanFilter,
+    KoopmanRNN,
+    LiftedModel,
+    LinearMPC,
+    Trajectories,
+)
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
@@ -92,7 +100,7 @@ def test_nan_in_a_reference_of_a_linear_controller_is_named(tmp_path):
 def tanks(x, u):
     x = x.copy()
     x[..., 0] += 0.1 * (u[..., 0] + 0.3 * u[..., 1] - np.tanh(x[..., 0]) - 0.2 * x[..., 1])
-    x[..., 1] += 0.1 * (0.5 * x[..., 0] - x[..., 1] + 0.4 * u[..., 1] + 0.2 * np.sin(u[..., 2]))
+    x[..., 1] += 0.1 * (0.5 * x[..., 0] - x[..., 1] + 0.4 * u[..., 1] + 0.3 * np.tanh(u[..., 2]))
     return x
 
 
@@ -105,7 +113,10 @@ def networks():
         x[:, k + 1] = tanks(x[:, k], u[:, k])
     data = Trajectories.from_arrays(x, u, dt=0.1)
     lags = {"output_lags": 2, "input_lags": 2}
+    two = Trajectories.from_arrays(x, u[..., :2], dt=0.1)
     return {
+        "two": KoopmanRNN(25, input_coupling="network", random_state=0).fit(two),
+        "two lags": KoopmanRNN(25, random_state=0, rcond=1e-8, **lags).fit(two),
         "plain": KoopmanRNN(25, input_coupling="network", random_state=0).fit(data),
         "lags": KoopmanRNN(25, input_coupling="bilinear", random_state=0, rcond=1e-8, **lags).fit(data),
     }
@@ -131,3 +142,40 @@ def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp
     # Beyond the edge of reach idle inputs are all but free: their tie-break counts 1e-10 of the tracking.
     atol = 2e-5 if case == "lags" else 2e-6
     assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), lambda x: x.copy(), atol=atol)
+
+
+@pytest.mark.parametrize("lags", [False, True])
+@pytest.mark.parametrize("kind", ["none", "output", "input", "state"])
+def test_an_extended_filter(networks, kind, lags, tmp_path):
+    """Gate, missing and absurd measurements, an output unmeasured, told disturbances, inputs on their way."""
+    model = networks["lags" if lags else "plain"]
+    measured = ["x0", "x1"] if kind == "state" or lags else ["x1"]
+    if kind == "input":
+        measured = ["x0", "x1"]
+        if not lags:
+            model = networks["two"]
+    if kind == "input" and lags:
+        model = networks["two lags"]
+    ekf = ExtendedKalmanFilter(model, measured=measured, disturbance=kind, gate=6.0)
+    options = {"measured_disturbances": [2], "input_delay": 1} if kind == "output" else {}
+    mpc = RNNMPC(
+        model, 8, 1.0, 0.05, u_min=-1.2, u_max=1.2, y_max=[0.7, np.inf], estimator=ekf, **options,
+    )  # fmt: skip
+    n_u, seen = mpc.n_u, [int(m[1]) for m in measured]
+    count = iter(range(10_000))
+
+    def observe(x):
+        y, k = x[seen] + 0.02 * np.sin(7.0 * next(count)), 0
+        return np.where(np.arange(len(y)) == k, 1e3, y) if rng.random() < 0.02 else y
+
+    rng = np.random.default_rng(3)
+
+    def advance(x, u, noise):
+        full = np.zeros(3)
+        full[:n_u] = u
+        return tanks(x, full + np.array([0.1, 0.0, 0.0])) + 0.01 * noise.normal(size=2)
+
+    ask = wishes(n_u, 2, 0.5, nan=True)
+    atol = 2e-5 if lags else 2e-6
+    assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), observe, atol=atol)
+    assert mpc.observer.n_rejected > 0

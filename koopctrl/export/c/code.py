@@ -82,7 +82,8 @@ def mpc_to_c(
     Parameters
     ----------
     mpc : LinearMPC or RNNMPC
-        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer.
+        A `LinearMPC` without estimator or with a `KalmanFilter`, an `RNNMPC` without or with an
+        `ExtendedKalmanFilter`.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str

@@ -77,7 +77,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     state.integers(has_z=0, has_d=0)
     source_files = ("linear_lift.c", "linear_source.c")
     if isinstance(source, KalmanLaw):
-        source_files = ("cholesky.c", "linear_lift.c", "kalman.c")
+        source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
     fall_back = "the last input"
     if law.riccati is not None:
         fall_back = "the LQR's input, saturated; the last input"

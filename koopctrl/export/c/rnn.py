@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.errors import OptionError
+from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller."""
     data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    if not isinstance(source, NetworkWindow):
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
         raise OptionError(
-            "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
+            f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
+            "none, the ones that have C code"
         )
     if law.iteration.is_feedback:
         raise OptionError(
@@ -35,25 +38,31 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
             "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
             "horizon or fewer blocks, or a LinearMPC, whose C code has them"
         )
+    filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(
-        GATED=0, OBSERVER=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
-        USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
-        DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
-        N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
+        OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
+        HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
+        INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
+        N_ITERATIONS=law.n_iterations,
         RICCATI=int(problem.terminal == "riccati"), RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
-    data.array("filter", [source.gain])
-    add_channels(data, state, law, recalls=True)
+    if isinstance(source, ExtendedKalmanLaw):
+        add_extended_kalman(source, data, state)
+    else:
+        data.define(GATED=0)
+        data.array("filter", [source.gain])
+    add_channels(data, state, law, recalls=not filtered)
     _add_network(law, data)
     _add_problem(law, data)
     _add_memory(law, state)
+    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
     summary = (
         f"Horizon {problem.horizon}, {len(roll.bias)} features, {len(law.iteration.input_hessian)} variables."
     )
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+        ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", *source_files,
+         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
@@ -110,6 +119,8 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     if n_e:
         arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
         arrays["e_size"] = iteration.sizes[0]
+        if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
+            arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
         arrays["end_size"] = iteration.sizes[1]
@@ -130,7 +141,8 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     n_asked = len(law.targets.question_scale)
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
-        x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u,
+        x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, shift=len(search.E), candidate=N * n_u,
+        best=N * n_u, warm=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,

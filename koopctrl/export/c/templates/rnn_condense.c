@@ -109,7 +109,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->has_P) {
@@ -148,7 +148,7 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
         for (k = 1; k <= KC_HORIZON; k++)
             for (i = 0; i < KC_N_E; i++) {
                 double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + k * KC_N_X);
-                *obeyed &= kc_judge(e, kc_e_min[i], kc_e_max[i], kc_e_size[i], &worst);
+                *obeyed &= kc_judge(e, kc_e_min[i] - s->shift[i], kc_e_max[i] - s->shift[i], kc_e_size[i], &worst);
             }
     }
 #endif
@@ -255,7 +255,7 @@ static void kc_condense(NAME_state *s) {
                 step = (k - KC_N_RATE) / KC_N_E;
                 i = (k - KC_N_RATE) % KC_N_E;
                 combination = kc_E + i * KC_N_X;
-                used = kc_dot(KC_N_X, combination, s->states + (step + 1) * KC_N_X);
+                used = kc_dot(KC_N_X, combination, s->states + (step + 1) * KC_N_X) + s->shift[i];
                 low = kc_e_min[i];
                 high = kc_e_max[i];
             } else

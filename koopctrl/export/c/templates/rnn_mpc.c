@@ -31,6 +31,7 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
 
+#if !KC_OBSERVER
 /* Window at this sample and, if wanted, the disturbance; tells whether the measurement is complete. */
 static int kc_read(NAME_state *s, const double *y) {
     int i, measured = kc_all_finite(KC_N_Y, y);
@@ -57,6 +58,7 @@ static int kc_read(NAME_state *s, const double *y) {
     }
     return measured;
 }
+#endif
 
 /* Forget what an absurd measurement may have spoilt: the disturbance, and where searches for targets start. */
 static void kc_restart(NAME_state *s) {
@@ -247,6 +249,9 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
     int i, obeyed;
     (void)lqr;
     kc_begin(s);
+#if KC_N_E > 0 && KC_OBSERVER && KC_DISTURBANCE == 1
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = kc_dot(KC_N_Y, kc_E_outputs + i * KC_N_Y, s->beside);
+#endif
     kc_set_references(s, asked);
     if (kc_shift(s)) {
         merit = kc_optimise(s, KC_N_ITERATIONS, info);
@@ -270,6 +275,12 @@ static void kc_forget(NAME_state *s) {
     int i;
     for (i = 0; i < KC_N_IN; i++) s->offset[i] = 0.0;
     for (i = 0; i < KC_N_Y; i++) s->beside[i] = 0.0;
+#if KC_N_E > 0
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = 0.0;
+#endif
+#if KC_OBSERVER
+    s->in_a_row = 0;
+#endif
     s->since = 0;
     s->has_P = -1;
     s->end_converged = 0;
@@ -282,7 +293,7 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     int i, k;
     for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
     for (k = 0; k <= KC_HORIZON; k++) {
-        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
+        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i] + s->beside[i];
         if (k == KC_HORIZON) break;
         kc_join_acting(s, inputs + k * KC_N_U, KC_DELAY + k, all);
         kc_step(x, all, s->d, psi, t, next);

@@ -73,7 +73,7 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
 }
 
 #define KC_N_W (KC_N_X + KC_N_U)
-#define KC_STEADY 1e-6
+#define KC_AT_REST 1e-6
 #define KC_REACHED 1e-2
 #define KC_NEAR 0.1
 #define KC_EXACT 1e-12
@@ -215,7 +215,7 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
     worst = kc_target_gap(s, w, gap, &sum);
     for (iteration = 0; iteration < 60 && isfinite(worst); iteration++) {
         double multiplier = 0.0, size = 0.0, shorten, here = kc_target_cost(s, KC_N_Y, w, aim), trial_worst, trial_sum;
-        if (worst < KC_STEADY && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
+        if (worst < KC_AT_REST && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
             miss = here;
             for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
             for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_move_scale[i], kc_u_min[i], kc_u_max[i]);
