@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from c_tools import FLAGS
+from c_tools import FLAGS, check_clean
 
 from koopctrl import (
     RNNMPC,
@@ -179,3 +179,50 @@ def test_an_extended_filter(networks, kind, lags, tmp_path):
     atol = 2e-5 if lags else 2e-6
     assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), observe, atol=atol)
     assert mpc.observer.n_rejected > 0
+
+
+@pytest.fixture(scope="module")
+def unstable():
+    """A cart that runs away: its network has a mode of 1.5, so that plans of 60 samples need feedback."""
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1, 1, (60, 6, 2)), np.empty((60, 7, 2))
+    x[:, 0] = rng.uniform(-1, 1, (60, 2))
+    for k in range(6):
+        x[:, k + 1] = runaway(x[:, k], u[:, k])
+    return KoopmanRNN(20, input_coupling="linear", random_state=0).fit(Trajectories.from_arrays(x, u, dt=0.1))
+
+
+def runaway(x, u):
+    first = 1.5 * x[..., 0] + 0.2 * np.tanh(x[..., 1]) + u[..., 0]
+    return np.stack([first, 0.8 * x[..., 1] + 0.1 * np.tanh(x[..., 0]) + 0.5 * u[..., 1]], axis=-1)
+
+
+@pytest.mark.parametrize("case", ["plain", "bounds", "blocks, moves", "no terminal weight", "filtered"])
+def test_plans_with_feedback(unstable, case, tmp_path):
+    options = {
+        "plain": {}, "bounds": {"y_max": [0.3, 0.4]}, "no terminal weight": {"terminal": "none"},
+        "blocks, moves": {"blocks": [1] * 20 + [4] * 10, "du_max": 0.6, "du_min": -0.6, "R_rate": 0.2},
+        "filtered": {"estimator": ExtendedKalmanFilter(unstable, disturbance="output")},
+    }[case]  # fmt: skip
+    N = 60
+    mpc = RNNMPC(unstable, N, 1.0, 0.5, u_min=-1.0, u_max=1.0, **options)
+    assert mpc.law.iteration.is_feedback
+    statuses = compare(
+        mpc, tmp_path, wishes(2, 2, 0.15, nan=True),
+        lambda x, u, rng: np.clip(runaway(x, u) + 0.01 * rng.normal(size=2), -0.8, 0.8),
+        np.zeros(2), lambda x: x.copy(), steps=120, atol=1e-5,
+    )  # fmt: skip
+    assert "optimal" in statuses
+
+
+@pytest.mark.parametrize("kind", ["feedback", "filter"])
+def test_clean_under_sanitizers_and_valgrind(unstable, networks, kind, tmp_path):
+    ekf = ExtendedKalmanFilter(networks["lags"], disturbance="state", gate=6.0)
+    mpc = RNNMPC(networks["lags"], 6, 1.0, 0.05, u_min=-1.2, u_max=1.2, y_max=0.7, estimator=ekf)
+    if kind == "feedback":
+        options = {"blocks": [1] * 4 + [14] * 4, "du_max": 0.6, "du_min": -0.6, "R_rate": 0.2, "y_max": 0.5}
+        mpc = RNNMPC(unstable, 60, 1.0, 0.5, u_min=-1.0, u_max=1.0, **options)
+        assert mpc.law.iteration.is_feedback
+    mpc_to_c(mpc, tmp_path)
+    answer = check_clean(tmp_path, 2, 1000, 10)
+    assert (np.abs(answer[:, :-1]) <= (1.0 if kind == "feedback" else 1.2)).all()

@@ -32,12 +32,6 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
             f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
             "none, the ones that have C code"
         )
-    if law.iteration.is_feedback:
-        raise OptionError(
-            f"on this network a horizon of {problem.horizon} needs plans with feedback, which RNNMPC makes "
-            "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
-            "horizon or fewer blocks, or a LinearMPC, whose C code has them"
-        )
     filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(
         OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
@@ -62,7 +56,8 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     return Parts(
         data, state,
         ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", *source_files,
-         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
+         "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
@@ -98,14 +93,15 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate,
+        FEEDBACK=int(iteration.is_feedback), N_INPUTS=n_v if iteration.is_feedback else 0,
         N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
         N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
     arrays = {
-        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.R[-1],
+        "Q": problem.Q[-1], "R": problem.R[-1],
         "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
         "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
@@ -116,6 +112,8 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
     arrays["move_tolerance"] = iteration.move_tolerance
+    if not iteration.is_feedback:
+        arrays["input_hessian"] = iteration.input_hessian
     if n_e:
         arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
         arrays["e_size"] = iteration.sizes[0]
@@ -137,6 +135,12 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     roll, problem, search = law.rollout, law.problem, law.iteration
     N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
+    if search.is_feedback:
+        n_rows += n_v
+        state.doubles(
+            along_a=N * n_x * n_x, along_b=N * n_x * n_u, gains=n_v * n_x, input_map=N * n_u * n_v,
+            move_map=n_u * n_v, ahead=(N + 1) * n_x,
+        )  # fmt: skip
     n_soft = problem.n_bounded if problem.soft else 0
     n_asked = len(law.targets.question_scale)
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y

@@ -23,7 +23,8 @@ static int kc_reject(NAME_state *s, int n, const double *whitened) {
 /* Gain and covariance from those outputs that were measured. With V = C P, S = V C' + R and G = V' S^-1 it is
  * Joseph's form, (I - G C) P (I - G C)' + G R G', one factor at a time: positive whatever rounding does to G. */
 static void kc_correct(NAME_state *s, const double *y, int n_here, const int *here) {
-    double S[KC_N_MEASURED * KC_N_MEASURED], L[KC_N_MEASURED * KC_N_MEASURED], Linv[KC_N_MEASURED * KC_N_MEASURED], whitened[KC_N_MEASURED];
+    double S[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
+    double Linv[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, whitened[KC_N_MEASURED] = {0.0};
     double *P = s->covariance, *W = s->product, *V = s->seen, *G = s->gain;
     int i, j, k, n = KC_N_P, m = n_here;
     if (m == 0) return;

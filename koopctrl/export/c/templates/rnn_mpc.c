@@ -25,8 +25,8 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     qp.A = s->rows;
     qp.Linv = s->Linv;
     qp.unit = 0;
-    qp.n_inputs = 0;
-    qp.strict = 0;
+    qp.n_inputs = KC_N_INPUTS;
+    qp.strict = KC_FEEDBACK;
     s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
@@ -98,11 +98,31 @@ static double kc_roll_candidate(NAME_state *s) {
     return kc_merit(s, s->candidate, s->states);
 }
 
+#if KC_FEEDBACK
+/* Plan and states moved by a part of the QP's answer. */
+static void kc_move_along(NAME_state *s, const double *v, double length) {
+    double change[KC_N_V];
+    int i, k;
+    for (i = 0; i < KC_N_V; i++) change[i] = length * v[i] * s->scale[i];
+    for (k = 0; k < KC_HORIZON * KC_N_U; k++)
+        s->trial[k] = s->candidate[k] + kc_dot(KC_N_V, s->input_map + k * KC_N_V, change);
+    for (i = 0; i < KC_N_X; i++) s->ahead[i] = s->states[i];
+    for (k = 0; k < KC_HORIZON * KC_N_X; k++)
+        s->ahead[KC_N_X + k] = s->states[KC_N_X + k] + kc_dot(KC_N_V, s->gamma + k * KC_N_V, change);
+}
+#endif
+
 /* Iterate from the candidate; its merit, infinite without any certified QP, with the reason in info. */
 static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
     static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
-    int k, iteration, try_length, answered = 0;
+    int iteration, try_length, answered = 0;
+#if !KC_FEEDBACK
+    int k;
+#endif
     double merit = kc_roll_candidate(s);
+#if KC_FEEDBACK
+    merit = kc_steer(s, merit);
+#endif
     for (iteration = 0; iteration < n_iterations; iteration++) {
         NAME_info newest = *info;
         const double *v;
@@ -122,20 +142,22 @@ static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
         answered = 1;
         for (try_length = 0; try_length < 4 && !better; try_length++) {
             double value;
+#if KC_FEEDBACK
+            kc_move_along(s, v, lengths[try_length]);
+            kc_follow_plan(s);
+#else
             for (k = 0; k < KC_HORIZON * KC_N_U; k++) {
                 int i = kc_block[k / KC_N_U] * KC_N_U + k % KC_N_U;
                 double u = s->candidate[k] + lengths[try_length] * v[i] * s->scale[i];
                 s->trial[k] = kc_clip(u, kc_u_min[k % KC_N_U], kc_u_max[k % KC_N_U]);
             }
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
+#endif
             value = kc_merit(s, s->trial, s->trial_states);
             if (!(value <= merit * (1.0 + 1e-12))) continue;
             better = 1;
             merit = value;
-            for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->candidate[k] = s->trial[k];
-            for (k = 0; k < (KC_HORIZON + 1) * KC_N_X; k++) s->states[k] = s->trial_states[k];
-            for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
-            for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
+            kc_adopt(s);
         }
         if (!better || before - merit <= KC_SETTLED * fabs(before)) break;
     }
