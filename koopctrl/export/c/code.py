@@ -7,7 +7,6 @@ solver is a dual active-set method for small dense problems (`templates/qp.c`), 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from koopctrl.errors import OptionError
 from koopctrl.export.c.linear import linear_mpc_parts
+from koopctrl.export.c.model import named
 from koopctrl.export.c.rnn import rnn_mpc_parts
 from koopctrl.export.c.writer import Parts, check_identifier, comment, template
 
@@ -110,7 +110,7 @@ def mpc_to_c(
     texts = {
         f"{name}.h": _header(parts, name),
         f"{name}.c": _source(parts, name),
-        "main.c": _named(template("main.c"), name),
+        "main.c": named(template("main.c"), name),
         "README.txt": _notes(parts, name),
     }
     target = Path(folder)
@@ -121,12 +121,6 @@ def mpc_to_c(
     return GeneratedCode(
         target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes, parts.untracked
     )
-
-
-def _named(text: str, name: str) -> str:
-    """Put the controller's name where the templates have NAME and GUARD."""
-    text = re.sub(r"\bNAME(?=\b|_)", name, text)
-    return re.sub(r"\bGUARD(?=_)", name.upper(), text)
 
 
 def _header(parts: Parts, name: str) -> str:
@@ -153,11 +147,11 @@ def _header(parts: Parts, name: str) -> str:
     text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{parts.dt:.12g} s")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
-    return _named(text, name)
+    return named(text, name)
 
 
 def _source(parts: Parts, name: str) -> str:
-    body = "\n".join(_named(template(file), name) for file in parts.templates)
+    body = "\n".join(named(template(file), name) for file in parts.templates)
     return f'#include "{name}.h"\n\n#include <math.h>\n\n{parts.data.text()}\n{body}'
 
 

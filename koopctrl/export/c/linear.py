@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
@@ -15,6 +14,7 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
+from koopctrl.export.c.estimator import add_lift, add_source
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     )  # fmt: skip
     recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
     add_channels(data, state, law, recalls)
-    _add_source(law, data, state)
+    add_source(lifted, source, data, state)
     _add_qp(law, data, state)
     _add_fall_back(law, data)
     _add_set_point(law, data)
@@ -62,7 +62,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
     needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
-    n_raw = _add_lift(law, data if needed else DataSection())
+    n_raw = add_lift(lifted, data if needed else DataSection())
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
     bounds = {
         "u_min": problem.u_min,
@@ -84,104 +84,13 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c",
-         "api.c"),
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "common.c", "step.c", *source_files,
+         "linear_reach.c", "linear_mpc.c", "api.c"),
         f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
         tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
     )  # fmt: skip
-
-
-def _add_source(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
-    """From measurements to features: lifting, a window, or a Kalman filter."""
-    lifted, source, window = law.lifted, law.estimator, law.lifted.window
-    kalman = source if isinstance(source, KalmanLaw) else None
-    layer, has_layer = lifted.observables.layer, lifted.observables.reduce.shape[1] > 0
-    lifts = kalman is None or kalman.lifts
-    keeps_window = isinstance(source, LagWindow)
-    data.define(
-        N_FEATURES=layer.n_features if has_layer else 0,
-        TANH=int(layer.activation == "tanh"),
-        OBSERVER=int(kalman is not None),
-        GATED=int(kalman is not None and kalman.gate is not None),
-        OBSERVER_LIFTS=int(kalman is not None and lifts),
-        USES_WINDOW=int(keeps_window),
-        OUTPUT_LAGS=window.output_lags,
-        INPUT_LAGS=window.input_lags,
-        BILINEAR=int(keeps_window and lifted.N is not None),
-    )
-    if lifts:
-        data.array("x_op", lifted.x_op)
-        if has_layer:
-            data.array("weights", layer.weights)
-            data.array("biases", layer.biases)
-    if kalman is not None:
-        _add_kalman(kalman, data, state)
-    elif isinstance(source, LiftedMeasurement) and source.gain:
-        for name in ("A", "B", "c"):
-            data.array(name, getattr(lifted, name))
-        data.array("filter", [source.gain])
-        on_inputs = source.disturbance == "input"
-        data.define(EXPLAINS=int(on_inputs))
-        if on_inputs:
-            data.array("explain_d", source.explain)
-        state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z, all_acted=lifted.n_z)
-    state.doubles(x=lifted.n_x if keeps_window or (kalman is not None and lifts) else 0)
-    if isinstance(source, LagWindow):
-        # The next output from features and input: x_op + x_scale (A z + B du + c + sum du_i N_i z).
-        n, basis, offset = window.n_y, source.lift, source.lift_offset
-        scale = lifted.observables.x_scale[:n, None]
-        data.array("step_p", scale * (lifted.A[:n] @ basis))
-        data.array("step_u", scale * lifted.B[:n])
-        data.array("step_constant", scale[:, 0] * (lifted.A[:n] @ offset + lifted.c[:n]) + lifted.x_op[:n])
-        if lifted.N is not None:
-            data.array("step_pu", np.stack([scale * (N[:n] @ basis) for N in lifted.N]))
-            data.array("step_pu_constant", np.stack([scale[:, 0] * (N[:n] @ offset) for N in lifted.N]))
-
-
-def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout) -> None:
-    """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
-    model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
-    for name, values in {
-        "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
-        "innovation_size": np.sqrt(np.diag(kalman.innovation)),
-    }.items():  # fmt: skip
-        data.array(name, values)
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
-    if kalman.gate is not None:
-        data.array("gate", [kalman.gate])
-        state.integers(in_a_row=0)
-    if kalman.steady:
-        data.array("M", kalman.M)
-        data.array("seen_P", kalman.seen_P)
-        data.array("innovation_P", kalman.innovation)
-    else:
-        data.array("noise", kalman.noise)
-        data.array("R_noise", kalman.Rn)
-        data.array("P0", kalman.P0)
-        state.doubles(covariance=n * n, product=n * n, gain=n * n_m, seen=n_m * n)
-    state.doubles(next=n, innovation=n_m)
-    state.integers(measured_before=n_m)
-    if kalman.lifts:
-        data.array("channel", kalman.measured.astype(int))
-        data.array("x_scale", lifted.observables.x_scale)
-        state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
-
-
-def _add_lift(law: LinearLaw, data: DataSection) -> int:
-    """`z = basis (p - p_op)` with `p = [x - x_op; psi(x)]`; returns the length of `p`."""
-    lifted, obs = law.lifted, law.lifted.observables
-    n_x, n_features = lifted.n_x, obs.layer.n_features if obs.reduce.shape[1] else 0
-    basis, p_op = np.zeros((lifted.n_z, n_x + n_features)), np.zeros(n_x + n_features)
-    basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
-    if n_features:
-        basis[n_x:, :n_x] = -obs.project.T
-        basis[n_x:, n_x:] = obs.reduce.T
-        p_op[n_x:] = obs.layer(lifted.x_op)
-    data.array("basis", basis)
-    data.array("p_op", p_op)
-    return n_x + n_features
 
 
 def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:

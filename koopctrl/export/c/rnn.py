@@ -11,6 +11,7 @@ from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.errors import OptionError
 from koopctrl.export.c.estimator import add_extended_kalman
+from koopctrl.export.c.model import add_network
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         data.define(GATED=0)
         data.array("filter", [source.gain])
     add_channels(data, state, law, recalls=not filtered)
-    _add_network(law, data)
+    add_network(roll, data)
+    data.array("x_scale", roll.x_scale)
     _add_problem(law, data)
     _add_memory(law, state)
     source_files = ("correction.c", "extended_kalman.c") if filtered else ()
@@ -55,7 +57,8 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     )
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", *source_files,
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c",
+         "rnn_model.c", *source_files,
          "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
          "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
@@ -63,25 +66,6 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
         untracked=True,
     )  # fmt: skip
-
-
-def _add_network(law: RNNLaw, data: DataSection) -> None:
-    """The network with its scalings folded in, as `controllers.rollout` has it."""
-    roll, coupling = law.rollout, law.rollout.network.coupling
-    data.define(
-        N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
-        LAYER_SEES_INPUT=int(coupling.layer_sees_input),
-    )  # fmt: skip
-    arrays = {
-        "weights": roll.wx.T, "biases": roll.bias, "constant": roll.const, "linear": roll.linear.T,
-        "outer": roll.outer.T, "direct": roll.direct.T, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
-        "x_scale": roll.x_scale,
-    }  # fmt: skip
-    for name, values in arrays.items():
-        data.array(name, values)
-    if coupling.layer_sees_input:
-        data.array("input_weights", roll.wu.T)
-    data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
 
 
 def _add_problem(law: RNNLaw, data: DataSection) -> None:

@@ -11,13 +11,6 @@ typedef struct {
 
 #define KC_NO_SLACK 1e-8 /* slack of a scaled row, relative to the answer's size, that is rounding */
 
-static int kc_all_finite(int n, const double *x) {
-    int i;
-    for (i = 0; i < n; i++)
-        if (!isfinite(x[i])) return 0;
-    return 1;
-}
-
 /* Whether references are numbers, or NaN where outputs are not tracked. */
 static int kc_all_given(int n, const double *x) {
     int i;

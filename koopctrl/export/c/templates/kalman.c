@@ -111,6 +111,7 @@ static int kc_read(NAME_state *s, const double *y) {
     return 1;
 }
 
+#if !KC_ALONE
 /* Begin anew where the estimate's outputs are far beyond the newest measurement. */
 static void kc_recover(NAME_state *s, const double *y) {
     int i;
@@ -119,3 +120,4 @@ static void kc_recover(NAME_state *s, const double *y) {
         if (!(fabs(kc_dot(KC_N_P, kc_C + i * KC_N_P, s->p)) <= KC_ABSURD * KC_ABSURD * size)) s->started = 0;
     }
 }
+#endif
