@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw, ExtendedKalmanState
 from koopctrl.controllers.estimation.filter_shell import FilterShell
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments, copied
 from koopctrl.koopman_rnn import KoopmanRNN
 
 
@@ -97,13 +97,8 @@ class ExtendedKalmanFilter(FilterShell):
         gate: float | None = None,
     ) -> None:
         # The arguments beside the model, for files.
-        self.settings = copied({
-            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance, "Qd": Qd, "P0": P0,
-            "gate": gate,
-        })  # fmt: skip
-        law = self.law = ExtendedKalmanLaw(
-            model, Qn, Rn, measured=measured, disturbance=disturbance, Qd=Qd, P0=P0, gate=gate
-        )
+        settings = self.settings = copied(arguments(locals()))
+        law = self.law = ExtendedKalmanLaw(settings.pop("model"), **settings)
         # As they were found: a file's model may have lost its training data.
         self.settings |= copied({"Qn": law.Qn if Qn is None else Qn, "Rn": law.Rn if Rn is None else Rn})
         self.model, self.dt, self.measured, self.n_d = law.model, law.dt, law.measured, law.n_d

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw, KalmanState
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments, copied
 from koopctrl.lifted.model import LiftedModel
 
 
@@ -102,15 +102,8 @@ class KalmanFilter(FilterShell):
         gate: float | None = None,
     ) -> None:
         # The arguments beside the model, for files.
-        self.settings = copied({
-            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance,
-            "measured_disturbances": measured_disturbances, "Qd": Qd, "steady": steady, "P0": P0,
-            "gate": gate,
-        })  # fmt: skip
-        law = self.law = KalmanLaw(
-            lifted, Qn, Rn, measured=measured, disturbance=disturbance,
-            measured_disturbances=measured_disturbances, Qd=Qd, steady=steady, P0=P0, gate=gate,
-        )  # fmt: skip
+        settings = self.settings = copied(arguments(locals()))
+        law = self.law = KalmanLaw(settings.pop("lifted"), **settings)
         # As they were found: a file's model may have lost its training data.
         found = {"Qn": law.Qn, "Rn": law.Rn, "P0": law.P0} | ({"Qd": law.Qd} if law.model.n_d else {})
         self.settings |= copied({k: v for k, v in found.items() if self.settings[k] is None})

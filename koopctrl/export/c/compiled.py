@@ -127,7 +127,7 @@ class CompiledController:
                 "numbers. Use the controller itself, or an RNNMPC"
             )
         any_row = missing.reshape(-1, len(self._names)).any(axis=0)
-        return tuple(name for name, left_out in zip(self._names, any_row, strict=True) if left_out)
+        return tuple(name for name, left_out in zip(self._names, np.atleast_1d(any_row), strict=True) if left_out)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""
