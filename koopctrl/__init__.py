@@ -27,6 +27,7 @@ _HOME = {
     "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
     "verify_design": "koopctrl.controllers",
+    "design_mpc": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }
 

@@ -24,7 +24,7 @@ from sklearn.base import BaseEstimator, clone
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
-from koopctrl.errors import OptionError, RolloutWarning
+from koopctrl.errors import KoopctrlWarning, OptionError
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import N_INIT, nrmse
 from koopctrl.identification.settings import make_rng
@@ -211,8 +211,12 @@ class KoopmanEnsemble(BaseEstimator):
         check_fitted(self, "members_")
         data = Trajectories.coerce(X)
         n_init = self.best_._n_init(data, n_init)
+        data.long_enough(
+            n_init, "initialise a free run (n_init)"
+        )  # names the others once, not for each member
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RolloutWarning)  # who leaves is left out of the mean
+            # Who leaves is left out of the mean.
+            warnings.simplefilter("ignore", KoopctrlWarning)
             runs = [m.predict(data, n_init) for m in self.members_]
         return [combine(np.stack([r[j] for r in runs]), self.weights_) for j in range(len(data))]
 
@@ -253,6 +257,8 @@ def _weights(errors: FloatArray, folds: list[int]) -> FloatArray:
 def _bases(model: Any) -> list[KoopmanRNN]:
     if model is None:
         return [KoopmanRNN()]
+    if not isinstance(model, Iterable) and not isinstance(model, KoopmanRNN):
+        raise OptionError(f"model is a {type(model).__name__}; expected a KoopmanRNN or a sequence of them")
     bases = [model] if isinstance(model, KoopmanRNN) else list(model)
     for one in bases:
         if not isinstance(one, KoopmanRNN):

@@ -33,6 +33,7 @@ from koopctrl.network.free_run import (
     run_records,
     run_states,
     warn_outside,
+    with_short,
 )
 from koopctrl.network.hidden_state import HiddenNetwork
 
@@ -58,8 +59,9 @@ class KoopmanRNN(Faces, BaseEstimator):
     Parameters
     ----------
     n_features : int, optional
-        Width of the hidden layer; 0 leaves a model that is affine in `x`. 300 by default, 20 with a hidden
-        state.
+        Width of the hidden layer; 0 leaves a model that is affine in `x`. By default a tenth of the pairs of
+        samples that are fitted to (of the first batch, where there are several), and at most 300, or 20 with
+        a hidden state.
     sampler : {"swim", "uniform", "elm"}
         How hidden weights are drawn: from pairs of data points weighted by the target's slope, from uniform
         pairs, or Gaussian.
@@ -301,17 +303,22 @@ class KoopmanRNN(Faces, BaseEstimator):
         Returns
         -------
         list of (n_samples, n_y) arrays
-            One per episode; the first `n_init` rows are the measured ones.
+            One per episode; the first `n_init` rows are the measured ones. An episode of fewer has no others.
 
         Warns
         -----
+        KoopctrlWarning
+            If episodes are too short to initialise; they are named.
         RolloutWarning
             If a roll-out leaves the training data's range by more than half of it, or diverges.
         """
         check_fitted(self, "network_")
         data = Trajectories.coerce(X)
         self._check_signals(data)
-        n_init = self._n_init(data, n_init)
+        first = self._n_init(data, n_init)
+        return with_short(data, first, lambda kept: self._free_runs(kept, first))
+
+    def _free_runs(self, data: Trajectories, n_init: int) -> list[FloatArray]:
         if self.hidden:
             runs = run_hidden(self, data, n_init, self._bounds())
             kept = [replace(r, outputs=r.outputs[n_init:]) for r in runs]

@@ -43,15 +43,18 @@ class Faces:
         return (lift_hidden if self._itself.hidden else lift_network)(self._itself, x_op, u_op, **options)
 
     def report(
-        self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
+        self,
+        X: Trajectories | Iterable[Trajectory],
+        horizons: tuple[int, ...] = (1, 10, 100),
+        n_init: int | None = None,
     ) -> Report:
         """Sizes, conditioning and errors by horizon of both faces on `X`.
 
-        For `horizons` see `koopctrl.identification.report.make_report`.
+        For `horizons` and `n_init` see `koopctrl.identification.report.make_report`.
         """
         from koopctrl.identification.report import make_report
 
-        return make_report(self._itself, Trajectories.coerce(X), horizons)
+        return make_report(self._itself, Trajectories.coerce(X), horizons, n_init=n_init)
 
     def residual_analysis(self, X: Trajectories | Iterable[Trajectory], **options: Any) -> ResidualAnalysis:
         """Whiteness of residuals on `X` and their correlation with past inputs.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector, as_weight
+from koopctrl._validation import FloatArray, as_vector, as_weight, shape_of
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.choice import linear_estimator
@@ -187,8 +187,8 @@ class LQR(ControllerShell):
 
 def output_or_lifted_weight(Q: ArrayLike, lifted: LiftedModel) -> tuple[FloatArray, FloatArray]:
     """The weight as given `(n_y, n_y)` or `(n_z, n_z)`, and its `(n_z, n_z)` form."""
-    shape = np.shape(Q)
-    if len(shape) == 2 and shape == (lifted.n_z, lifted.n_z) and lifted.n_z != lifted.n_y:
+    shape = shape_of(Q)
+    if shape == (lifted.n_z, lifted.n_z) and lifted.n_z != lifted.n_y:
         weight = as_weight(Q, "Q", lifted.n_z)
         return weight, weight
     weight = as_weight(Q, "Q", lifted.n_y)

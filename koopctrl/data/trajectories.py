@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from koopctrl._validation import FloatArray, check_bool, check_integer
+from koopctrl._validation import FloatArray, alias, check_bool, check_integer
 from koopctrl.data.agreement import agreeing, chosen_episodes
 from koopctrl.data.episode_arrays import episode_pairs
 from koopctrl.data.splitting import cut_blocks, long_enough, split_episodes
@@ -48,8 +48,9 @@ class Trajectories(Sequence[Trajectory]):
         u: ArrayLike | Sequence[ArrayLike] | None = None,
         *,
         dt: float,
-        state_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
         input_names: Sequence[str] | None = None,
+        state_names: Sequence[str] | None = None,
     ) -> Trajectories:
         """Build from arrays.
 
@@ -61,17 +62,21 @@ class Trajectories(Sequence[Trajectory]):
             Inputs, as many rows as `x` or one fewer; None if there are none.
         dt : float
             Sample time in seconds.
-        state_names, input_names : sequence of str, optional
-            Signal names.
+        output_names, input_names : sequence of str, optional
+            Signal names; `x0, x1, ..` and `u0, u1, ..` by default.
+        state_names : sequence of str, optional
+            Another word for `output_names`.
 
         Raises
         ------
         ShapeError, DataError, TimeBaseError
             As `Trajectory`; also if `x` and `u` have different numbers of episodes.
         """
+        names = alias(output_names, "output_names", state_names, "state_names")
+        kind = "states" if output_names is None else "outputs"
         pairs = episode_pairs(x, u)
         return cls(
-            Trajectory(xi, ui, dt, state_names, input_names, str(i), _signal="states")
+            Trajectory(xi, ui, dt, names, input_names, str(i), _signal=kind)
             for i, (xi, ui) in enumerate(pairs)
         )
 
@@ -104,7 +109,8 @@ class Trajectories(Sequence[Trajectory]):
         episode : str, optional
             Column whose values tell episodes apart.
         gaps : {"refuse", "split"}
-            What to do where samples are missing by `time`: raise, or go on with a new episode, `label.1`.
+            What to do where samples are missing, by `time` or since a used cell is empty or not finite:
+            raise, or go on with a new episode, `label.1` (`label/1` after empty cells).
         resample : bool
             Whether to bring uneven stamps onto an even grid of `dt` (by default the mean step): outputs
             straight between stamps, inputs held. See `koopctrl.data.resampling.resample`.

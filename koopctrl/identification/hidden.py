@@ -34,7 +34,7 @@ class HiddenSettings:
     """What a fit needs beside the data."""
 
     n_states: int
-    n_features: int
+    n_features: int | None  # None: set by who knows the data
     n_output_features: int = 0
     sampler: str = "swim"
     activation: str = "tanh"
@@ -136,7 +136,7 @@ def add_layers(
             points, joint, targets, count, settings.activation, settings.feature_scale, rng
         )
 
-    layer = sample(joint, settings.n_features)
+    layer = sample(joint, settings.n_features or 0)
     feedthrough = net.readout.feedthrough
     output_layer = sample(joint if feedthrough else states, settings.n_output_features)
     return with_layers(net, layer, output_layer, n_x, n_u)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl._warnings import warn
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, NumericalWarning
 from koopctrl.identification.held_out import Snapshots, cut, held_tail, is_held_out, join
@@ -33,11 +33,20 @@ _MAX_HELD_OUT = 20_000
 _MAX_SEGMENTS = 200
 
 
+# Neurons where the caller does not say: a tenth of the pairs they are fitted to, and no more than these.
+PAIRS_PER_FEATURE, MOST_BY_DEFAULT = 10, 300
+
+
+def default_width(n_pairs: int, most: int = MOST_BY_DEFAULT) -> int:
+    """Number of neurons for so many pairs of samples, where the caller does not say."""
+    return min(most, n_pairs // PAIRS_PER_FEATURE)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the estimator's parameters say, checked."""
 
-    n_features: int
+    n_features: int | None  # None: `default_width`
     sampler: str
     activation: str
     feature_scale: float
@@ -81,12 +90,13 @@ class Identification:
         xs, us = empty.standardise(x, u)
         joint = np.concatenate([xs, us], axis=1)
         targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
-        if settings.n_features:
+        n_features = default_width(len(x)) if settings.n_features is None else settings.n_features
+        if n_features:
             layer = SAMPLERS[settings.sampler](
                 joint if coupling.layer_sees_input else xs,
                 joint,
                 targets,
-                settings.n_features,
+                n_features,
                 settings.activation,
                 settings.feature_scale,
                 rng,
@@ -197,8 +207,7 @@ def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArra
         else []
     )
     if constant_y or constant_u:
-        warnings.warn(
+        warn(
             f"signals {constant_y + constant_u} are constant in the data: their effect cannot be identified",
             NumericalWarning,
-            stacklevel=5,
         )

@@ -11,7 +11,7 @@ from koopctrl._validation import check_bool, check_choice, check_integer, check_
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.least_squares import AUTO, SOLVERS
-from koopctrl.identification.one_step import Identification, Settings
+from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.samplers import ACTIVATIONS, SAMPLERS
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # Neurons are straight lines to rounding below, steps between two neighbouring samples above.
 _SCALES = (1e-6, 1e3)
-_N_FEATURES, _N_FEATURES_HIDDEN = 300, 20
 # Above, next to nothing of the column-scaled regressors is left.
 _LARGEST_CUT = 0.1
 
@@ -55,10 +54,10 @@ def check_settings(model: KoopmanRNN) -> Settings:
     if model.rollout_margin is not None:
         _check_number(model.rollout_margin, "rollout_margin", low=0.0)
     n_features = model.n_features
-    if n_features is None:
-        n_features = _N_FEATURES if model.n_states is None else _N_FEATURES_HIDDEN
+    if n_features is not None:
+        n_features = check_integer(n_features, "n_features")
     return Settings(
-        n_features=check_integer(n_features, "n_features"),
+        n_features=n_features,
         sampler=check_choice(model.sampler, "sampler", tuple(SAMPLERS)),
         activation=check_choice(model.activation, "activation", ACTIVATIONS),
         feature_scale=scale,
@@ -78,8 +77,8 @@ def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identifi
         return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
     except MemoryError as error:
         raise OptionError(
-            f"n_features is {settings.n_features}, which does not fit into memory ({error}); expected fewer "
-            "neurons than samples. Try 300"
+            f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
+            f"memory ({error}); expected fewer neurons than samples. Try 300"
         ) from error
 
 

@@ -9,7 +9,6 @@ r"""LiftedModel: the linear face, a state-space model in lifted coordinates arou
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -28,6 +27,7 @@ from koopctrl._validation import (
     check_dt,
     check_names,
 )
+from koopctrl._warnings import warn
 from koopctrl.errors import RolloutWarning, ShapeError, SolverError
 from koopctrl.lifted.observables import Observables
 from koopctrl.network.lag_window import LagWindow
@@ -258,11 +258,10 @@ class LiftedModel:
         if not finite.all():
             overflow = int(np.argmin(finite))
             z[overflow:] = z[overflow - 1]
-            warnings.warn(
+            warn(
                 f"the linear face overflowed at step {overflow} and was held there; its spectral radius is "
                 f"{self.spectral_radius:.3g}. Simulate fewer steps, or lift with a larger rank_tol",
                 RolloutWarning,
-                stacklevel=2,
             )
         held = np.concatenate([inputs, inputs[-1:]]) if len(inputs) else self.u_op[None]
         return self.output(z, held)
@@ -291,6 +290,12 @@ class LiftedModel:
         from koopctrl.lifted.spectrum import compute_spectrum
 
         return compute_spectrum(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.storage import save
+
+        save(self, path)
 
     def without_training(self) -> LiftedModel:
         """Same model without its training snapshots."""

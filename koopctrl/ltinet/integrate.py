@@ -8,7 +8,6 @@ steps.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
 from koopctrl._validation import FloatArray, as_vector, check_number
+from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, SolverError
 from koopctrl.ltinet.neurons import Layer
 from koopctrl.ltinet.response import NeuronResponse, read_grid, read_inputs, read_start
@@ -141,11 +141,10 @@ def simulate_neurons(
             "the system is unstable. Shorten the horizon or stabilise the system first"
         )
     if late:
-        warnings.warn(
+        warn(
             f"layers {late[:5]} kept a defect above tol={tol:g} at the smallest step; use simulate, which is "
             "exact, or a looser tol",
             NumericalWarning,
-            stacklevel=3,
         )
     U = held if held is not None else np.array([as_vector(u(float(s)), "u", n_u) for s in time])  # type: ignore[operator]
     return NeuronResponse(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -357,6 +358,12 @@ class LTINetwork:
         from koopctrl.export.ltinet_casadi import network_to_casadi
 
         return network_to_casadi(self, name)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.ltinet.network_file import write_network
+
+        write_network(self, path)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the network on `ax`; for the other `options` see `koopctrl.plotting.ltinet.plot_network`."""

@@ -1,4 +1,7 @@
-"""Every figure. Functions return the matplotlib figure; axes carry names and units of seconds."""
+"""Every figure. Functions return the pyplot figure, and draw on `ax` or `axes` where the caller passes them.
+
+Axes carry the signals' names, and units where names have them; titles say what came out unless one is given.
+"""
 
 from koopctrl.plotting.closed_loop import plot_closed_loop, plot_closed_loops
 from koopctrl.plotting.design import plot_design

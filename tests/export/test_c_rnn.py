@@ -26,6 +26,9 @@ CASES = {
     "lags, moves": ("lags", {"du_min": -1.0, "du_max": 1.5, "R_rate": 0.2, "y_max": 1.2}),
     "everything": ("quadratic", EVERYTHING),
     "inexact": ("quadratic", {"y_min": -1.0, "y_max": 1.0}),
+    "riccati, one iteration": ("quadratic", {"terminal": "riccati", "n_iterations": 1}),
+    # Bounds so near that plans rarely arrive: the weight at their end comes and goes.
+    "out of reach": ("quadratic", {"u_min": -0.3, "u_max": 0.3}),
 }
 MODELS = {
     "quadratic": (60, {"input_coupling": "quadratic"}),
@@ -59,7 +62,7 @@ def models():
 
 def make(models, case):
     model, options = CASES[case]
-    return RNNMPC(models[model], 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0, **options)
+    return RNNMPC(models[model], 15, **({"Q": 1.0, "R": 0.1, "u_min": -3.0, "u_max": 3.0} | options))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,7 +10,6 @@ newest outputs alone: the rest of a lag window is an exact shift.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_weight, check_fitted
+from koopctrl._validation import FloatArray, as_weight, check_fitted, shape_of
+from koopctrl._warnings import warn
 from koopctrl.controllers.estimation.augmented_network import DisturbedRollout
 from koopctrl.controllers.estimation.detectability import check_detectable
 from koopctrl.controllers.estimation.gate import (
@@ -191,12 +191,11 @@ class ExtendedKalmanLaw(NetworkEstimator):
         if held.all() and certain.all():
             return ExtendedKalmanState(predicted, P, True, state.gate)
         what = "prediction" if not held.all() else "uncertainty of the prediction"
-        warnings.warn(
+        warn(
             f"the {what} left the training data's range by {DIVERGED:g} standard deviations; it is "
             "forgotten, and the next measurement starts the filter anew. Check units and inputs, measure "
             "more signals, or fit on a wider range",
             RolloutWarning,
-            stacklevel=2,
         )
         gate = GateState(state.gate.rejected, state.gate.n_rejected, 0)
         return ExtendedKalmanState(roll.mean, self.P0, False, gate)
@@ -224,7 +223,7 @@ def _check_model(model: Any) -> None:
 def _first_covariance(P0: ArrayLike | None, deviation: FloatArray, n_x: int) -> FloatArray:
     if P0 is None:
         return np.diag(deviation**2)
-    size = np.shape(P0)[:1]
+    size = (shape_of(P0) or ())[:1]
     if size == (n_x,) and n_x < len(deviation):
         return np.asarray(linalg.block_diag(as_weight(P0, "P0", n_x), np.diag(deviation[n_x:] ** 2)))
     return as_weight(P0, "P0", len(deviation))

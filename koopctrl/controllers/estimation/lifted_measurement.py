@@ -1,7 +1,7 @@
 r"""The state measured: its lift is the estimate, and what one step leaves unexplained is a disturbance.
 
 .. math:: p_k = [x_k - x_{op};\ \psi(x_k)], \qquad
-    d_k = d_{k-1} + g\, (E\, (z_k - A z_{k-1} - B (u_{k-1} - u_{op}) - c) - d_{k-1})
+    d_k = d_{k-1} + g \odot (E\, (z_k - A z_{k-1} - B (u_{k-1} - u_{op}) - c) - d_{k-1})
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from koopctrl.lifted.model import LiftedModel
 
 # Gain with which input disturbances are averaged.
 INPUT_GAIN = 0.3
+# Largest gain on the features' coordinates. What one step leaves there is mostly the lift's own error, which
+# changes with the state; averaged it still adds up to the constant that a steady state needs.
+FEATURE_GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class LiftedMeasurement(LinearEstimator):
         on the inputs, and safe far from the operating point too). A disturbance on the outputs cannot be told
         from a state that is measured.
     gain : float, optional
-        In (0, 1], with which disturbances are averaged; 1 for `state` and 0.3 for `input` by default.
+        In (0, 1], with which disturbances are averaged; 1 for `state` and 0.3 for `input` by default. On the
+        features' coordinates it is at most 0.05.
     channels : InputChannels, optional
         Which inputs are moved; all by default.
 
@@ -107,6 +111,9 @@ class LiftedMeasurement(LinearEstimator):
         self._sizes = [np.abs(matrix) for matrix in (lifted.A, lifted.B, self.explain)]
         n_d = len(self.explain)
         Bd = lifted.B if on_inputs else np.eye(n_z, n_d)
+        self.gains = np.full(n_d, self.gain)
+        if not on_inputs:
+            self.gains[n_x:] = np.minimum(self.gains[n_x:], FEATURE_GAIN)
         model = augment(lifted, Bd, np.zeros((lifted.n_y, n_d)))
         self.model = model.select(channels or choose_channels(lifted.input_names, None))
         self.basis = np.asarray(linalg.block_diag(self.lift, np.eye(n_d)))[: n_z + n_d]
@@ -150,7 +157,7 @@ class LiftedMeasurement(LinearEstimator):
             # Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew.
             of_state, of_input, explained = self._sizes
             acted = np.abs(z) + of_state @ np.abs(state.z) + of_input @ np.abs(u_dev) + np.abs(lifted.c)
-            d = np.where(np.abs(d) <= ABSURD * (explained @ acted), d + self.gain * (made - d), made)
+            d = np.where(np.abs(d) <= ABSURD * (explained @ acted), d + self.gains * (made - d), made)
         return LiftedState(np.concatenate([p, d]), True, z)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from koopctrl._validation import (
     check_integer,
     check_same_dt,
 )
+from koopctrl._warnings import warn
 from koopctrl.controllers.loop.result import ClosedLoopResult
 from koopctrl.controllers.loop.signals import Schedule, sample_schedule
 from koopctrl.controllers.protocol import bounds_of
@@ -179,11 +179,10 @@ def run_closed_loop(
             break
     n = len(inputs)
     if n < n_steps:
-        warnings.warn(
+        warn(
             f"the plant ended the episode ({ended}) after {n} of {n_steps} steps; make it with a longer "
             "max_episode_steps, or ask for fewer",
             KoopctrlWarning,
-            stacklevel=2,
         )
     warn_clipped(n_clipped, n, "the controller's inputs")
     n_y, n_u = len(y), len(inputs[0])
@@ -327,11 +326,10 @@ def _warn_blind(outputs: FloatArray, names: tuple[str, ...]) -> None:
     lost = [(name, n - t) for name, t in zip(names, tails, strict=True) if t >= min(_BLIND, n - 1)]
     if lost:
         said = ", ".join(f"{name} from sample {k} on" for name, k in lost)
-        warnings.warn(
+        warn(
             f"the plant's outputs were NaN to the end: {said}; the controller ran without them. Look at the "
             "plant, or at what makes its observation",
             KoopctrlWarning,
-            stacklevel=3,
         )
 
 

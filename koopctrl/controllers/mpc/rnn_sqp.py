@@ -31,7 +31,7 @@ from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
-_SETTLED = 1e-10
+SETTLED = 1e-10
 # Excess over a bound, relative to it or to the data, up to which it counts as obeyed.
 _OBEYED = 1e-6
 # Excess over a bound on moves, relative to the input and its spread in the data, that is rounding.
@@ -111,9 +111,18 @@ class RealTimeIteration:
         self._solver.reset()
 
     def optimise(
-        self, now: Outlook, plan: FloatArray, goal: Goal, n_iterations: int, deadline: float
+        self,
+        now: Outlook,
+        plan: FloatArray,
+        goal: Goal,
+        n_iterations: int,
+        deadline: float,
+        settled: float = SETTLED,
     ) -> Found:
-        """Iterate from one plan; without any certified QP the merit is infinite."""
+        """Iterate from one plan, until the cost changes by a share of `settled` or less.
+
+        Without any certified QP the merit is infinite.
+        """
         problem = self._problem
         states, features = self._rollout.trace(now.x, self._full(now, plan), now.d)
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
@@ -150,7 +159,7 @@ class RealTimeIteration:
                 break
             best, before = int(better[0]), merit
             plan, states, features, merit = plans[best], rolled[best], seen, float(merits[best])
-            if before - merit <= _SETTLED * abs(before) or time.perf_counter() > deadline:
+            if before - merit <= settled * abs(before) or time.perf_counter() > deadline:
                 break
         return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
 

@@ -290,7 +290,9 @@ def _is_there(plugin: str) -> bool:
 
 def check_plugin(plugin: str) -> str:
     """Refuse a plugin that this CasADi does not have or that cannot take condensed problems."""
-    if not isinstance(plugin, str) or plugin in _REFUSED or not _is_there(plugin):
+    if not isinstance(plugin, str):
+        raise OptionError(f"solver is {plugin!r}; expected the name of one of CasADi's plugins, as 'daqp'")
+    if plugin in _REFUSED or not _is_there(plugin):
         raise OptionError(
             f"solver is {plugin!r}, which "
             + ("does not take dense problems" if plugin in _REFUSED else "this CasADi does not have")

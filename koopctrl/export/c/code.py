@@ -113,6 +113,8 @@ def mpc_to_c(
         "main.c": named(template("main.c"), name),
         "README.txt": _notes(parts, name),
     }
+    if not isinstance(folder, (str, PathLike)):
+        raise OptionError(f"folder is {folder!r}; expected the path of a folder")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():

@@ -126,8 +126,8 @@ class CompiledController:
                 "reference has NaN, and the C code of a LinearMPC cannot leave outputs out; expected "
                 "numbers. Use the controller itself, or an RNNMPC"
             )
-        any_row = missing.reshape(-1, len(self._names)).any(axis=0)
-        return tuple(name for name, left_out in zip(self._names, np.atleast_1d(any_row), strict=True) if left_out)
+        left_out = np.atleast_1d(missing.reshape(-1, len(self._names)).any(axis=0))
+        return tuple(self._names[i] for i in np.flatnonzero(left_out))
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -82,7 +82,7 @@ def add_source(
     elif isinstance(source, LiftedMeasurement) and source.gain:
         for name in ("A", "B", "c"):
             data.array(name, getattr(lifted, name))
-        data.array("filter", [source.gain])
+        data.array("filter", source.gains)
         on_inputs = source.disturbance == "input"
         data.define(EXPLAINS=int(on_inputs))
         if on_inputs:

@@ -39,13 +39,15 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
         INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
         N_ITERATIONS=law.n_iterations,
-        RICCATI=int(problem.terminal == "riccati"), RATE_COST=int(law.policy.has_rate_cost),
+        RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
+        RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
     if isinstance(source, ExtendedKalmanLaw):
         add_extended_kalman(source, data, state)
     else:
         data.define(GATED=0)
         data.array("filter", [source.gain])
+    data.array("worth", [law.settled])
     add_channels(data, state, law, recalls=not filtered)
     add_network(roll, data)
     data.array("x_scale", roll.x_scale)
@@ -85,7 +87,7 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
     arrays = {
-        "Q": problem.Q[-1], "R": problem.R[-1],
+        "Q": problem.Q[-1], "R": problem.input_weight,
         "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
         "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
@@ -130,7 +132,7 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
         x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, shift=len(search.E), candidate=N * n_u,
-        best=N * n_u, warm=N * n_u,
+        best=N * n_u, warm=N * n_u, kept=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
@@ -138,10 +140,12 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         wish=n_u, mark=n_y, marks=(N + 1) * n_y, wanted=(N + 1) * n_y, row_marks=N * n_y,
         row_r=N * n_y, row_x=N * n_x, row_u=N * n_u, new_x=N * n_x,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
-        P=n_x * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
+        P=n_x * n_x, K=n_u * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,
         H=n_v * n_v, L=n_v * n_v, Linv=n_v * n_v, scale=n_v, rows=n_rows * n_v, row_scale=n_rows,
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
-    state.integers(since=0, has_target=0, has_rows=0, searched=0, has_P=0, end_converged=0)
+    state.integers(
+        since=0, has_target=0, has_rows=0, searched=0, has_P=0, use_P=0, weighted=0, end_converged=0
+    )
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -65,7 +65,7 @@ static void kc_explain(NAME_state *s, int has_features) {
             double made = s->rest[i], size = s->all_acted[i];
 #endif
             /* Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew. */
-            d[i] = fabs(d[i]) <= KC_ABSURD * size ? d[i] + kc_filter[0] * (made - d[i]) : made;
+            d[i] = fabs(d[i]) <= KC_ABSURD * size ? d[i] + kc_filter[i] * (made - d[i]) : made;
         }
     }
     for (i = 0; i < KC_N_Z; i++) s->z[i] = s->next[i];

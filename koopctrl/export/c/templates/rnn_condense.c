@@ -97,7 +97,7 @@ static double kc_at_end(const NAME_state *s, int i, const double *states) {
 /* Cost of a plan along its roll-out, relaxations included; infinite unless it is a number. */
 static double kc_merit(const NAME_state *s, const double *plan, const double *states) {
     double cost = 0.0, last[KC_N_X], error[KC_N_Y], du[KC_N_U];
-    int i, k, broken = 0, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    int i, k, broken = 0, n_stage = s->use_P ? KC_HORIZON - 1 : KC_HORIZON;
     for (k = 0; k < KC_HORIZON; k++) {
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
@@ -121,7 +121,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
             cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
 #endif
     }
-    if (s->has_P) {
+    if (s->use_P) {
         for (i = 0; i < KC_N_X; i++) last[i] = states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
         cost += kc_quadratic(KC_N_X, s->P, last);
     }

@@ -38,8 +38,8 @@ static void kc_gains(NAME_state *s, int still) {
     double cross[KC_N_U * KC_N_X], on_u[KC_N_U * KC_N_U], L[KC_N_U * KC_N_U], Linv[KC_N_U * KC_N_U];
     double unit[KC_N_U], half[KC_N_U], *on_x = s->riccati_M, *to_a = s->riccati_G, *to_b = s->riccati_W;
     int i, j, k, l, n = KC_N_X, m = KC_N_U, block = KC_N_V / KC_N_U - 1;
-    for (i = 0; i < n * n; i++) on_x[i] = s->has_P ? s->P[i] : 0.0;
-    if (!s->has_P) kc_add_weight(s, KC_HORIZON, on_x);
+    for (i = 0; i < n * n; i++) on_x[i] = s->use_P ? s->P[i] : 0.0;
+    if (!s->use_P) kc_add_weight(s, KC_HORIZON, on_x);
     for (i = 0; i < m * n; i++) cross[i] = 0.0;
     for (i = 0; i < m * m; i++) on_u[i] = 0.0;
     for (k = KC_HORIZON - 1; k >= 0; k--) {

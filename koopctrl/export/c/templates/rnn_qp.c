@@ -10,7 +10,7 @@ static void kc_add_product(int n, double weight, const double *left, const doubl
 
 /* Hessian, gradient, rows and bounds of the QP in the plan's change, scaled as in the package. */
 static void kc_condense(NAME_state *s) {
-    int i, j, k, l, n = KC_N_V, n_stage = s->has_P ? KC_HORIZON - 1 : KC_HORIZON;
+    int i, j, k, l, n = KC_N_V, n_stage = s->use_P ? KC_HORIZON - 1 : KC_HORIZON;
     double *H = s->H, *g = s->g, *gamma = s->gamma, *lo = s->lo, *hi = s->hi;
     double error[KC_N_X];
 #if !KC_FEEDBACK
@@ -98,7 +98,7 @@ static void kc_condense(NAME_state *s) {
 #endif
     }
 #endif
-    if (s->has_P) {
+    if (s->use_P) {
         const double *last = gamma + (KC_HORIZON - 1) * KC_N_X * n;
         for (i = 0; i < KC_N_X; i++) error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
         for (i = 0; i < KC_N_X; i++)

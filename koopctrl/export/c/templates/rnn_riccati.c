@@ -13,10 +13,11 @@ static void kc_multiply(int m, int k, int n, const double *A, int a_t, const dou
 }
 
 /* Cost to go of the LQR at the target, by doubling (Chu, Fan, Lin, Wang 2004): F is the closed loop's 2^k-th power,
- * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small. */
+ * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small;
+ * its gain is left in K. */
 static int kc_riccati(NAME_state *s, const double *x, const double *u) {
     double *F = s->a, *b = s->b, *G = s->riccati_G, *P = s->P, *M = s->riccati_M, *W = s->riccati_W, *V = s->riccati_V;
-    double *A = s->riccati_A, R[KC_N_U * KC_N_U], K[KC_N_U * KC_N_X], PB[KC_N_X * KC_N_U], size, change;
+    double *A = s->riccati_A, *K = s->K, R[KC_N_U * KC_N_U], PB[KC_N_X * KC_N_U], size, change;
     int n = KC_N_X, i, j, k, converged = 0;
     kc_whole_jacobian(s, x, u, F, b);
     for (i = 0; i < n * n; i++) A[i] = F[i];
