@@ -53,6 +53,8 @@ API = {
         "find_steady_state",
         "SteadyState",
     ],
+    "koopctrl.export.c.compiled": ["CompiledController"],
+    "koopctrl.export.c.model": ["GeneratedPart"],
     "koopctrl.selection": ["Selection", "Trial"],
     "koopctrl.lifted.choice": ["LiftChoice", "Tried"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
