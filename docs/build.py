@@ -53,6 +53,8 @@ API = {
         "find_steady_state",
         "SteadyState",
     ],
+    "koopctrl.export.c.compiled": ["CompiledController"],
+    "koopctrl.export.c.model": ["GeneratedPart"],
     "koopctrl.selection": ["Selection", "Trial"],
     "koopctrl.lifted.choice": ["LiftChoice", "Tried"],
     "koopctrl.lifted.spectrum": ["Spectrum"],
@@ -121,12 +123,20 @@ def run_page(page: Path, folder: Path) -> list[str]:
     os.chdir(folder)
     try:
         for i, block in enumerate(blocks(page)):
+            _close_figures()
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(block, f"{page.name}, block {i + 1}", "exec"), namespace)
             printed.append(out.getvalue())
     finally:
         os.chdir(before)
     return printed
+
+
+def _close_figures() -> None:
+    """Figures are pyplot's, which keeps them until they are closed."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
 
 
 def with_outputs(text: str, printed: list[str]) -> str:
