@@ -15,7 +15,7 @@ from koopctrl.export.names import named_for_pycontrol
 
 if TYPE_CHECKING:
     from koopctrl.ltinet.network import LTINetwork
-    from koopctrl.ltinet.response import LTIResponse
+    from koopctrl.ltinet.simulate.response import LTIResponse
 
 
 def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:

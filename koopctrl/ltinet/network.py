@@ -5,55 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
-from koopctrl._validation import FloatArray, as_float_array, as_vector, check_choice
+from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bool, check_choice
 from koopctrl.errors import OptionError, ShapeError
-from koopctrl.ltinet import simulate as engine
-from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.neurons import Layer, Summary
-from koopctrl.ltinet.response import LTIResponse, read_grid, read_inputs, read_start
-from koopctrl.ltinet.splitting import Merge, quasi_eigenvalues
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.error_bound import ErrorBound
-    from koopctrl.ltinet.truncate import Truncation
+from koopctrl.ltinet.construct.build import build
+from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
+from koopctrl.ltinet.neurons import Summary
+from koopctrl.ltinet.progress import Progress
+from koopctrl.ltinet.reduce.truncate import Truncation, truncate
+from koopctrl.ltinet.simulate import exact as engine
+from koopctrl.ltinet.simulate.integrate import simulate_neurons
+from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.structure import NetworkStructure
 
 HOLDS = ("zoh", "foh")
 
 
-@dataclass(frozen=True)
-class Defects:
-    """What separates the network's matrices from the model's, in 2-norms.
-
-    Attributes
-    ----------
-    A : float
-        `|A T - T blkdiag|`, in 1/s.
-    B : float
-        `|B - T B_net|`.
-    C : array (n_y,)
-        Rows of `C_net - C T`.
-    left_out : array (n_y,)
-        Bound on the peak gain, for inputs of 2-norm one, of modes that are not in the network.
-    exact : tuple of arrays (F, G, H), or None
-        `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
-        error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.
-    """
-
-    A: float
-    B: float
-    C: FloatArray
-    left_out: FloatArray
-    exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class LTINetwork:
+class LTINetwork(NetworkStructure):
     """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
 
     With `A = T blkdiag(A_1 .. A_L) T^-1` every block is a layer `w_i' = A_i w_i + B_i u`, whose 1x1 and 2x2
@@ -85,22 +58,6 @@ class LTINetwork:
         Sample time in seconds of the discrete model it came from; 0 if that was continuous.
     state_names, input_names, output_names : tuple of str
     """
-
-    blocks: tuple[FloatArray, ...]
-    T: FloatArray
-    T_inv: FloatArray
-    B: FloatArray
-    C: FloatArray
-    D: FloatArray
-    cond: float
-    residual: float
-    method: str
-    merges: tuple[Merge, ...]
-    defects: Defects
-    sample_time: float
-    state_names: tuple[str, ...]
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
 
     @classmethod
     def from_statespace(
@@ -146,53 +103,9 @@ class LTINetwork:
         SolverError
             A discrete model without a real logarithm, or a LAPACK failure.
         """
-        from koopctrl.ltinet.build import build
-
-        return cls(**build(sys, cond_max, method, balance, n_modes, dt, progress))
-
-    @property
-    def n_states(self) -> int:
-        """Number of network states."""
-        return self.B.shape[0]
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """First state of each layer."""
-        return tuple(np.cumsum([0, *(len(block) for block in self.blocks)])[:-1].tolist())
-
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The horizontal layers."""
-        return tuple(Layer(start, block) for start, block in zip(self.starts, self.blocks, strict=True))
-
-    @property
-    def n_neurons(self) -> int:
-        """Number of neurons of either order."""
-        return sum(len(block) - int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-
-    @cached_property
-    def grouped(self) -> Grouped:
-        """Blocks by kind, as the simulation uses them."""
-        return group_blocks(self.blocks)
-
-    @property
-    def eigenvalues(self) -> np.ndarray:
-        """Poles, layer by layer, in 1/s."""
-        parts = [quasi_eigenvalues(block) for block in self.blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, complex)
-
-    @property
-    def neuron_names(self) -> tuple[str, ...]:
-        """Names of the network's states: `w<layer>_<state>`."""
-        return tuple(f"w{i}_{j}" for i, block in enumerate(self.blocks) for j in range(len(block)))
-
-    def block_matrix(self) -> Any:
-        """Network's dynamics as a scipy.sparse CSR array, `blkdiag(A_1 .. A_L)`."""
-        if not self.blocks:
-            return sparse.csr_array((0, 0))
-        if all(len(block) == 1 for block in self.blocks):
-            return sparse.csr_array(sparse.diags_array(np.array([block[0, 0] for block in self.blocks])))
-        return sparse.csr_array(sparse.block_diag(self.blocks, format="csr"))
+        check_bool(progress, "progress")
+        with Progress(progress, "block form") as bar:
+            return cls(**build(sys, cond_max, method, balance, n_modes, dt, bar.step))
 
     @cached_property
     def _dynamics(self) -> Any:
@@ -292,15 +205,11 @@ class LTINetwork:
     def error_bound(
         self, u_bound: float = 1.0, tol: float = 0.0, x0_bound: float = 0.0, horizon: float | None = None
     ) -> ErrorBound:
-        """Bound on the outputs' error; see `koopctrl.ltinet.error_bound.error_bound`."""
-        from koopctrl.ltinet.error_bound import error_bound
-
+        """Bound on the outputs' error; see `koopctrl.ltinet.judge.error_bound.error_bound`."""
         return error_bound(self, u_bound, tol, x0_bound, horizon)
 
     def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
-        """Drop the layers that contribute least; see `koopctrl.ltinet.truncate.truncate`."""
-        from koopctrl.ltinet.truncate import truncate
-
+        """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""
         return truncate(self, tol, relative=relative)
 
     def simulate_neurons(
@@ -311,9 +220,7 @@ class LTINetwork:
         *,
         tol: float = 1e-8,
     ) -> LTIResponse:
-        """Integrate neuron by neuron; see `koopctrl.ltinet.integrate.simulate_neurons`."""
-        from koopctrl.ltinet.integrate import simulate_neurons
-
+        """Integrate neuron by neuron; see `koopctrl.ltinet.simulate.integrate.simulate_neurons`."""
         return simulate_neurons(self, t, u, x0, tol)
 
     def __repr__(self) -> str:

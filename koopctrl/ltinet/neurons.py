@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.ltinet.splitting import quasi_eigenvalues, quasi_starts
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues, quasi_starts
 
 
 @dataclass(frozen=True)

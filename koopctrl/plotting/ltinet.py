@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_integer
-from koopctrl.ltinet.truncate import layer_contributions
+from koopctrl.ltinet.reduce.truncate import layer_contributions
 
 if TYPE_CHECKING:
     from koopctrl.ltinet.network import LTINetwork

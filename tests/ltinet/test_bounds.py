@@ -130,7 +130,7 @@ def test_layers_choose_their_own_steps_and_inputs_may_be_functions() -> None:
 
 
 def test_an_unreachable_tolerance_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    from koopctrl.ltinet import integrate
+    from koopctrl.ltinet.simulate import integrate
 
     net = LTINetwork.from_statespace(convection_diffusion_1d(12, 0.3))
     monkeypatch.setattr(integrate, "_MOST_POINTS", 100)

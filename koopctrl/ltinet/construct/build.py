@@ -11,10 +11,12 @@ from scipy.linalg import block_diag
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.assembly import EPS, BlockForm, norm2
-from koopctrl.ltinet.block_form import block_form
-from koopctrl.ltinet.convert import blocks_to_continuous, read_statespace
-from koopctrl.ltinet.residuals import cancelling_product
+from koopctrl.ltinet.construct.assembly import EPS, BlockForm, norm2
+from koopctrl.ltinet.construct.block_form import OnStep, block_form
+from koopctrl.ltinet.construct.convert import blocks_to_continuous, read_statespace
+from koopctrl.ltinet.construct.residuals import cancelling_product
+from koopctrl.ltinet.construct.slow_modes import slow_modes
+from koopctrl.ltinet.structure import Defects
 
 _DENSE_LIMIT = 4000  # a dense T and T^-1 of this order take 256 MB
 
@@ -44,20 +46,16 @@ def build(
     balance: bool,
     n_modes: int | None,
     dt: float | None,
-    progress: bool,
+    on_step: OnStep = None,
 ) -> dict[str, Any]:
     """Fields of an `LTINetwork`; see `LTINetwork.from_statespace` for the parameters."""
-    from koopctrl.ltinet.network import Defects
-
     data = read_statespace(sys, dt)
     n = data.A.shape[0]
     common: dict[str, Any] = {
         "D": data.D.copy(), "sample_time": data.dt, "state_names": data.state_names,
-        "input_names": data.input_names, "output_names": data.output_names,
+        "input_names": data.input_names, "output_names": data.output_names, "scales": np.ones(n),
     }  # fmt: skip
     if n_modes is not None:
-        from koopctrl.ltinet.slow_modes import slow_modes
-
         return {**common, **slow_modes(data, n_modes)}
     if sparse.issparse(data.A) and n > _DENSE_LIMIT:
         raise OptionError(
@@ -65,7 +63,7 @@ def build(
             "transformation is dense. Pass n_modes to keep the slowest modes only"
         )
     A = data.A.toarray() if sparse.issparse(data.A) else data.A
-    form = block_form(A, cond_max=cond_max, method=method, balance=balance, progress=progress)
+    form = block_form(A, cond_max=cond_max, method=method, balance=balance, on_step=on_step)
     B, C = form.T_inv @ data.B, data.C @ form.T
     largest = float(np.abs(A).max(initial=0.0)) or 1.0
     # divided first: squares of huge entries would overflow
@@ -87,5 +85,5 @@ def build(
     return {
         **common, "blocks": tuple(blocks), "T": form.T, "T_inv": form.T_inv, "B": B, "C": C,
         "cond": form.cond, "residual": form.residual, "method": form.method, "merges": form.merges,
-        "defects": Defects(defect_A, defect_B, defect_C, np.zeros(len(C)), exact),
+        "defects": Defects(defect_A, defect_B, defect_C, np.zeros(len(C)), exact=exact),
     }  # fmt: skip

@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -21,10 +20,8 @@ from scipy.signal import lfilter
 from koopctrl._validation import FloatArray, as_vector, check_number
 from koopctrl.errors import NumericalWarning, SolverError
 from koopctrl.ltinet.neurons import Layer
-from koopctrl.ltinet.response import NeuronResponse, read_grid, read_inputs, read_start
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+from koopctrl.ltinet.simulate.response import NeuronResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.structure import NetworkStructure
 
 _STAGES = 6
 _MOST_POINTS = 2_000_000  # steps x points of one layer; finer steps would only add rounding
@@ -62,7 +59,7 @@ def radau(stages: int = _STAGES) -> tuple[FloatArray, FloatArray, FloatArray, Fl
 
 
 def simulate_neurons(
-    net: LTINetwork,
+    net: NetworkStructure,
     t: ArrayLike,
     u: ArrayLike | Callable[[float], ArrayLike] | None = None,
     x0: ArrayLike | None = None,
@@ -75,7 +72,7 @@ def simulate_neurons(
 
     Parameters
     ----------
-    net : LTINetwork
+    net : NetworkStructure
     t : array (N + 1,)
         Uniform grid in seconds.
     u : array (N or N + 1, n_u), callable of t, scalar or None

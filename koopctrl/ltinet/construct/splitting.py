@@ -10,7 +10,6 @@ diagonalization*, SIAM J. Numer. Anal. 16 (1979); LAPACK `dtrsyl`, `dtrexc`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,46 +19,10 @@ from scipy.linalg import lapack
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_eigenvalues
 
 _LEAF = 48  # below this order dtrsyl itself is faster than recursion into matrix products
 _PATIENCE = 32  # failed solves for one block before eigenvalues are pulled in by growing batches
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Why two eigenvalues share a layer.
-
-    Attributes
-    ----------
-    layer : int
-        Index of the block in the order of the splitting.
-    eigenvalue, joined : complex
-        A member of the block, and the eigenvalue that was pulled in next to it.
-    needed, bound : float
-        What keeping them apart would take, and the largest allowed.
-    what : str
-        What is bounded: "entries" of the transformation that separates them, or "cond(T)".
-    note : str
-        What else happened.
-    """
-
-    layer: int
-    eigenvalue: complex
-    joined: complex
-    needed: float
-    bound: float
-    what: str = "entries"
-    note: str = ""
-
-    @property
-    def reason(self) -> str:
-        """The same in words."""
-        if not math.isfinite(self.needed):
-            return self.note
-        return (
-            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs {self.what} of "
-            f"{self.needed:.2g}, above {self.bound:.2g}{self.note}"
-        )
 
 
 @dataclass(frozen=True)
@@ -70,29 +33,6 @@ class Split:
     Q: FloatArray
     starts: tuple[int, ...]
     merges: tuple[Merge, ...]
-
-
-def quasi_starts(S: FloatArray) -> list[int]:
-    """First rows of the 1x1 and 2x2 diagonal blocks of a quasi-triangular matrix."""
-    inside = np.zeros(S.shape[0], dtype=bool)
-    inside[1:] = np.diagonal(S, -1) != 0.0
-    return np.flatnonzero(~inside).tolist()
-
-
-def quasi_eigenvalues(S: FloatArray) -> np.ndarray:
-    """Eigenvalues along the diagonal, one per row; a 2x2 block gives its conjugate pair."""
-    values = np.diagonal(S).astype(complex)
-    rows = np.flatnonzero(np.diagonal(S, -1))
-    if rows.size:
-        a, b, c, d = S[rows, rows], S[rows, rows + 1], S[rows + 1, rows], S[rows + 1, rows + 1]
-        gap = 0.5 * (a - d)
-        # factor by factor, so that b*c neither under- nor overflows
-        product = np.sqrt(np.abs(b)) * np.sqrt(np.abs(c))
-        size = np.maximum(np.maximum(np.abs(gap), product), np.finfo(float).tiny)
-        disc = (gap / size) ** 2 + np.sign(b) * np.sign(c) * (product / size) ** 2
-        mean, root = d + gap, size * np.sqrt(disc.astype(complex))
-        values[rows], values[rows + 1] = mean + root, mean - root
-    return values
 
 
 def sylvester(S11: FloatArray, S22: FloatArray, S12: FloatArray) -> FloatArray:
@@ -161,7 +101,7 @@ def separate(S: FloatArray, starts: Sequence[int]) -> FloatArray | None:
 
 
 def split_bounded(
-    S: FloatArray, Q: FloatArray, bound: float, on_step: Callable[[int], None] | None = None
+    S: FloatArray, Q: FloatArray, bound: float, on_step: Callable[[int, int], None] | None = None
 ) -> Split:
     """Split off one block after another with `max|P| <= bound`.
 
@@ -190,7 +130,7 @@ def split_bounded(
         starts.append(low)
         low = high
         if on_step is not None:
-            on_step(low)
+            on_step(low, n)
     return Split(S, Q, tuple(starts), tuple(merges))
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_bool, check_number
-from koopctrl.ltinet.decay import end_time, responses, upper_sum
 from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.splitting import quasi_eigenvalues
+from koopctrl.ltinet.judge.decay import end_time, responses, upper_sum
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
+from koopctrl.ltinet.structure import NetworkStructure
 
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+Network = TypeVar("Network", bound=NetworkStructure)
 
 
 @dataclass(frozen=True)
-class Truncation:
+class Truncation(Generic[Network]):
     """A smaller network.
 
     Attributes
@@ -32,14 +32,14 @@ class Truncation:
         Layers of the original network.
     """
 
-    network: LTINetwork
+    network: Network
     error_bound: FloatArray
     contributions: FloatArray
     kept: tuple[int, ...]
     dropped: tuple[int, ...]
 
 
-def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncation:
+def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[Network]:
     """Drop the layers with the smallest modal peak gains, as many as `tol` allows.
 
     A layer's contribution is its peak gain `int |C_i exp(A_i t) B_i| dt`, which bounds its H-infinity norm:
@@ -48,7 +48,7 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
 
     Parameters
     ----------
-    net : LTINetwork
+    net : NetworkStructure
     tol : float
         Largest sum of dropped contributions.
     relative : bool
@@ -89,7 +89,7 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
     return Truncation(smaller, bound, contributions, tuple(kept.tolist()), tuple(dropped.tolist()))
 
 
-def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
+def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
     """Peak gains per layer and output `(n_layers, n_y)`, and per layer for all outputs together."""
     n_y, starts = net.C.shape[0], np.array(net.starts, dtype=int)
     per_output = np.full((len(net.blocks), n_y), np.inf)
@@ -128,7 +128,7 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _per_layer(net: LTINetwork) -> list[tuple[FloatArray, FloatArray]]:
+def _per_layer(net: NetworkStructure) -> list[tuple[FloatArray, FloatArray]]:
     stops = [start + len(block) for start, block in zip(net.starts, net.blocks, strict=True)]
     return [(net.B[i:j], net.C[:, i:j]) for i, j in zip(net.starts, stops, strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,18 +13,13 @@ from scipy.linalg import LinAlgError, eigh, schur
 
 from koopctrl._validation import FloatArray, as_matrix, check_bool, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
-from koopctrl.ltinet.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
-from koopctrl.ltinet.clustering import cluster
-from koopctrl.ltinet.progress import Progress
-from koopctrl.ltinet.splitting import (
-    Merge,
-    Split,
-    quasi_starts,
-    separate,
-    split_bounded,
-)
+from koopctrl.ltinet.construct.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
+from koopctrl.ltinet.construct.clustering import cluster
+from koopctrl.ltinet.construct.splitting import Split, separate, split_bounded
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_starts
 
 METHODS = ("auto", "symmetric", "schur")
+OnStep = Callable[[int, int], None] | None
 
 
 def block_form(
@@ -32,7 +28,7 @@ def block_form(
     cond_max: float = 1e8,
     method: str = "auto",
     balance: bool = False,
-    progress: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> BlockForm:
     """Split `A` into the finest independent blocks that `cond_max` allows.
 
@@ -51,8 +47,8 @@ def block_form(
         "schur" stops at one block with `cond(T) = 1`: the accuracy reference. "symmetric" demands symmetry.
     balance : bool
         Scale each 2x2 block so that its off-diagonal entries have equal size; this changes `cond(T)`.
-    progress : bool
-        Show a progress bar.
+    on_step : callable (done, total), optional
+        Told how far the splitting has come.
 
     Returns
     -------
@@ -75,7 +71,6 @@ def block_form(
     cond_max = check_number(cond_max, "cond_max", low=1.0)
     check_choice(method, "method", METHODS)
     check_bool(balance, "balance")
-    check_bool(progress, "progress")
     if A.shape[0] == 0:
         return BlockForm(A.copy(), A.copy(), (), 1.0, 0.0, "symmetric")
     # a power of two brings entries near 1 without rounding, so that nothing over- or underflows on the way
@@ -93,11 +88,10 @@ def block_form(
             f"A differs from its transpose by {asymmetry:.2g} of its largest entry; expected a "
             'symmetric matrix. Use method="auto"'
         )
-    with Progress(progress, "block form", A.shape[0]) as bar:
-        if method != "schur" and asymmetry <= 2 * EPS:
-            form = _symmetric(scaled)
-        else:
-            form = _general(scaled, cond_max, method, bar)
+    if method != "schur" and asymmetry <= 2 * EPS:
+        form = _symmetric(scaled)
+    else:
+        form = _general(scaled, cond_max, method, on_step)
     if balance:
         form = _balanced(form, scaled)
     merges = tuple(
@@ -127,7 +121,7 @@ def _symmetric(A: FloatArray) -> BlockForm:
     return BlockForm(T, np.ascontiguousarray(T.T), blocks, (1 + defect) / (1 - defect), residual, "symmetric")
 
 
-def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> BlockForm:
+def _general(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> BlockForm:
     try:
         decomposition: Any = schur(A, output="real")
     except LinAlgError as error:
@@ -144,7 +138,7 @@ def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> Bloc
     if np.linalg.norm(coupling) <= 4 * EPS * np.linalg.norm(S) * math.sqrt(n):
         return assemble(A, Split(S - coupling, Q, tuple(starts), ()), np.eye(n), "normal")
     form = _separated(A, Split(S, Q, tuple(starts), ()), "full", cond_max)
-    return form if form is not None else _search(A, S, Q, cond_max, bar)
+    return form if form is not None else _search(A, S, Q, cond_max, on_step)
 
 
 def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> BlockForm | None:
@@ -158,7 +152,7 @@ def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> Blo
 
 
 def _clustered(
-    A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress
+    A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, on_step: OnStep
 ) -> BlockForm | None:
     """Merge from the complete splitting, or from one that keeps (nearly) defective eigenvalues together."""
     split = Split(S, Q, tuple(quasi_starts(S)), ())
@@ -171,7 +165,7 @@ def _clustered(
     limit = cond_max
     # the estimate of cond may fall a little short: try again with a margin
     for _ in range(3):
-        merged = cluster(split.S, split.Q, split.starts, V, limit, bar.step)
+        merged = cluster(split.S, split.Q, split.starts, V, limit, on_step)
         if merged is None:
             return None
         form = _separated(A, replace(merged, merges=split.merges + merged.merges), "clustered", cond_max)
@@ -181,16 +175,16 @@ def _clustered(
     return None
 
 
-def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress) -> BlockForm:
+def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, on_step: OnStep) -> BlockForm:
     """Bisect on Bavely and Stewart's bound for the finest splitting with `cond <= cond_max`."""
     n = len(A)
     low, high = 0.0, math.log10(cond_max) + 1.0
-    best = _clustered(A, S, Q, cond_max, bar)
+    best = _clustered(A, S, Q, cond_max, on_step)
     if best is not None and len(best.blocks) > 1:
         return best
     trial = math.log10(cond_max)
     for _ in range(8):
-        split = split_bounded(S, Q, 10.0**trial, bar.step)
+        split = split_bounded(S, Q, 10.0**trial, on_step)
         form = _separated(A, split, "bavely-stewart", cond_max)
         if form is not None:
             low = trial
@@ -201,7 +195,6 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
         if high - low < 0.1:
             break
         trial = 0.5 * (low + high)
-        bar.restart()
     if best is None or len(best.blocks) == 1:
         reason = f"no splitting into two or more layers keeps cond(T) below {cond_max:.2g}"
         merges = best.merges if best is not None else (Merge(0, 0j, 0j, math.inf, cond_max, note=reason),)

@@ -11,8 +11,9 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh, splu
 
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
-from koopctrl.ltinet.assembly import EPS
-from koopctrl.ltinet.convert import StateSpaceData
+from koopctrl.ltinet.construct.assembly import EPS
+from koopctrl.ltinet.construct.convert import StateSpaceData
+from koopctrl.ltinet.structure import Defects
 
 
 def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
@@ -31,8 +32,6 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     SolverError
         `eigsh` did not converge.
     """
-    from koopctrl.ltinet.network import Defects
-
     A, n = data.A, data.A.shape[0]
     n_modes = check_integer(n_modes, "n_modes", low=1)
     if data.dt:

@@ -12,16 +12,13 @@ loop over time is one vector operation per chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.grouped import Grouped, apply_pairs, held_maps, multiply, phi1, phi2
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+from koopctrl.ltinet.structure import NetworkStructure
 
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
 _LONGEST = 128
@@ -127,7 +124,7 @@ def _doubled(
     return power, left, right
 
 
-def outputs(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
+def outputs(net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
     """Outputs `(batch, N + 1, n_y)` for inputs `(batch, N + 1, n_u)` and first neuron states `(batch, n)`."""
     grouped, B, C = net.grouped, net.B[net.grouped.order], net.C[:, net.grouped.order]
     batch, n_times, n_u = U.shape
@@ -195,7 +192,7 @@ def _scan(grouped: Grouped, tables: ChunkTables, states: FloatArray, w: FloatArr
     return w
 
 
-def neuron_states(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
+def neuron_states(net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
     """Neuron states `(batch, N + 1, n)`, in the network's order."""
     grouped, B, C = net.grouped, net.B[net.grouped.order], net.C[:, net.grouped.order]
     maps = step_maps(grouped, B, C, net.D, h, hold)

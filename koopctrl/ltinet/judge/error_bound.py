@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, broadcast_vector, check_number
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.assembly import EPS, norm2
-from koopctrl.ltinet.decay import end_time, responses, upper_sum
+from koopctrl.ltinet.construct.assembly import EPS, norm2
 from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.splitting import quasi_eigenvalues
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
-
+from koopctrl.ltinet.judge.decay import end_time, responses, upper_sum
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
+from koopctrl.ltinet.structure import NetworkStructure
 
 # units in the last place that exponentials and their powers over a chunk cost each entry of the blocks, and
 # that long sums cost an output: measured on the test suite, not proven
@@ -54,7 +50,7 @@ class ErrorBound:
 
 
 def error_bound(
-    net: LTINetwork,
+    net: NetworkStructure,
     u_bound: float = 1.0,
     tol: ArrayLike = 0.0,
     x0_bound: float = 0.0,
@@ -78,7 +74,7 @@ def error_bound(
 
     Parameters
     ----------
-    net : LTINetwork
+    net : NetworkStructure
     u_bound : float
         Largest absolute value of any input.
     tol : float or array (n_layers,)
@@ -125,7 +121,9 @@ def error_bound(
     return ErrorBound(transformation, chain, left_out, limit)
 
 
-def _normwise(net: LTINetwork, values: np.ndarray, end: float, u_bound: float, size_w0: float) -> FloatArray:
+def _normwise(
+    net: NetworkStructure, values: np.ndarray, end: float, u_bound: float, size_w0: float
+) -> FloatArray:
     """The bound from norms of the defects alone."""
     seen, driven = _integrals(net, values, end)
     size_u = u_bound * math.sqrt(net.B.shape[1])
@@ -138,7 +136,7 @@ def _normwise(net: LTINetwork, values: np.ndarray, end: float, u_bound: float, s
 
 
 def _sharp(
-    net: LTINetwork, exact: tuple[FloatArray, FloatArray, FloatArray], values: np.ndarray, end: float
+    net: NetworkStructure, exact: tuple[FloatArray, FloatArray, FloatArray], values: np.ndarray, end: float
 ) -> FloatArray:
     """Peak gain of the error system, plus rounding of the blocks and of the outputs entry by entry."""
     F, G, H = (part / EPS for part in exact)
@@ -163,7 +161,7 @@ def _sharp(
     return EPS * (upper_sum(times, error, end) + rounding + np.abs(net.D).sum(axis=1))
 
 
-def _integrals(net: LTINetwork, values: np.ndarray, end: float) -> tuple[FloatArray, float]:
+def _integrals(net: NetworkStructure, values: np.ndarray, end: float) -> tuple[FloatArray, float]:
     """`int |c exp(A t)| dt` per output, and `int |exp(blkdiag t) B| dt`."""
     grouped = net.grouped
     T_inv = net.T_inv[grouped.order]
@@ -186,7 +184,7 @@ def _peak(block: FloatArray, end: float) -> float:
     return max(float(np.linalg.norm(left, 2)) for _, left, _ in responses(grouped, eye, eye, values, end))
 
 
-def _chain(net: LTINetwork, tols: FloatArray, horizon: float | None) -> FloatArray:
+def _chain(net: NetworkStructure, tols: FloatArray, horizon: float | None) -> FloatArray:
     """Chain term per output: peak gains times defects, last neuron to first."""
     error = np.zeros(net.n_states)
     if not tols.any():

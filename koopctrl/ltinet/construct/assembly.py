@@ -12,7 +12,8 @@ from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.splitting import Merge, Split, quasi_eigenvalues
+from koopctrl.ltinet.construct.splitting import Split
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_eigenvalues
 
 EPS = float(np.finfo(float).eps)
 _REFINE = 1e4  # condition number from which the inverse is worth a step of refinement
