@@ -57,6 +57,12 @@ class LTINetwork(NetworkStructure):
     sample_time : float
         Sample time in seconds of the discrete model it came from; 0 if that was continuous.
     state_names, input_names, output_names : tuple of str
+    scales : array (n,)
+        Powers of two by which the model's states were balanced; `cond` is that of `T / scales`.
+    discrete : bool
+        Neurons are recurrences `w_i+ = A_i w_i + B_i u` at `sample_time` instead of differential equations.
+    input_delays, output_delays : array (n_u,), (n_y,) or None
+        Dead times in seconds.
     """
 
     @classmethod
@@ -69,6 +75,7 @@ class LTINetwork(NetworkStructure):
         balance: bool = False,
         n_modes: int | None = None,
         dt: float | None = None,
+        time: str = "auto",
         progress: bool = False,
     ) -> LTINetwork:
         """Build the network of a model.
@@ -76,8 +83,9 @@ class LTINetwork(NetworkStructure):
         Parameters
         ----------
         sys : control.StateSpace, an object with A, B, C, D, or tuple (A, B, C, D[, dt])
-            Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model is
-            converted through the matrix logarithm: sampled with held inputs, the network gives it back.
+            Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model gives
+            continuous neurons through the matrix logarithm (sampled with held inputs, the network gives it
+            back) or, where there is none, discrete ones; see `time`.
         cond_max : float
             Largest condition number of the transformation. Larger means more and smaller layers, and an error
             of up to `cond_max` times rounding.
@@ -89,6 +97,9 @@ class LTINetwork(NetworkStructure):
             Keep the slowest modes only, of a symmetric `A`, which may be large and sparse.
         dt : float, optional
             Sample time in seconds where `sys` does not carry one; another than its own is refused.
+        time : {"auto", "continuous", "discrete"}
+            Whether the neurons of a discrete model are continuous (found through the matrix logarithm) or
+            discrete (recurrences). "auto" is continuous where a real logarithm exists.
         progress : bool
             Show a progress bar.
 
@@ -101,11 +112,12 @@ class LTINetwork(NetworkStructure):
         ShapeError, DataError, OptionError, TimeBaseError
             Input that cannot be used.
         SolverError
-            A discrete model without a real logarithm, or a LAPACK failure.
+            A model whose response depends on digits that float64 does not have; `time="continuous"` and no
+            real logarithm; a LAPACK failure.
         """
         check_bool(progress, "progress")
         with Progress(progress, "block form") as bar:
-            return cls(**build(sys, cond_max, method, balance, n_modes, dt, bar.step))
+            return cls(**build(sys, cond_max, method, balance, n_modes, dt, time, bar.step))
 
     @cached_property
     def _dynamics(self) -> Any:
@@ -203,10 +215,15 @@ class LTINetwork(NetworkStructure):
         return LTIResponse(time, y, U, X, self.input_names, self.output_names, self.state_names, hold)
 
     def error_bound(
-        self, u_bound: float = 1.0, tol: float = 0.0, x0_bound: float = 0.0, horizon: float | None = None
+        self,
+        u_bound: float = 1.0,
+        tol: ArrayLike = 0.0,
+        x0_bound: float = 0.0,
+        horizon: float | None = None,
+        step: float | None = None,
     ) -> ErrorBound:
         """Bound on the outputs' error; see `koopctrl.ltinet.judge.error_bound.error_bound`."""
-        return error_bound(self, u_bound, tol, x0_bound, horizon)
+        return error_bound(self, u_bound, tol, x0_bound, horizon, step)
 
     def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""

@@ -38,24 +38,19 @@ class Defects:
     C: FloatArray
     left_out: FloatArray
     local: LocalDefects | None = None
-    exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
 
 @dataclass(frozen=True)
 class LocalDefects:
-    """Model in the network's coordinates minus the network: `(blkdiag + F + rest, B + G, C - H)`.
+    """Model in the network's coordinates minus the network: `(blkdiag + F, B + G, C - H)`.
 
     Attributes
     ----------
-    F : tuple of array (k, k)
-        One per layer.
-    rest : float
-        2-norm of what couples different layers.
+    F : array (m, m)
     G, H : array (m, n_u), (n_y, m)
     """
 
-    F: tuple[FloatArray, ...]
-    rest: float
+    F: FloatArray
     G: FloatArray
     H: FloatArray
 

@@ -112,13 +112,19 @@ def test_reads_arrays_lists_and_sparse_matrices() -> None:
         (([[-1]], [[1]], [[1, 2]], 0), ShapeError, "C has 2 columns"),
         (([[-1]], [[1]], [[1]], [[0, 0]]), ShapeError, "D has shape"),
         (control.StateSpace(-1, 1, 1, 0, True), TimeBaseError, "dt=True"),
-        (control.StateSpace([[0.5, 0], [0, -0.5]], [[1], [1]], [[1, 1]], 0, 0.1), SolverError, "negative"),
-        (control.StateSpace([[0, 1], [0, 0]], [[0], [1]], [[1, 0]], 0, 0.1), SolverError, "logarithm"),
     ],
 )
 def test_what_cannot_be_read(sys: object, error: type[KoopctrlError], text: str) -> None:
     with pytest.raises(error, match=text):
         LTINetwork.from_statespace(sys)
+
+
+@pytest.mark.parametrize("A", [[[0.5, 0.0], [0.0, -0.5]], [[0.0, 1.0], [0.0, 0.0]]])
+def test_continuous_neurons_of_a_model_without_a_logarithm_are_refused(A) -> None:
+    model = control.StateSpace(A, [[1], [1]], [[1, 1]], 0, 0.1)
+    with pytest.raises(SolverError, match="logarithm"):
+        LTINetwork.from_statespace(model, time="continuous")
+    assert LTINetwork.from_statespace(model).discrete
 
 
 @pytest.mark.parametrize(

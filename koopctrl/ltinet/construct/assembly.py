@@ -35,7 +35,7 @@ class BlockForm:
         `|A T - T blkdiag| / (|A| |T|)` in Frobenius norms; a few eps when all went well.
     method : str
         Path taken: "symmetric", "normal", "full" (every eigenvalue separated), "clustered", "bavely-stewart"
-        or "schur".
+        "schur" or "decoupled" (parts that nothing links, each by one of these).
     merges : tuple of Merge
         Why eigenvalues stayed together; empty when every one is on its own.
     """

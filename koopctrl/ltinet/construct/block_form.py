@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, eigh, schur
+from scipy.linalg import LinAlgError, eigh
 
 from koopctrl._validation import FloatArray, as_matrix, check_bool, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
 from koopctrl.ltinet.construct.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
 from koopctrl.ltinet.construct.clustering import cluster
+from koopctrl.ltinet.construct.components import decoupled_parts, ordered_schur
 from koopctrl.ltinet.construct.splitting import Split, separate, split_bounded
 from koopctrl.ltinet.quasi_triangular import Merge, quasi_starts
 
@@ -90,8 +91,10 @@ def block_form(
         )
     if method != "schur" and asymmetry <= 2 * EPS:
         form = _symmetric(scaled)
-    else:
+    elif method == "schur":
         form = _general(scaled, cond_max, method, on_step)
+    else:
+        form = _by_parts(scaled, cond_max, method, on_step)
     if balance:
         form = _balanced(form, scaled)
     merges = tuple(
@@ -121,9 +124,38 @@ def _symmetric(A: FloatArray) -> BlockForm:
     return BlockForm(T, np.ascontiguousarray(T.T), blocks, (1 + defect) / (1 - defect), residual, "symmetric")
 
 
+def _by_parts(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> BlockForm:
+    """States that nothing links are split for nothing; each part is a problem of its own."""
+    parts = decoupled_parts(A)
+    if len(parts) == 1:
+        return _general(A, cond_max, method, on_step)
+    n = len(A)
+    T, T_inv, blocks, merges, size, large = np.zeros((n, n)), np.zeros((n, n)), [], [], 0.0, 0.0
+    at = 0
+    for part in parts:
+        inner = A[np.ix_(part, part)]
+        form = _general(inner, cond_max, method, on_step)
+        # |T| = |T^-1| for every part, so that their condition numbers do not multiply
+        factor = math.sqrt(form.cond) / max(float(norm2(form.T)), np.finfo(float).tiny)
+        factor = 1.0 if form.cond < 2.0 else factor
+        columns = slice(at, at + len(part))
+        T[part, columns], T_inv[columns, part] = form.T * factor, form.T_inv / factor
+        merges += [replace(m, layer=m.layer + len(blocks)) for m in form.merges]
+        blocks += form.blocks
+        size = max(size, float(norm2(T[part, columns])))
+        large = max(large, float(norm2(T_inv[columns, part])))
+        at += len(part)
+    residual = A @ T
+    edges = np.cumsum([0, *(len(block) for block in blocks)]).tolist()
+    for low, high, block in zip(edges[:-1], edges[1:], blocks, strict=True):
+        residual[:, low:high] -= T[:, low:high] @ block
+    relative = float(np.linalg.norm(residual)) / residual_size(A, T)
+    return BlockForm(T, T_inv, tuple(blocks), size * large, relative, "decoupled", tuple(merges))
+
+
 def _general(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> BlockForm:
     try:
-        decomposition: Any = schur(A, output="real")
+        decomposition: Any = ordered_schur(A)
     except LinAlgError as error:
         raise SolverError(f"the QR algorithm did not converge ({error}); check the scaling of A") from error
     (S, Q), n = decomposition, len(A)

@@ -1,42 +1,43 @@
-"""From a model to the pieces of a network."""
+"""From a model to the pieces of a network: balance, split, refine, and keep the defects."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import block_diag
 
-from koopctrl._validation import FloatArray
-from koopctrl.errors import OptionError
+from koopctrl._validation import FloatArray, check_choice
+from koopctrl.errors import OptionError, SolverError
 from koopctrl.ltinet.construct.assembly import EPS, BlockForm, norm2
+from koopctrl.ltinet.construct.balancing import balance as balance_states
 from koopctrl.ltinet.construct.block_form import OnStep, block_form
-from koopctrl.ltinet.construct.convert import blocks_to_continuous, read_statespace
-from koopctrl.ltinet.construct.residuals import cancelling_product
+from koopctrl.ltinet.construct.convert import (
+    StateSpaceData,
+    blocks_to_continuous,
+    has_logarithm,
+    read_statespace,
+)
+from koopctrl.ltinet.construct.doubt import refuse_if_lost
+from koopctrl.ltinet.construct.refinement import Refined, refine
 from koopctrl.ltinet.construct.slow_modes import slow_modes
-from koopctrl.ltinet.structure import Defects
+from koopctrl.ltinet.structure import Defects, LocalDefects
 
 _DENSE_LIMIT = 4000  # a dense T and T^-1 of this order take 256 MB
+_REFINE_LIMIT = 1200  # states up to which the residuals in twice the precision are affordable
+TIMES = ("auto", "continuous", "discrete")
 
 
-_EXACT_LIMIT = 200  # states up to which the error is bounded as the response of a known system
+@dataclass(frozen=True)
+class _Weights:
+    """Blocks and weights with their defects."""
 
-
-def exact_defects(
-    A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm, B_net: FloatArray, C_net: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """`T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)`, `C_net - C T`; None where products may overflow."""
-    n = len(A)
-    Lambda = np.asarray(block_diag(*form.blocks)) if n else np.zeros((0, 0))
-    sizes = [np.abs(M[M != 0.0]) for M in (A, B, C, form.T, Lambda, B_net, C_net)]
-    if any(s.size and (s.max() > 1e120 or s.max() < 1e-120) for s in sizes):
-        return None
-    F = cancelling_product(np.hstack([A, -form.T]), np.vstack([form.T, Lambda]))
-    G = cancelling_product(np.hstack([B, -form.T]), np.vstack([np.eye(B.shape[1]), B_net]))
-    H = cancelling_product(np.hstack([C_net, -C]), np.vstack([np.eye(n), form.T]))
-    return form.T_inv @ F, form.T_inv @ G, H
+    blocks: tuple[FloatArray, ...]
+    B: FloatArray
+    C: FloatArray
+    defects: Defects
 
 
 def build(
@@ -46,44 +47,109 @@ def build(
     balance: bool,
     n_modes: int | None,
     dt: float | None,
+    time: str = "auto",
     on_step: OnStep = None,
 ) -> dict[str, Any]:
     """Fields of an `LTINetwork`; see `LTINetwork.from_statespace` for the parameters."""
+    check_choice(time, "time", TIMES)
     data = read_statespace(sys, dt)
-    n = data.A.shape[0]
+    if time == "discrete" and not data.dt:
+        raise OptionError(
+            'time is "discrete", and sys is continuous; expected a discrete model. Build the network first, '
+            "then net.sample(dt)"
+        )
     common: dict[str, Any] = {
         "D": data.D.copy(), "sample_time": data.dt, "state_names": data.state_names,
-        "input_names": data.input_names, "output_names": data.output_names, "scales": np.ones(n),
+        "input_names": data.input_names, "output_names": data.output_names,
+        "input_delays": data.input_delays, "output_delays": data.output_delays,
     }  # fmt: skip
+    n = data.A.shape[0]
     if n_modes is not None:
-        return {**common, **slow_modes(data, n_modes)}
+        return {**common, "scales": np.ones(n), **slow_modes(data, n_modes)}
     if sparse.issparse(data.A) and n > _DENSE_LIMIT:
         raise OptionError(
             f"A is sparse with {n} states; expected at most {_DENSE_LIMIT} for a complete block form, whose "
-            "transformation is dense. Pass n_modes to keep the slowest modes only"
+            "transformation is dense. Use LTINetwork.from_reduced(sys, order=...), or n_modes where A is symmetric"
         )
-    A = data.A.toarray() if sparse.issparse(data.A) else data.A
-    form = block_form(A, cond_max=cond_max, method=method, balance=balance, on_step=on_step)
-    B, C = form.T_inv @ data.B, data.C @ form.T
+    A, scales = balance_states(data.A.toarray() if sparse.issparse(data.A) else data.A)
+    B, C = data.B / scales[:, None], data.C * scales
+    form, refined = _split(A, B, C, cond_max, method, balance, on_step)
+    if refined is not None:
+        form = refined.form
+        parts = _Weights(form.blocks, refined.B, refined.C, _normwise(A, B, C, form, refined.local))
+        refuse_if_lost(parts.blocks, parts.B, parts.C, refined.local, bool(data.dt))
+    else:
+        parts = _Weights(
+            form.blocks, form.T_inv @ B, C @ form.T, _normwise(A, B, C, form, None)
+        )  # fmt: skip
+    discrete = bool(data.dt) and (time == "discrete" or (time == "auto" and not has_logarithm(parts.blocks)))
+    if data.dt and not discrete:
+        try:
+            parts = _continuous(parts, form, data)
+        except SolverError:
+            if time == "continuous":
+                raise
+            discrete = True
+    return {
+        **common, "blocks": parts.blocks, "T": form.T * scales[:, None], "T_inv": form.T_inv / scales,
+        "B": parts.B, "C": parts.C, "cond": form.cond, "residual": form.residual, "method": form.method,
+        "merges": form.merges, "defects": parts.defects, "scales": scales, "discrete": discrete,
+    }  # fmt: skip
+
+
+def _split(
+    A: FloatArray, B: FloatArray, C: FloatArray, cond_max: float, method: str, balance: bool, on_step: OnStep
+) -> tuple[BlockForm, Refined | None]:
+    """A block form whose refinement converges: where it does not, layers are apart that are really one.
+
+    Rounding splits a multiple eigenvalue into several, with a condition number that may just pass; in the
+    refined coordinates they still couple as strongly as they are apart. A smaller `cond_max` merges them.
+    """
+    limit = cond_max
+    while True:
+        form = block_form(A, cond_max=limit, method=method, balance=balance, on_step=on_step)
+        if len(A) > _REFINE_LIMIT:
+            return form, None
+        refined = refine(A, B, C, form)
+        if refined is None or refined.converged or len(form.blocks) == 1 or limit <= 2.0:
+            return form, refined
+        limit = max(min(limit, form.cond) * 0.03, 1.0)
+
+
+def _normwise(
+    A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm, local: LocalDefects | None
+) -> Defects:
+    n = len(A)
+    B_net, C_net = form.T_inv @ B, C @ form.T
     largest = float(np.abs(A).max(initial=0.0)) or 1.0
     # divided first: squares of huge entries would overflow
     scale_A = largest * float(np.linalg.norm(A / largest)) / math.sqrt(max(n, 1))
     defect_A = (form.residual + EPS) * scale_A * float(np.linalg.norm(form.T))
     # rounding of a product of length n, as a random walk; EPS is two units in the last place
-    walk = EPS * math.sqrt(max(n, 1))
-    defect_B = float(np.linalg.norm(data.B - form.T @ B)) + EPS * norm2(form.T) * float(np.linalg.norm(B))
-    defect_C = walk * np.linalg.norm(data.C, axis=1) * norm2(form.T)
-    blocks, exact = form.blocks, None
-    if data.dt:
-        blocks, B, Phi_defect, Gamma_defect = blocks_to_continuous(form.blocks, B, data.dt)
-        size = norm2(form.T)
-        # defects per step become rates, so that the bound's integrals stand for sums over steps
-        defect_A = (defect_A + size * float(Phi_defect.max(initial=0.0))) / data.dt
-        defect_B = (defect_B + size * float(np.linalg.norm(Gamma_defect))) / data.dt
-    elif n <= _EXACT_LIMIT:
-        exact = exact_defects(A, data.B, data.C, form, B, C)
-    return {
-        **common, "blocks": tuple(blocks), "T": form.T, "T_inv": form.T_inv, "B": B, "C": C,
-        "cond": form.cond, "residual": form.residual, "method": form.method, "merges": form.merges,
-        "defects": Defects(defect_A, defect_B, defect_C, np.zeros(len(C)), exact=exact),
-    }  # fmt: skip
+    walk, size = EPS * math.sqrt(max(n, 1)), norm2(form.T)
+    defect_B = float(np.linalg.norm(B - form.T @ B_net)) + EPS * size * float(np.linalg.norm(B_net))
+    defect_C = walk * np.linalg.norm(C, axis=1) * size
+    return Defects(defect_A, defect_B, defect_C, np.zeros(len(C_net)), local)
+
+
+def _continuous(parts: _Weights, form: BlockForm, data: StateSpaceData) -> _Weights:
+    """Continuous blocks that give the discrete ones back; defects per step become rates."""
+    blocks, B, Phi_defect, back = blocks_to_continuous(parts.blocks, parts.B, data.dt)
+    size, old = norm2(form.T), parts.defects
+    defects = replace(
+        old,
+        A=(old.A + size * float(Phi_defect.max(initial=0.0))) / data.dt,
+        B=(old.B + size * float(np.linalg.norm(back(B) - parts.B))) / data.dt,
+        local=None,
+    )
+    if old.local is not None:
+        # an entry of the logarithm moves by at most F over the smaller of the two multipliers
+        values = np.concatenate([np.abs(np.linalg.eigvals(block)) for block in parts.blocks])
+        smaller = np.minimum(values[:, None], values[None, :])
+        sizes = [len(block) for block in parts.blocks]
+        own = np.repeat(Phi_defect, sizes)
+        F = (np.abs(old.local.F) + np.diag(own)) / (data.dt * smaller)
+        G = np.abs(blocks_to_continuous(parts.blocks, parts.B + old.local.G, data.dt)[1] - B)
+        G += EPS * np.abs(B)
+        defects = replace(defects, local=LocalDefects(F, G, old.local.H))
+    return _Weights(blocks, B, parts.C, defects)

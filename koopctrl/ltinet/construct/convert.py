@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from scipy.linalg import expm, logm
 from koopctrl._time import check_dt, same_dt
 from koopctrl._validation import FloatArray, as_matrix, check_finite, check_names
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, exponential_maps, group_blocks, phi1
+from koopctrl.ltinet.exponential import exponential_maps
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, group_blocks, multiply, phi1
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class StateSpaceData:
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    input_delays: FloatArray | None = None
+    output_delays: FloatArray | None = None
 
 
 def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
@@ -115,7 +119,7 @@ def _names(sys: Any, kind: str, count: int, prefix: str) -> tuple[str, ...]:
 
 def blocks_to_continuous(
     blocks: tuple[FloatArray, ...], B: FloatArray, dt: float
-) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray, FloatArray]:
+) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
     """Continuous blocks and inputs whose held-input discretisation at `dt` gives `blocks` and `B` back.
 
     Per block `A_c = log(A_d) / dt` and `B_c = (dt phi1(A_c dt))^-1 B_d`, by closed forms for 1x1 blocks and
@@ -124,8 +128,10 @@ def blocks_to_continuous(
     Returns
     -------
     blocks, B : as described
-    Phi_defect, Gamma_defect : array
-        `exp(A_c dt) - A_d` as 2-norms per block, and the same for the inputs, (n, n_u).
+    Phi_defect : array (n_layers,)
+        `exp(A_c dt) - A_d` as 2-norms per layer.
+    back : callable
+        Takes continuous input weights to discrete ones.
 
     Raises
     ------
@@ -157,10 +163,25 @@ def blocks_to_continuous(
         )
     continuous = Grouped(grouped.order, real, pairs, tuple(others))
     Bg = B[grouped.order]
-    Bc, Phi_defect, Gamma_defect = _invert_hold(continuous, grouped, Bg, dt)
-    out_B, out_Gamma = np.empty_like(B), np.empty_like(B)
-    out_B[grouped.order], out_Gamma[grouped.order] = Bc, Gamma_defect
-    return ungroup(continuous, [len(b) for b in blocks]), out_B, Phi_defect, out_Gamma
+    Bc = _invert_hold(continuous, Bg, dt)
+    out_B = np.empty_like(B)
+    out_B[grouped.order] = Bc
+    restored = ungroup(continuous, [len(b) for b in blocks])
+    back = ungroup(_sampled(continuous, dt), [len(b) for b in blocks])
+    gaps = np.array([float(np.linalg.norm(a - b)) for a, b in zip(back, blocks, strict=True)])
+
+    def hold(B_c: FloatArray) -> FloatArray:
+        out = np.empty_like(B_c)
+        out[grouped.order] = _hold(continuous, B_c[grouped.order], dt)
+        return out
+
+    return restored, out_B, gaps, hold
+
+
+def has_logarithm(blocks: tuple[FloatArray, ...]) -> bool:
+    """Whether no eigenvalue is zero or on the negative real axis."""
+    grouped = group_blocks(blocks)
+    return bool((grouped.real > 0.0).all()) and not any(_not_positive(s).size for s in grouped.others)
 
 
 def _not_positive(stack: FloatArray) -> FloatArray:
@@ -169,36 +190,33 @@ def _not_positive(stack: FloatArray) -> FloatArray:
     return values.real[near_axis & (values.real <= 0.0)]
 
 
-def _invert_hold(
-    continuous: Grouped, discrete: Grouped, B: FloatArray, dt: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _sampled(grouped: Grouped, dt: float) -> Grouped:
+    others = tuple(exponential_maps(stack, dt)[0] for stack in grouped.others)
+    return Grouped(grouped.order, np.exp(grouped.real * dt), apply_pairs(grouped, np.exp, dt), others)
+
+
+def _hold(grouped: Grouped, B: FloatArray, dt: float) -> FloatArray:
+    """`int_0^dt exp(A s) ds B`, in grouped order."""
+    others = [exponential_maps(stack, dt)[1] for stack in grouped.others]
+    return dt * multiply(grouped, phi1(grouped.real * dt), apply_pairs(grouped, phi1, dt), others, B)
+
+
+def _invert_hold(continuous: Grouped, B: FloatArray, dt: float) -> FloatArray:
     ones, first, second, rest = continuous.shape()
-    Bc, back = np.empty_like(B), np.empty_like(B)
-    gain = dt * phi1(continuous.real * dt)
-    Bc[ones] = B[ones] / gain[:, None]
-    back[ones] = Bc[ones] * gain[:, None]
-    defects = [np.abs(np.exp(continuous.real * dt) - discrete.real)]
+    Bc = np.empty_like(B)
+    Bc[ones] = B[ones] / (dt * phi1(continuous.real * dt))[:, None]
     if len(continuous.pairs):
-        F = dt * apply_pairs(continuous, phi1, dt)
-        X = np.stack([B[first], B[second]], axis=1)
-        Y = np.linalg.solve(F, X)
+        Y = np.linalg.solve(dt * apply_pairs(continuous, phi1, dt), np.stack([B[first], B[second]], axis=1))
         Bc[first], Bc[second] = Y[:, 0], Y[:, 1]
-        back[first], back[second] = (F @ Y).transpose(1, 0, 2)
-        Phi = apply_pairs(continuous, np.exp, dt)
-        defects.append(np.linalg.norm(Phi - discrete.pairs, axis=(1, 2)))
-    for where, stack, before in zip(rest, continuous.others, discrete.others, strict=True):
-        Phi, one, _ = exponential_maps(stack, dt)
-        Y = np.linalg.solve(dt * one, B[where].reshape(*stack.shape[:2], -1))
-        Bc[where] = Y.reshape(-1, B.shape[1])
-        back[where] = (dt * one @ Y).reshape(-1, B.shape[1])
-        defects.append(np.linalg.norm(Phi - before, axis=(1, 2)))
+    for where, stack in zip(rest, continuous.others, strict=True):
+        one = exponential_maps(stack, dt)[1]
+        Bc[where] = np.linalg.solve(dt * one, B[where].reshape(*stack.shape[:2], -1)).reshape(-1, B.shape[1])
     if not np.isfinite(Bc).all():
         raise SolverError(
             "the inputs of the continuous model are not finite: a mode is an exact multiple of the sampling "
             "frequency. Sample at another rate"
         )
-    gaps: Any = np.concatenate(defects)
-    return Bc, gaps, back - B
+    return Bc
 
 
 def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:

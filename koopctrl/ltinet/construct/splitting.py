@@ -10,6 +10,7 @@ diagonalization*, SIAM J. Numer. Anal. 16 (1979); LAPACK `dtrsyl`, `dtrexc`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -115,23 +116,51 @@ def split_bounded(
     low = 0
     while low < n:
         high = low + _size(S, low)
-        failures, needed = 0, 0.0
+        failures, tried = 0, high
         while high < n:
-            with np.errstate(over="ignore", invalid="ignore"):
-                P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
-            needed = float(np.abs(P).max())
+            needed = _needed(S, low, high)
             if needed <= bound:
                 break
-            failures += 1
+            failures, tried = failures + 1, high
             for _ in range(1 if failures <= _PATIENCE else failures - _PATIENCE):
                 if high < n:
                     high, merge = _pull_nearest(S, Q, low, high, needed, bound, len(starts))
                     merges.append(merge)
+        high = _least(S, low, tried, high, bound)
+        # one merge stands for each eigenvalue that came; those of a batch that need not have come are let go
+        merges = [m for m in merges if m.layer < len(starts)] + [m for m in merges if m.layer == len(starts)][
+            : max(high - low - 1, 0)
+        ]
         starts.append(low)
         low = high
         if on_step is not None:
             on_step(low, n)
     return Split(S, Q, tuple(starts), tuple(merges))
+
+
+def _needed(S: FloatArray, low: int, high: int) -> float:
+    """Largest entry of what separates the block `low:high` from everything after it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
+    value = float(np.abs(P).max(initial=0.0))
+    return value if math.isfinite(value) else math.inf
+
+
+def _least(S: FloatArray, low: int, failed: int, works: int, bound: float) -> int:
+    """Smallest end of the block between one that failed and one that works, by bisection."""
+    while works - failed > 1:
+        middle = (works + failed) // 2
+        middle += int(middle < len(S) and S[middle, middle - 1] != 0.0)
+        if middle >= works:
+            middle = (works + failed) // 2
+            middle -= int(S[middle, middle - 1] != 0.0)
+            if middle <= failed:
+                break
+        if _needed(S, low, middle) <= bound:
+            works = middle
+        else:
+            failed = middle
+    return works
 
 
 def _size(S: FloatArray, row: int) -> int:

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, broadcast_vector, check_number
 from koopctrl.errors import OptionError
-from koopctrl.ltinet.construct.assembly import EPS, norm2
-from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.judge.decay import end_time, responses, upper_sum
-from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
+from koopctrl.ltinet.construct.assembly import EPS
+from koopctrl.ltinet.exponential import exponential_accuracy
+from koopctrl.ltinet.judge.totals import Totals, totals
 from koopctrl.ltinet.structure import NetworkStructure
 
 # units in the last place that exponentials and their powers over a chunk cost each entry of the blocks, and
@@ -29,7 +28,7 @@ class ErrorBound:
     Attributes
     ----------
     transformation : array (n_y,)
-        From the block form: residuals of `T` and rounding, seen through the system.
+        From the block form and from rounding in the simulation, seen through the system.
     chain : array (n_y,)
         From integrating neurons with a defect; zero for exact simulation.
     left_out : array (n_y,)
@@ -55,26 +54,27 @@ def error_bound(
     tol: ArrayLike = 0.0,
     x0_bound: float = 0.0,
     horizon: float | None = None,
+    step: float | None = None,
 ) -> ErrorBound:
-    """Bound the error of the outputs for inputs up to `u_bound`.
+    """Bound the largest error of the outputs, at any time, for inputs up to `u_bound`.
 
-    With `dA = A T - T blkdiag`, `dB = B - T B_net`, `dC = C_net - C T` and neuron states `w`, the error of
-    `y` is driven by `dA w + dB u` and seen through the system itself, so that for each output
+    In the network's coordinates the model reads `(L + F, B + G, C - H)` (`net.defects.local`). With totals
+    `S = int |C exp(L t)| dt` and `W = int |exp(L t) B| dt |u|`, entry by entry and layer by layer,
 
-        |e| <= int |c exp(A t)| dt (|dA| |w| + |dB| |u|) + |dc| |w|.
+        |e| <= S (|F| + P) W + S |G| |u| + |H| W + r |C| W,
 
-    `|w|` is bounded by `int |exp(blkdiag t) B_net| dt |u|`. Rounding in the simulation counts as a change of
-    the blocks by `eps`. The chain term solves `(Lambda - |W|) e = tol` per layer, `1 / Lambda` being the peak
-    gains of the neurons and `W` the weights between them.
+    where `P` stands for rounding in the simulation: two units in the last place of every entry of `L`, what
+    the exponentials of larger layers lose relative to their largest entry, and one unit of each state per
+    step. Models that were not refined (above 1,200 states) have norms in the place of `F, G, H`. The chain
+    term solves `(Lambda - |W|) e = tol` per layer, `1 / Lambda` being the peak gains of the neurons and `W`
+    the weights between them.
 
-    Assumptions: inputs are piecewise continuous with every entry up to `u_bound`; the norms of `dA, dB, dC`
-    are those measured when the network was built, in float64; integrals are upper sums on nodes at most a
-    quarter of an octave apart, so a system resonating far above its decay rate between nodes is covered by
-    the envelope of its neurons, not by proof.
+    Assumptions: inputs are piecewise continuous with every entry up to `u_bound`; terms of second order in
+    `F` are left out; the number of units in the last place is measured, not proven.
 
     Parameters
     ----------
-    net : NetworkStructure
+    net : LTINetwork
     u_bound : float
         Largest absolute value of any input.
     tol : float or array (n_layers,)
@@ -83,6 +83,9 @@ def error_bound(
         Largest 2-norm of the initial state.
     horizon : float, optional
         Seconds after which nobody looks; without it an unstable system has no finite bound.
+    step : float, optional
+        Step of the simulation in seconds. Without it steps count as no shorter than a layer's time constant;
+        rounding of a thousand steps within one adds up to a thousand units.
 
     Returns
     -------
@@ -97,91 +100,90 @@ def error_bound(
     x0_bound = check_number(x0_bound, "x0_bound", low=0.0)
     if horizon is not None:
         horizon = check_number(horizon, "horizon", low=0.0, strict=True)
+    if step is not None:
+        step = check_number(step, "step", low=0.0, strict=True)
     tols = broadcast_vector(tol, "tol", len(net.blocks))
     if (tols < 0.0).any():
         raise OptionError(f"tol has the negative entry {tols.min():.3g}; expected defects of at least 0")
-    values, n_y = net.eigenvalues, net.C.shape[0]
-    end = end_time(values, horizon)
+    n_y, n_u = net.C.shape[0], net.B.shape[1]
     limit = math.inf if horizon is None else horizon
     # peak gains of what is left out are for |u| <= 1 in the 2-norm
-    left_out = net.defects.left_out * u_bound * math.sqrt(net.B.shape[1])
+    left_out = net.defects.left_out * u_bound * math.sqrt(n_u)
     if net.n_states == 0 or n_y == 0:
-        return ErrorBound(np.zeros(n_y), np.zeros(n_y), left_out, limit)
+        own = EPS * np.abs(net.D).sum(axis=1) * u_bound
+        return ErrorBound(own, np.zeros(n_y), left_out, limit)
     chain = _chain(net, tols, horizon)
-    if not math.isfinite(end):
-        never = np.full(n_y, math.inf)
-        return ErrorBound(never, chain, left_out, limit)
-    size_w0 = 0.0
-    if x0_bound > 0.0:
-        size_w0 = max(_peak(block, end) for block in net.blocks) * norm2(net.T_inv) * x0_bound
-    if net.defects.exact is not None and size_w0 == 0.0:
-        transformation = u_bound * _sharp(net, net.defects.exact, values, end)
+    if horizon is None and not net.stable:
+        return ErrorBound(np.full(n_y, math.inf), chain, left_out, limit)
+    # growing systems: weighted by exp(-growth t), the product of two totals counts growth once
+    growth = max(float(net.eigenvalues.real.max()), 0.0)
+    if net.discrete:
+        growth = max(math.log(max(float(np.abs(net.eigenvalues).max()), 1e-300)) / net.dt, 0.0)
+    found = totals(net, horizon, growth)
+    with np.errstate(invalid="ignore", over="ignore"):
+        reached = u_bound * found.W
+        start = np.zeros(net.n_states)
+        if x0_bound > 0.0:
+            start = np.linalg.norm(net.T_inv, axis=1) * x0_bound
+            reached = reached + _peak(net, found, start)
+        rate = _changes(net, found, reached, u_bound, step)
+        error = _weighed(found.S, rate)
+        if x0_bound > 0.0:
+            lost = EPS * (math.sqrt(net.n_states) + net.cond) * start
+            error = error + np.abs(net.C) @ _peak(net, found, lost)
+        H = EPS * _SUMMATION * np.abs(net.C)
+        H = H + (np.abs(net.defects.local.H) if net.defects.local is not None else 0.0)
+        error = error + _weighed(H, reached) + EPS * np.abs(net.D).sum(axis=1) * u_bound
+        if net.defects.local is None:
+            error = error + net.defects.C * float(np.linalg.norm(reached))
+    if horizon is not None:
+        error = error * math.exp(min(growth * horizon, 700.0))
+    error = np.where(np.isfinite(error), error, math.inf)
+    return ErrorBound(error, chain, left_out, limit)
+
+
+def _weighed(M: FloatArray, v: FloatArray) -> FloatArray:
+    """`M v` where nothing times infinity is nothing."""
+    used = v != 0.0
+    product = np.where((M != 0.0) & used, M * np.where(used, v, 1.0), 0.0)
+    return product.sum(axis=1)
+
+
+def _peak(net: NetworkStructure, found: Totals, w: FloatArray) -> FloatArray:
+    """Largest state that starts at most at `w`."""
+    parts = [peak @ w[start : start + len(peak)] for start, peak in zip(net.starts, found.peaks, strict=True)]
+    return np.concatenate(parts)
+
+
+def _changes(
+    net: NetworkStructure, found: Totals, reached: FloatArray, u_bound: float, step: float | None
+) -> FloatArray:
+    """Rate (per step: amount) at which each state is driven away from the model's."""
+    rate = np.zeros(net.n_states)
+    for start, block, peak in zip(net.starts, net.blocks, found.peaks, strict=True):
+        rows, w = slice(start, start + len(block)), reached[start : start + len(block)]
+        size = np.abs(block)
+        rate[rows] += _ROUNDINGS * EPS * size @ w
+        if net.discrete:
+            rate[rows] += EPS * (w + np.abs(net.B[rows]).sum(axis=1) * u_bound)
+            continue
+        if len(block) > 1:
+            # exponentials and their powers are right relative to their largest entries only
+            largest = float(np.abs(np.linalg.eigvals(block)).max())
+            hump = min(float(np.abs(peak).max()), 1e150)
+            rate[rows] += (
+                exponential_accuracy(len(block)) * max(largest, float(size.max())) * hump * float(w.sum())
+            )
+        if step is not None:
+            rate[rows] += EPS / step * w
+    local = net.defects.local
+    if local is not None:
+        rate += _weighed(np.abs(local.F), reached) + np.abs(local.G).sum(axis=1) * u_bound
     else:
-        transformation = _normwise(net, values, end, u_bound, size_w0)
-    return ErrorBound(transformation, chain, left_out, limit)
-
-
-def _normwise(
-    net: NetworkStructure, values: np.ndarray, end: float, u_bound: float, size_w0: float
-) -> FloatArray:
-    """The bound from norms of the defects alone."""
-    seen, driven = _integrals(net, values, end)
-    size_u = u_bound * math.sqrt(net.B.shape[1])
-    size_w = driven * size_u + size_w0
-    # the propagated blocks are rounded: a relative change of blkdiag by eps
-    rounding = EPS * float(np.abs(values).max())
-    drive = (net.defects.A + rounding) * size_w + net.defects.B * size_u
-    own = EPS * (np.linalg.norm(net.C, axis=1) * size_w + np.abs(net.D).sum(axis=1) * u_bound)
-    return seen * drive + net.defects.C * size_w + own
-
-
-def _sharp(
-    net: NetworkStructure, exact: tuple[FloatArray, FloatArray, FloatArray], values: np.ndarray, end: float
-) -> FloatArray:
-    """Peak gain of the error system, plus rounding of the blocks and of the outputs entry by entry."""
-    F, G, H = (part / EPS for part in exact)
-    n = net.n_states
-    Lambda = net.block_matrix().toarray()
-    pair = np.block([[Lambda, F], [np.zeros((n, n)), Lambda]])
-    left, right = np.hstack([net.C, -H]), np.vstack([G, net.B])
-    whole = Grouped(np.arange(2 * n), np.zeros(0), np.zeros((0, 2, 2)), (pair[None],))
-    # growing systems: weighted by exp(-growth t), the product of two integrals counts growth once
-    growth = max(float(values.real.max()), 0.0)
-    times, error, seen, driven = [], [], [], []
-    for t, rows, columns in responses(whole, left, right, values, end, nodes=16):
-        times.append(t)
-        error.append(np.abs(left @ columns).sum(axis=1))
-        weight = math.exp(-growth * t)
-        seen.append(np.abs(rows[:, :n]) * weight)
-        driven.append(np.abs(columns[n:]).sum(axis=1) * weight)
-    reached = upper_sum(times, driven, end)
-    rounding = _ROUNDINGS * upper_sum(times, seen, end) @ (np.abs(Lambda) @ reached)
-    rounding += _SUMMATION * np.abs(net.C) @ reached
-    rounding *= math.exp(min(growth * end, 700.0))
-    return EPS * (upper_sum(times, error, end) + rounding + np.abs(net.D).sum(axis=1))
-
-
-def _integrals(net: NetworkStructure, values: np.ndarray, end: float) -> tuple[FloatArray, float]:
-    """`int |c exp(A t)| dt` per output, and `int |exp(blkdiag t) B| dt`."""
-    grouped = net.grouped
-    T_inv = net.T_inv[grouped.order]
-    orthogonal = net.cond < 1.0 + 1e-6
-    times, seen, driven = [], [], []
-    for t, rows, columns in responses(grouped, net.C[:, grouped.order], net.B[grouped.order], values, end):
-        times.append(t)
-        seen.append(np.linalg.norm(rows if orthogonal else rows @ T_inv, axis=1))
-        driven.append(np.linalg.norm(columns, 2) if columns.size else 0.0)
-    return upper_sum(times, seen, end), float(upper_sum(times, driven, end))
-
-
-def _peak(block: FloatArray, end: float) -> float:
-    """Largest `|exp(A_i t)|` up to `end`, on the nodes of the integrals."""
-    values, size = quasi_eigenvalues(block), len(block)
-    if size == 1:
-        return max(1.0, math.exp(min(float(block[0, 0]) * end, 700.0)))
-    grouped = group_blocks([block])
-    eye = np.eye(size)
-    return max(float(np.linalg.norm(left, 2)) for _, left, _ in responses(grouped, eye, eye, values, end))
+        inverse = np.linalg.norm(net.T_inv * net.scales, axis=1)
+        size_w, size_u = float(np.linalg.norm(reached)), u_bound * math.sqrt(net.B.shape[1])
+        rate += inverse * (net.defects.A * size_w + net.defects.B * size_u)
+    return rate
 
 
 def _chain(net: NetworkStructure, tols: FloatArray, horizon: float | None) -> FloatArray:

@@ -11,7 +11,7 @@ from koopctrl._validation import FloatArray, check_bool, check_number
 from koopctrl.ltinet.grouped import Grouped, group_blocks
 from koopctrl.ltinet.judge.decay import end_time, responses, upper_sum
 from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
-from koopctrl.ltinet.structure import NetworkStructure
+from koopctrl.ltinet.structure import LocalDefects, NetworkStructure
 
 Network = TypeVar("Network", bound=NetworkStructure)
 
@@ -76,7 +76,10 @@ def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[N
     bound = per_output[dropped].sum(axis=0)
     sizes = [len(block) for block in net.blocks]
     rows = np.repeat(~dropped_mask, sizes)
-    defects = replace(net.defects, exact=None, left_out=net.defects.left_out + bound)
+    local = net.defects.local
+    if local is not None:
+        local = LocalDefects(local.F[np.ix_(rows, rows)], local.G[rows], local.H[:, rows])
+    defects = replace(net.defects, local=local, left_out=net.defects.left_out + bound)
     smaller = replace(
         net,
         blocks=tuple(net.blocks[i] for i in kept.tolist()),

@@ -17,7 +17,8 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, held_maps, multiply, phi1, phi2
+from koopctrl.ltinet.exponential import held_maps
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, phi1, phi2
 from koopctrl.ltinet.structure import NetworkStructure
 
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
