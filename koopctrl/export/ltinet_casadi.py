@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
-    """`(x, u) -> (dx, y)` in neuron states; its C code is as sparse as the network.
+    """`(x, u) -> (dx, y)` in neuron states (`(x_next, y)` of a discrete network), as sparse as the network.
 
     Parameters
     ----------
@@ -27,9 +27,19 @@ def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
 
     if not isinstance(name, str) or not casadi.Function.check_name(name):
         raise OptionError(f"name is {name!r}; expected a C identifier without double underscores")
+    if net.delayed:
+        raise OptionError(
+            "to_casadi was called of a network with dead times; expected none. Use to_statespace"
+        )
     x = casadi.SX.sym("x", net.n_states)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     u = casadi.SX.sym("u", net.B.shape[1])  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     A, B, C, D = (casadi.sparsify(casadi.DM(M)) for M in (net.block_matrix().tocsc(), net.B, net.C, net.D))
     dx = casadi.mtimes(A, x) + casadi.mtimes(B, u)
     y = casadi.mtimes(C, x) + casadi.mtimes(D, u)
-    return casadi.Function(name, [x, u], [casadi.densify(dx), casadi.densify(y)], ["x", "u"], ["dx", "y"])
+    return casadi.Function(
+        name,
+        [x, u],
+        [casadi.densify(dx), casadi.densify(y)],
+        ["x", "u"],
+        ["x_next" if net.discrete else "dx", "y"],
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError
 from koopctrl.export.names import named_for_pycontrol
+from koopctrl.ltinet.simulate.sampling import matrices
 
 if TYPE_CHECKING:
     from koopctrl.ltinet.network import LTINetwork
@@ -23,19 +24,24 @@ def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
     import control
 
     check_choice(coordinates, "coordinates", ("block", "original"))
-    A, B, C = net.block_matrix().toarray(), net.B.copy(), net.C.copy()
-    names = net.neuron_names
+    A, B, C, D = matrices(net)
+    names = list(net.neuron_names)
+    names += [f"late{i}" for i in range(len(A) - len(names))]
     if coordinates == "original":
+        if net.delayed:
+            raise OptionError(
+                'coordinates is "original", but the network has dead times; expected none. Use "block"'
+            )
         if net.T.shape[0] != net.T.shape[1]:
             raise OptionError(
                 f'coordinates is "original", but {net.T.shape[0] - net.T.shape[1]} modes are '
                 'not in the network; expected a complete one. Use coordinates="block"'
             )
-        A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, net.state_names
+        A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, list(net.state_names)
 
     def make(inputs: list[str], outputs: list[str]) -> Any:
         return control.StateSpace(
-            A, B, C, net.D.copy(), 0, inputs=inputs, outputs=outputs, states=list(names),
+            A, B, C, D, net.dt, inputs=inputs, outputs=outputs, states=names,
             remove_useless_states=False,
         )  # fmt: skip
 

@@ -82,6 +82,18 @@ def group_blocks(blocks: Sequence[FloatArray]) -> Grouped:
     return Grouped(np.concatenate(order).astype(int), real, pairs, tuple(stacks))
 
 
+def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:
+    """Blocks in the order they had before `group_blocks`, whose sizes are given."""
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    found: dict[int, FloatArray] = {}
+    ones, first, _, rest = grouped.shape()
+    found.update(zip(grouped.order[ones].tolist(), grouped.real.reshape(-1, 1, 1), strict=True))
+    found.update(zip(grouped.order[first].tolist(), grouped.pairs, strict=True))
+    for where, stack in zip(rest, grouped.others, strict=True):
+        found.update(zip(grouped.order[where][:: stack.shape[1]].tolist(), stack, strict=True))
+    return tuple(found[start] for start in starts[:-1].tolist())
+
+
 def oscillates(block: FloatArray) -> bool:
     """Whether a 2x2 block has a complex pair, not so near to a double real eigenvalue that 1/omega hurts."""
     half_gap = 0.5 * (block[0, 0] - block[1, 1])

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._time import check_dt, same_dt
 from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bool, check_choice
-from koopctrl.errors import OptionError, ShapeError
+from koopctrl.errors import OptionError, ShapeError, TimeBaseError
 from koopctrl.ltinet.construct.build import build
 from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
+from koopctrl.ltinet.judge.frequency import transfer_error, transfer_function
 from koopctrl.ltinet.neurons import Summary
 from koopctrl.ltinet.progress import Progress
 from koopctrl.ltinet.reduce.truncate import Truncation, truncate
 from koopctrl.ltinet.simulate import exact as engine
+from koopctrl.ltinet.simulate.dead_time import delayed_outputs
 from koopctrl.ltinet.simulate.integrate import simulate_neurons
 from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.simulate.sampling import sampled_fields
 from koopctrl.ltinet.structure import NetworkStructure
 
 HOLDS = ("zoh", "foh")
@@ -141,12 +145,52 @@ class LTINetwork(NetworkStructure):
         -------
         array (m,)
         """
+        if self.discrete:
+            raise OptionError("ode was called of a discrete network; expected a continuous one. Use step")
+        self._check_prompt("ode")
+        return self._linear(x, u(t) if callable(u) else u)
+
+    def step(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
+        """Next neuron states `blkdiag(A_i) x + B u` of a discrete network; see `sample` for continuous
+        ones.
+        """
+        if not self.discrete:
+            raise OptionError(
+                "step was called of a continuous network; expected a discrete one. Use sample(dt)"
+            )
+        self._check_prompt("step")
+        return self._linear(x, u)
+
+    def _linear(self, x: ArrayLike, u: ArrayLike | None) -> FloatArray:
         state = as_float_array(x, "x")
         if state.shape != (self.n_states,):
             raise ShapeError(f"x has shape {state.shape}; expected ({self.n_states},), see to_neurons")
-        value = u(t) if callable(u) else u
         rate = self._dynamics @ state
-        return rate if value is None else rate + self.B @ as_vector(value, "u", self.B.shape[1])
+        return rate if u is None else rate + self.B @ as_vector(u, "u", self.B.shape[1])
+
+    def _check_prompt(self, what: str) -> None:
+        if self.delayed:
+            raise OptionError(
+                f"{what} was called of a network with dead times; expected none. Use simulate, or the "
+                "matrices of sample(dt), which hold dead times as chains of states"
+            )
+
+    def sample(self, dt: float) -> LTINetwork:
+        """The discrete network with the same layers that gives this one's outputs for inputs held over `dt`.
+
+        Exact, layer by layer: `A_i -> exp(A_i dt)`, `B_i -> int_0^dt exp(A_i s) ds B_i`. Dead times stay;
+        they must be multiples of `dt` for what needs matrices.
+
+        Parameters
+        ----------
+        dt : float
+            Sample time in seconds.
+
+        Returns
+        -------
+        LTINetwork
+        """
+        return replace(self, **sampled_fields(self, check_dt(dt)))
 
     def output(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
         """Outputs `C x + D u` of neuron states `(..., m)` and inputs `(..., n_u)`."""
@@ -204,8 +248,17 @@ class LTINetwork(NetworkStructure):
             raise OptionError(
                 'hold is "foh", but the model was discrete; expected "zoh", under which it was converted'
             )
+        if self.discrete and not same_dt(h, self.sample_time, len(time)):
+            raise TimeBaseError(
+                f"t has steps of {h:g} s; expected the sample time of the discrete network, "
+                f"{self.sample_time:g} s. Resample, or build continuous neurons (time='continuous')"
+            )
         w0 = read_start(x0, self.T.shape[0], len(U)) @ self.T_inv.T
-        if states:
+        if states and self.delayed:
+            raise OptionError("states is True, but the network has dead times; expected states=False")
+        if self.delayed:
+            y, X = delayed_outputs(self, U, w0, h, hold), None
+        elif states:
             W = engine.neuron_states(self, U, w0, h, hold)
             y, X = W @ self.C.T + U @ self.D.T, W @ self.T.T
         else:
@@ -224,6 +277,14 @@ class LTINetwork(NetworkStructure):
     ) -> ErrorBound:
         """Bound on the outputs' error; see `koopctrl.ltinet.judge.error_bound.error_bound`."""
         return error_bound(self, u_bound, tol, x0_bound, horizon, step)
+
+    def transfer_function(self, points: ArrayLike) -> np.ndarray:
+        """`C (s I - blkdiag)^-1 B + D` at complex points; see `koopctrl.ltinet.judge.frequency`."""
+        return transfer_function(self, points)
+
+    def transfer_error(self, points: ArrayLike) -> np.ndarray:
+        """Model's transfer function minus the network's; see `koopctrl.ltinet.judge.frequency`."""
+        return transfer_error(self, points)
 
     def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""

@@ -97,7 +97,9 @@ class NetworkStructure:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The horizontal layers."""
-        return tuple(Layer(start, block) for start, block in zip(self.starts, self.blocks, strict=True))
+        return tuple(
+            Layer(start, block, self.dt) for start, block in zip(self.starts, self.blocks, strict=True)
+        )
 
     @property
     def n_neurons(self) -> int:

@@ -21,9 +21,9 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
 
     Inputs stand on the left, outputs on the right, one lane per layer between them; in a lane neurons are
     evaluated from left to right. Circles are first-order neurons, diamonds second-order ones. Edges are as
-    thick as their weight is large (inputs, outputs and links each relative to their largest), blue where
-    positive, red where negative. Lanes are sorted by their contribution (see `truncate`); beyond `max_lanes`
-    the others share one strip at the bottom, in which each tick is a layer.
+    thick as their weight is large (relative to the largest of the same input, of the same output, or among
+    the links), blue where positive, red where negative. Lanes are sorted by their contribution (see
+    `truncate`); beyond `max_lanes` the others share one strip at the bottom, in which each tick is a layer.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure otherwise.
     max_lanes, max_edges : int
-        Lanes drawn one by one, and edges drawn of each kind (the heaviest).
+        Lanes drawn one by one, and edges drawn per input, per output and among the links (the heaviest).
 
     Returns
     -------
@@ -71,12 +71,17 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
                 zorder=0, solid_capstyle="round")  # fmt: skip
     states = np.flatnonzero(~np.isnan(place[:, 0]))
     sources = [((_LEFT, ins[j]), place[i], net.B[i, j]) for i in states for j in range(net.B.shape[1])]
-    _edges(ax, sources, max_edges)
-    _edges(
-        ax,
-        [(place[i], (_RIGHT, outs[j]), net.C[j, i]) for i in states for j in range(net.C.shape[0])],
-        max_edges,
-    )
+    # inputs and outputs have units of their own: each is drawn relative to its own heaviest edge
+    size_in, size_out = (np.abs(M).max(axis=axis, initial=0.0) for M, axis in ((net.B, 0), (net.C, 1)))
+    size_in, size_out = (np.where(size > 0.0, size, 1.0) for size in (size_in, size_out))
+    sources = [(a, b, weight / size_in[k % net.B.shape[1]]) for k, (a, b, weight) in enumerate(sources)]
+    _edges(ax, sources, max_edges * max(net.B.shape[1], 1))
+    sinks = [
+        (place[i], (_RIGHT, outs[j]), net.C[j, i] / size_out[j])
+        for j in range(net.C.shape[0])
+        for i in states
+    ]
+    _edges(ax, sinks, max_edges * max(net.C.shape[0], 1))
     direct = [((_LEFT, ins[j]), (_RIGHT, outs[i]), net.D[i, j]) for i, j in np.argwhere(net.D)]
     _edges(ax, direct, max_edges, linestyle=":")
     _draw_lanes(ax, net, shown, place, ys, max_edges)

@@ -149,3 +149,28 @@ def test_an_unreachable_tolerance_is_reported(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(integrate, "_MOST_POINTS", 100)
     with pytest.warns(NumericalWarning, match="use simulate"):
         net.simulate_neurons(np.linspace(0, 0.1, 6), 1.0, tol=1e-14)
+
+
+def test_a_function_of_time_is_read_once_for_all_layers_and_followed_to_the_tolerance() -> None:
+    net = LTINetwork.from_statespace(diffusion_2d(6))
+    t, calls = np.linspace(0, 0.3, 61), []
+
+    def u(s: float) -> np.ndarray:
+        calls.append(s)
+        return np.array([np.sin(40.0 * s), np.exp(-3.0 * s), 1.0 if s < 0.15 else -1.0])
+
+    for tol in (1e-5, 1e-8):
+        calls.clear()
+        run = net.simulate_neurons(t, u, tol=tol)
+        assert len(calls) < 61 * 100
+        fine = np.linspace(0, 0.3, 60 * 512 + 1)
+        inputs = np.column_stack(
+            [np.sin(40.0 * fine), np.exp(-3.0 * fine), np.where(fine < 0.15 - 1e-12, 1.0, -1.0)]
+        )
+        # the jump lies on an instant, where first-order hold would smear it: that input apart, held
+        smooth = net.simulate(fine, inputs * [1.0, 1.0, 0.0], hold="foh").outputs
+        jump = net.simulate(fine, inputs * [0.0, 0.0, 1.0], hold="zoh").outputs
+        exact = (smooth + jump)[::512]
+        assert (
+            np.abs(run.outputs - exact).max() <= 10 * tol * np.abs(exact).max() + 1e-7 * np.abs(exact).max()
+        )

@@ -69,9 +69,9 @@ def build(
     if sparse.issparse(data.A) and n > _DENSE_LIMIT:
         raise OptionError(
             f"A is sparse with {n} states; expected at most {_DENSE_LIMIT} for a complete block form, whose "
-            "transformation is dense. Use LTINetwork.from_reduced(sys, order=...), or n_modes where A is symmetric"
+            "transformation is dense. Use LTINetwork.from_reduced(sys, order), or n_modes if A is symmetric"
         )
-    A, scales = balance_states(data.A.toarray() if sparse.issparse(data.A) else data.A)
+    A, scales = balance_states(data.A.toarray() if sparse.issparse(data.A) else data.A, data.B, data.C)
     B, C = data.B / scales[:, None], data.C * scales
     form, refined = _split(A, B, C, cond_max, method, balance, on_step)
     if refined is not None:

@@ -14,7 +14,7 @@ from koopctrl._time import check_dt, same_dt
 from koopctrl._validation import FloatArray, as_matrix, check_finite, check_names
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
 from koopctrl.ltinet.exponential import exponential_maps
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, group_blocks, multiply, phi1
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, group_blocks, multiply, phi1, ungroup
 
 
 @dataclass(frozen=True)
@@ -217,15 +217,3 @@ def _invert_hold(continuous: Grouped, B: FloatArray, dt: float) -> FloatArray:
             "frequency. Sample at another rate"
         )
     return Bc
-
-
-def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:
-    """Blocks in the order they had before `group_blocks`, whose sizes are given."""
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-    found: dict[int, FloatArray] = {}
-    ones, first, _, rest = grouped.shape()
-    found.update(zip(grouped.order[ones].tolist(), grouped.real.reshape(-1, 1, 1), strict=True))
-    found.update(zip(grouped.order[first].tolist(), grouped.pairs, strict=True))
-    for where, stack in zip(rest, grouped.others, strict=True):
-        found.update(zip(grouped.order[where][:: stack.shape[1]].tolist(), stack, strict=True))
-    return tuple(found[start] for start in starts[:-1].tolist())

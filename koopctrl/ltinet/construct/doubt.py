@@ -9,7 +9,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.structure import LocalDefects
 
-_LOST = 1e-3  # share of the response that may be wrong
+_LOST = 1e-4  # share of the response that may be wrong
 _SILENT = 1e-8  # responses below this share of |C| |R| |B| are rounding themselves
 _POINTS = 24
 _LARGEST = 400  # states up to which the check is made; larger models are judged by their bound alone
@@ -18,7 +18,7 @@ _LARGEST = 400  # states up to which the check is made; larger models are judged
 def refuse_if_lost(
     blocks: tuple[FloatArray, ...], B: FloatArray, C: FloatArray, local: LocalDefects, discrete: bool
 ) -> None:
-    """Raise where what the weights cannot hold changes the response by more than a thousandth of its peak.
+    """Raise where what the weights cannot hold changes the response by more than 1e-4 of its peak.
 
     The defects `F` of the blocks are known, so that `C R F R B`, with `R = (s - blkdiag)^-1`, is the change
     of the response; it must be small along the imaginary axis (unit circle). Networks of first- and

@@ -75,7 +75,7 @@ def _layer(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     if len(block) == 1:
         total, peak = _first_order(float(block[0, 0]), dt, horizon)
-        return np.abs(C) * total, _times(B, total), np.array([[peak]])
+        return _times(np.abs(C), total), _times(B, total), np.array([[peak]])
     if len(block) == 2 and oscillates(block):
         return _oscillator(block, B, C, dt, horizon)
     return _larger(block, B, C, dt, horizon)
@@ -83,7 +83,7 @@ def _layer(
 
 def _times(amount: FloatArray, total: float) -> FloatArray:
     """`amount * total` where nothing times infinity is nothing."""
-    return np.where(amount > 0.0, amount * total, 0.0) if math.isinf(total) else amount * total
+    return np.where(amount > 0.0, math.inf, 0.0) if math.isinf(total) else amount * total
 
 
 def _first_order(a: float, dt: float, horizon: float | None) -> tuple[float, float]:
@@ -122,6 +122,51 @@ def _oscillator(
 def _larger(
     block: FloatArray, B: FloatArray, C: FloatArray, dt: float, horizon: float | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    seen, driven, peak, _, _ = _doubled(block, B, C, dt, horizon)
+    return seen, driven, peak
+
+
+def layer_gain(block: FloatArray, B: FloatArray, C: FloatArray, dt: float) -> tuple[FloatArray, float]:
+    """Bounds on the peak gain `int |C exp(A_i t) B| dt` of a layer: per output, and of all outputs together.
+
+    Parameters
+    ----------
+    block, B, C : array (k, k), (k, n_u), (n_y, k)
+    dt : float
+        Sample time of a discrete layer; 0 for a continuous one.
+
+    Returns
+    -------
+    per_output : array (n_y,)
+        For inputs with a 2-norm of at most one at all times; infinite where the layer does not decay.
+    joint : float
+    """
+    seen, driven, _, last, end = _doubled(block, B, C, dt, None)
+    if not (np.isfinite(seen).all() and np.isfinite(driven).all()):
+        silent = not (B.any() and C.any())
+        return np.full(len(C), 0.0 if silent else np.inf), 0.0 if silent else math.inf
+    whole = seen @ np.linalg.norm(B, axis=1)
+    if dt:
+        return whole, float(np.linalg.norm(whole))
+    # the response itself, where signs may cancel, up to `end`; what follows is seen from the state left then
+    grouped = group_blocks([block])
+    order, times, rows, joint = grouped.order, [], [], []
+    values = quasi_eigenvalues(block)
+    for t, left, _ in responses(grouped, C[:, order], B[order], values, end, nodes=_NODES):
+        times.append(t)
+        rows.append(np.linalg.norm(left @ B[order], axis=1))
+        joint.append(np.linalg.norm(left @ B[order]))
+    factor = 0.5 * math.pi if values.imag.any() else 1.0
+    rest = seen @ (last @ np.linalg.norm(B, axis=1))
+    per_output = np.fmin(whole, factor * upper_sum(times, rows, end) + rest)
+    together = factor * float(upper_sum(times, joint, end)) + float(np.linalg.norm(rest))
+    return per_output, min(float(np.linalg.norm(whole)), together)
+
+
+def _doubled(
+    block: FloatArray, B: FloatArray, C: FloatArray, dt: float, horizon: float | None
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, float]:
+    """Totals and peak of a layer, `|exp(A_i t)|` where the doubling ended, and that time."""
     k = len(block)
     T, Z = rsf2csf(block, np.eye(k)) if k <= _COMPLEX else (block, np.eye(k))
     left, right = np.abs(C @ Z), np.abs(Z.conj().T @ B).sum(axis=1)
@@ -157,17 +202,17 @@ def _larger(
             break
     rest = np.linalg.inv(np.eye(k) - np.abs(E)) if horizon is None and alive < 1.0 else np.eye(k)
     if not alive < 1.0:
-        return np.full(C.shape, np.inf), np.full(k, np.inf), np.full((k, k), np.inf)
+        never = np.full((k, k), np.inf)
+        return np.full(C.shape, np.inf), np.full(k, np.inf), never, never, t
     back = np.abs(Z)
     seen, driven = seen @ rest @ back.T, back @ rest @ driven
-    if not dt:
-        last = np.abs((Z @ E @ Z.conj().T).real)
-        if horizon is not None or float(np.linalg.norm(last, np.inf)) < 0.5:
-            rest = np.eye(k) if horizon is not None else np.linalg.inv(np.eye(k) - last)
-            sampled = _sampled(block, B, C, t)
-            seen, driven = np.fmin(seen, sampled[0] @ rest), np.fmin(driven, rest @ sampled[1])
+    last = np.abs((Z @ E @ Z.conj().T).real)
+    if not dt and (horizon is not None or float(np.linalg.norm(last, np.inf)) < 0.5):
+        rest = np.eye(k) if horizon is not None else np.linalg.inv(np.eye(k) - last)
+        sampled = _sampled(block, B, C, t)
+        seen, driven = np.fmin(seen, sampled[0] @ rest), np.fmin(driven, rest @ sampled[1])
     seen, driven = (np.where(np.isfinite(M), M, np.inf) for M in (seen, driven))
-    return seen, driven, back @ peak @ back.T
+    return seen, driven, back @ peak @ back.T, last, t
 
 
 def _sampled(block: FloatArray, B: FloatArray, C: FloatArray, end: float) -> tuple[FloatArray, FloatArray]:

@@ -8,9 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_bool, check_number
-from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.judge.decay import end_time, responses, upper_sum
-from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
+from koopctrl.ltinet.judge.totals import layer_gain
 from koopctrl.ltinet.structure import LocalDefects, NetworkStructure
 
 Network = TypeVar("Network", bound=NetworkStructure)
@@ -102,9 +100,9 @@ def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
     ones, first, second, rest = grouped.shape()
     B, C = net.B[grouped.order], net.C[:, grouped.order]
     layers = np.array([layer_of[int(s)] for s in grouped.order[ones]], dtype=int)
-    with np.errstate(divide="ignore"):
-        gain = np.where(grouped.real < 0.0, np.linalg.norm(B[ones], axis=1) / np.abs(grouped.real), np.inf)
+    total = _decay(grouped.real, np.abs(grouped.real), net.discrete)
     with np.errstate(invalid="ignore"):
+        gain = np.linalg.norm(B[ones], axis=1) * total
         per_output[layers] = np.abs(C[:, ones].T) * gain[:, None]
         joint[layers] = np.linalg.norm(C[:, ones], axis=0) * gain
     if len(grouped.pairs):
@@ -115,14 +113,15 @@ def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
         still, turned = Ci @ Bi, Ci @ J @ Bi / omega[:, None, None]
         # |cos P + sin Q| <= sqrt(|P|^2 + |Q|^2), under the envelope exp(a t)
         squares = still**2 + turned**2
-        decay = np.where(a < 0.0, -1.0 / np.minimum(a, -np.finfo(float).tiny), np.inf)
-        per_output[layers] = np.sqrt(squares.sum(axis=2)) * decay[:, None]
-        joint[layers] = np.sqrt(squares.sum(axis=(1, 2))) * decay
+        total = _decay(a, np.hypot(a, omega), net.discrete)
+        with np.errstate(invalid="ignore"):
+            per_output[layers] = np.sqrt(squares.sum(axis=2)) * total[:, None]
+            joint[layers] = np.sqrt(squares.sum(axis=(1, 2))) * total
     for where, stack in zip(rest, grouped.others, strict=True):
         size = stack.shape[1]
         for block, at in zip(stack, range(where.start, where.stop, size), strict=True):
             i = layer_of[int(grouped.order[at])]
-            per_output[i], joint[i] = _large_layer(block, B[at : at + size], C[:, at : at + size])
+            per_output[i], joint[i] = layer_gain(block, B[at : at + size], C[:, at : at + size], net.dt)
     # a layer without decay but without input or output either contributes nothing
     silent = ~np.array([(B_i.any() and C_i.any()) for B_i, C_i in _per_layer(net)], dtype=bool)
     per_output[silent], joint[silent] = 0.0, 0.0
@@ -131,21 +130,13 @@ def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
     )
 
 
+def _decay(a: FloatArray, modulus: FloatArray, discrete: bool) -> FloatArray:
+    """`int exp(a t) dt`, or the sum of the powers of a modulus; infinite without decay."""
+    distance = 1.0 - modulus if discrete else -a
+    tiny = np.finfo(float).tiny
+    return np.where(distance > 0.0, 1.0 / np.maximum(distance, tiny), np.inf)
+
+
 def _per_layer(net: NetworkStructure) -> list[tuple[FloatArray, FloatArray]]:
     stops = [start + len(block) for start, block in zip(net.starts, net.blocks, strict=True)]
     return [(net.B[i:j], net.C[:, i:j]) for i, j in zip(net.starts, stops, strict=True)]
-
-
-def _large_layer(block: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, float]:
-    values = quasi_eigenvalues(block)
-    end = end_time(values, None)
-    if not np.isfinite(end):
-        return np.full(len(C), np.inf), np.inf
-    grouped: Grouped = group_blocks([block])
-    order = grouped.order
-    times, rows, joint = [], [], []
-    for t, left, _ in responses(grouped, C[:, order], B[order], values, end):
-        times.append(t)
-        rows.append(np.linalg.norm(left @ B[order], axis=1))
-        joint.append(np.linalg.norm(left @ B[order]))
-    return upper_sum(times, rows, end), float(upper_sum(times, joint, end))

@@ -17,9 +17,10 @@ from numpy.polynomial import legendre
 from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
-from koopctrl._validation import FloatArray, as_vector, check_number
-from koopctrl.errors import NumericalWarning, SolverError
+from koopctrl._validation import FloatArray, check_number
+from koopctrl.errors import NumericalWarning, OptionError, SolverError
 from koopctrl.ltinet.neurons import Layer
+from koopctrl.ltinet.simulate.input_function import InputFunction
 from koopctrl.ltinet.simulate.response import NeuronResponse, read_grid, read_inputs, read_start
 from koopctrl.ltinet.structure import NetworkStructure
 
@@ -76,7 +77,8 @@ def simulate_neurons(
     t : array (N + 1,)
         Uniform grid in seconds.
     u : array (N or N + 1, n_u), callable of t, scalar or None
-        Arrays are held over each interval; a callable is evaluated at the collocation points.
+        Arrays are held over each interval. A callable is read once, on a grid of its own that follows it to a
+        tenth of `tol`, and not by every layer anew; jumps belong on instants of `t`.
     x0 : array (n,), optional
         Initial state in the original coordinates.
     tol : float
@@ -100,15 +102,19 @@ def simulate_neurons(
         A layer's defect stayed above `tol`.
     """
     tol = check_number(tol, "tol", low=1e-14)
+    if net.discrete or net.delayed:
+        what = "a discrete network" if net.discrete else "a network with dead times"
+        raise OptionError(f"simulate_neurons was called of {what}; expected neither. Use simulate")
     time, h = read_grid(t)
     n_u, N = net.B.shape[1], len(time) - 1
-    held = None if callable(u) else read_inputs(u, len(time), n_u, "zoh")[0][0]
+    held = np.zeros((0, n_u)) if callable(u) else read_inputs(u, len(time), n_u, "zoh")[0][0]
+
+    function = InputFunction(u, time, n_u, 0.1 * tol) if callable(u) else None
 
     def inputs(at: FloatArray, interval: np.ndarray) -> FloatArray:
-        if held is not None:
+        if function is None:
             return np.broadcast_to(held[interval][:, None, :], (*at.shape, n_u))
-        values = [as_vector(u(float(s)), "u", n_u) for s in at.ravel()]  # type: ignore[operator]
-        return np.array(values).reshape(*at.shape, n_u)
+        return function(at, interval)
 
     w0 = read_start(x0, net.T.shape[0], 1)[0] @ net.T_inv.T
     W = np.empty((N + 1, net.n_states))
@@ -144,10 +150,10 @@ def simulate_neurons(
             NumericalWarning,
             stacklevel=3,
         )
-    U = held if held is not None else np.array([as_vector(u(float(s)), "u", n_u) for s in time])  # type: ignore[operator]
+    U = held if function is None else function.at_instants()
     return NeuronResponse(
         time, W @ net.C.T + U @ net.D.T, U, W @ net.T.T, net.input_names, net.output_names, net.state_names,
-        "callable" if held is None else "zoh", steps, defects,
+        "zoh" if function is None else "callable", steps, defects,
     )  # fmt: skip
 
 
