@@ -14,10 +14,12 @@ from koopctrl._time import check_dt, same_dt
 from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bool, check_choice
 from koopctrl.errors import OptionError, ShapeError, TimeBaseError
 from koopctrl.ltinet.construct.build import build
+from koopctrl.ltinet.construct.convert import read_statespace
 from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
 from koopctrl.ltinet.judge.frequency import transfer_error, transfer_function
 from koopctrl.ltinet.neurons import Summary
 from koopctrl.ltinet.progress import Progress
+from koopctrl.ltinet.reduce.reduction import reduced_fields, reduced_large
 from koopctrl.ltinet.reduce.truncate import Truncation, truncate
 from koopctrl.ltinet.simulate import exact as engine
 from koopctrl.ltinet.simulate.dead_time import delayed_outputs
@@ -67,6 +69,8 @@ class LTINetwork(NetworkStructure):
         Neurons are recurrences `w_i+ = A_i w_i + B_i u` at `sample_time` instead of differential equations.
     input_delays, output_delays : array (n_u,), (n_y,) or None
         Dead times in seconds.
+    reduction : Reduction or None
+        How it was reduced: order, Hankel singular values, bound.
     """
 
     @classmethod
@@ -122,6 +126,46 @@ class LTINetwork(NetworkStructure):
         check_bool(progress, "progress")
         with Progress(progress, "block form") as bar:
             return cls(**build(sys, cond_max, method, balance, n_modes, dt, time, bar.step))
+
+    @classmethod
+    def from_reduced(
+        cls,
+        sys: Any,
+        order: int | None = None,
+        *,
+        tol: float | None = None,
+        match_dc: bool = True,
+    ) -> LTINetwork:
+        """Network of few neurons for a large sparse model, which is never made dense.
+
+        Balanced reduction with low-rank Gramians (ADI); memory is `n` times a few dozen columns.
+
+        Parameters
+        ----------
+        sys : as in `from_statespace`
+            Continuous and stable; `A` (and `E`) scipy.sparse.
+        order : int, optional
+            Number of states.
+        tol : float, optional
+            Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
+        match_dc : bool
+            Keep the static gain.
+
+        Returns
+        -------
+        LTINetwork
+            `reduction.residuals` say how much of the Gramians was found, `reduction.bound` counts the Hankel
+            singular values that were.
+
+        Raises
+        ------
+        ShapeError, DataError, OptionError, TimeBaseError
+            Input that cannot be used.
+        SolverError
+            The model is not stable, or its pencil is singular.
+        """
+        data = read_statespace(sys)
+        return cls(**reduced_large(data, data.E, order, tol, match_dc))
 
     @cached_property
     def _dynamics(self) -> Any:
@@ -286,9 +330,45 @@ class LTINetwork(NetworkStructure):
         """Model's transfer function minus the network's; see `koopctrl.ltinet.judge.frequency`."""
         return transfer_error(self, points)
 
-    def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
+    def reduce(
+        self,
+        order: int | None = None,
+        *,
+        tol: float | None = None,
+        method: str = "balanced",
+        match_dc: bool = True,
+    ) -> LTINetwork:
+        """A network of few neurons for nearly the same outputs, by balanced reduction.
+
+        Poles that are not stable are kept as they are; discrete networks stay discrete.
+
+        Parameters
+        ----------
+        order : int, optional
+            Number of states, those of unstable poles included.
+        tol : float, optional
+            Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
+        method : {"balanced"}
+            Square-root balanced truncation; for modal truncation see `truncate`.
+        match_dc : bool
+            Keep the static gain (singular perturbation); otherwise the gain at infinite frequency is kept.
+
+        Returns
+        -------
+        LTINetwork
+            With `reduction`: the Hankel singular values and `bound`, above which no frequency response
+            differs; `error_bound().left_out` is the peak gain of the difference.
+
+        Raises
+        ------
+        OptionError
+            Neither or both of `order` and `tol`, or an order out of range.
+        """
+        return replace(self, **reduced_fields(self, order, tol, method, match_dc))
+
+    def truncate(self, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[LTINetwork]:
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""
-        return truncate(self, tol, relative=relative)
+        return truncate(self, tol, relative=relative, refit=refit)
 
     def simulate_neurons(
         self,

@@ -78,6 +78,7 @@ class NetworkStructure:
     discrete: bool = False
     input_delays: FloatArray | None = None
     output_delays: FloatArray | None = None
+    reduction: Any = None
 
     @property
     def n_states(self) -> int:

@@ -31,6 +31,7 @@ class StateSpaceData:
     output_names: tuple[str, ...]
     input_delays: FloatArray | None = None
     output_delays: FloatArray | None = None
+    E: Any = None
 
 
 def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_bool, check_number
+from koopctrl.errors import OptionError
 from koopctrl.ltinet.judge.totals import layer_gain
+from koopctrl.ltinet.reduce.gramian import controllability_factor
 from koopctrl.ltinet.structure import LocalDefects, NetworkStructure
 
 Network = TypeVar("Network", bound=NetworkStructure)
@@ -37,7 +39,7 @@ class Truncation(Generic[Network]):
     dropped: tuple[int, ...]
 
 
-def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[Network]:
+def truncate(net: Network, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[Network]:
     """Drop the layers with the smallest modal peak gains, as many as `tol` allows.
 
     A layer's contribution is its peak gain `int |C_i exp(A_i t) B_i| dt`, which bounds its H-infinity norm:
@@ -51,6 +53,11 @@ def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[N
         Largest sum of dropped contributions.
     relative : bool
         Whether `tol` is relative to the largest contribution of a decaying layer.
+    refit : bool
+        Choose the output weights of the layers that stay anew, so that the energy of the impulse response's
+        error
+        is smallest: `C' = C P_k P_kk^-1` with the controllability Gramian `P` of all layers.
+        Stable networks only.
 
     Returns
     -------
@@ -63,6 +70,7 @@ def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[N
     """
     tol = check_number(tol, "tol", low=0.0)
     check_bool(relative, "relative")
+    check_bool(refit, "refit")
     per_output, contributions = layer_contributions(net)
     finite = contributions[np.isfinite(contributions)]
     budget = tol * (float(finite.max(initial=0.0)) if relative else 1.0)
@@ -74,6 +82,12 @@ def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[N
     bound = per_output[dropped].sum(axis=0)
     sizes = [len(block) for block in net.blocks]
     rows = np.repeat(~dropped_mask, sizes)
+    C = net.C[:, rows]
+    if refit and dropped.size and kept.size:
+        C = _refitted(net, rows)
+        changed = net.C.copy()
+        changed[:, rows] -= C
+        bound = layer_contributions(replace(net, C=changed))[0].sum(axis=0)
     local = net.defects.local
     if local is not None:
         local = LocalDefects(local.F[np.ix_(rows, rows)], local.G[rows], local.H[:, rows])
@@ -84,10 +98,23 @@ def truncate(net: Network, tol: float, *, relative: bool = True) -> Truncation[N
         T=net.T[:, rows],
         T_inv=net.T_inv[rows],
         B=net.B[rows],
-        C=net.C[:, rows],
+        C=C,
         defects=defects,
     )
     return Truncation(smaller, bound, contributions, tuple(kept.tolist()), tuple(dropped.tolist()))
+
+
+def _refitted(net: NetworkStructure, rows: np.ndarray) -> FloatArray:
+    """Output weights of the kept states that minimise the energy of the impulse response's error."""
+    if not net.stable:
+        raise OptionError(
+            "refit is True, but the network is not stable; expected a stable one, whose impulse "
+            "response has a "
+            "finite energy. Leave refit out"
+        )
+    Z = controllability_factor(net)
+    found: Any = np.linalg.lstsq(Z[rows].T, (net.C @ Z).T, rcond=None)
+    return np.ascontiguousarray(found[0].T)
 
 
 def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
