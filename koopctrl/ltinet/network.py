@@ -15,6 +15,8 @@ from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bo
 from koopctrl.errors import OptionError, ShapeError, TimeBaseError
 from koopctrl.ltinet.construct.build import build
 from koopctrl.ltinet.construct.convert import read_statespace
+from koopctrl.ltinet.construct.forms import zeros_and_poles
+from koopctrl.ltinet.construct.second_order import first_order, modal_fields, read_second_order
 from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
 from koopctrl.ltinet.judge.frequency import transfer_error, transfer_function
 from koopctrl.ltinet.neurons import Summary
@@ -84,13 +86,19 @@ class LTINetwork(NetworkStructure):
         n_modes: int | None = None,
         dt: float | None = None,
         time: str = "auto",
+        input_delays: ArrayLike | None = None,
+        output_delays: ArrayLike | None = None,
+        match_dc: bool = True,
         progress: bool = False,
     ) -> LTINetwork:
         """Build the network of a model.
 
         Parameters
         ----------
-        sys : control.StateSpace, an object with A, B, C, D, or tuple (A, B, C, D[, dt])
+        sys : model or tuple (A, B, C, D[, E][, dt])
+            A control.StateSpace or TransferFunction, an object with `A, B, C, D` (and `E`), with `num, den`
+            or
+            with `zeros, poles, gain`, a pyMOR model. `E x' = A x + B u` may be singular with index 1.
             Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model gives
             continuous neurons through the matrix logarithm (sampled with held inputs, the network gives it
             back) or, where there is none, discrete ones; see `time`.
@@ -108,6 +116,10 @@ class LTINetwork(NetworkStructure):
         time : {"auto", "continuous", "discrete"}
             Whether the neurons of a discrete model are continuous (found through the matrix logarithm) or
             discrete (recurrences). "auto" is continuous where a real logarithm exists.
+        input_delays, output_delays : scalar or array (n_u,), (n_y,), optional
+            Dead times in seconds.
+        match_dc : bool
+            With `n_modes`: keep the static gain by a direct link.
         progress : bool
             Show a progress bar.
 
@@ -125,7 +137,97 @@ class LTINetwork(NetworkStructure):
         """
         check_bool(progress, "progress")
         with Progress(progress, "block form") as bar:
-            return cls(**build(sys, cond_max, method, balance, n_modes, dt, time, bar.step))
+            return cls(
+                **build(
+                    sys,
+                    cond_max,
+                    method,
+                    balance,
+                    n_modes,
+                    dt,
+                    time,
+                    (input_delays, output_delays),
+                    match_dc,
+                    bar.step,
+                )
+            )
+
+    @classmethod
+    def from_second_order(
+        cls,
+        M: Any,
+        P: Any,
+        K: Any,
+        B: Any,
+        *,
+        C_position: Any = None,
+        C_velocity: Any = None,
+        D: Any = None,
+        cond_max: float = 1e8,
+    ) -> LTINetwork:
+        """Network of `M q'' + P q' + K q = B u`, `y = C_position q + C_velocity q' + D u`.
+
+        Where mass, damping and stiffness are symmetric and the modes diagonalise the damping (Rayleigh
+        damping), each
+        mode is one neuron of second order, from one symmetric problem of the size of `M`; any other model
+        goes
+        through its first-order form. States are `(q, q')`.
+
+        Parameters
+        ----------
+        M, P, K : array (n, n)
+            Mass, damping, stiffness; may be scipy.sparse.
+        B : array (n, n_u)
+            Forces.
+        C_position, C_velocity : array (n_y, n), optional
+            Outputs; one of them is needed.
+        D : array (n_y, n_u), optional
+            Direct link.
+        cond_max : float
+            As in `from_statespace`, for models without a modal form.
+
+        Returns
+        -------
+        LTINetwork
+
+        Raises
+        ------
+        ShapeError, DataError, OptionError
+            Matrices that cannot be used.
+        SolverError
+            As in `from_statespace`.
+        """
+        M, P, K, B, C_q, C_v, D = read_second_order(M, P, K, B, C_position, C_velocity, D)
+        n, n_u, n_y = len(M), B.shape[1], len(C_q)
+        names: dict[str, Any] = {
+            "state_names": tuple([*(f"q{i}" for i in range(n)), *(f"v{i}" for i in range(n))]),
+            "input_names": tuple(f"u{j}" for j in range(n_u)), "output_names": tuple(f"y{i}" for i in
+            range(n_y)),
+        }  # fmt: skip
+        fields = modal_fields(M, P, K, B, C_q, C_v)
+        if fields is None:
+            whole = (*first_order(M, P, K, B, C_q, C_v), D)
+            fields = build(whole, cond_max, "auto", False, None, None)
+        return cls(**{**fields, "D": D, "sample_time": 0.0, **names})
+
+    @classmethod
+    def from_zpk(cls, zeros: ArrayLike, poles: ArrayLike, gain: float, *, dt: float = 0.0) -> LTINetwork:
+        """Network of `gain prod(s - z) / prod(s - p)`; no polynomial is formed.
+
+        Parameters
+        ----------
+        zeros, poles : array
+            Complex ones with their conjugates.
+        gain : float
+            Leading coefficient.
+        dt : float
+            Sample time in seconds of a discrete model; 0 for a continuous one.
+
+        Returns
+        -------
+        LTINetwork
+        """
+        return cls.from_statespace((*zeros_and_poles(zeros, poles, gain), dt))
 
     @classmethod
     def from_reduced(

@@ -105,7 +105,7 @@ def test_reads_arrays_lists_and_sparse_matrices() -> None:
 @pytest.mark.parametrize(
     ("sys", "error", "text"),
     [
-        (control.tf([1], [1, 1]), OptionError, "control.ss"),
+        (3.0, OptionError, "num and den"),
         (([[-1]], [[1]], [[1]]), OptionError, "3 entries"),
         (([[-1, 0]], [[1]], [[1]], 0), ShapeError, "square"),
         (([[-1]], [[1], [2]], [[1]], 0), ShapeError, "B has 2 rows"),
@@ -255,6 +255,10 @@ def test_slow_modes_of_a_large_sparse_system() -> None:
     # the stationary response to a constant input misses no more than the bound says
     stationary = -C @ sparse.linalg.spsolve(sparse.csc_array(laplacian_2d(N)), B)
     mine = -net.C @ (net.B / net.eigenvalues.real[:, None])
+    np.testing.assert_allclose(net.D, stationary - mine, rtol=1e-6)
+    bare = LTINetwork.from_statespace((laplacian_2d(N), B, C, 0), n_modes=20, match_dc=False)
+    assert not bare.D.any()
+    assert (np.linalg.norm(stationary - mine, 2, axis=1) <= bare.defects.left_out).all()
     assert (np.linalg.norm(stationary - mine, 2, axis=1) <= net.defects.left_out).all()
     with pytest.raises(OptionError, match="original"):
         net.to_statespace("original")

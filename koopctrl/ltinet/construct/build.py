@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from koopctrl._validation import FloatArray, check_choice
@@ -21,6 +22,7 @@ from koopctrl.ltinet.construct.convert import (
     read_statespace,
 )
 from koopctrl.ltinet.construct.doubt import refuse_if_lost
+from koopctrl.ltinet.construct.forms import Explicit, without_mass
 from koopctrl.ltinet.construct.refinement import Refined, refine
 from koopctrl.ltinet.construct.slow_modes import slow_modes
 from koopctrl.ltinet.structure import Defects, LocalDefects
@@ -48,11 +50,13 @@ def build(
     n_modes: int | None,
     dt: float | None,
     time: str = "auto",
+    delays: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    match_dc: bool = True,
     on_step: OnStep = None,
 ) -> dict[str, Any]:
     """Fields of an `LTINetwork`; see `LTINetwork.from_statespace` for the parameters."""
     check_choice(time, "time", TIMES)
-    data = read_statespace(sys, dt)
+    data = read_statespace(sys, dt, *delays)
     if time == "discrete" and not data.dt:
         raise OptionError(
             'time is "discrete", and sys is continuous; expected a discrete model. Build the network first, '
@@ -65,14 +69,16 @@ def build(
     }  # fmt: skip
     n = data.A.shape[0]
     if n_modes is not None:
-        return {**common, "scales": np.ones(n), **slow_modes(data, n_modes)}
+        return {**common, "scales": np.ones(n), **slow_modes(data, n_modes, match_dc)}
     if sparse.issparse(data.A) and n > _DENSE_LIMIT:
         raise OptionError(
             f"A is sparse with {n} states; expected at most {_DENSE_LIMIT} for a complete block form, whose "
             "transformation is dense. Use LTINetwork.from_reduced(sys, order), or n_modes if A is symmetric"
         )
-    A, scales = balance_states(data.A.toarray() if sparse.issparse(data.A) else data.A, data.B, data.C)
-    B, C = data.B / scales[:, None], data.C * scales
+    explicit = _explicit(data)
+    common["D"] = explicit.D.copy()
+    A, scales = balance_states(explicit.A, explicit.B, explicit.C)
+    B, C = explicit.B / scales[:, None], explicit.C * scales
     form, refined = _split(A, B, C, cond_max, method, balance, on_step)
     if refined is not None:
         form = refined.form
@@ -91,10 +97,28 @@ def build(
                 raise
             discrete = True
     return {
-        **common, "blocks": parts.blocks, "T": form.T * scales[:, None], "T_inv": form.T_inv / scales,
+        **common, "blocks": parts.blocks, "T": _times(explicit.T, form.T * scales[:, None]),
+        "T_inv": _times(form.T_inv / scales, explicit.T_inv),
         "B": parts.B, "C": parts.C, "cond": form.cond, "residual": form.residual, "method": form.method,
         "merges": form.merges, "defects": parts.defects, "scales": scales, "discrete": discrete,
     }  # fmt: skip
+
+
+def _explicit(data: StateSpaceData) -> Explicit:
+    """The model without `E`, dense."""
+    A = data.A.toarray() if sparse.issparse(data.A) else data.A
+    if data.E is None:
+        one = np.zeros((0, 0))
+        return Explicit(A, data.B, data.C, data.D, one, one)
+    E = data.E.toarray() if sparse.issparse(data.E) else data.E
+    return without_mass(A, data.B, data.C, data.D, E)
+
+
+def _times(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Product in which a matrix without entries stands for the identity."""
+    if not left.size or not right.size:
+        return right if right.size or not left.size else left
+    return left @ right
 
 
 def _split(

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import expm, logm
 
 from koopctrl._time import check_dt, same_dt
-from koopctrl._validation import FloatArray, as_matrix, check_finite, check_names
+from koopctrl._validation import FloatArray, as_matrix, broadcast_vector, check_finite, check_names
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
+from koopctrl.ltinet.construct.forms import raw_model
 from koopctrl.ltinet.exponential import exponential_maps
 from koopctrl.ltinet.grouped import Grouped, apply_pairs, group_blocks, multiply, phi1, ungroup
 
@@ -34,47 +36,55 @@ class StateSpaceData:
     E: Any = None
 
 
-def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
-    """Check a `control.StateSpace`, anything else with `A, B, C, D`, or a tuple `(A, B, C, D[, dt])`.
+def read_statespace(
+    sys: Any,
+    dt: float | None = None,
+    input_delays: ArrayLike | None = None,
+    output_delays: ArrayLike | None = None,
+) -> StateSpaceData:
+    """Check a model in any of the forms of `forms.raw_model`.
 
     Raises
     ------
     OptionError
-        Neither of these.
+        None of these.
     ShapeError
         Matrices that do not fit together.
     TimeBaseError
         A discrete model without a sample time in seconds.
     """
-    own_dt: Any = None
-    if isinstance(sys, (tuple, list)):
-        if len(sys) not in (4, 5):
-            raise OptionError(f"sys has {len(sys)} entries; expected (A, B, C, D) or (A, B, C, D, dt)")
-        A, B, C, D = sys[:4]
-        own_dt = sys[4] if len(sys) == 5 else None
-    elif all(hasattr(sys, name) for name in "ABCD"):
-        A, B, C, D, own_dt = sys.A, sys.B, sys.C, sys.D, getattr(sys, "dt", None)
-    else:
-        raise OptionError(
-            f"sys is a {type(sys).__name__}; expected a control.StateSpace or (A, B, C, D). "
-            "Convert a transfer function with control.ss"
-        )
-    seconds = _seconds(own_dt, dt)
-    A = _real_square(A)
+    raw = raw_model(sys)
+    seconds = _seconds(raw.dt, dt)
+    A = _real_square(raw.A)
     n = A.shape[0]
-    B, C = _dense(B, "B"), _dense(C, "C")
+    B, C = _dense(raw.B, "B"), _dense(raw.C, "C")
     if B.shape[0] != n:
         raise ShapeError(f"B has {B.shape[0]} rows; expected {n} to match A {A.shape}")
     if C.shape[1] != n:
         raise ShapeError(f"C has {C.shape[1]} columns; expected {n} to match A {A.shape}")
-    shape = (C.shape[0], B.shape[1])
+    shape, D = (C.shape[0], B.shape[1]), raw.D
     D = np.zeros(shape) if np.ndim(D) == 0 and not sparse.issparse(D) and D == 0 else _dense(D, "D")
     if D.shape != shape:
         raise ShapeError(f"D has shape {D.shape}; expected {shape} to match C and B")
+    E = raw.E
+    if E is not None:
+        E = _real_square(E, "E")
+        if E.shape != A.shape:
+            raise ShapeError(f"E has shape {E.shape}; expected {A.shape} to match A")
     return StateSpaceData(
         A, B, C, D, seconds, _names(sys, "state", n, "x"), _names(sys, "input", shape[1], "u"),
-        _names(sys, "output", shape[0], "y"),
+        _names(sys, "output", shape[0], "y"), _delays(input_delays, "input_delays", shape[1]),
+        _delays(output_delays, "output_delays", shape[0]), E,
     )  # fmt: skip
+
+
+def _delays(value: ArrayLike | None, name: str, count: int) -> FloatArray | None:
+    if value is None:
+        return None
+    late = broadcast_vector(value, name, count)
+    if (late < 0.0).any():
+        raise OptionError(f"{name} has {late.min():g} s; expected dead times of at least 0")
+    return late.copy() if late.any() else None
 
 
 def _seconds(own: Any, given: float | None) -> float:
@@ -93,17 +103,17 @@ def _seconds(own: Any, given: float | None) -> float:
     return next((value for value in (stated, asked) if value is not None), 0.0)
 
 
-def _real_square(A: Any) -> Any:
+def _real_square(A: Any, name: str = "A") -> Any:
     if sparse.issparse(A):
         A = sparse.csr_array(A)
         if A.dtype.kind not in "biuf":
-            raise ShapeError(f"A has dtype {A.dtype}; expected real numbers")
+            raise ShapeError(f"{name} has dtype {A.dtype}; expected real numbers")
         A = A.astype(np.float64)
-        check_finite(A.data, "A.data")
+        check_finite(A.data, f"{name}.data")
     else:
-        A = as_matrix(A, "A")
+        A = as_matrix(A, name)
     if A.shape[0] != A.shape[1]:
-        raise ShapeError(f"A has shape {A.shape}; expected a square matrix")
+        raise ShapeError(f"{name} has shape {A.shape}; expected a square matrix")
     return A
 
 

@@ -259,7 +259,7 @@ def _ritz_values(pencil: SparsePencil, B: FloatArray, C: FloatArray, count: int 
     rng = np.random.default_rng(0)
     start = B.sum(axis=1) + 1e-3 * np.linalg.norm(B) / np.sqrt(len(B)) * rng.standard_normal(len(B))
     inverse, _ = pencil.solve(0.0)
-    mass = None if pencil.plain else splu(pencil.E)
+    mass: Any = None if pencil.plain else splu(pencil.E)
 
     def forward(x: FloatArray) -> FloatArray:
         y = pencil.A @ x
