@@ -26,6 +26,7 @@ from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.lqr_law import build_lqr_law
+from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.settings import copied
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
@@ -40,8 +41,8 @@ class LQR:
 
     Parameters
     ----------
-    lifted : LiftedModel
-        From `model.lift_at(...)` or `LiftedModel.from_matrices(...)`.
+    lifted : LiftedModel or LTINetwork
+        From `model.lift_at(...)`, `LiftedModel.from_matrices(...)` or `net.sample(dt)`.
     Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
         Weight on the outputs, or on the lifted coordinates; positive semidefinite.
     R : scalar, (n_u,) or (n_u, n_u) array_like
@@ -96,6 +97,7 @@ class LQR:
         observer: KalmanFilter | LinearEstimator | None = None,
         offset_free: bool | float | str = False,
     ) -> None:
+        lifted = as_lifted(lifted)
         settings = {
             "lifted": lifted, "Q": Q, "R": R, "u_min": u_min, "u_max": u_max,
             "estimator": one_of(estimator, observer), "offset_free": offset_free,

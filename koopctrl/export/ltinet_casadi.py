@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+    from koopctrl.ltinet.structure import NetworkStructure
 
 
-def network_to_casadi(net: LTINetwork, name: str = "ltinet") -> Any:
+def network_to_casadi(net: NetworkStructure, name: str = "ltinet") -> Any:
     """`(x, u) -> (dx, y)` in neuron states (`(x_next, y)` of a discrete network), as sparse as the network.
 
     Parameters

@@ -13,13 +13,14 @@ from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError
 from koopctrl.export.names import named_for_pycontrol
 from koopctrl.ltinet.simulate.sampling import matrices
+from koopctrl.ltinet.structure import NetworkStructure
 
 if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+    from koopctrl.ltinet.judge.frequency import FrequencyResponse
     from koopctrl.ltinet.simulate.response import LTIResponse
 
 
-def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
+def network_to_statespace(net: NetworkStructure, coordinates: str = "block") -> Any:
     """`control.StateSpace` with the neurons as states ("block"), or in the original coordinates."""
     import control
 
@@ -65,3 +66,22 @@ def response_to_pycontrol(response: LTIResponse) -> Any:
         multi_trace=batched, squeeze=False,
         trace_labels=[f"batch {i}" for i in range(len(response.outputs))] if batched else None,
     )  # fmt: skip
+
+
+def frequency_response_to_pycontrol(response: FrequencyResponse) -> Any:
+    """`control.FrequencyResponseData` with python-control's order of the axes."""
+    import control
+
+    return control.FrequencyResponseData(
+        np.moveaxis(response.response, 0, -1), response.omega, inputs=list(response.input_names),
+        outputs=list(response.output_names),
+    )  # fmt: skip
+
+
+def network_feedback(net: NetworkStructure, other: Any, sign: int) -> Any:
+    """`control.feedback` of a network with a system or another network."""
+    import control
+
+    if isinstance(other, NetworkStructure):
+        other = network_to_statespace(other)
+    return control.feedback(network_to_statespace(net), other, sign)

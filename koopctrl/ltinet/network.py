@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._time import check_dt, same_dt
-from koopctrl._validation import FloatArray, as_float_array, as_vector, check_bool, check_choice
-from koopctrl.errors import OptionError, ShapeError, TimeBaseError
+from koopctrl._validation import as_float_array, check_bool, check_choice
+from koopctrl.errors import OptionError, TimeBaseError
 from koopctrl.ltinet.construct.build import build
 from koopctrl.ltinet.construct.convert import read_statespace
 from koopctrl.ltinet.construct.forms import zeros_and_poles
 from koopctrl.ltinet.construct.second_order import first_order, modal_fields, read_second_order
-from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
-from koopctrl.ltinet.judge.frequency import transfer_error, transfer_function
-from koopctrl.ltinet.neurons import Summary
+from koopctrl.ltinet.faces import Faces
+from koopctrl.ltinet.files import read_network
+from koopctrl.ltinet.judge.settling import settling_grid
 from koopctrl.ltinet.progress import Progress
 from koopctrl.ltinet.reduce.reduction import reduced_fields, reduced_large
 from koopctrl.ltinet.reduce.truncate import Truncation, truncate
@@ -28,13 +28,12 @@ from koopctrl.ltinet.simulate.dead_time import delayed_outputs
 from koopctrl.ltinet.simulate.integrate import simulate_neurons
 from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
 from koopctrl.ltinet.simulate.sampling import sampled_fields
-from koopctrl.ltinet.structure import NetworkStructure
 
 HOLDS = ("zoh", "foh")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LTINetwork(NetworkStructure):
+class LTINetwork(Faces):
     """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
 
     With `A = T blkdiag(A_1 .. A_L) T^-1` every block is a layer `w_i' = A_i w_i + B_i u`, whose 1x1 and 2x2
@@ -269,57 +268,19 @@ class LTINetwork(NetworkStructure):
         data = read_statespace(sys)
         return cls(**reduced_large(data, data.E, order, tol, match_dc))
 
-    @cached_property
-    def _dynamics(self) -> Any:
-        return self.block_matrix()
-
-    def ode(
-        self, t: float, x: ArrayLike, u: ArrayLike | Callable[[float], ArrayLike] | None = None
-    ) -> FloatArray:
-        """Right-hand side `blkdiag(A_i) x + B u` in neuron states, for `scipy.integrate.solve_ivp`.
+    def step(self, t: ArrayLike | None = None) -> LTIResponse:
+        """Step responses, one input at a time: a batch of `n_u` runs.
 
         Parameters
         ----------
-        t : float
-            Seconds; used only to evaluate a callable `u`.
-        x : array (m,)
-            Neuron states; `to_neurons(x0)` gives those of an original state.
-        u : array (n_u,), callable of t, or None
-            Inputs; None is zero.
-
-        Returns
-        -------
-        array (m,)
+        t : array (N + 1,), optional
+            Uniform grid in seconds; five time constants of the slowest pole by default.
         """
-        if self.discrete:
-            raise OptionError("ode was called of a discrete network; expected a continuous one. Use step")
-        self._check_prompt("ode")
-        return self._linear(x, u(t) if callable(u) else u)
-
-    def step(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
-        """Next neuron states `blkdiag(A_i) x + B u` of a discrete network; see `sample` for continuous
-        ones.
-        """
-        if not self.discrete:
-            raise OptionError(
-                "step was called of a continuous network; expected a discrete one. Use sample(dt)"
-            )
-        self._check_prompt("step")
-        return self._linear(x, u)
-
-    def _linear(self, x: ArrayLike, u: ArrayLike | None) -> FloatArray:
-        state = as_float_array(x, "x")
-        if state.shape != (self.n_states,):
-            raise ShapeError(f"x has shape {state.shape}; expected ({self.n_states},), see to_neurons")
-        rate = self._dynamics @ state
-        return rate if u is None else rate + self.B @ as_vector(u, "u", self.B.shape[1])
-
-    def _check_prompt(self, what: str) -> None:
-        if self.delayed:
-            raise OptionError(
-                f"{what} was called of a network with dead times; expected none. Use simulate, or the "
-                "matrices of sample(dt), which hold dead times as chains of states"
-            )
+        n_u = self.B.shape[1]
+        time = settling_grid(self) if t is None else as_float_array(t, "t")
+        u = np.zeros((n_u, len(time), n_u))
+        u[np.arange(n_u), :, np.arange(n_u)] = 1.0
+        return self.simulate(time, u)
 
     def sample(self, dt: float) -> LTINetwork:
         """The discrete network with the same layers that gives this one's outputs for inputs held over `dt`.
@@ -337,19 +298,6 @@ class LTINetwork(NetworkStructure):
         LTINetwork
         """
         return replace(self, **sampled_fields(self, check_dt(dt)))
-
-    def output(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
-        """Outputs `C x + D u` of neuron states `(..., m)` and inputs `(..., n_u)`."""
-        y = _rows(x, "x", self.n_states) @ self.C.T
-        return y if u is None else y + _rows(u, "u", self.B.shape[1]) @ self.D.T
-
-    def to_neurons(self, x: ArrayLike) -> FloatArray:
-        """Neuron states `T_inv x` of original states `(..., n)`."""
-        return _rows(x, "x", self.T.shape[0]) @ self.T_inv.T
-
-    def to_states(self, w: ArrayLike) -> FloatArray:
-        """Original states `T w` of neuron states `(..., m)`."""
-        return _rows(w, "w", self.n_states) @ self.T.T
 
     def simulate(
         self,
@@ -413,25 +361,6 @@ class LTINetwork(NetworkStructure):
             y, U, X = y[0], U[0], None if X is None else X[0]
         return LTIResponse(time, y, U, X, self.input_names, self.output_names, self.state_names, hold)
 
-    def error_bound(
-        self,
-        u_bound: float = 1.0,
-        tol: ArrayLike = 0.0,
-        x0_bound: float = 0.0,
-        horizon: float | None = None,
-        step: float | None = None,
-    ) -> ErrorBound:
-        """Bound on the outputs' error; see `koopctrl.ltinet.judge.error_bound.error_bound`."""
-        return error_bound(self, u_bound, tol, x0_bound, horizon, step)
-
-    def transfer_function(self, points: ArrayLike) -> np.ndarray:
-        """`C (s I - blkdiag)^-1 B + D` at complex points; see `koopctrl.ltinet.judge.frequency`."""
-        return transfer_function(self, points)
-
-    def transfer_error(self, points: ArrayLike) -> np.ndarray:
-        """Model's transfer function minus the network's; see `koopctrl.ltinet.judge.frequency`."""
-        return transfer_error(self, points)
-
     def reduce(
         self,
         order: int | None = None,
@@ -472,6 +401,26 @@ class LTINetwork(NetworkStructure):
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""
         return truncate(self, tol, relative=relative, refit=refit)
 
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> LTINetwork:
+        """Read a network that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+
+        Returns
+        -------
+        LTINetwork
+
+        Raises
+        ------
+        DataError
+            The file is damaged, holds something else, or was written by a newer version.
+        """
+        return cls(**read_network(path))
+
     def simulate_neurons(
         self,
         t: ArrayLike,
@@ -482,61 +431,3 @@ class LTINetwork(NetworkStructure):
     ) -> LTIResponse:
         """Integrate neuron by neuron; see `koopctrl.ltinet.simulate.integrate.simulate_neurons`."""
         return simulate_neurons(self, t, u, x0, tol)
-
-    def __repr__(self) -> str:
-        """Dimensions, neurons by order and conditioning."""
-        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-        return (
-            f"LTINetwork({self.n_states} states in {len(self.blocks)} layers, "
-            f"{self.n_states - 2 * second} first- and {second} second-order neurons, "
-            f"n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, cond(T)={self.cond:.3g})"
-        )
-
-    def summary(self) -> Summary:
-        """Layers, neurons, weights, conditioning and bound; prints as a table."""
-        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-        inner = sum(int(np.count_nonzero(layer.weights)) for layer in self.layers if len(layer.matrix) > 1)
-        total = sum(int(np.count_nonzero(M)) for M in (*self.blocks, self.B, self.C, self.D))
-        n, n_u, n_y = self.T.shape[0], self.B.shape[1], self.C.shape[0]
-        return Summary(
-            n_states=self.n_states,
-            n_layers=len(self.blocks),
-            first_order=self.n_states - 2 * second,
-            second_order=second,
-            depth=max((layer.depth for layer in self.layers), default=0),
-            intra_layer_weights=inner,
-            weights=total,
-            dense_weights=n * n + n * n_u + n * n_y + n_u * n_y,
-            cond=self.cond,
-            residual=self.residual,
-            method=self.method,
-            bound=float(self.error_bound().total.max(initial=0.0)),
-        )
-
-    def to_statespace(self, coordinates: str = "block") -> Any:
-        """`control.StateSpace`; `coordinates` are neuron states ("block") or the model's own ("original")."""
-        from koopctrl.export.ltinet_pycontrol import network_to_statespace
-
-        return network_to_statespace(self, coordinates)
-
-    def to_casadi(self, name: str = "ltinet") -> Any:
-        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states, called `name`."""
-        from koopctrl.export.ltinet_casadi import network_to_casadi
-
-        return network_to_casadi(self, name)
-
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting.ltinet.plot_network`."""
-        from koopctrl.plotting.ltinet import plot_network
-
-        return plot_network(self, ax, **options)
-
-
-def _rows(value: ArrayLike, name: str, size: int) -> FloatArray:
-    """Convert to `(..., size)`; a scalar is accepted when `size` is 1."""
-    array = as_float_array(value, name)
-    if array.ndim == 0 and size == 1:
-        array = array[None]
-    if array.ndim == 0 or array.shape[-1] != size:
-        raise ShapeError(f"{name} has shape {array.shape}; expected (..., {size})")
-    return array

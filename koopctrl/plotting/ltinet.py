@@ -10,13 +10,13 @@ from koopctrl._validation import FloatArray, check_integer
 from koopctrl.ltinet.reduce.truncate import layer_contributions
 
 if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+    from koopctrl.ltinet.structure import NetworkStructure
 
 _LEFT, _FIRST, _LAST, _RIGHT = 0.0, 0.3, 0.62, 1.0
 _POSITIVE, _NEGATIVE, _FIRST_ORDER, _SECOND_ORDER = "#2166ac", "#b2182b", "#4d9221", "#e08214"
 
 
-def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_edges: int = 400) -> Any:
+def plot_network(net: NetworkStructure, ax: Any = None, *, max_lanes: int = 30, max_edges: int = 400) -> Any:
     """Draw a network.
 
     Inputs stand on the left, outputs on the right, one lane per layer between them; in a lane neurons are
@@ -100,7 +100,7 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
     return ax
 
 
-def _places(net: LTINetwork, shown: np.ndarray, folded: int) -> FloatArray:
+def _places(net: NetworkStructure, shown: np.ndarray, folded: int) -> FloatArray:
     """Position of every state's neuron, NaN where it is not drawn; the last neuron stands leftmost."""
     place = np.full((net.n_states, 2), np.nan)
     for lane, i in enumerate(shown.tolist()):
@@ -112,7 +112,7 @@ def _places(net: LTINetwork, shown: np.ndarray, folded: int) -> FloatArray:
 
 
 def _draw_lanes(
-    ax: Any, net: LTINetwork, shown: np.ndarray, place: FloatArray, ys: FloatArray, most: int
+    ax: Any, net: NetworkStructure, shown: np.ndarray, place: FloatArray, ys: FloatArray, most: int
 ) -> None:
     size = float(np.clip(1500.0 / max(len(shown), net.n_neurons if len(shown) < 5 else 1, 1), 8.0, 120.0))
     links = []
@@ -174,7 +174,7 @@ def _edges(ax: Any, edges: list[Any], most: int, arc: float = 0.0, linestyle: st
     )
 
 
-def _draw_strip(ax: Any, net: LTINetwork, folded: np.ndarray, y: float) -> None:
+def _draw_strip(ax: Any, net: NetworkStructure, folded: np.ndarray, y: float) -> None:
     """One tick per folded layer, from slow on the left to fast on the right."""
     speeds = np.array([float(np.abs(net.layers[i].neurons[0].eigenvalues[0])) for i in folded.tolist()])
     logs = np.log10(np.maximum(speeds, max(float(speeds.max(initial=0.0)), 1e-300) * 1e-12))
@@ -185,7 +185,7 @@ def _draw_strip(ax: Any, net: LTINetwork, folded: np.ndarray, y: float) -> None:
     ax.text(_LAST + 0.06, y, text, fontsize=6.5, color="0.35", va="center")
 
 
-def _legend(ax: Any, net: LTINetwork) -> None:
+def _legend(ax: Any, net: NetworkStructure) -> None:
     from matplotlib.lines import Line2D
 
     orders = [neuron.order for layer in net.layers for neuron in layer.neurons]

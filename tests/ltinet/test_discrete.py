@@ -69,7 +69,7 @@ def test_recurrences_are_exact_and_within_their_bound(name: str, method: str) ->
     x, y_step = np.zeros(net.n_states), []
     for row in u:
         y_step.append(net.output(x, row))
-        x = net.step(x, row)
+        x = net.next_state(x, row)
     np.testing.assert_allclose(y_step, y, atol=1e-12 * np.abs(y).max() * net.cond)
 
 
@@ -126,10 +126,10 @@ def test_truncation_of_discrete_networks_keeps_to_its_bound(radius: float) -> No
 def test_what_belongs_to_the_other_time_is_refused() -> None:
     continuous = LTINetwork.from_statespace(jordan(2))
     discrete = continuous.sample(0.1)
-    with pytest.raises(OptionError, match="Use step"):
+    with pytest.raises(OptionError, match="Use next_state"):
         discrete.ode(0.0, [0.0, 0.0])
     with pytest.raises(OptionError, match="sample"):
-        continuous.step([0.0, 0.0])
+        continuous.next_state([0.0, 0.0])
     with pytest.raises(OptionError, match="Use simulate"):
         discrete.simulate_neurons([0.0, 0.1], 1.0)
     with pytest.raises(TimeBaseError, match="sample time of the discrete network"):

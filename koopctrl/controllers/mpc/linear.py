@@ -18,6 +18,7 @@ from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear_law import LinearLaw, build_linear_law
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.mpc.terminal import KINDS, best_law, warn_if_doubtful
+from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import copied
 from koopctrl.controllers.threads import one_blas_thread
@@ -36,8 +37,8 @@ class LinearMPC(PredictiveController):
 
     Parameters
     ----------
-    lifted : LiftedModel
-        From `model.lift_at(...)` or `LiftedModel.from_matrices(...)`.
+    lifted : LiftedModel or LTINetwork
+        From `model.lift_at(...)`, `LiftedModel.from_matrices(...)` or `net.sample(dt)`.
     horizon : int
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
@@ -163,6 +164,7 @@ class LinearMPC(PredictiveController):
         max_solve_time: float | None = None,
         check: bool = True,
     ) -> None:
+        lifted = as_lifted(lifted)
         settings = {
             "lifted": lifted, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
             "u_max": u_max, "du_min": du_min, "du_max": du_max, "y_min": y_min, "y_max": y_max,

@@ -67,7 +67,7 @@ def _from_tuple(sys: Any) -> RawModel:
     A, B, C, D, *more = sys
     if len(more) == 2:
         return RawModel(A, B, C, D, more[0], more[1])
-    fifth = more[0] if more else None
+    fifth: Any = more[0] if more else None
     if sparse.issparse(fifth) or np.ndim(fifth) == 2:
         return RawModel(A, B, C, D, fifth, None)
     return RawModel(A, B, C, D, None, fifth)

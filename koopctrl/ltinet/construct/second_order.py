@@ -1,6 +1,6 @@
 """Mechanical models `M q'' + P q' + K q = B u` through their modes, where the damping allows it.
 
-With `K Phi = M Phi Omega^2`, `Phi' M Phi = I` (a symmetric problem of half the size) and `Phi' P Phi` diagonal
+With `K Phi = M Phi Omega^2`, `Phi' M Phi = I` (a symmetric problem of half the size), `Phi' P Phi` diagonal
 (Rayleigh damping and all that commutes), every mode is a second-order neuron, or two of first order where it
 is
 overdamped. Its states are `sqrt(Omega^2) q_i` and `q_i'`, which weigh alike.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,6 +14,46 @@ from koopctrl.ltinet.grouped import Grouped
 from koopctrl.ltinet.structure import NetworkStructure
 
 _AT_ONCE = 4_000_000  # most entries of one intermediate array
+
+
+@dataclass(frozen=True)
+class FrequencyResponse:
+    """A frequency response.
+
+    Attributes
+    ----------
+    omega : array (N,)
+        rad/s.
+    response : complex array (N, n_y, n_u)
+    input_names, output_names : tuple of str
+    """
+
+    omega: FloatArray
+    response: np.ndarray
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    @property
+    def magnitude(self) -> FloatArray:
+        """`|G|`."""
+        return np.abs(self.response)
+
+    @property
+    def phase(self) -> FloatArray:
+        """Unwrapped phase in rad."""
+        return np.unwrap(np.angle(self.response), axis=0)
+
+    def to_frd(self) -> Any:
+        """The response as `control.FrequencyResponseData`."""
+        from koopctrl.export.ltinet_pycontrol import frequency_response_to_pycontrol
+
+        return frequency_response_to_pycontrol(self)
+
+    def plot(self, **options: Any) -> Any:
+        """Draw magnitude and phase; see `koopctrl.plotting.ltinet_bode.plot_bode`."""
+        from koopctrl.plotting.ltinet_bode import plot_bode
+
+        return plot_bode(self, **options)
 
 
 def transfer_function(net: NetworkStructure, points: ArrayLike) -> np.ndarray:

@@ -81,7 +81,8 @@ class SparsePencil:
 
     def __init__(self, A: Any, E: Any | None) -> None:
         self.A = sparse.csc_array(A)
-        self.E = sparse.csc_array(E) if E is not None else sparse.csc_array(sparse.eye_array(self.A.shape[0]))
+        n = int(self.A.shape[0])  # pyright: ignore[reportOptionalSubscript]
+        self.E = sparse.csc_array(E if E is not None else sparse.eye_array(n))
         self.plain = E is None
 
     def solve(self, shift: complex) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
