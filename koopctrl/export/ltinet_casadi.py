@@ -8,6 +8,7 @@ from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     from koopctrl.ltinet.structure import NetworkStructure
+    from koopctrl.ltinet.varying.affine import AffineModel
 
 
 def network_to_casadi(net: NetworkStructure, name: str = "ltinet") -> Any:
@@ -43,3 +44,25 @@ def network_to_casadi(net: NetworkStructure, name: str = "ltinet") -> Any:
         ["x", "u"],
         ["x_next" if net.discrete else "dx", "y"],
     )
+
+
+def parameter_network_to_casadi(model: AffineModel, name: str) -> Any:
+    """`(x, u, p) -> (dx, y)` of an affine model."""
+    import casadi
+
+    if not isinstance(name, str) or not casadi.Function.check_name(name):
+        raise OptionError(f"name is {name!r}; expected a C identifier without double underscores")
+    x, u, p = (
+        casadi.SX.sym(letter, size)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+        for letter, size in (("x", len(model.A[0])), ("u", model.B[0].shape[1]), ("p", model.n_p))
+    )
+
+    def at(parts: Any) -> Any:
+        total = casadi.DM(parts[0])
+        for i, part in enumerate(parts[1:]):
+            total = total + p[i] * casadi.DM(part)
+        return total
+
+    dx = casadi.mtimes(at(model.A), x) + casadi.mtimes(at(model.B), u)
+    y = casadi.mtimes(at(model.C), x) + casadi.mtimes(at(model.D), u)
+    return casadi.Function(name, [x, u, p], [dx, y], ["x", "u", "p"], ["dx", "y"])

@@ -1,5 +1,5 @@
-"""What can be done with a network once it is there: right-hand side, frequencies, exports, "
-"files, drawings.
+"""What can be done with a network once it is there: right-hand side, frequencies, exports,
+files, drawings.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ class Faces(NetworkStructure):
         return network_to_lifted(self, dt)
 
     def feedback(self, other: Any = 1, sign: int = -1) -> Any:
-        """Closed loop with `other` as `control.feedback` makes it, a `control.StateSpace` in "
-        "neuron states.
+        """Closed loop with `other` as `control.feedback` makes it, a `control.StateSpace` in
+        neuron states.
         """
         from koopctrl.export.ltinet_pycontrol import network_feedback
 
@@ -226,8 +226,8 @@ class Faces(NetworkStructure):
         return network_to_c(self, folder, name, dt)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a file that `LTINetwork.load` and `koopctrl.load` read; nothing "
-        "in it is executed.
+        """Write the network to a file that `LTINetwork.load` and `koopctrl.load` read; nothing
+        in it is executed.
         """
         write_network(self, path)
 

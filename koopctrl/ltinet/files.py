@@ -1,5 +1,5 @@
-"""Networks in files: a zip of arrays and one JSON header, as all models of the package; nothing "
-"is executed.
+"""Networks in files: a zip of arrays and one JSON header, as all models of the package; nothing
+is executed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Models in other forms than `(A, B, C, D)`: descriptor, zeros and poles, polynomials, objects "
-"of other packages.
+"""Models in other forms than `(A, B, C, D)`: descriptor, zeros and poles, polynomials, objects
+of other packages.
 """
 
 from __future__ import annotations

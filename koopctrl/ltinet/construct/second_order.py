@@ -71,8 +71,8 @@ def first_order(
 def modal_fields(
     M: FloatArray, P: FloatArray, K: FloatArray, B: FloatArray, C_q: FloatArray, C_v: FloatArray
 ) -> dict[str, Any] | None:
-    """Fields of the network of a symmetric model whose damping its modes diagonalise; None "
-    "where it is not one.
+    """Fields of the network of a symmetric model whose damping its modes diagonalise; None
+    where it is not one.
     """
     if not all(np.array_equal(X, X.T) for X in (M, P, K)):
         return None

@@ -11,8 +11,8 @@ _CONSTANTS, _SAMPLES, _MIXED = 5.0, 401, 10.0
 
 
 def settling_grid(net: NetworkStructure) -> FloatArray:
-    """Uniform instants over five time constants of the slowest pole; of an unstable network, of "
-    "the fastest growth.
+    """Uniform instants over five time constants of the slowest pole; of an unstable network, of
+    the fastest growth.
     """
     slowest, delay, growth = 0.0, 0.0, 0.0
     for layer in net.layers:

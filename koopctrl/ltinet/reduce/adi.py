@@ -305,8 +305,8 @@ def wachspress_shifts(low: float, high: float, tol: float) -> FloatArray:
 
 
 def penzl_shifts(ritz: np.ndarray, count: int) -> np.ndarray:
-    """Ritz values that make the largest factor `|prod (p - r) / (p + r)|` over all of them "
-    "small, greedily.
+    """Ritz values that make the largest factor `|prod (p - r) / (p + r)|` over all of them
+    small, greedily.
     """
     pool = np.unique(np.where(ritz.imag < 0.0, ritz.conj(), ritz))
 
