@@ -62,7 +62,7 @@ def models() -> dict[str, Matrices]:
             out[f"{kind}, cond {cond:.0e}"] = with_condition(9, cond, i, kind)
     for decades in (2.0, 6.0):
         out[f"chain in mixed units, {decades:g} decades"] = badly_scaled(chain(5), 1, decades)
-        out[f"plate in mixed units, {decades:g} decades"] = badly_scaled(diffusion_2d(4), 2, decades)
+        out[f"plate in mixed units, {decades:g} decades"] = badly_scaled(diffusion_2d(3), 2, decades)
         out[f"random in mixed units, {decades:g} decades"] = badly_scaled(
             random_mimo(10, 1, 1, 3), 3, decades
         )
@@ -79,7 +79,7 @@ def models() -> dict[str, Matrices]:
         "companion, decades": companion(-(10.0 ** np.arange(-3.0, 4.0))),
         "channel, Peclet 0.5": convection_diffusion_1d(16, 0.5),
         "channel, Peclet 0.95": convection_diffusion_1d(16, 0.95),
-        "plate with flow": convection_diffusion_2d(4, 0.4),
+        "plate with flow": convection_diffusion_2d(3, 0.4),
     }
     return out
 
@@ -97,7 +97,7 @@ def test_transfer_function_to_the_last_digits_or_within_the_stated_bound(name: s
     net = LTINetwork.from_statespace(model)
     size = np.abs(net.eigenvalues)
     points = 1j * np.concatenate(
-        [np.geomspace(0.03 * size.min(), 30 * size.max(), 9), net.eigenvalues.imag[::4]]
+        [np.geomspace(0.03 * size.min(), 30 * size.max(), 6), net.eigenvalues.imag[::5]]
     )
     G = digits.transfer(model, points)
     mine = (net.block_matrix().toarray(), net.B, net.C, net.D)
@@ -119,7 +119,7 @@ def test_transfer_function_to_the_last_digits_or_within_the_stated_bound(name: s
     assert (np.abs(told) <= 10 * error.max() + 1e-15 * peak).all()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_chains_of_slow_and_fast_rates_stay_within_the_bound(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, 7))

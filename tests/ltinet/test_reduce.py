@@ -194,8 +194,8 @@ def test_low_rank_gramians_of_a_sparse_model_give_the_dense_answer(peclet: float
     np.testing.assert_allclose(large.to_neurons(x), large.to_neurons(A.diagonal()), rtol=1e-6)
 
 
-def test_ten_thousand_sparse_states() -> None:
-    N = 100
+@pytest.mark.parametrize("N", [40, pytest.param(100, marks=pytest.mark.slow)])
+def test_thousands_of_sparse_states(N: int) -> None:
     B, C = boundary_inputs_2d(N)
     A = laplacian_2d(N)
     net = LTINetwork.from_reduced((A, B[:, :1], C[2:], 0), 20)
