@@ -1,9 +1,9 @@
-"""Balanced reduction beside pyMOR at equal order, and modal truncation of equal order; low-rank reduction of large models.
+"""Balanced reduction beside pyMOR at equal order, and modal truncation; low-rank reduction of large models.
 
     python benchmarks/ltinet_reduction.py [--large]
 
-Relative H-infinity error on a dense grid of frequencies that holds every pole's, medians of the times over three
-repeats in one process and one thread. `--large` adds 10,000 and 100,000 sparse states. Writes
+Relative H-infinity error on a dense grid of frequencies that holds every pole's, medians of the times over
+three repeats in one process and one thread. `--large` adds 10,000 and 100,000 sparse states. Writes
 `benchmarks/results/ltinet_reduction.json`. pyMOR is left out where it is not installed.
 """
 
@@ -82,7 +82,7 @@ def timed(call: Callable[[], Any], repeats: int = REPEATS) -> tuple[Any, float]:
 
 
 def response(model: Matrices, w: np.ndarray) -> np.ndarray:
-    """By a solve per frequency, or for many states by eigenvectors, which those models have to many digits."""
+    """By a solve per frequency, or by eigenvectors of many states, which those have to many digits."""
     if len(model[0]) <= 300:
         eye = np.eye(len(model[0]))
         return np.array([model[2] @ np.linalg.solve(1j * x * eye - model[0], model[1]) + model[3] for x in w])
@@ -113,7 +113,8 @@ def dense_case(name: str) -> dict[str, Any]:
     with_dc = net.reduce(order)
     found = {
         "states": len(model[0]), "order": order, "build_s": build_s, "reduce_s": reduce_s,
-        "error": error(small.transfer_function(1j * w)), "error_match_dc": error(with_dc.transfer_function(1j * w)),
+        "error": error(small.transfer_function(1j * w)),
+        "error_match_dc": error(with_dc.transfer_function(1j * w)),
         "bound": small.reduction.bound / peak,
     }  # fmt: skip
     modal = _modal(net, order)
@@ -170,7 +171,8 @@ def main() -> None:
     large = {}
     if "--large" in sys.argv:
         for name, (N, peclet) in {
-            "plate 100 x 100": (100, 0.0), "plate 100 x 100 with flow": (100, 0.3), "plate 316 x 316": (316, 0.0),
+            "plate 100 x 100": (100, 0.0), "plate 100 x 100 with flow": (100, 0.3),
+            "plate 316 x 316": (316, 0.0),
         }.items():  # fmt: skip
             large[name] = large_case(N, peclet, 20)
             print(name, large[name], flush=True)

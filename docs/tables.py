@@ -184,6 +184,50 @@ def unseen_setting(results: Path) -> str:
     )
 
 
+def ltinet_reduction(results: Path) -> str:
+    """Balanced reduction of linear networks beside pyMOR."""
+    rows = []
+    for name, f in _load(results, "ltinet_reduction")["figures"].items():
+        theirs = f.get("error_pymor")
+        ratio = f["pymor_s"] / f["reduce_s"] if theirs is not None else None
+        rows.append(
+            [
+                name, str(f["states"]), str(f["order"]), f"{f['error']:.1e}",
+                "" if theirs is None else f"{theirs:.1e}", f"{f['error_match_dc']:.1e}", f"{f['bound']:.1e}",
+                f"{f['error_modal']:.1e}", f"{f['reduce_s']:.3f} s", "" if ratio is None else _short(ratio),
+            ]
+        )  # fmt: skip
+    return markdown(
+        ["model", "states", "order", "error", "pyMOR's", "static gain kept", "bound", "modal truncation", "time",
+         "pyMOR's time over ours"],
+        rows,
+    )  # fmt: skip
+
+
+def ltinet_large(results: Path) -> str:
+    """Low-rank reduction of large sparse models."""
+    found = _load(results, "ltinet_reduction")["large"]
+    rows = [
+        [name, str(f["states"]), str(f["order"]), f"{f['error']:.0e}", f"{f['bound']:.0e}", f"{f['seconds']:.1f} s"]
+        for name, f in found.items()
+    ]
+    return markdown(["model", "states", "order", "error", "bound", "time"], rows)
+
+
+def ltinet_models(results: Path) -> str:
+    """Transfer errors of networks of awkward models."""
+    rows = [
+        [name, str(f["states"]), str(f["layers"]), f"{f['cond']:.0e}", f"{f['error']:.0e}", f"{f['pointwise']:.0e}",
+         f"{f['unrefined']:.0e}", f"{f['bound']:.0e}"]
+        for name, f in _load(results, "ltinet_models")["figures"].items()
+    ]  # fmt: skip
+    return markdown(
+        ["model", "states", "layers", "cond(T)", "error / peak", "relative down to 1e-8", "without balancing and refinement",
+         "bound / peak"],
+        rows,
+    )  # fmt: skip
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
     for f in (
@@ -197,5 +241,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         selected,
         unseen,
         unseen_setting,
+        ltinet_reduction,
+        ltinet_large,
+        ltinet_models,
     )
 }

@@ -111,10 +111,26 @@ def simulate_neurons(
 
     function = InputFunction(u, time, n_u, 0.1 * tol) if callable(u) else None
 
-    def inputs(at: FloatArray, interval: np.ndarray) -> FloatArray:
-        if function is None:
-            return np.broadcast_to(held[interval][:, None, :], (*at.shape, n_u))
-        return function(at, interval)
+    points, _, checks, _ = radau()
+    kept: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def inputs(pieces: int) -> tuple[FloatArray, FloatArray]:
+        """Inputs at the collocation and check points; layers with equal steps share them."""
+        if pieces not in kept:
+            count = N * pieces
+            starts, interval = time[0] + h / pieces * np.arange(count), np.arange(count) // pieces
+            if function is None:
+                shape = (count, _STAGES, n_u)
+                both = np.broadcast_to(held[interval][:, None, :], shape)
+                values = both, both
+            else:
+                at = (starts[:, None] + h / pieces * c for c in (points, checks))
+                one, two = (function(instants, interval) for instants in at)
+                values = one, two
+            if sum(v[0].size for v in kept.values()) > _MOST_POINTS:
+                kept.clear()
+            kept[pieces] = values
+        return kept[pieces]
 
     w0 = read_start(x0, net.T.shape[0], 1)[0] @ net.T_inv.T
     W = np.empty((N + 1, net.n_states))
@@ -164,16 +180,13 @@ def _layer(
     time: FloatArray,
     h: float,
     pieces: int,
-    inputs: Callable[[FloatArray, np.ndarray], FloatArray],
+    inputs: Callable[[int], tuple[FloatArray, FloatArray]],
 ) -> tuple[FloatArray, float, float]:
     """States of a layer at the instants of `time`, its largest defect and its largest rate."""
-    points, integration, checks, (to_checks, integration_checks) = radau()
+    _, integration, _, (to_checks, integration_checks) = radau()
     N, k = len(time) - 1, len(layer.matrix)
     step, count = h / pieces, (len(time) - 1) * pieces
-    starts = time[0] + step * np.arange(count)
-    interval = np.arange(count) // pieces
-    drive = inputs(starts[:, None] + step * points, interval) @ B.T
-    drive_checks = inputs(starts[:, None] + step * checks, interval) @ B.T
+    drive, drive_checks = (values @ B.T for values in inputs(pieces))
     W = layer.weights
     X, X_checks = np.zeros((count, _STAGES, k)), np.zeros((count, _STAGES, k))
     ends = np.empty((count + 1, k))
