@@ -376,7 +376,8 @@ class LTINetwork(Faces):
         Parameters
         ----------
         order : int, optional
-            Number of states, those of unstable poles included.
+            Number of states, those of unstable poles included; fewer where fewer carry anything beyond
+            rounding.
         tol : float, optional
             Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
         method : {"balanced"}

@@ -334,6 +334,34 @@ def test_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     plt.close("all")
 
 
+def test_every_output_is_seen_to_be_connected_whatever_its_unit() -> None:
+    import matplotlib.pyplot as plt
+
+    A, B, C, D = random_mimo(12, 2, 5, 3)
+    units = 10.0 ** np.array([-6.0, -3.0, 0.0, 3.0, 6.0])
+    counts = []
+    for scale in (np.ones(5), units):
+        net = LTINetwork.from_statespace((A, B, C * scale[:, None], 0 * D))
+        ax = net.plot()
+        ends = [
+            path.vertices[-1] for c in ax.collections for path in c.get_paths() if len(path.vertices) == 24
+        ]
+        heights = sorted({round(float(y), 9) for x, y in ends if x == 1.0})
+        assert len(heights) == 5
+        counts.append([sum(x == 1.0 and round(float(y), 9) == h for x, y in ends) for h in heights])
+        plt.close(ax.figure)
+    assert counts[0] == counts[1]
+
+
+def test_large_sparse_models_have_one_remedy() -> None:
+    wide = sparse.eye_array(4001, format="csr") * -1.0 + sparse.eye_array(4001, k=1, format="csr") * 0.1
+    model = (wide, np.ones((4001, 1)), np.ones((1, 4001)), 0)
+    for arguments in ({}, {"n_modes": 3}):
+        with pytest.raises(KoopctrlError, match="from_reduced"):
+            LTINetwork.from_statespace(model, **arguments)
+    assert LTINetwork.from_reduced(model, 2).n_states == 2
+
+
 def test_transfer_function_through_python_control() -> None:
     model = random_mimo(10, 2, 2, 4)
     ours, theirs = LTINetwork.from_statespace(model).to_statespace(), control.StateSpace(*model)
