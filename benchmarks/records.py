@@ -86,7 +86,7 @@ def run(name: str, n_seeds: int) -> dict[str, Any]:
         c.timed(lambda s=s: KoopmanRNN(**lags, **network, random_state=s).fit(train)) for s in range(n_seeds)
     ]
     defaults = [
-        KoopmanRNN(**lags, input_coupling="network", random_state=s).fit(train) for s in range(n_seeds)
+        KoopmanRNN(300, **lags, input_coupling="network", random_state=s).fit(train) for s in range(n_seeds)
     ]
     linear = KoopmanRNN(0, input_coupling="linear", ridge=0.0, **lags).fit(train)
     best = min((arx_rmse(train, test, *o), *o) for o in product(*LAGS.values()))

@@ -18,6 +18,10 @@ _HOME = {
     "subspace": "koopctrl.identification.subspace",
     "compare": "koopctrl.identification.comparison",
     "residual_analysis": "koopctrl.identification.residuals",
+    "suggest_delay": "koopctrl.identification.structure",
+    "suggest_order": "koopctrl.identification.structure",
+    "linear_uncertainty": "koopctrl.identification.uncertainty",
+    "excitation_advice": "koopctrl.data.excitation_advice",
     "LiftedModel": "koopctrl.lifted.model",
     "LTINetwork": "koopctrl.ltinet",
     "LQR": "koopctrl.controllers",
@@ -27,6 +31,7 @@ _HOME = {
     "RNNMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
     "verify_design": "koopctrl.controllers",
+    "design_mpc": "koopctrl.controllers",
     "load": "koopctrl.storage",
 }
 

@@ -41,7 +41,7 @@ def check_dt(dt: Any, name: str = "dt", *, allow_zero: bool = False) -> float:
         raise TimeBaseError(f"{name} is {dt}; expected the sample time in seconds. Pass {name}=...")
     if isinstance(dt, (datetime.timedelta, np.timedelta64)):
         return check_dt(np.timedelta64(dt) / np.timedelta64(1, "s"), name, allow_zero=allow_zero)
-    if isinstance(dt, (str, bytes)) or np.ndim(dt):
+    if isinstance(dt, (str, bytes, list, tuple)) or np.ndim(dt):
         raise TimeBaseError(f"{name} is {dt!r}; expected a number of seconds")
     try:
         value = float(dt)

@@ -20,6 +20,9 @@ from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.intp]
 
+# Nothing that is counted here (samples, neurons, steps) comes near.
+_LARGEST = 2**40
+
 
 def as_float_array(value: ArrayLike, name: str) -> FloatArray:
     """Convert to a real float64 array; objects, strings and complex values are refused."""
@@ -62,8 +65,20 @@ def check_finite(array: FloatArray, name: str) -> FloatArray:
     return array
 
 
-def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> FloatArray:
-    """Convert to a finite `(time, n)` array; a 1-D array is one column."""
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """Shape of anything; None for what is ragged, which has none."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return None
+
+
+def as_signal(
+    value: ArrayLike, name: str, n_columns: int | None = None, *, missing: bool = False
+) -> FloatArray:
+    """Convert to a finite `(time, n)` array, or with `missing` one that may have NaN; a 1-D array is one
+    column.
+    """
     array = as_float_array(value, name)
     if array.ndim == 1:
         array = array[:, None]
@@ -73,6 +88,9 @@ def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> Floa
         turned = len(array) == n_columns < array.shape[1]
         hint = f". Turned? Time runs along the rows: pass {name}.T" if turned else ""
         raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}{hint}")
+    if missing:
+        check_finite(np.where(np.isnan(array), 0.0, array), name)
+        return array
     return check_finite(array, name)
 
 
@@ -176,6 +194,8 @@ def check_integer(value: Any, name: str, *, low: int = 0) -> int:
     """Check an integer not below `low`; booleans and fractions are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < low:
         raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}")
+    if value > _LARGEST:
+        raise OptionError(f"{name} is an integer of {len(str(value))} digits; expected at most {_LARGEST}")
     return int(value)
 
 
@@ -203,6 +223,22 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
     if len(set(result)) != count:
         raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
     return result
+
+
+def alias(value: Any, name: str, other: Any, other_name: str) -> Any:
+    """One argument that may be given under two names, but not under both."""
+    if value is not None and other is not None:
+        raise OptionError(f"{name} and {other_name} are both given; expected one of them, they mean the same")
+    return other if value is None else value
+
+
+def check_kind(value: Any, name: str, methods: tuple[str, ...], expected: str) -> Any:
+    """Refuse what lacks the methods of `expected`, and classes in place of objects."""
+    lacking = [m for m in methods if not hasattr(value, m)]
+    if lacking or isinstance(value, type):
+        got = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise OptionError(f"{name} is {got}; expected {expected}")
+    return value
 
 
 def check_fitted(estimator: Any, attribute: str) -> None:

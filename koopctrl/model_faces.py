@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.export.c.model import GeneratedPart
     from koopctrl.identification.report import Report
     from koopctrl.identification.residuals import ResidualAnalysis
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -42,15 +43,18 @@ class Faces:
         return (lift_hidden if self._itself.hidden else lift_network)(self._itself, x_op, u_op, **options)
 
     def report(
-        self, X: Trajectories | Iterable[Trajectory], horizons: tuple[int, ...] = (1, 10, 100)
+        self,
+        X: Trajectories | Iterable[Trajectory],
+        horizons: tuple[int, ...] = (1, 10, 100),
+        n_init: int | None = None,
     ) -> Report:
         """Sizes, conditioning and errors by horizon of both faces on `X`.
 
-        For `horizons` see `koopctrl.identification.report.make_report`.
+        For `horizons` and `n_init` see `koopctrl.identification.report.make_report`.
         """
         from koopctrl.identification.report import make_report
 
-        return make_report(self._itself, Trajectories.coerce(X), horizons)
+        return make_report(self._itself, Trajectories.coerce(X), horizons, n_init=n_init)
 
     def residual_analysis(self, X: Trajectories | Iterable[Trajectory], **options: Any) -> ResidualAnalysis:
         """Whiteness of residuals on `X` and their correlation with past inputs.
@@ -84,6 +88,12 @@ class Faces:
         from koopctrl.export.do_mpc import network_to_do_mpc
 
         return network_to_do_mpc(self._itself, **options)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+        """C99 of one step, its Jacobians and outputs; see `koopctrl.export.c.model.model_to_c`."""
+        from koopctrl.export.c.model import model_to_c
+
+        return model_to_c(self._itself, folder, name)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

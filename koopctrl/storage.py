@@ -1,11 +1,9 @@
-"""Saving and loading: a zip of arrays (`.npz`) and one JSON header; nothing in a file is ever executed."""
+"""Saving and loading of models, and `load` for all that is saved; `koopctrl.storage_file` has the format."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Callable
+from importlib import import_module
 from os import PathLike
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray, check_dt, check_fitted, check_names
 from koopctrl.ensemble import KoopmanEnsemble
-from koopctrl.errors import DataError, KoopctrlError
+from koopctrl.errors import DataError
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import LeastSquares
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -25,12 +23,18 @@ from koopctrl.network.hidden_layer import ACTIVATIONS, Layer
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 from koopctrl.storage_arrays import Arrays, one_of
+from koopctrl.storage_file import reading, write_file
 from koopctrl.storage_hidden import read_hidden, write_hidden
 
-_FORMAT = "koopctrl"
-_VERSION = 1
 # Read by their own layer, which is imported on call.
-_CONTROLLERS = frozenset({"LQR", "LinearMPC", "RNNMPC"})
+_ELSEWHERE = {
+    "Trajectories": ("koopctrl.data.record_file", "records_of_parts"),
+    "LTINetwork": ("koopctrl.ltinet.network", "network_of_parts"),
+    "ClosedLoopResult": ("koopctrl.controllers.loop.result_file", "result_of_parts"),
+    "LQR": ("koopctrl.controllers.storage", "read_controller"),
+    "LinearMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "RNNMPC": ("koopctrl.controllers.storage", "read_controller"),
+}
 
 
 def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike[str]) -> None:
@@ -43,7 +47,7 @@ def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike
         File to write; by convention it ends in `.npz`.
     """
     header, arrays = model_parts(model)
-    write(path, header["kind"], header, arrays)
+    write_file(path, header["kind"], header, arrays)
 
 
 def model_parts(
@@ -62,18 +66,8 @@ def model_from_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> A
     return _READERS[header["kind"]](header, Arrays(arrays))
 
 
-def write(
-    path: str | PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, FloatArray]
-) -> None:
-    """Write a header and arrays to exactly `path`."""
-    header = {**header, "format": _FORMAT, "version": _VERSION, "kind": kind}
-    text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    with open(path, "wb") as file:  # np.savez would append a suffix to a name without one
-        np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
-
-
 def load(path: str | PathLike[str]) -> Any:
-    """Read a model, an ensemble or a controller that its `save` wrote.
+    """Read what a `save` of this package wrote: a model, a controller, records, a closed-loop result.
 
     Parameters
     ----------
@@ -82,48 +76,24 @@ def load(path: str | PathLike[str]) -> Any:
 
     Returns
     -------
-    KoopmanRNN, KoopmanEnsemble, LiftedModel, LQR, LinearMPC or RNNMPC
+    KoopmanRNN, KoopmanEnsemble, LiftedModel, LTINetwork, LQR, LinearMPC, RNNMPC, Trajectories
+        Or a ClosedLoopResult: whatever was saved.
 
     Raises
     ------
     DataError
-        If the file is damaged, is not a koopctrl model, or was written by a newer version.
+        If the file is damaged, is not koopctrl's, or was written by another version.
     FileNotFoundError
         If there is no such file.
     """
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise DataError("it is not a koopctrl model; expected a file that save() wrote")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(arrays.pop("header").tobytes().decode())
-        if not isinstance(header, dict) or header.get("format") != _FORMAT:
-            raise DataError(f"{path} is not a koopctrl model; expected a file that save() wrote")
-        if header.get("version") != _VERSION:
-            raise DataError(
-                f"{path} has format version {header.get('version')!r}; expected {_VERSION}. "
-                "Read it with the koopctrl that wrote it"
-            )
-        if header.get("kind") in _CONTROLLERS:
-            from koopctrl.controllers.storage import read_controller
-
-            return read_controller(header, arrays)
-        if header.get("kind") not in _READERS:
-            raise DataError(f"{path} holds a {header.get('kind')!r}; expected one of {', '.join(_READERS)}")
-        return _READERS[header["kind"]](header, Arrays(arrays))
-    except (KoopctrlError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        if isinstance(error, KoopctrlError):
-            raise DataError(f"{path} cannot be read: {error}") from error
-        raise
-    except (
-        ValueError, KeyError, TypeError, EOFError, OSError, AttributeError, IndexError, NotImplementedError,
-        MemoryError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
-        raise DataError(
-            f"{path} is damaged or not a koopctrl model ({type(error).__name__}: {error})"
-        ) from error
+    with reading(path) as (header, arrays):
+        kind = header.get("kind")
+        if kind in _ELSEWHERE:
+            module, reader = _ELSEWHERE[kind]
+            return getattr(import_module(module), reader)(header, arrays)
+        if kind not in _READERS:
+            raise DataError(f"it holds a {kind!r}; expected one of {', '.join([*_READERS, *_ELSEWHERE])}")
+        return model_from_parts(header, arrays)
 
 
 def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:

@@ -10,6 +10,9 @@ os.environ["MPLBACKEND"] = "Agg"
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import sys  # noqa: E402
+
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 _common = {
@@ -21,3 +24,12 @@ _common = {
 settings.register_profile("repeatable", derandomize=True, max_examples=40, **_common)
 settings.register_profile("search", max_examples=400, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """Figures are pyplot's, which keeps them until they are closed."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")

@@ -1,13 +1,17 @@
 """Figures: what is drawn is what was passed in, with labels and units."""
 
 import io
+import subprocess
+import sys
 
 import control
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from koopctrl import KoopmanRNN, Trajectory, datasets
 from koopctrl.controllers import ClosedLoopResult
+from koopctrl.errors import OptionError, ShapeError, TimeBaseError
 from koopctrl.plotting import (
     plot_closed_loop,
     plot_closed_loops,
@@ -100,7 +104,7 @@ def test_closed_loop_shows_names_references_and_finite_bounds_only():
 
 def test_several_runs_share_one_legend():
     figure = plot_closed_loops({"mpc": result(), "lqr": result()})
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["reference", "mpc", "lqr"]
 
 
@@ -128,3 +132,100 @@ def test_a_step_response_that_does_not_settle_is_shown_whole():
 
     shown = plot_step_and_bode(integrator).axes[0].lines[0].get_xdata()
     np.testing.assert_array_equal(shown, step_response(integrator)[0])
+
+
+RECORD = Trajectory(np.arange(10.0), np.ones(9), 0.5, ["level"], ["pump"])
+RUN = np.arange(10.0)[:, None] + 0.25
+SYSTEM = control.ss([[0.5]], [[1.0]], [[1.0]], [[0.0]], 0.1, inputs=["u"], outputs=["y"])
+
+
+@pytest.fixture(scope="module")
+def drawings(model_and_test):
+    """Each figure's function and the number of axes that it draws on."""
+    model, test = model_and_test
+    lifted = model.lift_at(method="edmd")
+    return {
+        "free run": (lambda **a: plot_free_run(RECORD, {"model": RUN}, **a), 3),
+        "closed loop": (lambda **a: result().plot(**a), 3),
+        "closed loops": (lambda **a: plot_closed_loops({"a": result(), "b": result()}, **a), 3),
+        "step and Bode": (lambda **a: plot_step_and_bode(SYSTEM, **a), 3),
+        "residuals": (lambda **a: model.residual_analysis(test).plot(**a), 2),
+        "horizons": (lambda **a: plot_horizon_errors(model.report(test, horizons=(1, 10)), **a), 1),
+        "spectrum": (lambda **a: plot_spectrum(lifted.spectrum(), **a), 1),
+    }
+
+
+KINDS = ["free run", "closed loop", "closed loops", "step and Bode", "residuals", "horizons", "spectrum"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_are_pyplots_with_one_title_that_says_what_came_out(drawings, kind):
+    draw, _ = drawings[kind]
+    figure = draw()
+    assert plt.fignum_exists(figure.number)
+    assert len(figure.get_suptitle()) > 10
+    assert draw(title="mine").get_suptitle() == "mine"
+    assert draw(title="").get_suptitle() == ""
+    assert not figure.legends  # they stand inside the axes
+    assert png(figure)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_are_drawn_on_the_axes_that_are_passed(drawings, kind):
+    draw, n = drawings[kind]
+    sheet = plt.figure(layout="constrained")
+    left, right = sheet.subfigures(1, 2)
+    axes = left.subplots(n, 1, squeeze=False)
+    other = right.subplots()
+    before = plt.get_fignums()
+    given = {"ax": axes[0, 0]} if n == 1 else {"axes": axes}
+    assert draw(**given) is sheet
+    assert plt.get_fignums() == before
+    assert all(axis.has_data() for axis in axes.flat)
+    assert not other.has_data()
+    assert sheet.get_suptitle() == ""
+    assert png(sheet)
+    name = next(iter(given))
+    for wrong in (3, "axes", [axes[0, 0]] * (n + 1), []):
+        with pytest.raises(OptionError, match="ax"):
+            draw(**{name: wrong})
+
+
+def test_titles_say_the_truth():
+    assert plot_free_run(RECORD, {"model": RUN}).get_suptitle() == (
+        f"model: error 0.25 RMS, fit {100 * (1 - 0.25 / np.arange(10).std()):.1f} %"
+    )
+    assert plot_step_and_bode(SYSTEM).get_suptitle().startswith("gain 2, within 2 % after 0.6 s")
+    assert result().plot().get_suptitle() == f"cost {result().cost:.4g}; last error: speed 5, angle 6"
+
+
+@pytest.mark.parametrize("wrong", [None, 3.5, "abc", [1], {}, {"a": 1}, object, KoopmanRNN])
+def test_what_cannot_be_drawn_is_named(wrong):
+    for draw in (plot_closed_loop, plot_closed_loops, plot_horizon_errors, plot_spectrum, plot_step_and_bode):
+        with pytest.raises(OptionError, match="expected"):
+            draw(wrong)
+    with pytest.raises(OptionError, match="record is"):
+        plot_free_run(wrong, {})
+    if wrong == {}:
+        return
+    with pytest.raises((OptionError, ShapeError), match="runs"):
+        plot_free_run(RECORD, wrong)
+
+
+def test_runs_and_systems_that_do_not_fit_are_named():
+    with pytest.raises(ShapeError, match=r"runs\['a'\] has 4 rows; expected 10"):
+        plot_free_run(RECORD, {"a": np.zeros(4)})
+    with pytest.raises(TimeBaseError, match="c2d"):
+        plot_step_and_bode(control.ss([[-1.0]], [[1.0]], [[1.0]], [[0.0]]))
+
+
+def test_show_works_in_a_script(tmp_path):
+    code = (
+        "import numpy as np; from koopctrl import Trajectory; from koopctrl.plotting import plot_free_run; "
+        "r = Trajectory(np.arange(9.0), np.ones(9), 0.5); "
+        "plot_free_run(r, {'m': np.arange(9.0)}).show()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import json
 import pickle
 import zipfile
 
+import forged
 import numpy as np
 import plants
 import pytest
@@ -202,9 +203,7 @@ def _header(value) -> np.ndarray:
 def rewritten(path, model, **changes) -> None:
     """Save with header entries or arrays changed; None takes one out."""
     save(model, path)
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    header = json.loads(arrays.pop("header").tobytes())
+    header, arrays = forged.parts_of(path)
     for name, value in changes.items():
         target = arrays if name in arrays else header
         assert name in target
@@ -212,7 +211,7 @@ def rewritten(path, model, **changes) -> None:
             del target[name]
         else:
             target[name] = value
-    np.savez(path, header=_header(header), **arrays)
+    forged.forge(path, header, arrays)
 
 
 RNN = fitted()
@@ -223,6 +222,7 @@ LIFTED = RNN.lift_at(x_op=0, u_op=0)
     "change",
     [
         {"version": 99}, {"version": None}, {"kind": "LTINetwork"}, {"kind": None}, {"kind": ["KoopmanRNN"]},
+        {"kind": "LQR"},
         {"dt": -1.0}, {"dt": None}, {"dt": "fast"}, {"output_names": ["a"]}, {"output_names": ["a", "a"]},
         {"input_names": 3}, {"coupling": "cubic"}, {"coupling": "quadratic"}, {"activation": "os.system"},
         {"window": {}}, {"window": None}, {"params": {"n_features": "many"}}, {"params": {"bogus": 1}},

@@ -1,5 +1,6 @@
 """Controllers on identified models: LQR, Kalman filters, predictive control, and the closed loop."""
 
+from koopctrl.controllers.design.design_mpc import MPCDesign, design_mpc
 from koopctrl.controllers.design.report import DesignReport
 from koopctrl.controllers.design.verify import verify_design
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
@@ -31,9 +32,11 @@ __all__ = [
     "LiftedMeasurement",
     "LinearEstimator",
     "LinearMPC",
+    "MPCDesign",
     "NetworkEstimator",
     "SteadyState",
     "check_controller",
+    "design_mpc",
     "find_steady_state",
     "run_closed_loop",
     "verify_design",

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import linalg
 
 from koopctrl._validation import FloatArray
+from koopctrl._warnings import warn as say
 from koopctrl.controllers.units import balance, weight_factor
 from koopctrl.errors import NumericalWarning, SolverError
 
@@ -88,12 +89,11 @@ def _solve_scaled(A: FloatArray, B: FloatArray, Q: FloatArray, what: str, warn: 
     if best is None or best.residual > _REFUSED:
         raise SolverError(_explain(A, B, Q, what, best))
     if warn and best.residual > _DOUBTFUL:
-        warnings.warn(
+        say(
             f"the Riccati equation of {what} is solved to a relative residual of {best.residual:.1e} only; "
             "lower "
             "the lifted dimension with a larger rank_tol",
             NumericalWarning,
-            stacklevel=5,
         )
     return best
 

@@ -11,6 +11,7 @@ import numpy as np
 from koopctrl._time import check_dt
 from koopctrl._validation import (
     FloatArray,
+    alias,
     as_float_array,
     check_choice,
     check_integer,
@@ -45,8 +46,9 @@ def collect(
     max_steps: int | None = None,
     dt: float | None = None,
     signals: str = "observation",
-    state_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
     input_names: Sequence[str] | None = None,
+    state_names: Sequence[str] | None = None,
 ) -> Trajectories:
     """Record episodes.
 
@@ -73,8 +75,10 @@ def collect(
         of times that wrappers outside of it repeat an action.
     signals : {"observation", "state"}
         Record observations, or the true state in `info["x"]`.
-    state_names, input_names : sequence of str, optional
+    output_names, input_names : sequence of str, optional
         By default the plant's own names if the env has them.
+    state_names : sequence of str, optional
+        Another word for `output_names`.
 
     Returns
     -------
@@ -117,7 +121,9 @@ def collect(
     plant = plant_attribute(env, "plant")
     n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
     kind = "state_names" if signals == "state" else "output_names"
-    names = check_names(_own_names(plant, kind, n_y, state_names), "state_names", n_y, "x")
+    given = alias(output_names, "output_names", state_names, "state_names")
+    name = "state_names" if output_names is None and state_names is not None else "output_names"
+    names = check_names(_own_names(plant, kind, n_y, given), name, n_y, "x")
     inputs = check_names(_own_names(plant, "input_names", n_u, input_names), "input_names", n_u, "u")
     return Trajectories(Trajectory(y, u, dt, names, inputs, str(i)) for i, (y, u) in enumerate(episodes))
 

@@ -88,11 +88,21 @@ def episodes_from_columns(
         raise DataError("the table has no rows; expected one row a sample")
     if dt is None and time is None:
         raise TimeBaseError("dt is None; expected the sample time in seconds. Pass dt=... or time=COLUMN")
-    if time is None and (resampled or gaps == "split"):
-        raise OptionError('time is None; expected a column of time stamps for resample=True or gaps="split"')
+    if time is None and resampled:
+        raise OptionError("time is None; expected a column of time stamps for resample=True")
     groups = _groups(None if episode is None else column(episode), episode, len(y))
     labels = [str(key) for key in groups]
     rows = list(groups.values())
+    whole = _numbers_throughout(y, u, rows, outputs, inputs, split=gaps == "split")
+    pieces = [
+        (piece, label if len(pieces) == 1 else f"{label}/{i}")
+        for r, label in zip(rows, labels, strict=True)
+        for pieces in [_runs_of(r, whole)]
+        for i, piece in enumerate(pieces)
+    ]
+    rows, labels = [piece for piece, _ in pieces], [label for _, label in pieces]
+    if not rows:
+        raise DataError("no row has a number in every used column; expected one at least")
     if time is None:
         parts = zip(rows, labels, strict=True)
         return [Trajectory(y[r], _inputs_of(u, r), dt, outputs, inputs, label) for r, label in parts]
@@ -167,6 +177,41 @@ def _on_grid(
     held = np.concatenate([u, np.repeat(u[-1:], len(y) - len(u), axis=0)])
     acting = resample(t, held, step, held=True, max_gap=np.finfo(float).max)
     return values, acting[: len(acting) - (len(y) - len(u))]
+
+
+def _numbers_throughout(
+    y: FloatArray, u: FloatArray | None, rows: list[list[int]], outputs: Any, inputs: Any, *, split: bool
+) -> Any:
+    """Whether each row has a number in every used column; if they are not to split there, all must.
+
+    The last inputs of an episode may be missing: no sample follows them.
+    """
+    table = y if u is None else np.concatenate([y, u], axis=1)
+    lacking = ~np.isfinite(table)
+    for r in rows:
+        if lacking[r[-1], y.shape[1] :].all() and not lacking[r[-1], : y.shape[1]].any():
+            lacking[r[-1]] = False
+    if lacking.any() and not split:
+        row, j = (int(i) for i in np.argwhere(lacking)[0])
+        more = int(lacking.any(axis=1).sum()) - 1
+        also = f", as {more} further rows have" if more else ""
+        raise DataError(
+            f"column {[*outputs, *inputs][j]!r} has NaN, an infinite value or nothing in row {row}{also}; "
+            'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new '
+            "episode after such rows"
+        )
+    return ~lacking.any(axis=1)
+
+
+def _runs_of(rows: list[int], whole: Any) -> list[list[int]]:
+    """Uninterrupted runs of those rows that are whole."""
+    runs: list[list[int]] = [[]]
+    for row in rows:
+        if whole[row]:
+            runs[-1].append(row)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
 
 
 def _inputs_of(u: FloatArray | None, rows: list[int]) -> FloatArray | None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, check_integer
+from koopctrl._validation import FloatArray, check_integer, check_kind
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
-from koopctrl.errors import DataError, OptionError, RolloutWarning
+from koopctrl.errors import OptionError, RolloutWarning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,13 +66,16 @@ class Comparison:
 
         return pd.DataFrame(self.rows).set_index("model")
 
-    def plot(self, episode: int = 0) -> Figure:
-        """Measured outputs, all free runs and their errors for one of the records."""
+    def plot(self, episode: int = 0, **options: Any) -> Figure:
+        """Measured outputs, all free runs and their errors for one of the records.
+
+        For `options` see `koopctrl.plotting.plot_free_run`.
+        """
         from koopctrl.plotting import plot_free_run
 
         check_integer(episode, "episode")
         runs = {f"{label} ({self.fit[label].mean():.1f} %)": r[episode] for label, r in self.runs.items()}
-        return plot_free_run(self.data[episode], runs, n_init=self.n_init)
+        return plot_free_run(self.data[episode], runs, n_init=self.n_init, **{"title": "", **options})
 
     def __str__(self) -> str:
         """The table."""
@@ -110,19 +113,20 @@ def compare(
     OptionError
         If there are no models.
     DataError
-        If a record has no samples beyond the first `n_init`.
+        If no record has samples beyond the first `n_init`.
     """
     records = Trajectories.coerce(data, "data")
     n_init = check_integer(n_init, "n_init", low=1)
+    if not isinstance(models, Mapping | Sequence):
+        raise OptionError(
+            f"models is a {type(models).__name__}; expected fitted models, by label or in a list"
+        )
     labelled = models if isinstance(models, Mapping) else {f"model {i}": m for i, m in enumerate(models)}
     if not labelled:
         raise OptionError("models is empty; expected at least one fitted model")
-    short = min(len(e) for e in records)
-    if short <= n_init:
-        raise DataError(
-            f"data has a record of {short} samples; expected more than n_init = {n_init}. Pass longer "
-            "records or a smaller n_init"
-        )
+    for label, model in labelled.items():
+        check_kind(model, f"models[{label!r}]", ("predict",), "a fitted model")
+    records = records.long_enough(n_init + 1, "initialise (n_init) and one step ahead take")
     measured = np.concatenate([e.outputs[n_init:] for e in records])
     centred = measured - measured.mean(axis=0)
     size = np.sqrt(np.mean(centred**2, axis=0))

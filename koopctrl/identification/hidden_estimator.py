@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.hidden import HiddenSettings, fit_hidden, standardise
 from koopctrl.identification.initial_state import estimate_initial_states
 from koopctrl.identification.least_squares import AUTO
-from koopctrl.identification.one_step import MAX_SNAPSHOTS
+from koopctrl.identification.one_step import MAX_SNAPSHOTS, default_width
 from koopctrl.identification.refinement import RefineOptions
 from koopctrl.identification.segments import cut
 from koopctrl.network.free_run import Bounds, FreeRun
@@ -29,6 +30,8 @@ SIMULATION = "simulation"
 DEFAULT_PENALTY = 1e-4
 SEGMENT = 1000  # samples: longer records are cut, so that segments roll out side by side
 N_INIT = 20
+# Neurons where the caller does not say and the record is long enough.
+_N_FEATURES = 20
 
 
 def hidden_settings(model: KoopmanRNN, checked: Any) -> HiddenSettings:
@@ -78,6 +81,8 @@ def fit_hidden_model(
 ) -> None:
     """Fit and set the estimator's attributes; `known` goes to `koopctrl.identification.hidden.fit_hidden`."""
     fraction = check_number(model.validation_fraction, "validation_fraction", low=0.0, high=0.9)
+    if settings.n_features is None:
+        settings = replace(settings, n_features=default_width(data.n_steps, _N_FEATURES))
     held_out = None
     train = data
     if fraction > 0.0 and "held_out" not in known:
@@ -90,7 +95,8 @@ def fit_hidden_model(
     outputs = np.concatenate([e.outputs for e in data])
     model.network_ = found.network
     model.state_prior_ = found.prior
-    model.linear_ = found.linear
+    model.linear_ = found.start.linear
+    model._start = found.start
     model.history_ = found.histories
     model.directions_ = found.directions
     model._masked_runs = found.masked_runs
@@ -98,16 +104,16 @@ def fit_hidden_model(
     model.noise_ = (found.noise[0], found.noise[1] * np.outer(y_scale, y_scale))
     step = max(1, -(-len(found.states) // MAX_SNAPSHOTS))
     model.snapshots_ = Snapshots(found.states[::step], found.inputs[::step], found.next_states[::step])
-    model.y_range_ = (outputs.min(axis=0), outputs.max(axis=0))
+    model.y_range_ = (np.nanmin(outputs, axis=0), np.nanmax(outputs, axis=0))
     model.dt_, model.output_names_, model.input_names_ = data.dt, data.output_names, data.input_names
 
 
 def default_n_init(model: KoopmanRNN, data: Trajectories) -> int:
-    """Samples that initialise where the caller does not say: enough for the states, at most a third of a
-    record.
+    """Samples that initialise where the caller does not say: enough for the states, at most a third of the
+    median record, so that a few short ones do not take the others' samples away.
     """
     wanted = max(N_INIT, 2 * model.network_.window.n_x)
-    return max(1, min(wanted, min(len(e) for e in data) // 3))
+    return max(1, min(wanted, int(np.median([len(e) for e in data])) // 3))
 
 
 def initial_states(model: KoopmanRNN, data: Trajectories, n_init: int) -> FloatArray:
@@ -176,14 +182,13 @@ def state_at_end(model: KoopmanRNN, record: Trajectory) -> FloatArray:
 
 
 def hidden_starts(
-    model: KoopmanRNN, data: Trajectories, horizon: int, most: int
+    model: KoopmanRNN, data: Trajectories, horizon: int, most: int, back: int
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """States at times spread over the records, inputs from there to `horizon` samples on, and outputs there.
 
-    A state is that of the last samples up to its time; None where no record is long enough.
+    A state is that of the last `back` samples up to its time; None where no record is long enough.
     """
     net = hidden_network(model)
-    back = default_n_init(model, data)
     index = [(i, k) for i, e in enumerate(data) for k in range(back - 1, len(e) - horizon)]
     if not index:
         return None

@@ -20,8 +20,7 @@ from scipy import linalg
 from koopctrl._validation import FloatArray, as_signal, as_vector, check_integer
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
-from koopctrl.errors import DataError
-from koopctrl.network.free_run import check_signals
+from koopctrl.network.free_run import check_signals, with_short
 
 if TYPE_CHECKING:
     import control
@@ -154,11 +153,9 @@ class InnovationModel:
         data = Trajectories.coerce(X)
         check_signals(data, self.dt, self.output_names, self.input_names)
         n_init = check_integer(n_init, "n_init", low=1)
-        return [self._free_run(e, n_init) for e in data]
+        return with_short(data, n_init, lambda kept: [self._free_run(e, n_init) for e in kept])
 
     def _free_run(self, e: Trajectory, n_init: int) -> FloatArray:
-        if len(e) < n_init:
-            raise DataError(f"X has an episode of {len(e)} samples; expected at least n_init = {n_init}")
         x0 = self.initial_state(e.outputs[:n_init], e.inputs[:n_init])
         u = e.inputs
         if len(u) < len(e):  # the last output: its input is not known, and held

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl._warnings import warn
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, NumericalWarning
 from koopctrl.identification.held_out import Snapshots, cut, held_tail, is_held_out, join
@@ -33,11 +33,20 @@ _MAX_HELD_OUT = 20_000
 _MAX_SEGMENTS = 200
 
 
+# Neurons where the caller does not say: a tenth of the pairs they are fitted to, and no more than these.
+PAIRS_PER_FEATURE, MOST_BY_DEFAULT = 10, 300
+
+
+def default_width(n_pairs: int, most: int = MOST_BY_DEFAULT) -> int:
+    """Number of neurons for so many pairs of samples, where the caller does not say."""
+    return min(most, n_pairs // PAIRS_PER_FEATURE)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the estimator's parameters say, checked."""
 
-    n_features: int
+    n_features: int | None  # None: `default_width`
     sampler: str
     activation: str
     feature_scale: float
@@ -50,8 +59,8 @@ class Settings:
 class Identification:
     """Collects data for one network.
 
-    The first batch fixes the channels' scaling and the hidden layer; later batches only add rows to the
-    least-squares problem, so the first should be representative.
+    The first batch fixes the channels' scaling and, unless it is given, the hidden layer; later batches only
+    add rows to the least-squares problem, so the first should be representative.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class Identification:
         coupling: Coupling,
         settings: Settings,
         rng: np.random.Generator,
+        layer: Layer | None = None,
     ) -> None:
         self._settings, self._window, self._rng = settings, window, rng
         self._coupling = coupling
@@ -69,8 +79,8 @@ class Identification:
         self._scaling = Scaling.from_data(outputs, inputs)
         self.y_min, self.y_max = outputs.min(axis=0), outputs.max(axis=0)
         _check_excitation(first, outputs, inputs)
-        layer = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
-        empty = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
+        none = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
+        empty = RecurrentNetwork(window, none, coupling, np.empty((0, window.n_y)), self._scaling)
         x, u, y_next = first.snapshots(window.output_lags, window.input_lags, window.feedthrough)
         if not len(x):
             raise DataError(
@@ -81,12 +91,15 @@ class Identification:
         xs, us = empty.standardise(x, u)
         joint = np.concatenate([xs, us], axis=1)
         targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
-        if settings.n_features:
+        n_features = default_width(len(x)) if settings.n_features is None else settings.n_features
+        if layer is None and not n_features:
+            layer = none
+        elif layer is None:
             layer = SAMPLERS[settings.sampler](
                 joint if coupling.layer_sees_input else xs,
                 joint,
                 targets,
-                settings.n_features,
+                n_features,
                 settings.activation,
                 settings.feature_scale,
                 rng,
@@ -103,6 +116,11 @@ class Identification:
         self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
         self._keys = np.empty(0)
         self._add_episodes(first, x, u, y_next)
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether there are neurons."""
+        return self._blank.layer.n_features > 0
 
     def add(self, data: Trajectories) -> None:
         """Add episodes with the signals of the first batch."""
@@ -197,8 +215,7 @@ def _check_excitation(data: Trajectories, outputs: FloatArray, inputs: FloatArra
         else []
     )
     if constant_y or constant_u:
-        warnings.warn(
+        warn(
             f"signals {constant_y + constant_u} are constant in the data: their effect cannot be identified",
             NumericalWarning,
-            stacklevel=5,
         )

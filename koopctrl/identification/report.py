@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray, check_integer
+from koopctrl._validation import FloatArray, check_integer, check_kind, shape_of
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.hidden_estimator import hidden_starts
@@ -103,6 +103,7 @@ def make_report(
     data: Trajectories,
     horizons: tuple[int, ...] = (1, 10, 100),
     lifted: LiftedModel | None = None,
+    n_init: int | None = None,
 ) -> Report:
     """Report on `data`, which should be unseen.
 
@@ -116,6 +117,9 @@ def make_report(
         Steps ahead; those longer than every record are left out.
     lifted : LiftedModel, optional
         The linear face to report on; by default `model.lift_at()`.
+    n_init : int, optional
+        Measured samples that initialise free runs, and after which errors by horizon begin; by default as
+        many as `model.predict` takes.
 
     Returns
     -------
@@ -126,10 +130,14 @@ def make_report(
     DataError
         If no record is long enough for any horizon.
     """
-    if np.ndim(horizons) != 1:
+    if len(shape_of(horizons) or ()) != 1:
         raise OptionError(f"horizons is {horizons!r}; expected a sequence of numbers of samples, as (1, 10)")
+    check_kind(model, "model", ("_network", "lift_at"), "a fitted KoopmanRNN")
     net = model._network
+    data = Trajectories.coerce(data, "data")
     model._check_signals(data)
+    first = model._n_init(data, n_init)
+    data = data.long_enough(first + 1, "initialise (n_init) and one step ahead take")
     lifted = model.lift_at() if lifted is None else lifted
     spread = np.concatenate([e.outputs for e in data]).std(axis=0)
     spread = np.where(spread > 0, spread, net.scaling.y_scale)
@@ -137,9 +145,9 @@ def make_report(
     for horizon in horizons:
         check_integer(horizon, "horizons", low=1)
         starts = (
-            hidden_starts(model, data, horizon, _MAX_STARTS)
+            hidden_starts(model, data, horizon, _MAX_STARTS, first)
             if model.hidden
-            else _starts(data, net.window, horizon)
+            else _starts(data, net.window, horizon, first)
         )
         if starts is None:
             continue
@@ -186,15 +194,15 @@ def make_report(
         float(np.nanmax(residuals)) if np.isfinite(residuals).any() else math.nan,
         lifted.x_op.tolist(),
         rows,
-        model.score(data),
+        model.score(data, n_init=first),
     )
 
 
 def _starts(
-    data: Trajectories, window: LagWindow, horizon: int
+    data: Trajectories, window: LagWindow, horizon: int, n_init: int
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """Windows, the inputs of the next `horizon` steps, and the outputs after them."""
-    first, shift = window.n_samples - 1, window.shift
+    first, shift = max(window.n_samples, n_init) - 1, window.shift
     index = [(i, k) for i, e in enumerate(data) for k in range(first, len(e) - horizon)]
     if not index:
         return None

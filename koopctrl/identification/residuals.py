@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from koopctrl._validation import FloatArray, check_integer, check_number
+from koopctrl._validation import FloatArray, check_integer, check_kind, check_number
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, RolloutWarning
@@ -107,11 +107,11 @@ class ResidualAnalysis:
         """`independent`, and of one-step residuals `white`."""
         return self.independent and (self.white or self.kind == "free run")
 
-    def plot(self) -> Figure:
+    def plot(self, **options: Any) -> Figure:
         """Figure; see `koopctrl.plotting.plot_residual_analysis`."""
         from koopctrl.plotting import plot_residual_analysis
 
-        return plot_residual_analysis(self)
+        return plot_residual_analysis(self, **options)
 
     def __str__(self) -> str:
         """What a reader wants to know first."""
@@ -166,7 +166,11 @@ def residual_analysis(
     records = Trajectories.coerce(data, "data")
     n_lags = check_integer(n_lags, "n_lags", low=1)
     check_number(confidence, "confidence", low=0.0, high=1.0, strict=True)
-    runs, kind = _residuals(model, records, n_init)
+    one = "innovations" if hasattr(model, "innovations") else "predict"
+    check_kind(model, "model", (one,), "a fitted KoopmanRNN, KoopmanEnsemble or InnovationModel")
+    first = _first(model, records, n_init)
+    records = records.long_enough(first + n_lags + 1, f"initialise (n_init) and {n_lags} lags (n_lags) take")
+    runs, kind = _residuals(model, records, first)
     pairs = [(e, u[: len(e)]) for e, u in runs if min(len(e), len(u)) > n_lags]
     count = sum(len(u) for _, u in pairs)
     if count < _FEWEST * n_lags:
@@ -208,12 +212,19 @@ def _mean_product(runs: list[tuple[FloatArray, FloatArray]], lag: int, count: in
     return np.asarray(total) / count
 
 
-def _residuals(
-    model: Any, data: Trajectories, n_init: int | None
-) -> tuple[list[tuple[FloatArray, FloatArray]], str]:
+def _first(model: Any, data: Trajectories, n_init: int | None) -> int:
+    """Number of the first sample of each record that has a residual."""
+    if hasattr(model, "innovations"):
+        return check_integer(2 * model.n_x if n_init is None else n_init, "n_init", low=1)
+    network = getattr(model, "network_", None)
+    if network is not None and not model.hidden:
+        return network.window.n_samples
+    return getattr(model, "best_", model)._n_init(data, n_init)
+
+
+def _residuals(model: Any, data: Trajectories, first: int) -> tuple[list[tuple[FloatArray, FloatArray]], str]:
     """Residuals of each record and the inputs of the same time, and their kind."""
     if hasattr(model, "innovations"):
-        first = check_integer(2 * model.n_x if n_init is None else n_init, "n_init", low=1)
         errors = model.innovations(data, first)
         return [(e[first:], r.inputs[first:]) for e, r in zip(errors, data, strict=True)], "one step"
     network = getattr(model, "network_", None)
@@ -223,14 +234,12 @@ def _residuals(
         for r in data:
             x, u, y_next = window.pairs(r.outputs, r.inputs)
             error = y_next - network.step(x, u)[:, : window.n_y]
-            first = window.n_samples  # the first sample that is predicted
             inputs = r.inputs[first : first + len(error)]
             found.append((error, inputs))
         return found, "one step"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RolloutWarning)  # seen in the residuals
-        runs = model.predict(data, n_init)
-    first = getattr(model, "best_", model)._n_init(data, n_init)
+        runs = model.predict(data, first)
     return [
         ((r.outputs - run)[first:], r.inputs[first:]) for r, run in zip(data, runs, strict=True)
     ], "free run"

@@ -15,7 +15,6 @@ In the spirit of Korda & Mezic, *Linear predictors for nonlinear dynamical syste
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +28,7 @@ from koopctrl._validation import (
     check_integer,
     check_number,
 )
+from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError
 from koopctrl.identification.held_out import episodes, split
 from koopctrl.lifted.candidates import Workshop
@@ -115,14 +115,13 @@ def lift_network(
     plain = method in ("jacobian", "linear")
     if plain and (bilinear or rank_tol is not None):
         raise OptionError(f"method is {method!r}, without features; expected neither rank_tol nor bilinear")
-    x0, u0 = operating_point(model, x_op, u_op, stacklevel=4)
+    x0, u0 = operating_point(model, x_op, u_op)
     n_features = net.layer.n_features
     if not plain and len(model.snapshots_.x) <= n_features:
-        warnings.warn(
+        warn(
             f"{len(model.snapshots_.x)} snapshots for {n_features} features: the lifted coordinates fit these"
             " data only",
             NumericalWarning,
-            stacklevel=3,
         )
     if method == "edmd" or rank_tol is not None or bilinear:
         made = edmd_at(net, model.snapshots_, x0, u0, _RANK_TOL if rank_tol is None else rank_tol, bilinear)

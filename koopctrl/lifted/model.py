@@ -9,9 +9,9 @@ r"""LiftedModel: the linear face, a state-space model in lifted coordinates arou
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from koopctrl._validation import (
     check_dt,
     check_names,
 )
+from koopctrl._warnings import warn
 from koopctrl.errors import RolloutWarning, ShapeError, SolverError
 from koopctrl.lifted.observables import Observables
 from koopctrl.network.lag_window import LagWindow
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.export.c.model import GeneratedPart
     from koopctrl.identification.linear_model import InnovationModel
     from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
@@ -96,6 +98,11 @@ class LiftedModel:
     choice: LiftChoice | None = None
     network: RecurrentNetwork | None = None
     noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
+
+    def __post_init__(self) -> None:
+        """Matrices in one order of memory, so that products are the same to the bit, from files too."""
+        for name in ("A", "B", "C", "D"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
 
     @classmethod
     def from_matrices(
@@ -256,11 +263,10 @@ class LiftedModel:
         if not finite.all():
             overflow = int(np.argmin(finite))
             z[overflow:] = z[overflow - 1]
-            warnings.warn(
+            warn(
                 f"the linear face overflowed at step {overflow} and was held there; its spectral radius is "
                 f"{self.spectral_radius:.3g}. Simulate fewer steps, or lift with a larger rank_tol",
                 RolloutWarning,
-                stacklevel=2,
             )
         held = np.concatenate([inputs, inputs[-1:]]) if len(inputs) else self.u_op[None]
         return self.output(z, held)
@@ -290,9 +296,21 @@ class LiftedModel:
 
         return compute_spectrum(self)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.storage import save
+
+        save(self, path)
+
     def without_training(self) -> LiftedModel:
         """Same model without its training snapshots."""
         return replace(self, training=None)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+        """C99 of lift, step and outputs; see `koopctrl.export.c.model.model_to_c`."""
+        from koopctrl.export.c.model import model_to_c
+
+        return model_to_c(self, folder, name)
 
     def to_statespace(self) -> control.StateSpace:
         """`control.StateSpace` in deviations from the fixed point; see `koopctrl.export.pycontrol`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector
+from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError
 from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.network.recurrent import RecurrentNetwork
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def operating_point(
-    model: KoopmanRNN, x_op: ArrayLike | None, u_op: ArrayLike | None, *, stacklevel: int
+    model: KoopmanRNN, x_op: ArrayLike | None, u_op: ArrayLike | None
 ) -> tuple[FloatArray, FloatArray]:
     """State (lag window) and input at which `model` is lifted; see `koopctrl.lifted.lift.lift_network`.
 
@@ -31,9 +31,9 @@ def operating_point(
     u = net.scaling.u_mean if u_op is None else _fill(u_op, "u_op", net.window.n_u)
     x = _default_point(model, u) if x_op is None else _operating_state(net, x_op, u)
     if x_op is not None:
-        _warn_far("x_op", x, snapshots.x, net.x_scale, model.state_names_, stacklevel + 1)
+        _warn_far("x_op", x, snapshots.x, net.x_scale, model.state_names_)
     if u_op is not None:
-        _warn_far("u_op", u, snapshots.u, net.scaling.u_scale, model.input_names_, stacklevel + 1)
+        _warn_far("u_op", u, snapshots.u, net.scaling.u_scale, model.input_names_)
     return x, u
 
 
@@ -43,7 +43,6 @@ def _warn_far(
     data: FloatArray,
     scale: FloatArray,
     signals: tuple[str, ...],
-    stacklevel: int,
 ) -> None:
     """Say which entries of an operating point lie far outside the training data."""
     low, high = data.min(axis=0), data.max(axis=0)
@@ -57,11 +56,10 @@ def _warn_far(
         for i in far[:3]
     )
     more = f" and {len(far) - 3} more" if len(far) > 3 else ""
-    warnings.warn(
+    warn(
         f"{name} is far outside the training data: {said}{more}; the model has not seen such values. Choose "
         "a point within them, or collect data around it",
         NumericalWarning,
-        stacklevel=stacklevel,
     )
 
 

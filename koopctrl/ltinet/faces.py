@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector
 from koopctrl.errors import OptionError, ShapeError
-from koopctrl.ltinet.files import write_network
 from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
 from koopctrl.ltinet.judge.frequency import FrequencyResponse, frequencies, transfer_error, transfer_function
+from koopctrl.ltinet.network_file import write_network
 from koopctrl.ltinet.neurons import Summary
 from koopctrl.ltinet.structure import NetworkStructure
 

@@ -18,8 +18,8 @@ from koopctrl.ltinet.construct.convert import read_statespace
 from koopctrl.ltinet.construct.forms import zeros_and_poles
 from koopctrl.ltinet.construct.second_order import first_order, modal_fields, read_second_order
 from koopctrl.ltinet.faces import Faces
-from koopctrl.ltinet.files import read_network
 from koopctrl.ltinet.judge.settling import settling_grid
+from koopctrl.ltinet.network_file import network_fields, read_network
 from koopctrl.ltinet.progress import Progress
 from koopctrl.ltinet.reduce.reduction import reduced_fields, reduced_large
 from koopctrl.ltinet.reduce.truncate import Truncation, truncate
@@ -432,3 +432,8 @@ class LTINetwork(Faces):
     ) -> LTIResponse:
         """Integrate neuron by neuron; see `koopctrl.ltinet.simulate.integrate.simulate_neurons`."""
         return simulate_neurons(self, t, u, x0, tol)
+
+
+def network_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> LTINetwork:
+    """Network in a file's header and arrays; `koopctrl.load` calls this."""
+    return LTINetwork(**network_fields(header, arrays))

@@ -5,14 +5,14 @@ What happened to a roll-out is kept beside it, in a `FreeRun`, and said by `warn
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector, check_finite, check_same_dt
+from koopctrl._warnings import warn
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, OptionError, RolloutWarning, ShapeError
 from koopctrl.network.lag_window import LagWindow
@@ -68,6 +68,23 @@ def run_records(
     return run_states(network, x0, [window.acting_inputs(e.outputs, e.inputs, n_init) for e in data], bounds)
 
 
+def with_short(
+    data: Trajectories, n_init: int, predict: Callable[[Trajectories], list[FloatArray]]
+) -> list[FloatArray]:
+    """Free runs, one for each episode: `predict` is asked for those that have `n_init` samples.
+
+    The others are named in a warning, and only have the rows that were measured; so they count nowhere.
+
+    Raises
+    ------
+    DataError
+        If no episode has as many.
+    """
+    kept = data.long_enough(n_init, "initialise a free run (n_init)")
+    runs = iter(predict(kept))
+    return [next(runs) if len(e) >= n_init else e.outputs.copy() for e in data]
+
+
 def r2_score(data: Trajectories, runs: Sequence[FloatArray], n_init: int, y_scale: FloatArray) -> float:
     """Mean R2 over outputs of free runs after their first `n_init` samples, all episodes pooled."""
     # Scaled, so that squares of extreme units neither over- nor underflow.
@@ -77,9 +94,12 @@ def r2_score(data: Trajectories, runs: Sequence[FloatArray], n_init: int, y_scal
             f"X has no sample after the first {n_init}, which initialise; expected longer episodes"
         )
     error = truth - np.concatenate([r[n_init:] for r in runs]) / y_scale
-    spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-    spread = np.where(spread > 0, spread, len(truth))
-    return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
+    seen = np.isfinite(truth)
+    if not seen.any(axis=0).all():
+        raise DataError(f"X has an output without a sample after the first {n_init}, which initialise")
+    spread = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
+    spread = np.where(spread > 0, spread, seen.sum(axis=0))
+    return float(np.mean(1.0 - np.sum(error**2, axis=0, where=seen) / spread))
 
 
 def as_state(window: LagWindow, x0: ArrayLike) -> FloatArray:
@@ -108,7 +128,7 @@ def check_signals(
     data: Trajectories, dt: float, output_names: tuple[str, ...], input_names: tuple[str, ...]
 ) -> None:
     """Refuse data with other signals or another sample time than the model was fitted to."""
-    check_same_dt(dt, data.dt, "the model and the data")
+    check_same_dt(dt, data.dt, "the model and the data", max(e.n_steps for e in data))
     for name, count, expected in (
         ("outputs", data.n_y, len(output_names)),
         ("inputs", data.n_u, len(input_names)),
@@ -130,28 +150,25 @@ def warn_outside(runs: Sequence[FreeRun], low: FloatArray, high: FloatArray) -> 
     """
     held = [r.diverged_at for r in runs if r.diverged_at is not None]
     if held:
-        warnings.warn(
+        warn(
             f"{len(held)} of {len(runs)} roll-outs diverged, the first at step {min(held)}, and were held "
             "there. Try other lags, input_coupling='network', a larger ridge or more data",
             RolloutWarning,
-            stacklevel=3,
         )
         return
     edge = [r.bounded_at for r in runs if r.bounded_at is not None]
     if edge:
-        warnings.warn(
+        warn(
             f"{len(edge)} of {len(runs)} roll-outs reached the bounds around the training data's range, the "
             f"first at step {min(edge)}, and were held within; the model has not seen such values",
             RolloutWarning,
-            stacklevel=3,
         )
         return
     margin = 0.5 * (high - low)
     n_left = sum(bool(((r.outputs < low - margin) | (r.outputs > high + margin)).any()) for r in runs)
     if n_left:
-        warnings.warn(
+        warn(
             f"{n_left} of {len(runs)} roll-outs left the training data's range by more than half of it; "
             "the model has not seen such values",
             RolloutWarning,
-            stacklevel=3,
         )

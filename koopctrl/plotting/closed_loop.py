@@ -1,44 +1,68 @@
-"""Figures of closed-loop runs. Functions return the matplotlib figure."""
+"""Figures of closed-loop runs. Functions return the pyplot figure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from koopctrl._validation import check_kind
+from koopctrl.errors import OptionError
 from koopctrl.plotting._axes import STYLES, stack, title_and_legend
 
 
-def plot_closed_loop(result: Any, *, title: str = "") -> Figure:
+def plot_closed_loop(result: Any, *, title: str | None = None, axes: Any = None) -> Figure:
     """Outputs with their references, and inputs, of one closed-loop run.
 
     Parameters
     ----------
     result : ClosedLoopResult
         As `run_closed_loop` returns it.
-    title : str
+    title : str, optional
+        By default what came out: cost, final error, steps without a solution.
+    axes : sequence of matplotlib axes, optional
+        Where to draw: one each for outputs, inputs and measured disturbances; a new figure otherwise.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    return plot_closed_loops({"": result}, title=title)
+    return plot_closed_loops({"": result}, title=title, axes=axes)
 
 
-def plot_closed_loops(results: Mapping[str, Any], *, title: str = "") -> Figure:
+def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, axes: Any = None) -> Figure:
     """Several closed-loop runs over the same time in one figure, one colour a controller.
 
     References and measured disturbances are those of the first run.
+
+    Parameters
+    ----------
+    results : mapping of label to ClosedLoopResult
+        At least one; with the same signals.
+    title, axes
+        As of `plot_closed_loop`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
+    if not isinstance(results, Mapping) or not results:
+        raise OptionError(
+            f"results is a {type(results).__name__} of {len(results) if isinstance(results, Sized) else 1}; "
+            "expected a mapping of labels to closed-loop results"
+        )
+    for label, run in results.items():
+        check_kind(run, f"results[{label!r}]", ("outputs", "inputs", "time"), "what run_closed_loop returns")
     first = next(iter(results.values()))
     n_y, n_u = first.outputs.shape[1], first.inputs.shape[1]
     pushed = getattr(first, "disturbances", None)
     pushed = np.empty((len(first.inputs), 0)) if pushed is None else pushed
     n_v = pushed.shape[1]
-    figure, axes = stack(n_y + n_u + n_v)
+    own = axes is not None
+    figure, axes = stack(n_y + n_u + n_v, axes)
     names = _names(first, "output_names", n_y, "y")
     for i in range(n_y):
         if first.references is not None and np.isfinite(first.references[:, i]).any():
@@ -77,11 +101,33 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str = "") -> Figure:
         _draw_bounds(
             axis, [np.ravel(r.bounds[s])[i] for r in results.values() for s in sides if s in r.bounds]
         )
-    title_and_legend(figure, axes[0], title)
+    title_and_legend(axes, title, _finding(results), legend=axes[0], own=own)
     axes[-1].set_xlabel("time [s]")
     for axis in axes:
         axis.grid(True, lw=0.3)
     return figure
+
+
+def _finding(results: Mapping[str, Any]) -> str:
+    """What came out of each run."""
+    costs = {label: getattr(run, "cost", np.nan) for label, run in results.items()}
+    if len(results) > 1:
+        known = {label: cost for label, cost in costs.items() if np.isfinite(cost)}
+        if len(known) < 2:
+            return ""
+        best = min(known, key=lambda label: known[label])
+        ratios = ", ".join(f"{n} {c / known[best]:.3g}" for n, c in known.items() if n != best)
+        return f"{best} costs least; relative to it: {ratios}" if known[best] > 0 else f"{best} costs least"
+    (run,) = results.values()
+    parts = [f"cost {costs[label]:.4g}" for label in costs if np.isfinite(costs[label])]
+    error = np.abs(run.outputs[-1] - run.references[min(len(run.outputs), len(run.references)) - 1])
+    names = _names(run, "output_names", len(error), "y")
+    off = [f"{n} {e:.2g}" for n, e in zip(names, error, strict=True) if np.isfinite(e)]
+    parts += [f"last error: {', '.join(off)}"] if 0 < len(off) <= 3 else []
+    lost = sum(status.startswith("fallback") for status in run.statuses)
+    parts += [f"{lost} of {len(run.statuses)} steps without a solution"] if lost else []
+    parts += [f"ended early: {run.ended}"] if run.ended == "terminated" else []
+    return "; ".join(parts)
 
 
 def _draw_bounds(axis: Axes, values: list[float]) -> None:

@@ -408,7 +408,7 @@ def test_plans_of_a_network_do_not_depend_on_the_units_of_its_inputs(van_der_pol
 def test_a_roll_out_beyond_its_bounds_is_told_in_small_units_too(van_der_pol_data, unit):
     mpc = RNNMPC(in_units(van_der_pol_data, of_outputs=unit), 5, 1.0 / unit**2, 1.0, y_max=unit)
     Q, shift = mpc.problem.Q, np.zeros(len(mpc.problem.E))
-    goal = Goal(np.zeros((6, 2)), np.zeros((5, 1)), np.zeros(2), None, Q, shift)
+    goal = Goal(np.zeros((6, 2)), np.zeros((5, 1)), np.zeros(2), None, None, np.zeros(1), Q, shift)
     for height, kept in ((1.0, True), (1.0 + 1e-8, True), (1.5, False)):
         states = np.full((6, 2), height * unit)
         assert mpc.law.iteration.excess(states, goal)[1] == kept

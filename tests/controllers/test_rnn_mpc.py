@@ -86,7 +86,7 @@ def test_cost_on_the_true_plant_is_that_of_nmpc_with_the_true_model(network):
     mpc = RNNMPC(network, 20, 1.0, 0.1, u_min=-3, u_max=3)
     targets = mpc.law.targets
     origin = targets.question(np.zeros(2), np.zeros(2))
-    P = targets.weight(targets.find(targets.initial(), origin)[0], origin)
+    P = targets.weight(targets.find(targets.initial(), origin)[0], origin).P
     true = NMPC(plant.step_components, 2, 1, 20, 1.0, 0.1, dt=0.1, P=P, u_min=-3, u_max=3)
     for x0 in ([2.0, -1.0], [-2.5, 2.5]):
         found, best = (run_closed_loop(env, c, 100, [0.0, 0.0], x0=x0) for c in (mpc, true))

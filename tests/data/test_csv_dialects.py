@@ -95,14 +95,13 @@ def test_what_cannot_be_told_apart_is_refused_by_name(tmp_path, text, words):
 @pytest.mark.parametrize(
     "wrong",
     [{"delimiter": ";;"}, {"delimiter": 3}, {"delimiter": '"'}, {"decimal": ";"}, {"decimal": ["."]},
-     {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"}, {"resample": True},
-     {"gaps": "split"}],
+     {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"}, {"resample": True}],
 )  # fmt: skip
 def test_options_are_refused_by_name(tmp_path, wrong):
     path = tmp_path / "data.csv"
     path.write_text(PLAIN)
     words = f"{next(iter(wrong))} is"
-    if wrong in ({"resample": True}, {"gaps": "split"}):
+    if wrong == {"resample": True}:
         words = "time is None"
     with pytest.raises(OptionError, match=words):
         Trajectories.from_csv(path, outputs=["y"], inputs=["u"], dt=1.0, **wrong)

@@ -249,3 +249,25 @@ def test_columns_and_delimiters_of_another_kind_are_refused(tmp_path):
             Trajectories.from_csv(file, dt=1.0, **wrong)
     with pytest.raises(OptionError, match="delimiter is ''"):
         Trajectories.from_csv(file, outputs="y", dt=1.0, delimiter="")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("column", ["y", "u"])
+@pytest.mark.parametrize("stamped", [False, True])
+def test_records_are_cut_where_cells_are_missing(bad, column, stamped):
+    n = 30
+    rng = np.random.default_rng(0)
+    whole = pd.DataFrame({"t": 0.5 * np.arange(n), "y": rng.normal(size=n), "u": rng.normal(size=n)})
+    table = whole.copy()
+    table.loc[[7, 8, 20], column] = bad
+    base = {"time": "t"} if stamped else {"dt": 0.5}
+    with pytest.raises(DataError, match=rf"column '{column}' has NaN.*in row 7, as 2 further rows.*gaps="):
+        Trajectories.from_dataframe(table, outputs=["y"], inputs=["u"], **base)
+    data = Trajectories.from_dataframe(table, outputs=["y"], inputs=["u"], gaps="split", **base)
+    for episode, (start, stop) in zip(data, [(0, 7), (9, 20), (21, 30)], strict=True):
+        np.testing.assert_array_equal(episode.outputs[:, 0], whole["y"][start:stop])
+        np.testing.assert_array_equal(episode.inputs[:, 0], whole["u"][start:stop])
+    assert [e.label for e in data] == ["0/0", "0/1", "0/2"]
+    table[column] = bad
+    with pytest.raises(DataError, match="no row has a number"):
+        Trajectories.from_dataframe(table, outputs=["y"], inputs=["u"], gaps="split", **base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,11 +83,11 @@ class DesignReport:
         """Whether nothing speaks against the design."""
         return not self.reasons
 
-    def plot(self, *, title: str = "") -> Figure:
+    def plot(self, **options: Any) -> Figure:
         """Costs by episode, and the worst episode; see `koopctrl.plotting.design.plot_design`."""
         from koopctrl.plotting import plot_design
 
-        return plot_design(self, title=title)
+        return plot_design(self, **options)
 
     def __str__(self) -> str:
         """Table and verdict."""

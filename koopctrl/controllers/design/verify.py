@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector, check_fitted, check_integer
+from koopctrl._warnings import warn
 from koopctrl.controllers.design.report import CHECKED, DesignReport, make_rows, reasons_against
 from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.mpc.base import PredictiveController
@@ -139,7 +140,7 @@ def _rivals(controller: PredictiveController, model: KoopmanRNN) -> dict[str, An
                 rivals[name] = make()
         except KoopctrlError as error:
             # A rival that cannot be made says nothing of the design; that it is missing is seen in the table.
-            warnings.warn(f"verify_design: {name} cannot be made: {error}", stacklevel=4)
+            warn(f"verify_design: {name} cannot be made: {error}")
     return rivals
 
 
@@ -155,7 +156,7 @@ def _home(controller: PredictiveController, model: KoopmanRNN) -> tuple[FloatArr
         return controller.lifted.x_op, controller.lifted.u_op
     from koopctrl.lifted.operating_point import operating_point
 
-    return operating_point(model, None, None, stacklevel=4)
+    return operating_point(model, None, None)
 
 
 def _start(model: KoopmanRNN, row: FloatArray, u_op: FloatArray) -> FloatArray:

@@ -10,7 +10,6 @@ newest outputs alone: the rest of a lag window is an exact shift.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg
 
-from koopctrl._validation import FloatArray, as_weight, check_fitted
+from koopctrl._validation import FloatArray, as_weight, check_fitted, shape_of
+from koopctrl._warnings import warn
 from koopctrl.controllers.estimation.augmented_network import DisturbedRollout
 from koopctrl.controllers.estimation.detectability import check_detectable
 from koopctrl.controllers.estimation.gate import (
@@ -30,6 +30,7 @@ from koopctrl.controllers.estimation.gate import (
     judge,
 )
 from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
+from koopctrl.controllers.estimation.network_noise import network_noise
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -61,13 +62,23 @@ class ExtendedKalmanState:
 
 
 class ExtendedKalmanLaw(NetworkEstimator):
-    """A filter's numbers; parameters and attributes are those of `ExtendedKalmanFilter`."""
+    """A filter's numbers; parameters and attributes are those of `ExtendedKalmanFilter`.
+
+    Attributes
+    ----------
+    noise : (n, n) array
+        Covariance of what is added to window and disturbances in a step.
+    H : (n_measured, n) array
+        What the measured signals are of them.
+    y_limit, variance_limit : (n_y,) and (n,) arrays
+        Distance from the mean, and variances, from which on a prediction is forgotten.
+    """
 
     def __init__(
         self,
         model: KoopmanRNN,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -84,6 +95,10 @@ class ExtendedKalmanLaw(NetworkEstimator):
         roll = self.rollout = DisturbedRollout(network, disturbance, self.measured)
         self.disturbance = disturbance
         n_x, n_y, self.n_d = roll.n_x, roll.n_y, roll.n_d
+        if Qn is None or Rn is None:
+            q, r = network_noise(model)
+            Qn = q if Qn is None else Qn
+            Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", n_y)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         drift = _DRIFT * roll.deviation[n_x:]
@@ -93,8 +108,8 @@ class ExtendedKalmanLaw(NetworkEstimator):
         self.noise[:n_y, :n_y] = self.Qn
         self.noise[n_x:, n_x:] = self.Qd
         self.H = roll.seen()
-        self._y_limit = DIVERGED * network.scaling.y_scale
-        self._variance_limit = DIVERGED**2 * np.maximum(roll.deviation**2, np.diag(self.P0))
+        self.y_limit = DIVERGED * network.scaling.y_scale
+        self.variance_limit = DIVERGED**2 * np.maximum(roll.deviation**2, np.diag(self.P0))
         check_detectable(roll, self.H, list(self.measured_names))
 
     def initial(self) -> ExtendedKalmanState:
@@ -172,16 +187,15 @@ class ExtendedKalmanLaw(NetworkEstimator):
             P = 0.5 * (P + P.T)
             away = np.abs(predicted - roll.mean)[: roll.n_y]
         # Comparisons with NaN are false.
-        held, certain = away <= self._y_limit, np.diag(P) <= self._variance_limit
+        held, certain = away <= self.y_limit, np.diag(P) <= self.variance_limit
         if held.all() and certain.all():
             return ExtendedKalmanState(predicted, P, True, state.gate)
         what = "prediction" if not held.all() else "uncertainty of the prediction"
-        warnings.warn(
+        warn(
             f"the {what} left the training data's range by {DIVERGED:g} standard deviations; it is "
             "forgotten, and the next measurement starts the filter anew. Check units and inputs, measure "
             "more signals, or fit on a wider range",
             RolloutWarning,
-            stacklevel=2,
         )
         gate = GateState(state.gate.rejected, state.gate.n_rejected, 0)
         return ExtendedKalmanState(roll.mean, self.P0, False, gate)
@@ -209,7 +223,7 @@ def _check_model(model: Any) -> None:
 def _first_covariance(P0: ArrayLike | None, deviation: FloatArray, n_x: int) -> FloatArray:
     if P0 is None:
         return np.diag(deviation**2)
-    size = np.shape(P0)[:1]
+    size = (shape_of(P0) or ())[:1]
     if size == (n_x,) and n_x < len(deviation):
         return np.asarray(linalg.block_diag(as_weight(P0, "P0", n_x), np.diag(deviation[n_x:] ** 2)))
     return as_weight(P0, "P0", len(deviation))

@@ -1,7 +1,7 @@
 r"""The state measured: its lift is the estimate, and what one step leaves unexplained is a disturbance.
 
 .. math:: p_k = [x_k - x_{op};\ \psi(x_k)], \qquad
-    d_k = d_{k-1} + g\, (E\, (z_k - A z_{k-1} - B (u_{k-1} - u_{op}) - c) - d_{k-1})
+    d_k = d_{k-1} + g \odot (E\, (z_k - A z_{k-1} - B (u_{k-1} - u_{op}) - c) - d_{k-1})
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from koopctrl.lifted.model import LiftedModel
 
 # Gain with which input disturbances are averaged.
 INPUT_GAIN = 0.3
+# Largest gain on the features' coordinates. What one step leaves there is mostly the lift's own error, which
+# changes with the state; averaged it still adds up to the constant that a steady state needs.
+FEATURE_GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class LiftedMeasurement(LinearEstimator):
         on the inputs, and safe far from the operating point too). A disturbance on the outputs cannot be told
         from a state that is measured.
     gain : float, optional
-        In (0, 1], with which disturbances are averaged; 1 for `state` and 0.3 for `input` by default.
+        In (0, 1], with which disturbances are averaged; 1 for `state` and 0.3 for `input` by default. On the
+        features' coordinates it is at most 0.05.
     channels : InputChannels, optional
         Which inputs are moved; all by default.
 
@@ -104,8 +108,12 @@ class LiftedMeasurement(LinearEstimator):
         on_inputs = disturbance == "input"
         # E: what disturbances are made of, applied to the unexplained step.
         self.explain = input_estimate(lifted) if on_inputs else np.eye(n_z if self.gain else 0, n_z)
+        self._sizes = [np.abs(matrix) for matrix in (lifted.A, lifted.B, self.explain)]
         n_d = len(self.explain)
         Bd = lifted.B if on_inputs else np.eye(n_z, n_d)
+        self.gains = np.full(n_d, self.gain)
+        if not on_inputs:
+            self.gains[n_x:] = np.minimum(self.gains[n_x:], FEATURE_GAIN)
         model = augment(lifted, Bd, np.zeros((lifted.n_y, n_d)))
         self.model = model.select(channels or choose_channels(lifted.input_names, None))
         self.basis = np.asarray(linalg.block_diag(self.lift, np.eye(n_d)))[: n_z + n_d]
@@ -131,17 +139,6 @@ class LiftedMeasurement(LinearEstimator):
         """Features and disturbances; None unless the sample was complete."""
         return state.p if state.known else None
 
-    def recover(self, state: LiftedState, y: FloatArray, *, strict: bool = False) -> LiftedState:
-        """Forget disturbances far beyond the state's size."""
-        n_d = self.model.n_d
-        if not n_d:
-            return state
-        size = float(np.abs(state.z).max(initial=0.0)) if state.known else 0.0
-        limit = ABSURD**2 if strict else ABSURD
-        if float(np.abs(state.p[-n_d:]).max(initial=0.0)) <= limit * (1.0 + size):
-            return state
-        return LiftedState(np.concatenate([state.p[:-n_d], np.zeros(n_d)]), False, state.z)
-
     def features(self, x: FloatArray) -> FloatArray:
         """`[x - x_op; psi(x)]`."""
         deviation = x - self._x_op
@@ -155,8 +152,12 @@ class LiftedMeasurement(LinearEstimator):
         lifted, z = self.lifted, self.lift @ p + self.lift_offset
         d = state.p[len(p) :]
         if state.known and u_last is not None:
-            predicted = lifted.A @ state.z + lifted.B @ (u_last - lifted.u_op) + lifted.c
-            d = d + self.gain * (self.explain @ (z - predicted) - d)
+            u_dev = u_last - lifted.u_op
+            made = self.explain @ (z - (lifted.A @ state.z + lifted.B @ u_dev + lifted.c))
+            # Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew.
+            of_state, of_input, explained = self._sizes
+            acted = np.abs(z) + of_state @ np.abs(state.z) + of_input @ np.abs(u_dev) + np.abs(lifted.c)
+            d = np.where(np.abs(d) <= ABSURD * (explained @ acted), d + self.gains * (made - d), made)
         return LiftedState(np.concatenate([p, d]), True, z)
 
 

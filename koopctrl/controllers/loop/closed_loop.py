@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from koopctrl._validation import (
     check_integer,
     check_same_dt,
 )
+from koopctrl._warnings import warn
 from koopctrl.controllers.loop.result import ClosedLoopResult
 from koopctrl.controllers.loop.signals import Schedule, sample_schedule
 from koopctrl.controllers.protocol import bounds_of
@@ -130,7 +130,8 @@ def run_closed_loop(
     _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
     controller.reset()
     observation, info = reset_plant(env, start_seed, options)
-    y = _measured(observation, 0, None)
+    announced = getattr(getattr(env, "observation_space", None), "shape", None)
+    y = _measured(observation, 0, None, announced)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     horizon = _foresight(controller) if preview else 0
     sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
@@ -160,7 +161,7 @@ def run_closed_loop(
         action, outside = clip_action(env, fit_action(env, action, "the controller's input"))
         answer = step_plant(env, action.copy(), k)
         observation, reward, terminated, truncated, info = answer
-        y = _measured(observation, k + 1, len(y))
+        y = _measured(observation, k + 1, len(y), announced)
         sent, v_k = u, None if v is None else v[k]
         reported = info.get("u")
         if reported is None and outside:
@@ -179,11 +180,10 @@ def run_closed_loop(
             break
     n = len(inputs)
     if n < n_steps:
-        warnings.warn(
+        warn(
             f"the plant ended the episode ({ended}) after {n} of {n_steps} steps; make it with a longer "
             "max_episode_steps, or ask for fewer",
             KoopctrlWarning,
-            stacklevel=2,
         )
     warn_clipped(n_clipped, n, "the controller's inputs")
     n_y, n_u = len(y), len(inputs[0])
@@ -261,9 +261,10 @@ def _sample_time(env: Any, controller: Any, given: float | None, n_steps: int) -
     return check_dt(own if plant is None else plant, "dt of the plant or the controller")
 
 
-def _measured(observation: Any, step: int, size: int | None) -> FloatArray:
+def _measured(observation: Any, step: int, size: int | None, announced: Any) -> FloatArray:
     y = as_observation(observation, "observation", size)
-    if np.ndim(observation) > 1:
+    # What an env announces to be a table (stacked frames) is read row by row, as `collect` does.
+    if np.ndim(observation) > 1 and np.shape(observation) != announced:
         raise ShapeError(f"the plant's observation has shape {np.shape(observation)}; expected (n_y,)")
     if np.isinf(y).any():
         raise DataError(
@@ -327,11 +328,10 @@ def _warn_blind(outputs: FloatArray, names: tuple[str, ...]) -> None:
     lost = [(name, n - t) for name, t in zip(names, tails, strict=True) if t >= min(_BLIND, n - 1)]
     if lost:
         said = ", ".join(f"{name} from sample {k} on" for name, k in lost)
-        warnings.warn(
+        warn(
             f"the plant's outputs were NaN to the end: {said}; the controller ran without them. Look at the "
             "plant, or at what makes its observation",
             KoopctrlWarning,
-            stacklevel=3,
         )
 
 

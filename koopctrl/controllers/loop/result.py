@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from koopctrl.controllers.loop.metrics import closed_loop_metrics
 
 if TYPE_CHECKING:
     import control
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,11 +93,23 @@ class ClosedLoopResult:
         """Figures of merit; see `koopctrl.controllers.loop.metrics`."""
         return closed_loop_metrics(self)
 
-    def plot(self) -> Any:
-        """Figure of outputs, references, inputs and bounds; see `koopctrl.plotting`."""
+    def plot(self, **options: Any) -> Any:
+        """Figure of outputs, references, inputs and bounds; see `koopctrl.plotting.plot_closed_loop`."""
         from koopctrl.plotting import plot_closed_loop
 
-        return plot_closed_loop(self)
+        return plot_closed_loop(self, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.controllers.loop.result_file import write_result
+
+        write_result(self, path)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a sample; see `koopctrl.controllers.loop.result_file.result_to_dataframe`."""
+        from koopctrl.controllers.loop.result_file import result_to_dataframe
+
+        return result_to_dataframe(self)
 
     def to_timeresponse(self) -> control.TimeResponseData:
         """python-control's form; see `koopctrl.export.pycontrol`."""

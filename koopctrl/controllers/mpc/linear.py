@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer
-from koopctrl.controllers.channels import choose_channels
-from koopctrl.controllers.estimation.choice import linear_estimator, one_of
+from koopctrl.controllers.channels import InputChannels, choose_channels
+from koopctrl.controllers.estimation.choice import linear_estimator
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.measurement import check_controllable
 from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear_law import LinearLaw, build_linear_law
+from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
-from koopctrl.controllers.mpc.terminal import KINDS, best_law, warn_if_doubtful
+from koopctrl.controllers.mpc.terminal import KINDS, best_law, can_try, training_snapshots, warn_if_doubtful
 from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.riccati import Riccati
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.lifted.model import LiftedModel
+
+_OFFSET_EPISODES = 6
 
 
 class LinearMPC(PredictiveController):
@@ -86,10 +89,13 @@ class LinearMPC(PredictiveController):
     offset_free : bool, float or "input"
         Without an estimator: whether what the model leaves unexplained from one sample to the next is taken
         as a constant disturbance, so that neither a constant load nor a wrong model leaves a steady-state
-        error; a number in (0, 1] is the gain with which it is averaged. `"input"` takes it as a constant load
-        on the inputs, estimated from the outputs: exact for such loads at the operating point only, but safe
-        far from it too, where the features' error is taken for a disturbance otherwise; for models without
-        input lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag windows.
+        error; a number in (0, 1] is the gain with which it is averaged. `True` chooses the gain, or
+        `"input"`, by what it does on the network that the model was lifted from, under loads and beside the
+        errors that the network shows on its data (`offset_trial`); without a network it is 1. `"input"` takes
+        it as a constant load on the inputs, estimated from the outputs: exact for such loads at the operating
+        point only, but safe far from it too, where the features' error is taken for a disturbance otherwise;
+        for models without input lags. With an estimator: `KalmanFilter(disturbance=...)`, the choice for lag
+        windows.
     solver : str
         Name of a CasADi conic plugin.
     solver_options : mapping, optional
@@ -106,6 +112,8 @@ class LinearMPC(PredictiveController):
         The weight at the end that was taken.
     trial : DesignTrial or None
         What was found when the controller was tried on the network.
+    offset_trial : OffsetTrial or None
+        What was found when gains were tried, if `offset_free=True`.
     K, P : arrays or None
         LQR gain and cost to go, if `terminal="riccati"`.
     set_point : (n_y,) array
@@ -165,16 +173,7 @@ class LinearMPC(PredictiveController):
         check: bool = True,
     ) -> None:
         lifted = as_lifted(lifted)
-        settings = {
-            "lifted": lifted, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
-            "u_max": u_max, "du_min": du_min, "du_max": du_max, "y_min": y_min, "y_max": y_max,
-            "constraints": constraints, "terminal_set": terminal_set, "soft": soft,
-            "soft_weights": soft_weights, "blocks": blocks, "terminal": terminal,
-            "measured_disturbances": measured_disturbances, "input_delay": input_delay,
-            "estimator": one_of(estimator, observer), "offset_free": offset_free, "solver": solver,
-            "solver_options": solver_options, "max_solve_time": max_solve_time, "check": check,
-        }  # fmt: skip
-        self._make(settings, None)
+        self._make(arguments(locals()), None)
 
     def _make(self, settings: dict[str, Any], known: LinearMPC | None) -> None:
         """Build the law; of one that is `known` what its settings have in common with these is taken over."""
@@ -184,7 +183,10 @@ class LinearMPC(PredictiveController):
         self.lifted = lifted
         channels = choose_channels(lifted.input_names, given.pop("measured_disturbances"))
         observer, offset_free = given.pop("estimator"), given.pop("offset_free")
-        estimator = linear_estimator(lifted, observer, offset_free, channels)
+        # Whether disturbances are estimated, and how fast, is chosen after the weight at the end.
+        chosen_later = offset_free is True and observer is None and lifted.network is not None
+        first = False if chosen_later else offset_free
+        estimator = linear_estimator(lifted, observer, first, channels)
         solver, options = given.pop("solver"), given.pop("solver_options")
         check = check_bool(given.pop("check"), "check")
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
@@ -201,7 +203,7 @@ class LinearMPC(PredictiveController):
             )  # fmt: skip
             if riccati is None and known is not None:
                 riccati = _same_riccati(known.law, model, problem, channels.moved)
-            own = estimator if model is lifted else linear_estimator(model, None, offset_free, channels)
+            own = estimator if model is lifted else linear_estimator(model, None, first, channels)
             return build_linear_law(model, problem, channels, own, solver, options, riccati=riccati)
 
         # Retuned, a controller keeps the weight that was chosen for its model.
@@ -214,11 +216,33 @@ class LinearMPC(PredictiveController):
             kinds = KINDS if lifted.network is not None else KINDS[:1]
         with one_blas_thread():
             law, self.terminal, self.trial = best_law(lifted, build, kinds, tried=check and not retuned)
-        warn_if_doubtful(self.trial, stacklevel=4)
+            self.offset_trial: OffsetTrial | None = None
+            if offset_free is True and can_try(lifted, law):
+                law, self.offset_trial = self._offset_free(law, channels, solver, options)
+                settings = settings | {"offset_free": self.offset_trial.taken}
+        warn_if_doubtful(self.trial)
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target
-        self._begin(law, copied(settings), observer)
+        self._begin(law, settings)
+
+    def _offset_free(
+        self, law: LinearLaw, channels: InputChannels, solver: str, options: Mapping[str, Any] | None
+    ) -> tuple[LinearLaw, OffsetTrial]:
+        """The same law with the disturbance estimate that does best on the network."""
+        lifted = self.lifted
+
+        def build(value: Any) -> LinearLaw:
+            own = linear_estimator(lifted, None, value, channels)
+            return build_linear_law(lifted, law.problem, channels, own, solver, options, riccati=law.riccati)
+
+        network = lifted.network
+        assert network is not None
+        home = (lifted.x_op, lifted.u_op)
+        trial = best_gain(
+            build, network, training_snapshots(lifted), home, (*GAINS, "input"), _OFFSET_EPISODES
+        )
+        return build(trial.taken), trial
 
     def _remade(self, settings: dict[str, Any]) -> LinearMPC:
         made = object.__new__(type(self))

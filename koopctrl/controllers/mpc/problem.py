@@ -16,6 +16,7 @@ from koopctrl._validation import (
     check_choice,
     check_integer,
     check_number,
+    shape_of,
     smallest_eigenvalue,
 )
 from koopctrl.controllers.bounds import input_bounds
@@ -52,7 +53,7 @@ class MPCProblem:
     blocks : (n_blocks,) int array
         First step of each block over which the input is held.
     terminal : str
-        `riccati` or `none`.
+        `auto` (on networks), `riccati` or `none`.
     delay : int
         Samples that pass before an input acts; outputs and bounds count from then on.
     max_solve_time : float
@@ -95,6 +96,11 @@ class MPCProblem:
         """`soft_weights` of all bounded rows, `(2, n_bounded)`: every step's, then the terminal set's."""
         n_e = len(self.E)
         return np.hstack([np.tile(self.soft_weights[:, :n_e], self.horizon), self.soft_weights[:, n_e:]])
+
+    @property
+    def idle_units(self) -> FloatArray:
+        """Factors `(n_bounded,)` of bounded rows that no input reaches: by what relaxing them costs."""
+        return np.sqrt(self.row_soft_weights[1])
 
     @property
     def input_weight(self) -> FloatArray:
@@ -167,7 +173,7 @@ def describe_problem(
         )
     if not isinstance(soft, (bool, np.bool_)):
         raise OptionError(f"soft is {soft!r}; expected True or False")
-    if np.shape(soft_weights) != (2,):
+    if shape_of(soft_weights) != (2,):
         raise OptionError(f"soft_weights is {soft_weights!r}; expected a pair: linear and quadratic cost")
     linear = check_number(soft_weights[0], "soft_weights[0]", low=0.0, high=1e12)
     quadratic = check_number(soft_weights[1], "soft_weights[1]", low=0.0, high=1e12, strict=True)
@@ -208,7 +214,7 @@ def describe_problem(
         soft=bool(soft),
         soft_weights=np.array([[linear], [quadratic]]) * costs,
         blocks=_check_blocks(blocks, horizon),
-        terminal=check_choice(terminal, "terminal", ("riccati", "none")),
+        terminal=check_choice(terminal, "terminal", ("auto", "riccati", "none")),
         delay=check_integer(input_delay, "input_delay"),
         max_solve_time=limit,
     )
@@ -288,7 +294,8 @@ def _check_blocks(blocks: int | Sequence[int] | None, horizon: int) -> np.ndarra
     if isinstance(blocks, (int, np.integer)):
         n = check_integer(blocks, "blocks", low=1)
         return np.arange(min(n, horizon))
-    if np.ndim(blocks) != 1:
+    ranked = isinstance(blocks, np.ndarray) and blocks.ndim == 1
+    if isinstance(blocks, (str, bytes)) or not (ranked or isinstance(blocks, Sequence)):
         raise OptionError(
             f"blocks is {blocks!r}; expected a control horizon, or a sequence of the blocks' lengths"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,25 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
-from koopctrl.controllers.estimation.choice import one_of
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
+from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
-from koopctrl.controllers.mpc.rnn_law import RNNLaw
-from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
+from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
+from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
+
+_OFFSET_EPISODES, _GAINS = 2, GAINS[::2]
 
 
 class RNNMPC(PredictiveController):
@@ -50,14 +53,16 @@ class RNNMPC(PredictiveController):
     R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, constraints, terminal_set, soft, soft_weights,
     blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
         As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries.
-    terminal : {"riccati", "none"}
+    terminal : {"auto", "riccati", "none"}
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
-        else `Q`), or `Q`.
-    n_iterations : int
-        QPs a sample at most; more than one stop early when the cost settles. Without a plan to start from it
-        is 20, from the steady inputs and from the best full swing with one switch. While a plan does not come
-        near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer look ahead
-        may have shown a better way.
+        else `Q`), or `Q`. `"auto"` is the cost to go while the LQR, followed from the end of the plan, keeps
+        what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
+    n_iterations : int or "auto"
+        QPs a sample at most; more than one stop early when the cost settles. `"auto"` is at most 5, as long
+        as one lowers the cost by more than a hundredth: one while all goes as planned. Without a plan to
+        start from it is 20, from the steady inputs and from the best full swing with one switch. While a plan
+        does not come near its target, these two are tried again, with 5 QPs, at every fifth sample: a longer
+        look ahead may have shown a better way.
     estimator : ExtendedKalmanFilter or NetworkEstimator, optional
         Estimates the window, and disturbances if it was asked to; by default it is filled with measurements.
     observer
@@ -65,12 +70,18 @@ class RNNMPC(PredictiveController):
     offset_free : bool or float
         Without an estimator: whether the error of the last one-step prediction is taken as a constant
         disturbance on the next outputs: then a constant model error or load leaves no steady-state error. A
-        number in (0, 1] is the gain with which it is averaged.
+        number in (0, 1] is the gain with which it is averaged; `True` chooses it by what it does on the
+        network, under loads and beside the errors that the network shows on its data, which takes some
+        seconds.
 
     Attributes
     ----------
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
+    offset_free : float
+        The gain.
+    offset_trial : OffsetTrial or None
+        What was found when gains were tried.
     set_point : (n_y,) array
         Where no reference is given: the equilibrium nearest the data's mean.
 
@@ -108,8 +119,8 @@ class RNNMPC(PredictiveController):
         soft: bool = True,
         soft_weights: tuple[float, float] = (1e3, 1e3),
         blocks: int | Sequence[int] | None = None,
-        terminal: str = "riccati",
-        n_iterations: int = 1,
+        terminal: str = "auto",
+        n_iterations: int | str = "auto",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         input_delay: int = 0,
         estimator: ExtendedKalmanFilter | NetworkEstimator | None = None,
@@ -119,22 +130,17 @@ class RNNMPC(PredictiveController):
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
     ) -> None:
-        settings = {
-            "model": model, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
-            "u_max": u_max, "du_min": du_min, "du_max": du_max, "y_min": y_min, "y_max": y_max,
-            "constraints": constraints, "terminal_set": terminal_set, "soft": soft,
-            "soft_weights": soft_weights, "blocks": blocks, "terminal": terminal,
-            "n_iterations": n_iterations, "measured_disturbances": measured_disturbances,
-            "input_delay": input_delay, "estimator": one_of(estimator, observer),
-            "offset_free": offset_free, "solver": solver, "solver_options": solver_options,
-            "max_solve_time": max_solve_time,
-        }  # fmt: skip
+        settings = arguments(locals())
         _check_model(model)
         self.model = model
         with one_blas_thread():
             law = self._law(dict(settings))
+            self.offset_trial: OffsetTrial | None = None
+            if offset_free is True:
+                law, self.offset_trial = self._offset_free(law)
+                self.offset_free = settings["offset_free"] = float(self.offset_trial.taken)
         self.n_iterations = law.n_iterations
-        self._begin(law, copied(settings), settings["estimator"])
+        self._begin(law, settings)
 
     def _law(self, given: dict[str, Any]) -> RNNLaw:
         """The law that settings make."""
@@ -149,8 +155,11 @@ class RNNMPC(PredictiveController):
         n_iterations = given.pop("n_iterations")
         centre = np.concatenate([network.x_mean[: window.n_y], network.x_mean])
         problem = describe_problem(window.n_y, window.n_x, channels.n_u, centre=centre, **given)
-        n_iterations = check_integer(n_iterations, "n_iterations", low=1)
+        is_auto = isinstance(n_iterations, str) and n_iterations == "auto"
+        n_iterations = MOST_ITERATIONS if is_auto else check_integer(n_iterations, "n_iterations", low=1)
         self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
+        if offset_free is True and observer is None:
+            self.offset_free = 0.0  # chosen once there is a law to try
         rollout = Rollout(network)
         at_rest = find_equilibrium(model, scaling.u_mean, network.x_mean)
         x_rest = network.x_mean if at_rest is None else at_rest
@@ -172,8 +181,25 @@ class RNNMPC(PredictiveController):
             problem=problem, channels=channels, estimator=estimator, output_names=model.output_names_,
             input_names=model.input_names_, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
             u_rest=u_rest, v_rest=v_mean, rollout=rollout, targets=targets, n_iterations=n_iterations,
+            settled=WORTH if is_auto else SETTLED,
             iteration=RealTimeIteration(rollout, problem, channels, solver, options),
         )  # fmt: skip
+
+    def _offset_free(self, law: RNNLaw) -> tuple[RNNLaw, OffsetTrial]:
+        """The same law with the gain of its disturbance estimate that does best on the network."""
+        none = law.estimator
+        assert isinstance(none, NetworkWindow)
+
+        def build(gain: float) -> RNNLaw:
+            if not gain:
+                return law
+            estimator = NetworkWindow(law.rollout, law.output_names, none.u_rest, "state", gain)
+            return replace(law, estimator=estimator)
+
+        home = (law.targets.start[0], law.channels.join(law.u_rest, law.v_rest))
+        snapshots = self.model.snapshots_
+        trial = best_gain(build, law.rollout.network, snapshots, home, _GAINS, _OFFSET_EPISODES)
+        return build(float(trial.taken)), trial
 
     def reset(self) -> None:
         """Forget past measurements, inputs, plans and the disturbance."""

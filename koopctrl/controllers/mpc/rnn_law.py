@@ -12,6 +12,7 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.law import NoPlan, Plan, PredictiveLaw, Situation
 from koopctrl.controllers.mpc.linear_law import untracked_problem
+from koopctrl.controllers.mpc.rnn_end import weight_holds, without_weight
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
@@ -20,6 +21,9 @@ from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.question import TargetState
 
 COLD_ITERATIONS = 20
+# QPs a sample where no number is asked for, and the share by which one must lower the cost to be followed by
+# another.
+MOST_ITERATIONS, WORTH = 5, 0.01
 # Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
 RECHECK, RECHECK_ITERATIONS, FAR = 5, 5, 0.1
 
@@ -33,10 +37,13 @@ class RNNSearch:
     targets : TargetState
     since : int
         Samples since plans that end far away were compared with new ones.
+    weighted : bool
+        Whether the LQR's cost to go was the weight at the end of the last plan.
     """
 
     targets: TargetState
     since: int
+    weighted: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,9 @@ class RNNLaw(PredictiveLaw):
     iteration : RealTimeIteration
         Its QP solver is a workspace, and decides nothing.
     n_iterations : int
+        QPs a sample at most,
+    settled : float
+        as long as one lowers the cost by more than this share.
     """
 
     estimator: NetworkEstimator
@@ -69,10 +79,11 @@ class RNNLaw(PredictiveLaw):
     targets: TargetSolver
     iteration: RealTimeIteration
     n_iterations: int
+    settled: float
 
     def initial_search(self) -> RNNSearch:
         """See `PredictiveLaw`."""
-        return RNNSearch(self.targets.initial(), 0)
+        return RNNSearch(self.targets.initial(), 0, True)
 
     def plan(self, now: Situation, search: RNNSearch) -> tuple[Plan | NoPlan, RNNSearch]:
         """See `PredictiveLaw`."""
@@ -84,9 +95,7 @@ class RNNLaw(PredictiveLaw):
             x = self.rollout.step(x, full if offset is None else full + offset, d)
         ahead = Outlook(x, d, now.v[delay:], offset, now.last)
         goal, aim, targets = self._goal(now, ahead, beside, search.targets)
-        found, since = self._candidates(now, ahead, goal, search.since)
-        search = RNNSearch(targets, since)
-        best = min(found, key=lambda f: f.merit)
+        best, goal, search = self._search(now, ahead, goal, replace(search, targets=targets))
         if best.answer is None:
             # What an absurd disturbance has led the searches to is forgotten with it.
             spoilt = (np.abs(d) > ABSURD * self.targets.x_scale[:n_y]).any()
@@ -96,28 +105,80 @@ class RNNLaw(PredictiveLaw):
         status = best.answer.status if obeyed or best.answer.status == "softened" else "inexact"
         y = states[:, :n_y] if beside is None else states[:, :n_y] + beside
         return Plan(
-            best.plan, status, sum(f.n_solves for f in found), best.answer.kkt_residual, best.merit, slack,
+            best.plan, status, best.n_solves, best.answer.kkt_residual, best.merit, slack,
             RolledOut(y), aim,
         ), search  # fmt: skip
 
-    def _candidates(self, now: Situation, ahead: Outlook, goal: Goal, since: int) -> tuple[list[Found], int]:
-        """Plans found from the shifted last one; without it, or where it leads nowhere, from cold ones."""
+    def _search(
+        self, now: Situation, ahead: Outlook, goal: Goal, search: RNNSearch
+    ) -> tuple[Found, Goal, RNNSearch]:
+        """The best plan, the goal it is for, and what is remembered.
+
+        With `terminal="auto"` a plan has the LQR's cost to go at its end while this holds there, and is made
+        without where it does not.
+        """
+        bare = without_weight(goal)
+        chosen = goal if search.weighted else bare
+        warm, since = self._warm(now, ahead, chosen, search.since)
+        if warm is None or (warm.answer is None and time.perf_counter() <= now.deadline):
+            best, chosen = self._cold(now, ahead, goal)
+            tried = best.n_solves + (0 if warm is None else warm.n_solves)
+            best, weighted = replace(best, n_solves=tried), chosen is goal
+        else:
+            best, weighted = warm, self._holds(warm, goal, ahead)
+            if search.weighted and not weighted:
+                other, _ = self._warm(now, ahead, bare, since - 1)
+                if other is not None and other.answer is not None:
+                    best, chosen = replace(other, n_solves=warm.n_solves + other.n_solves), bare
+        return best, chosen, replace(search, since=since, weighted=weighted)
+
+    def _warm(self, now: Situation, ahead: Outlook, goal: Goal, since: int) -> tuple[Found | None, int]:
+        """The best plan found from the shifted last one; where that leads nowhere, from cold ones too."""
         iteration, plan, deadline = self.iteration, now.history.shifted_plan(), now.deadline
-        found: list[Found] = []
-        if plan is not None:
-            warm = iteration.blocked(np.clip(plan, self.problem.u_min, self.problem.u_max))
-            found = [iteration.optimise(ahead, warm, goal, self.n_iterations, deadline)]
-            since = (since + 1) % RECHECK
-            if since == 0 and self._ends_far(found[0], goal):
-                cold = iteration.cold_plans(ahead, goal)
-                tried = [iteration.optimise(ahead, p, goal, RECHECK_ITERATIONS, deadline) for p in cold]
-                found += [f for f in tried if f.merit < 0.999 * found[0].merit]
-        if not found or (found[0].answer is None and time.perf_counter() <= deadline):
-            n = max(self.n_iterations, COLD_ITERATIONS)
-            found += [
-                iteration.optimise(ahead, p, goal, n, deadline) for p in iteration.cold_plans(ahead, goal)
-            ]
-        return found, since
+        if plan is None:
+            return None, since
+        warm = iteration.blocked(np.clip(plan, self.problem.u_min, self.problem.u_max))
+        best = iteration.optimise(ahead, warm, goal, self.n_iterations, deadline, self.settled)
+        since = (since + 1) % RECHECK
+        if since == 0 and self._ends_far(best, goal):
+            other = self._from_cold(now, ahead, goal, RECHECK_ITERATIONS)
+            n_solves = best.n_solves + other.n_solves
+            best = replace(other if other.merit < 0.999 * best.merit else best, n_solves=n_solves)
+        return best, since
+
+    def _cold(self, now: Situation, ahead: Outlook, goal: Goal) -> tuple[Found, Goal]:
+        """The best plan without one to start from, and the goal it is for.
+
+        Without the weight at its end a plan finds its way from afar; where it arrives, the weight is put on.
+        Else the weight may be what makes it arrive.
+        """
+        n = max(self.n_iterations, COLD_ITERATIONS)
+        if self.problem.terminal != "auto" or goal.P is None:
+            return self._from_cold(now, ahead, goal, n), goal
+        bare = without_weight(goal)
+        first = self._from_cold(now, ahead, bare, n)
+        if self._holds(first, goal, ahead):
+            second = self.iteration.optimise(ahead, first.plan, goal, n, now.deadline)
+        else:
+            second = self._from_cold(now, ahead, goal, n)
+        n_solves = first.n_solves + second.n_solves
+        if first.answer is None or (second.answer is not None and self._holds(second, goal, ahead)):
+            return replace(second, n_solves=n_solves), goal
+        return replace(first, n_solves=n_solves), bare
+
+    def _from_cold(self, now: Situation, ahead: Outlook, goal: Goal, n: int) -> Found:
+        iteration = self.iteration
+        plans = iteration.cold_plans(ahead, goal)
+        found = [iteration.optimise(ahead, plan, goal, n, now.deadline) for plan in plans]
+        best = min(found, key=lambda f: f.merit)
+        return replace(best, n_solves=sum(f.n_solves for f in found))
+
+    def _holds(self, found: Found, goal: Goal, ahead: Outlook) -> bool:
+        """Whether the weight of `goal` may stand at the end of a plan; always unless it is chosen."""
+        if self.problem.terminal != "auto":
+            return True
+        holds = weight_holds(found, goal, ahead, self.rollout, self.channels, self.problem, self.targets.size)
+        return found.answer is not None and holds
 
     def _ends_far(self, found: Found, goal: Goal) -> bool:
         """Whether a plan's last output is far from its target, in the data's scale and beside other steps."""
@@ -142,18 +203,19 @@ class RNNLaw(PredictiveLaw):
             wanted = r
             steady, state = targets.rows(state, r[:-1], tracked[:-1], question, end, deadline)
         else:
-            wanted = np.tile(end.y if end.converged else r, (N + 1, 1))
-            steady = np.tile(end.u, (N, 1))
+            wanted = np.repeat((end.y if end.converged else r)[None], N + 1, axis=0)
+            steady = np.repeat(end.u[None], N, axis=0)
             state = replace(state, has_rows=False) if state.has_rows else state
-        riccati = self.problem.terminal == "riccati"
-        P = targets.weight(end, question) if riccati else None
+        lqr = None if self.problem.terminal == "none" else targets.weight(end, question)
+        P, K = (None, None) if lqr is None else (lqr.P, lqr.K)
         Q = self.problem.Q
         if asked.tracked is not None:
             Q = untracked_problem(self.problem, asked.tracked, n_y).Q
         shift = np.zeros(len(self.problem.E))
         if beside is not None:
             shift = self.problem.E[:, :n_y] @ beside
-        goal = Goal(wanted, u_r if u_r is not None and u_r.ndim == 2 else steady, end.x, P, Q, shift)
+        inputs = u_r if u_r is not None and u_r.ndim == 2 else steady
+        goal = Goal(wanted, inputs, end.x, P, K, end.u, Q, shift)
         miss = np.abs(end.y - end_r) / self.targets.x_scale[:n_y]
         reachable = end.converged and bool((miss <= REACHED)[end_tracked].all())
         return goal, NetworkAim(end.y if beside is None else end.y + beside, reachable), state

@@ -21,7 +21,11 @@ class Goal:
     x_end : (n_x,) array
         Last state,
     P : (n_x, n_x) array or None
-        and its weight.
+        and its weight: the cost to go of the LQR there,
+    K : (n_u, n_x) array or None
+        whose gain this is.
+    u_end : (n_u,) array
+        Inputs that hold the last state.
     Q : (N, n_y, n_y) array
         Weights on outputs.
     shift : (n_e,) array
@@ -32,6 +36,8 @@ class Goal:
     steady: FloatArray
     x_end: FloatArray
     P: FloatArray | None
+    K: FloatArray | None
+    u_end: FloatArray
     Q: FloatArray
     shift: FloatArray
 

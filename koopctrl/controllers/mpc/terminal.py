@@ -14,12 +14,12 @@ to.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from koopctrl._warnings import warn
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.linear_law import LinearLaw
 from koopctrl.controllers.mpc.trial import law_sender, make_episodes, relative, run
@@ -102,13 +102,11 @@ def best_law(
         assert failure is not None
         raise failure
     kind, first = next(iter(laws.items()))
-    if not (tried and _can_try(lifted, first)):
+    if not (tried and can_try(lifted, first)):
         return first, kind, None
-    network, training = lifted.network, lifted.training
+    network = lifted.network
     assert network is not None
-    assert training is not None
-    z, du, z_next = training
-    snapshots = Snapshots(lifted.unlift(z), du + lifted.u_op, lifted.unlift(z_next)[:, : network.window.n_y])
+    snapshots = training_snapshots(lifted)
     home = (lifted.x_op, lifted.u_op)
     problem = first.problem
     episodes = make_episodes(network, snapshots, home, problem, first.channels.moved, _EPISODES)
@@ -129,7 +127,7 @@ def best_law(
     return laws[taken], taken, trial
 
 
-def warn_if_doubtful(trial: DesignTrial | None, stacklevel: int) -> None:
+def warn_if_doubtful(trial: DesignTrial | None) -> None:
     """Say by name that a controller disagrees with the network it was made from."""
     if trial is None or not trial.doubtful:
         return
@@ -140,15 +138,22 @@ def warn_if_doubtful(trial: DesignTrial | None, stacklevel: int) -> None:
         else f"costs {trial.costs[trial.terminal] / trial.costs['linear']:.2g} times what the same one on "
         "plain least squares does"
     )
-    warnings.warn(
+    warn(
         f"LinearMPC on this lifted model, tried on the network it was made from, {found}. Lift with "
         "horizon, Q and R of the controller and method='auto', use RNNMPC, or look at verify_design",
         DesignWarning,
-        stacklevel=stacklevel,
     )
 
 
-def _can_try(lifted: LiftedModel, law: LinearLaw) -> bool:
+def training_snapshots(lifted: LiftedModel) -> Snapshots:
+    """The training pairs of a lifted model in physical units."""
+    assert lifted.training is not None
+    z, du, z_next = lifted.training
+    n_y = lifted.window.n_y
+    return Snapshots(lifted.unlift(z), du + lifted.u_op, lifted.unlift(z_next)[:, :n_y])
+
+
+def can_try(lifted: LiftedModel, law: LinearLaw) -> bool:
     """Whether there is a network whose outputs are what the law measures."""
     network = lifted.network
     if network is None or lifted.training is None or lifted.N is not None:

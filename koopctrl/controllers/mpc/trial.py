@@ -16,6 +16,7 @@ from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.lifted.equilibrium import equilibria_near
+from koopctrl.lifted.regulator_trial import relative_costs
 from koopctrl.network.recurrent import RecurrentNetwork
 
 # Outputs this many widths of the training range outside of it are lost, since no data say what the plant does
@@ -43,6 +44,10 @@ class Episode:
         Range of the training outputs.
     load : (n_inputs,) array
         Added to the inputs; the controller does not know of it.
+    gain : float
+        By which inputs act more than the network knows, counted from the middle of their range.
+    noise : (n, n_y) array
+        Added to the outputs that follow, again from the first row after the last; none where it is empty.
     """
 
     start: FloatArray
@@ -53,6 +58,13 @@ class Episode:
     y_low: FloatArray
     y_high: FloatArray
     load: FloatArray
+    gain: float
+    noise: FloatArray
+
+    def acting(self, sent: FloatArray) -> FloatArray:
+        """Inputs that the network feels."""
+        middle = 0.5 * (self.u_low + self.u_high)
+        return np.clip(middle + self.gain * (sent - middle) + self.load, self.u_low, self.u_high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +118,11 @@ def make_episodes(
     for k in rng.choice(len(snapshots.x), size=min(n_states, len(snapshots.x)), replace=False):
         chosen.append((snapshots.x[k], goals[len(chosen) % len(goals)]))
     u, y, load = snapshots.u, snapshots.y_next, np.zeros(network.window.n_u)
+    noise = np.empty((0, n_y))
     return [
         Episode(
-            start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load
+            start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load,
+            1.0, noise,
         )
         for start, goal in chosen
     ]  # fmt: skip
@@ -153,7 +167,10 @@ def run(
         sent = channels.join(line.pop(0), v) if channels.n_v else line.pop(0)
         target = episode.r if episode.r.ndim == 1 else episode.r[min(k + 1, len(episode.r) - 1)]
         with np.errstate(all="ignore"):
-            x = network.step(x, np.clip(sent + episode.load, episode.u_low, episode.u_high))
+            x = network.step(x, episode.acting(sent))
+            if len(episode.noise):
+                x = x.copy()
+                x[:n_y] += episode.noise[k % len(episode.noise)]
             error = x[:n_y] - target
             width = episode.y_high - episode.y_low
             far = OUTSIDE * width
@@ -189,7 +206,4 @@ def output_weight(law: PredictiveLaw, network: RecurrentNetwork) -> FloatArray:
 
 def relative(costs: list[list[float]]) -> FloatArray:
     """Geometric mean over episodes of each law's cost relative to the best one's."""
-    table = np.array(costs)
-    best = table.min(axis=0)
-    floor = 1e-3 * float(np.median(best)) + np.finfo(float).tiny
-    return np.exp(np.mean(np.log((table + floor) / (best + floor)), axis=1))
+    return relative_costs([np.array(c) for c in costs])[0]

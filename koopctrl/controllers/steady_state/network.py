@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
-from koopctrl.controllers.riccati import solve_riccati
+from koopctrl.controllers.riccati import Riccati, solve_riccati
 from koopctrl.controllers.rollout import Rollout, SteadyView
 from koopctrl.controllers.steady_state.network_preview import follow_rows
 from koopctrl.controllers.steady_state.newton import Misfit, Scales, nearest_steady_state
@@ -104,7 +105,7 @@ class TargetSolver:
         wider = 0.1 * (y_range[1] - y_range[0])
         self.y_low, self.y_high = y_range[0] - wider, y_range[1] + wider
         self.settled = self._settle(x0, v0)
-        self._weights: dict[bytes, FloatArray | None] = {}
+        self._weights: dict[bytes, Riccati | None] = {}
 
     def _settle(self, x0: FloatArray, v0: FloatArray) -> FloatArray:
         plans = np.repeat(self.starts[:, None], _SETTLE_STEPS, axis=1)
@@ -229,8 +230,8 @@ class TargetSolver:
         )
         return u, state
 
-    def weight(self, target: NonlinearTarget, asked: Question) -> FloatArray | None:
-        """Local Riccati weight on the window there; None where there is none."""
+    def weight(self, target: NonlinearTarget, asked: Question) -> Riccati | None:
+        """Local Riccati weight on the window there, with its gain; None where there is none."""
         key = np.concatenate([target.x, target.u, asked.v, asked.offset, asked.tracked]).tobytes()
         if key not in self._weights:
             # The same key has the same weight, so what is forgotten here changes nothing.
@@ -239,7 +240,7 @@ class TargetSolver:
             self._weights[key] = self._riccati(target, asked) if target.converged else None
         return self._weights[key]
 
-    def _riccati(self, target: NonlinearTarget, asked: Question) -> FloatArray | None:
+    def _riccati(self, target: NonlinearTarget, asked: Question) -> Riccati | None:
         view = SteadyView(self.rollout, self.channels, asked.v, asked.offset)
         a, b = view.jacobians(target.x[None], target.u[None])
         n_x, n_y = view.n_x, view.n_y
@@ -248,7 +249,7 @@ class TargetSolver:
         try:
             # A doubtful residual changes but a weight, which binds no plan; and there is no rank_tol here
             # that the caller could change.
-            return solve_riccati(a[0], b[0], weight, self.R, "the network at its target", warn=False).P
+            return solve_riccati(a[0], b[0], weight, self.R, "the network at its target", warn=False)
         except SolverError:
             return None
 
@@ -294,12 +295,16 @@ class TargetSolver:
 
     def _is_near(self, vector: FloatArray, searched: FloatArray) -> bool:
         """Whether this is much the same question as when all starts were last tried."""
+        return bool((np.abs(vector - searched) / self.question_scale).max(initial=0.0) <= NEAR)
+
+    @cached_property
+    def question_scale(self) -> FloatArray:
+        """What differences of a question's entries are small beside."""
         n_y = self.rollout.n_y
         y_scale, mark = self.x_scale[:n_y], np.full(n_y, NEAR / 2.0)  # a changed mark is never near
-        scale = np.concatenate(
+        return np.concatenate(
             [y_scale, mark, y_scale, self.v_scale, self.rollout.network.scaling.u_scale, self.u_scale]
         )
-        return bool((np.abs(vector - searched) / scale).max(initial=0.0) <= NEAR)
 
     def _misfit(self, asked: Question) -> Misfit:
         sx, su, n_y = self.x_scale, self.u_scale, len(asked.r)

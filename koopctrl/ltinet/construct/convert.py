@@ -12,7 +12,14 @@ from scipy import sparse
 from scipy.linalg import expm, logm
 
 from koopctrl._time import check_dt, same_dt
-from koopctrl._validation import FloatArray, as_matrix, broadcast_vector, check_finite, check_names
+from koopctrl._validation import (
+    FloatArray,
+    as_matrix,
+    broadcast_vector,
+    check_finite,
+    check_names,
+    shape_of,
+)
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
 from koopctrl.ltinet.construct.forms import raw_model
 from koopctrl.ltinet.exponential import exponential_maps
@@ -63,7 +70,7 @@ def read_statespace(
     if C.shape[1] != n:
         raise ShapeError(f"C has {C.shape[1]} columns; expected {n} to match A {A.shape}")
     shape, D = (C.shape[0], B.shape[1]), raw.D
-    D = np.zeros(shape) if np.ndim(D) == 0 and not sparse.issparse(D) and D == 0 else _dense(D, "D")
+    D = np.zeros(shape) if shape_of(D) == () and not sparse.issparse(D) and D == 0 else _dense(D, "D")
     if D.shape != shape:
         raise ShapeError(f"D has shape {D.shape}; expected {shape} to match C and B")
     E = raw.E

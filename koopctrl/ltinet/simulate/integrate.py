@@ -8,7 +8,6 @@ steps.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
 from koopctrl._validation import FloatArray, check_number
+from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError, SolverError
 from koopctrl.ltinet.neurons import Layer
 from koopctrl.ltinet.simulate.input_function import InputFunction
@@ -160,11 +160,10 @@ def simulate_neurons(
             "the system is unstable. Shorten the horizon or stabilise the system first"
         )
     if late:
-        warnings.warn(
+        warn(
             f"layers {late[:5]} kept a defect above tol={tol:g} at the smallest step; use simulate, which is "
             "exact, or a looser tol",
             NumericalWarning,
-            stacklevel=3,
         )
     U = held if function is None else function.at_instants()
     return NeuronResponse(

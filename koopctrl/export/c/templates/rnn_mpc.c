@@ -9,6 +9,12 @@
 #define KC_RECHECK 5
 #define KC_RECHECK_ITERATIONS 5
 #define KC_FAR 0.1
+/* Samples that the LQR is followed for, the share of its promise that it must keep, the share of a plan's cost
+ * below which it does not matter, and that of an error as large as the data's spread: see koopctrl.controllers.mpc.rnn_end. */
+#define KC_HOLDS_SAMPLES 10
+#define KC_HOLDS_KEPT 0.5
+#define KC_HOLDS_NEGLIGIBLE 0.05
+#define KC_HOLDS_ARRIVED 1e-4
 
 /* The QP of one iteration. H is new, so the factors of kept working sets are made again. */
 static const double *kc_iterate(NAME_state *s, NAME_info *info) {
@@ -25,12 +31,13 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     qp.A = s->rows;
     qp.Linv = s->Linv;
     qp.unit = 0;
-    qp.n_inputs = 0;
-    qp.strict = 0;
+    qp.n_inputs = KC_N_INPUTS;
+    qp.strict = KC_FEEDBACK;
     s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
 
+#if !KC_OBSERVER
 /* Window at this sample and, if wanted, the disturbance; tells whether the measurement is complete. */
 static int kc_read(NAME_state *s, const double *y) {
     int i, measured = kc_all_finite(KC_N_Y, y);
@@ -57,6 +64,7 @@ static int kc_read(NAME_state *s, const double *y) {
     }
     return measured;
 }
+#endif
 
 /* Forget what an absurd measurement may have spoilt: the disturbance, and where searches for targets start. */
 static void kc_restart(NAME_state *s) {
@@ -67,15 +75,18 @@ static void kc_restart(NAME_state *s) {
     s->has_target = 0;
     s->has_rows = 0;
     s->searched = 0;
+    s->since = 0;
+    s->weighted = 1;
     s->hard_k = -1;
     s->soft_k = -1;
 }
 
-/* Whether the disturbance is far beyond the data's spread. */
-static int kc_absurd(const NAME_state *s) {
+/* Where the disturbance is far beyond the data's spread it is forgotten, and what it has led searches to. */
+static void kc_recover(NAME_state *s, const double *y) {
     int i, absurd = 0;
-    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= 1e6 * kc_x_scale[i]);
-    return absurd;
+    (void)y;
+    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= KC_ABSURD * kc_x_scale[i]);
+    if (absurd) kc_restart(s);
 }
 
 /* A plan of inputs to start from: within bounds, constant over blocks. */
@@ -95,11 +106,32 @@ static double kc_roll_candidate(NAME_state *s) {
     return kc_merit(s, s->candidate, s->states);
 }
 
-/* Iterate from the candidate; its merit, infinite without any certified QP, with the reason in info. */
-static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
+#if KC_FEEDBACK
+/* Plan and states moved by a part of the QP's answer. */
+static void kc_move_along(NAME_state *s, const double *v, double length) {
+    double change[KC_N_V];
+    int i, k;
+    for (i = 0; i < KC_N_V; i++) change[i] = length * v[i] * s->scale[i];
+    for (k = 0; k < KC_HORIZON * KC_N_U; k++)
+        s->trial[k] = s->candidate[k] + kc_dot(KC_N_V, s->input_map + k * KC_N_V, change);
+    for (i = 0; i < KC_N_X; i++) s->ahead[i] = s->states[i];
+    for (k = 0; k < KC_HORIZON * KC_N_X; k++)
+        s->ahead[KC_N_X + k] = s->states[KC_N_X + k] + kc_dot(KC_N_V, s->gamma + k * KC_N_V, change);
+}
+#endif
+
+/* Iterate from the candidate, until the cost changes by a share of `settled` or less; its merit, infinite without any
+ * certified QP, with the reason in info. */
+static double kc_optimise(NAME_state *s, int n_iterations, double settled, NAME_info *info) {
     static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
-    int k, iteration, try_length, answered = 0;
+    int iteration, try_length, answered = 0;
+#if !KC_FEEDBACK
+    int k;
+#endif
     double merit = kc_roll_candidate(s);
+#if KC_FEEDBACK
+    merit = kc_steer(s, merit);
+#endif
     for (iteration = 0; iteration < n_iterations; iteration++) {
         NAME_info newest = *info;
         const double *v;
@@ -119,22 +151,24 @@ static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
         answered = 1;
         for (try_length = 0; try_length < 4 && !better; try_length++) {
             double value;
+#if KC_FEEDBACK
+            kc_move_along(s, v, lengths[try_length]);
+            kc_follow_plan(s);
+#else
             for (k = 0; k < KC_HORIZON * KC_N_U; k++) {
                 int i = kc_block[k / KC_N_U] * KC_N_U + k % KC_N_U;
                 double u = s->candidate[k] + lengths[try_length] * v[i] * s->scale[i];
                 s->trial[k] = kc_clip(u, kc_u_min[k % KC_N_U], kc_u_max[k % KC_N_U]);
             }
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
+#endif
             value = kc_merit(s, s->trial, s->trial_states);
             if (!(value <= merit * (1.0 + 1e-12))) continue;
             better = 1;
             merit = value;
-            for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->candidate[k] = s->trial[k];
-            for (k = 0; k < (KC_HORIZON + 1) * KC_N_X; k++) s->states[k] = s->trial_states[k];
-            for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
-            for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
+            kc_adopt(s);
         }
-        if (!better || before - merit <= KC_SETTLED * fabs(before)) break;
+        if (!better || before - merit <= settled * fabs(before)) break;
     }
     if (!answered) return INFINITY;
     info->reason = NAME_REASON_NONE;
@@ -146,7 +180,7 @@ static double kc_optimise(NAME_state *s, int n_iterations, NAME_info *info) {
 static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
     double merit;
     kc_start_plan(s, s->steady);
-    merit = kc_optimise(s, n, info);
+    merit = kc_optimise(s, n, KC_SETTLED, info);
 #if KC_SWINGS
     {
         NAME_info other = *info;
@@ -170,7 +204,7 @@ static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
         for (i = 0; i < KC_HORIZON * KC_N_U; i++)
             s->trial[i] = (i / KC_N_U < at) == upper ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
         kc_start_plan(s, s->trial);
-        second = kc_optimise(s, n, &other);
+        second = kc_optimise(s, n, KC_SETTLED, &other);
         info->iterations = other.iterations;
         if (second < merit) {
             merit = second;
@@ -189,7 +223,7 @@ static int kc_ends_far(const NAME_state *s, double merit) {
     double error[KC_N_Y], missed;
     int i;
     for (i = 0; i < KC_N_Y; i++)
-        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+        error[i] = s->mark[i] * (s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i]);
     missed = kc_quadratic(KC_N_Y, kc_Q, error);
     return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
 }
@@ -233,7 +267,7 @@ static void kc_begin(NAME_state *s) {
         double all[KC_N_IN], next[KC_N_X], t[KC_N_QY];
         int k;
         for (k = 0; k < KC_DELAY; k++) {
-            kc_join(s->line + (k + 1) * KC_N_U, s->told + k * KC_N_TOLD, all);
+            kc_join_acting(s, s->line + (k + 1) * KC_N_U, k, all);
             kc_step(s->begin, all, s->d, s->psi_here, t, next);
             for (i = 0; i < KC_N_X; i++) s->begin[i] = next[i];
         }
@@ -241,22 +275,135 @@ static void kc_begin(NAME_state *s) {
 #endif
 }
 
-static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+static void kc_keep(const NAME_state *s, double *kept) {
+    int i;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) kept[i] = s->candidate[i];
+}
+
+/* A plan that was kept is the candidate again; its excess will be asked for. */
+static void kc_restore(NAME_state *s, const double *kept) {
+    int i;
+    for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->candidate[i] = kept[i];
+    (void)kc_roll_candidate(s);
+}
+
+/* Whether the LQR's cost to go may stand at the end of the candidate; always unless that is to be chosen. */
+static int kc_holds(NAME_state *s, double merit) {
+#if KC_AUTO
+    double missed[KC_N_Y], x[KC_N_X], next[KC_N_X], error[KC_N_X], t[KC_N_QY], u[KC_N_U], du[KC_N_U], all[KC_N_IN];
+    double first, last, stages = 0.0;
+    int i, k;
+    if (!isfinite(merit)) return 0;
+    if (!s->has_P) return 1;
+    for (i = 0; i < KC_N_X; i++) {
+        x[i] = s->states[KC_HORIZON * KC_N_X + i];
+        error[i] = x[i] - s->end_x[i];
+    }
+    first = kc_quadratic(KC_N_X, s->P, error);
+    if (first <= fmax(KC_HOLDS_NEGLIGIBLE * merit, KC_HOLDS_ARRIVED * kc_size[0])) return 1;
+    for (k = 0; k < KC_HOLDS_SAMPLES; k++) {
+        for (i = 0; i < KC_N_U; i++) {
+            u[i] = kc_clip(s->end_u[i] - kc_dot(KC_N_X, s->K + i * KC_N_X, error), kc_u_min[i], kc_u_max[i]);
+            du[i] = u[i] - s->end_u[i];
+        }
+        for (i = 0; i < KC_N_Y; i++) missed[i] = s->mark[i] * error[i];
+        stages += kc_quadratic(KC_N_Y, kc_Q, missed) + kc_quadratic(KC_N_U, kc_R, du);
+        kc_join_held(s, u, all);
+        kc_step(x, all, s->d, s->psi_here, t, next);
+        for (i = 0; i < KC_N_X; i++) {
+            x[i] = next[i];
+            error[i] = x[i] - s->end_x[i];
+        }
+    }
+    last = kc_quadratic(KC_N_X, s->P, error);
+    return last + KC_HOLDS_KEPT * stages <= first; /* false for what is not a number */
+#else
+    (void)s;
+    (void)merit;
+    return 1;
+#endif
+}
+
+/* From the shifted last plan; where that leads nowhere, from cold ones too. */
+static double kc_optimise_warm(NAME_state *s, NAME_info *info) {
+    double merit;
+    (void)kc_shift(s);
+    merit = kc_optimise(s, KC_N_ITERATIONS, kc_worth[0], info);
+    if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, merit, info);
+    return merit;
+}
+
+/* Without a plan to start from: see RNNLaw._cold. */
+static double kc_optimise_afresh(NAME_state *s, NAME_info *info) {
+    int n = KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS;
+#if KC_AUTO
+    if (s->has_P) {
+        NAME_info other;
+        double first, second;
+        s->use_P = 0;
+        first = kc_optimise_cold(s, n, info);
+        kc_keep(s, s->kept);
+        other = *info;
+        other.reason = NAME_REASON_NONE;
+        if (kc_holds(s, first)) {
+            s->use_P = 1;
+            second = kc_optimise(s, n, KC_SETTLED, &other);
+        } else {
+            s->use_P = 1;
+            second = kc_optimise_cold(s, n, &other);
+        }
+        s->weighted = !isfinite(first) || kc_holds(s, second);
+        info->iterations = other.iterations;
+        if (s->weighted) {
+            *info = other;
+            return second;
+        }
+        s->use_P = 0;
+        kc_restore(s, s->kept);
+        return first;
+    }
+#endif
+    s->use_P = s->has_P;
+    s->weighted = 1;
+    return kc_optimise_cold(s, n, info);
+}
+
+static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     double merit = INFINITY;
     int i, obeyed;
     (void)lqr;
     kc_begin(s);
-    kc_set_references(s, reference, n_rows, preview);
+#if KC_N_E > 0 && KC_OBSERVER && KC_DISTURBANCE == 1
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = kc_dot(KC_N_Y, kc_E_outputs + i * KC_N_Y, s->beside);
+#endif
+    kc_set_references(s, asked);
     if (kc_shift(s)) {
-        merit = kc_optimise(s, KC_N_ITERATIONS, info);
+        int weighted;
         s->since = (s->since + 1) % KC_RECHECK;
-        if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, merit, info);
+        s->use_P = s->has_P && s->weighted;
+        merit = kc_optimise_warm(s, info);
+        if (isfinite(merit)) {
+            weighted = kc_holds(s, merit);
+            if (s->weighted && !weighted) {
+                NAME_info other = *info;
+                double found;
+                kc_keep(s, s->kept);
+                s->use_P = 0;
+                found = kc_optimise_warm(s, &other);
+                info->iterations = other.iterations;
+                if (isfinite(found)) {
+                    *info = other;
+                } else {
+                    s->use_P = s->has_P;
+                    kc_restore(s, s->kept);
+                }
+            }
+            s->weighted = weighted;
+        }
     }
-    if (!isfinite(merit))
-        merit = kc_optimise_cold(s, KC_N_ITERATIONS > KC_COLD_ITERATIONS ? KC_N_ITERATIONS : KC_COLD_ITERATIONS, info);
+    if (!isfinite(merit)) merit = kc_optimise_afresh(s, info);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
-        if (kc_absurd(s)) kc_restart(s);
         return 0;
     }
     info->reason = NAME_REASON_NONE;
@@ -267,7 +414,15 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
 }
 
 static void kc_forget(NAME_state *s) {
-    s->since = 0;
+    int i;
+    for (i = 0; i < KC_N_IN; i++) s->offset[i] = 0.0;
+    for (i = 0; i < KC_N_Y; i++) s->beside[i] = 0.0;
+#if KC_N_E > 0
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = 0.0;
+#endif
+#if KC_OBSERVER
+    s->in_a_row = 0;
+#endif
     s->has_P = -1;
     s->end_converged = 0;
     kc_restart(s);
@@ -279,9 +434,9 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     int i, k;
     for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
     for (k = 0; k <= KC_HORIZON; k++) {
-        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
+        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i] + s->beside[i];
         if (k == KC_HORIZON) break;
-        kc_join(inputs + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, inputs + k * KC_N_U, KC_DELAY + k, all);
         kc_step(x, all, s->d, psi, t, next);
         for (i = 0; i < KC_N_X; i++) x[i] = next[i];
     }

@@ -13,10 +13,11 @@ static void kc_multiply(int m, int k, int n, const double *A, int a_t, const dou
 }
 
 /* Cost to go of the LQR at the target, by doubling (Chu, Fan, Lin, Wang 2004): F is the closed loop's 2^k-th power,
- * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small. */
+ * so it vanishes just when the solution stabilises. Tells whether there is one, its residual relative to P small;
+ * its gain is left in K. */
 static int kc_riccati(NAME_state *s, const double *x, const double *u) {
     double *F = s->a, *b = s->b, *G = s->riccati_G, *P = s->P, *M = s->riccati_M, *W = s->riccati_W, *V = s->riccati_V;
-    double *A = s->riccati_A, R[KC_N_U * KC_N_U], K[KC_N_U * KC_N_X], PB[KC_N_X * KC_N_U], size, change;
+    double *A = s->riccati_A, *K = s->K, R[KC_N_U * KC_N_U], PB[KC_N_X * KC_N_U], size, change;
     int n = KC_N_X, i, j, k, converged = 0;
     kc_whole_jacobian(s, x, u, F, b);
     for (i = 0; i < n * n; i++) A[i] = F[i];
@@ -27,7 +28,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
     kc_multiply(n, KC_N_U, n, b, 0, K, 0, G);
     for (i = 0; i < n * n; i++) P[i] = 0.0;
     for (i = 0; i < KC_N_Y; i++)
-        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j];
+        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j] * s->mark[i] * s->mark[j];
     for (k = 0; k < 60 && !converged; k++) {
         double largest = 0.0;
         /* [W, V] = (I + G P)^-1 [F, G], side by side in W (n x 2n). */
@@ -87,7 +88,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
         for (i = 0; i < n; i++)
             for (j = 0; j < n; j++) {
                 double value = V[i * n + j] + M[i * n + j];
-                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j];
+                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j] * s->mark[i] * s->mark[j];
                 V[i * n + j] = value;
                 change = fmax(change, fabs(value - P[i * n + j]));
                 size = fmax(size, fabs(value));

@@ -1,0 +1,193 @@
+"""`koopctrl fit`: from a CSV file to a judged model in a file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from koopctrl.cli.output import said
+from koopctrl.cli.records import (
+    DataFile,
+    Decimal,
+    Delimiter,
+    Episode,
+    Gaps,
+    Json,
+    Plot,
+    Reading,
+    Resample,
+    Time,
+    check_figure,
+    check_folder,
+    columns,
+    save_figure,
+)
+from koopctrl.errors import KoopctrlWarning
+
+# A free run with a lower R2 than this gets a hint.
+POOR = 0.9
+_AUTO = "auto"
+
+
+def fit(
+    data: DataFile,
+    outputs: Annotated[str, typer.Option(help="Output columns, separated by commas.")],
+    inputs: Annotated[str, typer.Option(help="Input columns, separated by commas; none if left out.")] = "",
+    dt: Annotated[float | None, typer.Option(help="Sample time in seconds.")] = None,
+    time: Time = None,
+    episode: Episode = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    gaps: Gaps = "refuse",
+    resample: Resample = False,
+    test_fraction: Annotated[float, typer.Option(help="Held out: episodes, or the record's end.")] = 0.3,
+    output_lags: Annotated[int, typer.Option(help="Past outputs that act on the next one.")] = 1,
+    input_lags: Annotated[int, typer.Option(help="Past inputs that act on the next output.")] = 1,
+    states: Annotated[int | None, typer.Option(help="Order of a hidden state, instead of lags.")] = None,
+    feedthrough: Annotated[bool, typer.Option("--feedthrough", help="Whether u[k] acts on y[k].")] = False,
+    features: Annotated[
+        int | None,
+        typer.Option(
+            help="Hidden neurons; by default a tenth of the samples, at most 300 (20 with --states)."
+        ),
+    ] = None,
+    coupling: Annotated[str, typer.Option(help="bilinear, linear, quadratic or network.")] = "bilinear",
+    sampler: Annotated[str, typer.Option(help="swim, uniform or elm.")] = "swim",
+    feature_scale: Annotated[float, typer.Option(help="Width scale of the neurons.")] = 0.3,
+    ridge: Annotated[str, typer.Option(help="Relative penalty on outer weights; auto by evidence.")] = _AUTO,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Where to write the model (.npz), fitted to all rows.")
+    ] = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Fit a model to a CSV file and report on the part held out; what is saved is fitted to all rows."""
+    from koopctrl.koopman_rnn import KoopmanRNN
+
+    said.begin(json)
+    check_folder(save, "--save")
+    check_figure(plot)
+    if not 0.0 < test_fraction < 1.0:
+        raise typer.BadParameter(
+            f"--test-fraction is {test_fraction:g}; expected more than 0 and less than 1: the part of the "
+            "rows that is held out"
+        )
+    reading = Reading(time, episode, delimiter, decimal, gaps, resample)
+    records = reading.read(data, columns(outputs), columns(inputs), dt)
+    train, test = records.split(
+        test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
+    )
+    _check_lags(train, test, output_lags, input_lags)
+    settings: dict[str, Any] = {
+        "sampler": sampler, "feature_scale": feature_scale, "input_coupling": coupling,
+        "output_lags": output_lags, "input_lags": input_lags, "feedthrough": feedthrough,
+        "ridge": ridge if ridge == _AUTO else _number(ridge), "random_state": seed, "n_states": states,
+    }  # fmt: skip
+    model = KoopmanRNN(features, **settings)
+    with said.busy("fitting"):
+        model.fit(train)
+    said.say(f"{records!r}\ntrain: {train.n_steps} steps, test: {test.n_steps} steps")
+    said.keep(train_steps=train.n_steps, test_steps=test.n_steps, settings=model.get_params())
+    with said.busy("reporting on the part held out"):
+        result = model.report(test)
+        said.say(str(result))
+        said.keep(report=result.to_dict())
+        _print_baseline(result, train, test, output_lags, input_lags, feedthrough)
+    print_hint(result, model)
+    if plot is not None:
+        draw(model, test, None, f"{data.name}, held out", plot)
+    if save is not None:
+        with said.busy("fitting to all rows"):
+            KoopmanRNN(features, **settings).fit(records).save(save)
+        said.say(
+            f"model written to {save}: fitted once more, to all {records.n_steps} steps. The figures above "
+            "are of the one that had not seen the part held out"
+        )
+        said.keep(model=str(save))
+    said.finish()
+
+
+def draw(model: Any, records: Any, n_init: int | None, name: str, path: Path) -> None:
+    """Figure of the free run of the first episode."""
+    from koopctrl.plotting import plot_free_run
+
+    shaded = model._n_init(records, n_init)
+    run = model.predict(records[:1], n_init=shaded)[0]
+    which = f", episode {records[0].label}" if len(records) > 1 else ""
+    title = f"{name}{which}: free run from {shaded} samples"
+    save_figure(plot_free_run(records[0], {"KoopmanRNN": run}, n_init=shaded, title=title), path)
+    said.say(f"figure written to {path}")
+    said.keep(figure=str(path))
+
+
+def print_hint(result: Any, model: Any) -> None:
+    """What to try where the free run is poor."""
+    if result.score >= POOR:
+        return
+    p, q = model.output_lags, model.input_lags
+    if model.hidden:
+        text = f"{model.n_x} states do not suffice. Try more --states, or look for an input that is missing."
+    elif p == q == 1:
+        text = (
+            "if the columns are not the full state, try more --output-lags and --input-lags, or --states 4."
+        )
+    elif result.horizons[0].rnn_nrmse < 0.3:
+        text = (
+            f"one step ahead is good, so with {p} output and {q} input lags errors pile up. Try other lags, "
+            "--states instead of them, a larger --ridge, or look for an input that is missing."
+        )
+    else:
+        text = (
+            f"{p} output and {q} input lags do not explain the next sample either. Try more lags, "
+            "--feedthrough, or look for an input that is missing."
+        )
+    said.say(f"The free run is poor: {text}")
+    said.keep(hint=text)
+
+
+def _check_lags(train: Any, test: Any, output_lags: int, input_lags: int) -> None:
+    """Refuse windows that are longer than any record, in the command's own words."""
+    needed = max(output_lags, input_lags) + 1
+    for part, name, advice in ((train, "training part", "smaller"), (test, "part held out", "larger")):
+        longest = max(len(e) for e in part)
+        if longest < needed:
+            raise typer.BadParameter(
+                f"--output-lags {output_lags} and --input-lags {input_lags} take {needed} samples in a row; "
+                f"the longest record of the {name} has {longest}. Take fewer lags or a {advice} "
+                "--test-fraction"
+            )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--ridge is {text!r}; expected a number or auto") from error
+
+
+def _print_baseline(
+    result: Any, train: Any, test: Any, output_lags: int, input_lags: int, feedthrough: bool
+) -> None:
+    """What a least-squares ARX model with the same lags reaches, beside the model's figures."""
+    from koopctrl.koopman_rnn import KoopmanRNN
+
+    lags: dict[str, Any] = {"output_lags": output_lags, "input_lags": input_lags}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KoopctrlWarning)  # it is the model that is asked about
+        arx = KoopmanRNN(0, input_coupling="linear", feedthrough=feedthrough, ridge=0.0, **lags).fit(train)
+        base = arx.report(test)
+    rows = [
+        {"free run": name, "R2": r.score, **{f"NRMSE {h.horizon} ahead": h.rnn_nrmse for h in r.horizons}}
+        for name, r in (("this model", result), ("ARX, same lags", base))
+    ]
+    said.table("beside a linear model", rows)
+    said.keep(baseline=base.to_dict())
+    if base.score >= max(result.score, POOR) and result.sizes["n_features"]:
+        said.say(
+            "The linear ARX model is as good: the record shows no nonlinearity that the neurons caught. Try "
+            "other lags or --coupling, or take the linear one: --features 0 --coupling linear."
+        )
