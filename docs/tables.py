@@ -241,6 +241,22 @@ def ltinet_large(results: Path) -> str:
     return markdown(["model", "states", "order", "error", "bound", "time"], rows)
 
 
+def ltinet_simulation(results: Path) -> str:
+    """Simulation of linear networks, the others' time over the network's."""
+    rows = []
+    for f in _load(results, "ltinet_simulation")["rows"]:
+        if f["inputs"] > 1 or f["n"] not in (10, 100, 1000, 2000):
+            continue
+        own, few = f["network foh"], f["steps"] < 10_000
+        times = (f[k] / own for k in ("forced_response", "lsim", "dense stepping", "dense blocked"))
+        name = f"{f['plant']}, {f['n']}" + (f" ({f['steps']:,} steps)" if few else "")
+        rows.append([name, f"{1e3 * own:.1f} ms", *(_short(x) for x in times), f"{f['network build']:.2g} s"])
+    return markdown(
+        ["plant, n", "network", "`forced_response`", "`lsim`", "dense stepping", "dense, 64 steps at once", "build"],
+        rows,
+    )
+
+
 def ltinet_models(results: Path) -> str:
     """Transfer errors of networks of awkward models."""
     rows = [
@@ -274,5 +290,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
         ltinet_reduction,
         ltinet_large,
         ltinet_models,
+        ltinet_simulation,
     )
 }
