@@ -25,6 +25,7 @@ from koopctrl.ltinet.structure import NetworkStructure
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
 _LONGEST = 128
 _FEW = 128
+_LOOP = 60_000  # what one step of the loop over chunks costs, in multiplications
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def outputs(
     while (
         2 * K <= _LONGEST
         and n_times > K * K
+        # doubling doubles the products with the inputs and halves the steps of the loop
+        and 2 * K * K * n_u * n_y <= _LOOP + min(n, _FEW) ** 2
         and 2 * K * max(n, 1) * (n_u + n_y) <= _TABLE
         and 4 * K * K * max(n_u * n_y, 1) <= _TABLE
     ):
