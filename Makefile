@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint docs format clean
+.PHONY: demo test lint docs site format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/koopctrl demo
@@ -17,8 +17,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-docs: $(VENV)/.installed-test
-	$(BIN)/python docs/build.py
+# Runs the pages, writes what they print into them, and builds the site; `site` leaves the pages as they are.
+docs: $(VENV)/.installed-docs
+	MPLBACKEND=Agg $(BIN)/python docs/build.py
+	$(BIN)/python docs/site/make.py
+
+site: $(VENV)/.installed-docs
+	$(BIN)/python docs/site/make.py
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
@@ -33,6 +38,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $@
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $@
 
 clean:

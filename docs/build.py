@@ -61,6 +61,10 @@ API = {
     "koopctrl.identification.report": ["Report", "HorizonError", "make_report"],
     "koopctrl.identification.residuals": ["ResidualAnalysis"],
     "koopctrl.identification.comparison": ["Comparison"],
+    "koopctrl.identification.structure": ["DelaySuggestion", "OrderSuggestion"],
+    "koopctrl.identification.uncertainty": ["LinearUncertainty"],
+    "koopctrl.data.spectrum": ["RecordSpectrum"],
+    "koopctrl.data.detrend": ["Detrended", "Trend"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
     "koopctrl.identification.refinement": ["History", "RefineOptions"],
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
@@ -75,6 +79,12 @@ API = {
         "plot_closed_loop",
         "plot_closed_loops",
         "plot_design",
+        "plot_records",
+        "plot_record_spectrum",
+        "plot_delays",
+        "plot_orders",
+        "plot_uncertainty",
+        "plot_directions",
     ],
     "koopctrl_envs": [
         "Plant",
@@ -113,12 +123,20 @@ def run_page(page: Path, folder: Path) -> list[str]:
     os.chdir(folder)
     try:
         for i, block in enumerate(blocks(page)):
+            _close_figures()
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(block, f"{page.name}, block {i + 1}", "exec"), namespace)
             printed.append(out.getvalue())
     finally:
         os.chdir(before)
     return printed
+
+
+def _close_figures() -> None:
+    """Figures are pyplot's, which keeps them until they are closed."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
 
 
 def with_outputs(text: str, printed: list[str]) -> str:

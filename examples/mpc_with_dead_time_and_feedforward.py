@@ -1,5 +1,10 @@
-"""A known dead time and a measured disturbance, told to the controller."""
+"""A known dead time and a measured disturbance
+============================================
 
+Both are told to the controller; so is what comes.
+"""
+
+import matplotlib.pyplot as plt
 import numpy as np
 
 from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
@@ -33,9 +38,19 @@ lifted = KoopmanRNN(30, input_coupling="network", random_state=0).fit(record).li
 
 cold = np.where(np.arange(100) < 40, 0.0, -1.0)[:, None]
 cases = {"the ambient": (0, False), "and the dead time": (DELAY, False), "and what comes": (DELAY, True)}
+runs = {}
 for name, (delay, preview) in cases.items():
     options = {"u_min": -1.5, "u_max": 1.5, "measured_disturbances": ["ambient"], "input_delay": delay}
     mpc = LinearMPC(lifted, 20, Q=1.0, R=0.01, offset_free=0.3, **options)
     run = run_closed_loop(plant, mpc, 100, [0.5], disturbance=cold, preview=preview)
+    runs[name] = run
     error = np.abs(run.outputs[30:, 0] - 0.5)
     print(f"told of {name:17s} mean error {error.mean():.4f}, largest {error.max():.3f}")
+
+figure, axis = plt.subplots(figsize=(7.0, 3.0), layout="constrained")
+for name, run in runs.items():
+    axis.plot(run.time, run.outputs[:, 0], label=f"told of {name}")
+axis.axhline(0.5, color="0.4", ls=":", lw=1.0)
+axis.set(xlabel="time [s]", ylabel="temperature", title="It gets cold after 20 s")
+axis.legend()
+plt.show()

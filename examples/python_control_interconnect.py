@@ -1,6 +1,11 @@
-"""The identified network as a block in python-control: a PI loop around it."""
+"""The network as a block in python-control
+========================================
+
+A PI loop around the identified network.
+"""
 
 import control
+import matplotlib.pyplot as plt
 import numpy as np
 
 from koopctrl import KoopmanRNN, datasets
@@ -24,3 +29,10 @@ response = control.input_output_response(
     loop, time, reference, np.append(rest.x_op, 4.5 / k_i), squeeze=False
 )
 print(f"outlet temperature signal at the end: {response.outputs[0, -1]:.4f}, set-point {reference[-1]}")
+
+figure, axis = plt.subplots(figsize=(7.0, 3.0), layout="constrained")
+axis.plot(time, response.outputs[0], label="outlet temperature")
+axis.step(time, reference, "k:", where="post", label="set-point")
+axis.set(xlabel="time [s]", ylabel="V", title="The loop closes in python-control")
+axis.legend()
+plt.show()

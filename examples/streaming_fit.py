@@ -1,6 +1,11 @@
-"""More data than memory: fit on an iterator of episodes, or add batches as they come."""
+"""More data than memory
+=====================
+
+Fit on an iterator of episodes, or add batches as they come.
+"""
 
 import gymnasium
+import matplotlib.pyplot as plt
 
 from koopctrl import KoopmanRNN, Trajectory, collect
 
@@ -19,9 +24,19 @@ model = KoopmanRNN(200, random_state=0).fit(episodes(40, seed=0))
 print(f"one pass over an iterator: free-run R2 {model.score(unseen):.8f}")
 
 growing = KoopmanRNN(200, random_state=0)
+pairs, errors = [], []
 for batch in range(3):
     data: list[Trajectory] = list(episodes(10, seed=100 * batch))
     growing.partial_fit(data)
+    pairs.append(growing.solution_.n_rows)
+    errors.append(1.0 - growing.score(unseen))
     print(
         f"after batch {batch + 1} ({growing.solution_.n_rows} pairs): free-run R2 {growing.score(unseen):.8f}"
     )
+
+figure, axis = plt.subplots(figsize=(7.0, 3.0), layout="constrained")
+axis.semilogy(pairs, errors, "o-")
+axis.set(
+    xlabel="pairs of samples seen", ylabel="1 - R2, unseen episodes", title="It gets better as data come in"
+)
+plt.show()

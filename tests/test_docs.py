@@ -25,10 +25,25 @@ def test_page_runs_and_makes_its_figures(page, tmp_path):
         assert made.stat().st_size > 5_000
 
 
+SECTIONS = {"index", "tutorials", "how-to", "reference", "explanation"}  # of the site
+
+
 def test_every_page_is_reached_from_the_readme():
     links = set(re.findall(r"\]\((docs/[^)#]+\.md)", (ROOT / "README.md").read_text()))
-    pages = {f"docs/{p.name}" for p in build.PAGES if p.name != "README.md"}
+    pages = {f"docs/{p.name}" for p in build.PAGES if p.stem not in SECTIONS | {"README"}}
     assert pages == links
+
+
+def test_every_page_stands_in_one_section_of_the_site():
+    entries = []
+    for section in SECTIONS:
+        (tree,) = re.findall(
+            r"```{toctree}\n(.*?)```", (ROOT / "docs" / f"{section}.md").read_text(), re.DOTALL
+        )
+        entries += [line for line in tree.splitlines() if line and not line.startswith(":")]
+    generated = {"gallery/index", "reference-api/index"}
+    pages = {p.stem for p in build.PAGES} - {"README", "index", "api"}
+    assert sorted(entries) == sorted(pages | generated)
 
 
 def test_links_point_to_files():

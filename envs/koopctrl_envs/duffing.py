@@ -76,18 +76,18 @@ class DuffingEnv(PlantEnv):
     With the default parameters the origin is a saddle between stable wells at -1 and 1; the task is to hold
     the origin.
 
-    ==================  ===========================================  =========  =======
-    Parameter           Meaning                                      Default    Unit
-    ==================  ===========================================  =========  =======
-    `delta`             damping                                      0.5        1/s
-    `alpha`             linear stiffness                             -1         1/s^2
-    `beta`              cubic stiffness                              1          1/s^2
-    `dt`                sample time                                  0.1        s
+    ==================  ===========================================  ===========  =======
+    Parameter           Meaning                                      Default      Unit
+    ==================  ===========================================  ===========  =======
+    `delta`             damping                                      0.5          1/s
+    `alpha`             linear stiffness                             -1           1/s^2
+    `beta`              cubic stiffness                              1            1/s^2
+    `dt`                sample time                                  0.1          s
     `n_substeps`        Runge-Kutta steps per sample                 20
-    `u_min, u_max`      limits of the input                          -10, 10    1/s^2
+    `u_min, u_max`      limits of the input                          -10, 10      1/s^2
     `x_min, x_max`      limits of the state                          +-6.5, +-26  1, 1/s
-    `x0_low, x0_high`   box the starts are drawn from                -2, 2      1, 1/s
-    ==================  ===========================================  =========  =======
+    `x0_low, x0_high`   box the starts are drawn from                -2, 2        1, 1/s
+    ==================  ===========================================  ===========  =======
 
     **Observation**: `[x1, x2]`, `Box(2,)`. **Action**: `[u]`, `Box(1,)`.
     **Reward**: :math:`-(y - r)^T Q (y - r) - u^T R u` with `Q = 1`, `R = 0.1`, `r = 0` by default. **Start**:

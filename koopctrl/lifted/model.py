@@ -99,6 +99,11 @@ class LiftedModel:
     network: RecurrentNetwork | None = None
     noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
+    def __post_init__(self) -> None:
+        """Matrices in one order of memory, so that products are the same to the bit, from files too."""
+        for name in ("A", "B", "C", "D"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
+
     @classmethod
     def from_matrices(
         cls,

@@ -56,7 +56,7 @@ class Spectrum:
 
     @property
     def frequencies(self) -> FloatArray:
-        """Natural frequencies `|s| ` in rad/s."""
+        """Natural frequencies `|s|` in rad/s."""
         return np.abs(self.continuous)
 
     @property

@@ -130,7 +130,8 @@ def run_closed_loop(
     _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
     controller.reset()
     observation, info = reset_plant(env, start_seed, options)
-    y = _measured(observation, 0, None)
+    announced = getattr(getattr(env, "observation_space", None), "shape", None)
+    y = _measured(observation, 0, None, announced)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     horizon = _foresight(controller) if preview else 0
     sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
@@ -160,7 +161,7 @@ def run_closed_loop(
         action, outside = clip_action(env, fit_action(env, action, "the controller's input"))
         answer = step_plant(env, action.copy(), k)
         observation, reward, terminated, truncated, info = answer
-        y = _measured(observation, k + 1, len(y))
+        y = _measured(observation, k + 1, len(y), announced)
         sent, v_k = u, None if v is None else v[k]
         reported = info.get("u")
         if reported is None and outside:
@@ -260,9 +261,10 @@ def _sample_time(env: Any, controller: Any, given: float | None, n_steps: int) -
     return check_dt(own if plant is None else plant, "dt of the plant or the controller")
 
 
-def _measured(observation: Any, step: int, size: int | None) -> FloatArray:
+def _measured(observation: Any, step: int, size: int | None, announced: Any) -> FloatArray:
     y = as_observation(observation, "observation", size)
-    if np.ndim(observation) > 1:
+    # What an env announces to be a table (stacked frames) is read row by row, as `collect` does.
+    if np.ndim(observation) > 1 and np.shape(observation) != announced:
         raise ShapeError(f"the plant's observation has shape {np.shape(observation)}; expected (n_y,)")
     if np.isinf(y).any():
         raise DataError(
