@@ -187,10 +187,11 @@ def test_odd_arguments_are_refused_by_the_package_or_taken(call, tmp_path, monke
             warnings.simplefilter("ignore")
             try:
                 CALLS[call](junk)
-            except KoopctrlError as error:
-                assert len(str(error)) > 20, junk
+            except KoopctrlError:
+                continue
             except FileNotFoundError:
-                assert isinstance(junk, (str, bytes))
+                if not isinstance(junk, (str, bytes)):
+                    raise
 
 
 def test_most_of_them_are_refused():
