@@ -13,12 +13,16 @@ cascaded tanks from https://www.nonlinearbenchmark.org, the rest as `.npz` with 
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import _common as c
 import numpy as np
+import silverbox
 
 from koopctrl import KoopmanRNN, Trajectories, datasets, select, subspace
+from koopctrl.selection import search
 
 # Published or earlier figures to hold against: see each record's page and docs/identification.md.
 TARGETS = {
@@ -29,6 +33,7 @@ TARGETS = {
     "bouc_wen": [4.5e-5, 2.4e-5],
     "f16_reduced": [0.042],
     "quarter_drone": [5.0, 5.0],
+    "silverbox": [0.22e-3, 0.33e-3, 0.225e-3],
 }
 ORDERS = {"hair_dryer": 4, "robot_arm": 8}
 
@@ -43,6 +48,9 @@ def load(name: str, folder: c.Path) -> tuple[Trajectories, list[Trajectories], i
         u_train, u_test, y_train, y_test = (table[:, [i]] for i in range(4))
         parts = [Trajectories.from_arrays(y, u, dt=4.0) for y, u in ((y_train, u_train), (y_test, u_test))]
         return parts[0], parts[1:], 50
+    if name == "silverbox":
+        train, tests = silverbox.load(folder)
+        return train, list(tests.values()), silverbox.N_INIT
     with np.load(c.find_file(folder, f"{name}.npz")) as data:
         keys = [k for k in ("train0", "test0", "test1") if f"{k}_y" in data]
         parts = [Trajectories.from_arrays(data[f"{k}_y"], data[f"{k}_u"], dt=float(data["dt"])) for k in keys]
@@ -57,7 +65,7 @@ def free_run_rmse(model: Any, data: Trajectories, n_init: int) -> float:
 def run(name: str, args: Any) -> dict[str, Any]:
     """All figures of one record."""
     train, tests, n_init = load(name, args.data)
-    rmse, singles, linear, seconds, chosen, cv = [], [], [], [], [], []
+    rmse, singles, linear, seconds, chosen, cv, members = [], [], [], [], [], [], []
     for seed in range(args.seeds):
         model, took = c.timed(
             lambda s=seed: select(train, args.budget, n_members=args.members, random_state=s)
@@ -69,6 +77,7 @@ def run(name: str, args: Any) -> dict[str, Any]:
         plain = KoopmanRNN(**best_linear.settings, random_state=0).fit(train)
         linear.append([free_run_rmse(plain, t, n_init) for t in tests])
         seconds.append(took)
+        members.append([m.get_params() for m in model.members_])
         chosen.append(found.best.settings)
         cv.append({"chosen": found.best.error, "linear": best_linear.error, "candidates": len(found.trials)})
     figures: dict[str, Any] = {
@@ -78,12 +87,21 @@ def run(name: str, args: Any) -> dict[str, Any]:
         "target": TARGETS[name],
         "seconds": c.spread(seconds),
         "settings": chosen,
+        "members": [[_short(p) for p in one] for one in members],
         "held_out_error": cv,
     }
     if name in ORDERS:
         model = subspace(train, ORDERS[name], feedthrough=name == "robot_arm")
         figures["subspace_rmse"] = [free_run_rmse(model, t, n_init) for t in tests]
     return figures
+
+
+def _short(params: dict[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the estimator's defaults."""
+    default = KoopmanRNN().get_params()
+    return {
+        k: v for k, v in params.items() if v != default[k] and k not in ("random_state", "rollout_margin")
+    }
 
 
 def main() -> None:
@@ -94,9 +112,17 @@ def main() -> None:
     p.add_argument(
         "--budget", type=float, default=120.0, help="seconds for each choice (default %(default)s)"
     )
+    p.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="what the budget counts: seconds, or the process's CPU seconds where others share the machine",
+    )
     p.add_argument("--members", type=int, default=8, help="members of the ensemble (default %(default)s)")
     args = p.parse_args()
     c.quiet()
+    if args.clock == "cpu":
+        search.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     with c.threads(args.threads):
         figures = {name: run(name, args) for name in args.records}
     rows = []

@@ -10,7 +10,8 @@ mismatch).
 - LinearMPC on one reduced lift at a cut of 1e-6, what `lift_at` did before it chose;
 - LinearMPC on the plant's own linearisation, where the outputs are the state.
 
-Conditions: `plain`; `noise` of 1 % of the outputs' range, no filter; `load+mismatch`, a constant input load
+Conditions: `plain`; `noise` of 1 % of the outputs' range, on the records too, with the filters' default
+covariances (`KalmanFilter(lifted)`, `ExtendedKalmanFilter(model)`); `load+mismatch`, a constant input load
 and one parameter off by a fifth, with offset_free=True throughout.
 
 Every LinearMPC of the plain condition is put to `verify_design` too: it should flag those that cost more than
@@ -34,7 +35,15 @@ from _plants import Task
 from _true_nmpc import TrueNMPC, Watched, closed_loop, cost
 from _unseen import make_unseen_tasks
 
-from koopctrl import KoopmanRNN, LiftedModel, LinearMPC, verify_design
+from koopctrl import (
+    ExtendedKalmanFilter,
+    KalmanFilter,
+    KoopmanRNN,
+    LiftedModel,
+    LinearMPC,
+    Trajectories,
+    verify_design,
+)
 from koopctrl.controllers import RNNMPC
 
 CONDITIONS = ("plain", "noise", "load+mismatch")
@@ -59,9 +68,20 @@ def size(task: Task) -> dict[str, Any]:
     return {k: getattr(task, k) for k in ("horizon", "Q", "R", "u_min", "u_max")}
 
 
-def identify(task: Task, seed: int) -> tuple[KoopmanRNN, dict[str, LiftedModel]]:
+def records(task: Task, seed: int, condition: str) -> Trajectories:
+    """What is identified from; with the noise of the loop where there is some."""
+    rng = np.random.default_rng(1000 + seed)
+    data = task.sample(rng)
+    if condition != "noise":
+        return data
+    seen = [e.outputs + np.asarray(task.noise) * rng.normal(size=e.outputs.shape) for e in data]
+    names = {"state_names": list(data.output_names), "input_names": list(data.input_names)}
+    return Trajectories.from_arrays(seen, [e.inputs for e in data], dt=data.dt, **names)
+
+
+def identify(task: Task, seed: int, condition: str = "plain") -> tuple[KoopmanRNN, dict[str, LiftedModel]]:
     """Default network of one seed, and linear models around the operating point."""
-    data = task.sample(np.random.default_rng(1000 + seed))
+    data = records(task, seed, condition)
     model = KoopmanRNN(random_state=seed, **task.network).fit(data)
     point = {"x_op": task.x_op, "u_op": task.u_op}
     lifts = (
@@ -118,10 +138,22 @@ def one_seed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All controllers of one seed under a condition, and their costs."""
     extra = {"offset_free": True} if "load" in condition else {}
-    made = {"RNNMPC": attempt(lambda: RNNMPC(model, **size(task), **extra))}
+    filtered = condition == "noise"
+
+    def nonlinear() -> RNNMPC:
+        return RNNMPC(model, **size(task), **extra, **_filter(ExtendedKalmanFilter, model, filtered))
+
+    def linear(lifted: LiftedModel) -> LinearMPC:
+        return LinearMPC(lifted, **size(task), **extra, **_filter(KalmanFilter, lifted, filtered))
+
+    made = {"RNNMPC": attempt(nonlinear)}
     for name, lifted in lifts.items():
-        made[name] = attempt(lambda m=lifted: LinearMPC(m, **size(task), **extra))
+        made[name] = attempt(lambda m=lifted: linear(m))
     return made, {name: cost_of(task, controller, condition) for name, controller in made.items()}
+
+
+def _filter(kind: Any, model: Any, filtered: bool) -> dict[str, Any]:
+    return {"estimator": kind(model)} if filtered else {}
 
 
 def judged(
@@ -145,8 +177,9 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, Any]:
     found: dict[str, dict[str, list[Any]]] = {k: {} for k in conditions}
     verdicts: list[dict[str, Any]] = []
     for seed in range(seeds):
-        model, lifts = identify(task, seed)
+        known = identify(task, seed)
         for condition in conditions:
+            model, lifts = identify(task, seed, condition) if condition == "noise" else known
             made, costs = one_seed(task, model, lifts, condition)
             for name, value in costs.items():
                 ratio = value if isinstance(value, str) else value / best[condition]

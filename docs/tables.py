@@ -150,15 +150,42 @@ def selected(results: Path) -> str:
     )
 
 
+def record_peers(results: Path) -> str:
+    """Records beside jax-sysid and SIPPY at the same orders, the best first."""
+    rows = []
+    for name, found in _load(results, "record_peers")["figures"].items():
+        for label, f in sorted(found.items(), key=lambda pair: pair[1]["rmse"]["median"]):
+            error = f["rmse"]
+            worst = f"{error['max']:.3g}" if error["n"] > 1 else ""
+            rows.append(
+                [name.replace("_", " "), label, f"{error['median']:.3g}", worst, f"{f['fit_s']['median']:.2g}"]
+            )
+    return markdown(["record", "model", "RMSE, median of 3 seeds", "worst", "fit, s"], rows)
+
+
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
+    return _unseen(results, "plain")
+
+
+def unseen_noise(results: Path) -> str:
+    """The same with noise on records and loop, and the filters' default covariances."""
+    return _unseen(results, "noise")
+
+
+def unseen_load(results: Path) -> str:
+    """The same under load and mismatch, with offset_free=True."""
+    return _unseen(results, "load+mismatch")
+
+
+def _unseen(results: Path, condition: str) -> str:
     figures = _load(results, "unseen_plants")["figures"]
-    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"]["plain"])
+    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"][condition])
     rows = []
     for plant, f in figures.items():
         row = [plant.replace("_", " ")]
         for name in names:
-            runs = f["ratios"]["plain"].get(name, [])
+            runs = f["ratios"][condition].get(name, [])
             good = sorted(v for v in runs if isinstance(v, float))
             text = (
                 ""
@@ -195,7 +222,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
         loop_setting,
         step_time,
         selected,
+        record_peers,
         unseen,
+        unseen_noise,
+        unseen_load,
         unseen_setting,
     )
 }

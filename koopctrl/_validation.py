@@ -73,8 +73,12 @@ def shape_of(value: Any) -> tuple[int, ...] | None:
         return None
 
 
-def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> FloatArray:
-    """Convert to a finite `(time, n)` array; a 1-D array is one column."""
+def as_signal(
+    value: ArrayLike, name: str, n_columns: int | None = None, *, missing: bool = False
+) -> FloatArray:
+    """Convert to a finite `(time, n)` array, or with `missing` one that may have NaN; a 1-D array is one
+    column.
+    """
     array = as_float_array(value, name)
     if array.ndim == 1:
         array = array[:, None]
@@ -84,6 +88,9 @@ def as_signal(value: ArrayLike, name: str, n_columns: int | None = None) -> Floa
         turned = len(array) == n_columns < array.shape[1]
         hint = f". Turned? Time runs along the rows: pass {name}.T" if turned else ""
         raise ShapeError(f"{name} has {array.shape[1]} columns; expected {n_columns}{hint}")
+    if missing:
+        check_finite(np.where(np.isnan(array), 0.0, array), name)
+        return array
     return check_finite(array, name)
 
 

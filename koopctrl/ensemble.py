@@ -3,7 +3,8 @@ r"""KoopmanEnsemble: the mean of several independent samplings, its spread, and 
 Members differ in their seeds. Each is fitted twice: with one fold of the data held out, which gives its
 error on data it has not seen, and on all data, which is the member. Weights are zero for members whose
 held-out error is far above the others', equal for the rest; in a prediction a member that diverges or leaves
-the others is left out too. The held-out residuals of all folds calibrate the bands,
+the others is left out too, and of many members the middle half at each sample is averaged. The held-out
+residuals of all folds calibrate the bands,
 
 .. math:: |y - \bar y| \le q_{1-\alpha}\, (s + s_0),
 
@@ -27,6 +28,7 @@ from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import KoopctrlWarning, OptionError
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import N_INIT, nrmse
+from koopctrl.identification.hidden import LINEAR_ITERATIONS
 from koopctrl.identification.settings import make_rng
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.network.free_run import r2_score
@@ -101,7 +103,7 @@ class KoopmanEnsemble(BaseEstimator):
         deadline : callable, optional
             Says True when there is no time left; members that are not begun by then are left out.
         """
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         n_members = check_integer(self.n_members, "n_members", low=1)
         n_folds = check_integer(self.n_folds, "n_folds")
         bases = _bases(self.model)
@@ -123,30 +125,37 @@ class KoopmanEnsemble(BaseEstimator):
         self.weights_ = _weights(
             self.errors_, [i // len(bases) % max(len(folds), 1) for i in range(len(errors))]
         )
-        self.residuals_, self.residual_size_ = self._calibrate(folds, held_out)
-        return self
-
-    def _calibrate(
-        self, folds: list[Fold], held_out: list[tuple[int, list[FloatArray]]]
-    ) -> tuple[FloatArray, FloatArray]:
-        """Normalised held-out residuals of the members that count, and their sizes before."""
-        n_y = self.members_[0].n_y
-        errors, spreads = [], []
+        calibration = []
         for f, fold in enumerate(folds):
             counted = [runs for (g, runs), w in zip(held_out, self.weights_, strict=True) if g == f and w > 0]
-            if not counted:
-                continue
+            if counted:
+                calibration.append((fold, counted))
+        self.calibrate(calibration)
+        return self
+
+    def calibrate(self, held_out: Sequence[tuple[Fold, Sequence[list[FloatArray]]]]) -> KoopmanEnsemble:
+        """Take the size of bands from members' runs through data they were not fitted to.
+
+        Parameters
+        ----------
+        held_out : sequence of (Fold, runs)
+            `runs[i]` are one member's free runs through the fold's held-out records.
+        """
+        errors, spreads = [], []
+        for fold, members in held_out:
             for j, episode in enumerate(fold.test):
-                runs = np.stack([member[j] for member in counted])
+                runs = np.stack([member[j] for member in members])
                 mean, spread = combine(runs, np.ones(len(runs)))
                 errors.append((episode.outputs - mean)[fold.n_init :])
                 spreads.append(spread[fold.n_init :])
-        if not errors:
-            return np.empty((0, n_y)), np.zeros(n_y)
-        error, spread = np.concatenate(errors), np.concatenate(spreads)
-        size = np.sqrt(np.mean(error**2, axis=0))
-        size = np.where(size > 0, size, 1.0)
-        return np.abs(error) / (spread + size), size
+        n_y = self.members_[0].n_y
+        self.residuals_, self.residual_size_ = np.empty((0, n_y)), np.zeros(n_y)
+        if errors:
+            error, spread = np.concatenate(errors), np.concatenate(spreads)
+            size = np.sqrt(np.nanmean(error**2, axis=0))
+            size = np.where(size > 0, size, 1.0)
+            self.residuals_, self.residual_size_ = np.abs(error) / (spread + size), size
+        return self
 
     # --- predictions -------------------------------------------------------------------------------------
 
@@ -189,7 +198,7 @@ class KoopmanEnsemble(BaseEstimator):
         if not n:
             raise OptionError("n_folds is 0: there are no held-out residuals; fit with n_folds=4 for bands")
         level = min(1.0, np.ceil((n + 1) * coverage) / n)
-        factor = np.quantile(self.residuals_, level, axis=0, method="higher")
+        factor = np.nanquantile(self.residuals_, level, axis=0, method="higher")
         bands = []
         for mean, spread in self._runs(X, n_init):
             half = factor * (spread + self.residual_size_)
@@ -201,7 +210,7 @@ class KoopmanEnsemble(BaseEstimator):
     ) -> float:
         """R2 of the mean free run; for `X`, `y` and `n_init` see `KoopmanRNN.score`."""
         check_fitted(self, "members_")
-        data, best = Trajectories.coerce(X), self.best_
+        data, best = Trajectories.coerce(X, missing=True), self.best_
         first = best._n_init(data, n_init)
         return r2_score(data, self.predict(data, first), first, best._network.scaling.y_scale)
 
@@ -209,7 +218,7 @@ class KoopmanEnsemble(BaseEstimator):
         self, X: Trajectories | Iterable[Trajectory], n_init: int | None
     ) -> list[tuple[FloatArray, FloatArray]]:
         check_fitted(self, "members_")
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         n_init = self.best_._n_init(data, n_init)
         data.long_enough(
             n_init, "initialise a free run (n_init)"
@@ -287,10 +296,11 @@ def held_out_runs(
                 whole = model.predict(fold.data, fold.n_init)
                 runs = [whole[i][a:b] for i, a, b in fold.blocks]
         else:
-            known: dict[str, Any] = {"with_noise": False, "deadline": deadline}
-            key = (id(fold), model.n_states, model.feedthrough)
+            known: dict[str, Any] = {"with_noise": False, "continuation": False, "deadline": deadline}
+            iterations = min(model.max_iter, LINEAR_ITERATIONS) if model.refine is not False else 0
+            key = (id(fold), model.n_states, model.feedthrough, iterations, model.refine)
             if starts is not None and key in starts:
-                known["linear"] = starts[key]
+                known["known_start"] = starts[key]
             if (
                 fold.data is not None
             ):  # rolled out through the held-out blocks, whose outputs are not looked at
@@ -298,7 +308,7 @@ def held_out_runs(
             model._known = known
             model.fit(fold.train)
             if starts is not None:
-                starts[key] = model.linear_
+                starts[key] = model._start
             if fold.data is None:
                 runs = model.predict(fold.test, fold.n_init)
             else:
@@ -307,8 +317,10 @@ def held_out_runs(
 
 
 def combine(runs: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation over `(member, time, n_y)` runs, without the members that left the
-    others.
+    """Mean and standard deviation over `(member, time, n_y)` runs, without the members that left the others.
+
+    Of four and more the mean is that of the middle half at every sample: nearly as good as the plain one
+    where all are, and it does not follow a member that wanders for a while.
     """
     counted = weights > 0
     some = runs[counted] if counted.any() else runs
@@ -318,7 +330,9 @@ def combine(runs: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArr
         distance = np.sqrt(np.mean((some - np.median(some, axis=0)) ** 2, axis=(1, 2)))
         typical = np.median(distance)
         some = some[distance <= _OUTLIER * typical] if typical > 0 else some
-    return some.mean(axis=0), some.std(axis=0)
+    cut = len(some) // 4
+    middle = np.sort(some, axis=0)[cut : len(some) - cut]
+    return middle.mean(axis=0), some.std(axis=0)
 
 
 __all__ = ["N_INIT", "KoopmanEnsemble"]

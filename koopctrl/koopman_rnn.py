@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from koopctrl._validation import FloatArray, as_signal, check_fitted, check_integer
+from koopctrl._validation import (
+    FloatArray,
+    as_signal,
+    check_finite,
+    check_fitted,
+    check_integer,
+    check_number,
+)
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import (
@@ -21,7 +28,8 @@ from koopctrl.identification.hidden_estimator import (
     simulate_hidden,
 )
 from koopctrl.identification.one_step import Identification, Settings
-from koopctrl.identification.settings import check_settings, make_rng, start, take_steps
+from koopctrl.identification.recursive import RecursiveWeights
+from koopctrl.identification.settings import check_settings, fit_rounds, make_rng, start, take_steps
 from koopctrl.model_faces import Faces
 from koopctrl.network.free_run import (
     Bounds,
@@ -36,6 +44,7 @@ from koopctrl.network.free_run import (
     with_short,
 )
 from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.network.lag_window import LagWindow
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
@@ -93,7 +102,8 @@ class KoopmanRNN(Faces, BaseEstimator):
         Free run that a hidden state is refined on: whole records (those beyond 1,000 samples in segments),
         segments of that many samples, or none.
     rounds : int
-        Times the layer is sampled anew in the directions in which the learned nonlinear part varies.
+        Times the layer is sampled anew in the directions in which the learned nonlinear part varies: with
+        long windows, where most neurons of the first sampling are wasted, and with hidden states.
     max_iter : int
         Most iterations of a refinement.
     validation_fraction : float
@@ -111,6 +121,9 @@ class KoopmanRNN(Faces, BaseEstimator):
         Rank, singular values and residuals of the solve (not with a hidden state).
     history_ : list of History
         Costs of each refinement of a hidden state.
+    directions_ : list of Directions
+        Of each round: `directions_[-1].shares` says which inputs of the layer matter
+        (`koopctrl.plotting.plot_directions`).
     noise_ : (Q, R)
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
@@ -197,32 +210,49 @@ class KoopmanRNN(Faces, BaseEstimator):
             known = self.__dict__.pop(
                 "_known", {}
             )  # set by `select` and ensembles for fits that are only judged
-            fit_hidden_model(self, Trajectories.coerce(X), hidden, make_rng(self.random_state), **known)
+            fit_hidden_model(
+                self, Trajectories.coerce(X, missing=True), hidden, make_rng(self.random_state), **known
+            )
             return self
         if not isinstance(X, Iterator):
-            data = Trajectories.coerce(X)
-            work = start(self, data, settings)
+            data = self._whole(X)
+            work, directions = fit_rounds(self, data, settings)
+            self.__dict__.pop("directions_", None)
+            if directions:
+                self.directions_ = directions
         else:
-            data = Trajectories.coerce(list(take_steps(X, _FIRST_STEPS)))
+            self._refuse_rounds("fit on an iterator")
+            data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings)
             data = data[:1]
             for episode in X:
-                work.add((data + Trajectories.coerce(episode))[1:])  # refuses other signals
+                work.add((data + self._whole(episode))[1:])  # refuses other signals
         self._finish(work, data)
         self.__dict__.pop("_identification", None)
         return self
 
-    def partial_fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
+    def partial_fit(
+        self,
+        X: Trajectories | Iterable[Trajectory],
+        y: None = None,
+        *,
+        forgetting: float | None = None,
+    ) -> KoopmanRNN:
         """Add episodes and solve again; the first call fixes scaling and hidden layer.
 
-        Only `partial_fit` keeps what it takes to go on: a first call after `fit` or `load` starts anew.
+        Without `forgetting`, only `partial_fit` keeps what it takes to go on: a first call after `fit` or
+        `load` starts anew. With it, a fitted model follows its plant: outer weights are updated by each pair
+        (`koopctrl.identification.recursive`), `solution_` stays that of the last whole solve.
 
         Parameters
         ----------
         X : Trajectories, or an iterable of Trajectory
-            Episodes with the signals of the first call.
+            Episodes with the signals of the first call; with `forgetting` one of two samples (or one more
+            than a lag window holds) is one new pair.
         y : None
             Not used; there for scikit-learn.
+        forgetting : float, optional
+            Weight of a pair relative to the next one, in (0, 1]: 0.999 remembers some thousand.
 
         Returns
         -------
@@ -233,14 +263,51 @@ class KoopmanRNN(Faces, BaseEstimator):
             raise OptionError(
                 "partial_fit is for one-step fits, and n_states is set; call fit with all episodes"
             )
-        data = Trajectories.coerce(X)
+        if forgetting is not None:
+            check_number(forgetting, "forgetting", low=0.0, high=1.0, strict=True)
+        data = self._whole(X)
+        if forgetting is not None and hasattr(self, "network_"):
+            self._check_signals(data)
+            self._follow(data, float(forgetting))
+            return self
         if hasattr(self, "_identification"):
             self._check_signals(data)
             self._identification.add(data)
         else:
+            self._refuse_rounds("partial_fit")
             self._identification = start(self, data, self._checked_settings())
         self._finish(self._identification, data)
         return self
+
+    def _follow(self, data: Trajectories, forgetting: float) -> None:
+        """Update the outer weights; what it takes is made again where anything else has changed the model."""
+        self.__dict__.pop("_identification", None)  # has not seen these pairs
+        work = self.__dict__.get("_recursive")
+        if work is None or work.network is not self.network_ or work.forgetting != forgetting:
+            work = RecursiveWeights(self.network_, self.snapshots_, self.solution_, forgetting)
+        w = self.network_.window
+        self.network_ = work.update(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
+        self.snapshots_, self._recursive = work.snapshots, work
+        low, high = self.y_range_
+        outputs = np.concatenate([e.outputs for e in data])
+        self.y_range_ = (np.minimum(low, outputs.min(axis=0)), np.maximum(high, outputs.max(axis=0)))
+
+    def _refuse_rounds(self, where: str) -> None:
+        if self.rounds:
+            raise OptionError(
+                f"rounds is {self.rounds}, and {where} reads the data once; expected 0, or "
+                "fit on Trajectories"
+            )
+
+    def _whole(self, X: Any) -> Trajectories:
+        """Records, those with missing outputs cut into the stretches between, each long enough for a pair."""
+        data = Trajectories.coerce(X, missing=True)
+        if not data.missing:
+            return data
+        output_lags = check_integer(self.output_lags, "output_lags", low=1)
+        input_lags = check_integer(self.input_lags, "input_lags", low=1)
+        window = LagWindow(output_lags, input_lags, bool(self.feedthrough), data.n_y, data.n_u)
+        return data.whole_stretches(window.n_samples + 1)
 
     def _checked_settings(self) -> Settings:
         return check_settings(self)
@@ -303,7 +370,13 @@ class KoopmanRNN(Faces, BaseEstimator):
         Returns
         -------
         list of (n_samples, n_y) arrays
-            One per episode; the first `n_init` rows are the measured ones. An episode of fewer has no others.
+            One per episode; the first `n_init` rows are the measured ones (where one is missing, of a hidden
+            state the model's, of a window NaN). An episode of fewer has no others.
+
+        Raises
+        ------
+        DataError
+            If a sample that a window needs to start is missing; a hidden state starts from the others.
 
         Warns
         -----
@@ -313,7 +386,7 @@ class KoopmanRNN(Faces, BaseEstimator):
             If a roll-out leaves the training data's range by more than half of it, or diverges.
         """
         check_fitted(self, "network_")
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         self._check_signals(data)
         first = self._n_init(data, n_init)
         return with_short(data, first, lambda kept: self._free_runs(kept, first))
@@ -322,12 +395,17 @@ class KoopmanRNN(Faces, BaseEstimator):
         if self.hidden:
             runs = run_hidden(self, data, n_init, self._bounds())
             kept = [replace(r, outputs=r.outputs[n_init:]) for r in runs]
-            measured = n_init
+            first = [
+                np.where(np.isnan(e.outputs[:n_init]), r.outputs[:n_init], e.outputs[:n_init])
+                for e, r in zip(data, runs, strict=True)
+            ]
         else:
-            kept = runs = run_records(self._network, data, n_init, self._bounds())
-            measured = n_init - 1
+            for e in data:
+                check_finite(e.outputs[max(0, n_init - self._network.window.n_samples) : n_init], "X")
+            kept = run_records(self._network, data, n_init, self._bounds())
+            first = [e.outputs[: n_init - 1] for e in data]
         warn_outside(kept, *self.y_range_)
-        return [np.concatenate([e.outputs[:measured], r.outputs]) for e, r in zip(data, kept, strict=True)]
+        return [np.concatenate([y, r.outputs]) for y, r in zip(first, kept, strict=True)]
 
     def _bounds(self) -> Bounds | None:
         """Bounds of roll-outs, for outputs or hidden states."""
@@ -390,7 +468,7 @@ class KoopmanRNN(Faces, BaseEstimator):
         float
             1 for a perfect free run, 0 for one no better than the mean.
         """
-        data = Trajectories.coerce(X)
+        data = Trajectories.coerce(X, missing=True)
         first = self._n_init(data, n_init)
         return r2_score(data, self.predict(data, n_init), first, self._network.scaling.y_scale)
 

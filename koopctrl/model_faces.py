@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.export.c.model import GeneratedPart
     from koopctrl.identification.report import Report
     from koopctrl.identification.residuals import ResidualAnalysis
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -87,6 +88,12 @@ class Faces:
         from koopctrl.export.do_mpc import network_to_do_mpc
 
         return network_to_do_mpc(self._itself, **options)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+        """C99 of one step, its Jacobians and outputs; see `koopctrl.export.c.model.model_to_c`."""
+        from koopctrl.export.c.model import model_to_c
+
+        return model_to_c(self._itself, folder, name)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

@@ -24,15 +24,15 @@ class Arrays:
         n = len(prefix)
         return Arrays({name[n:]: array for name, array in self._arrays.items() if name.startswith(prefix)})
 
-    def get(self, name: str, *shape: int | None) -> FloatArray:
-        """Array of the given shape, None standing for any length."""
+    def get(self, name: str, *shape: int | None, finite: bool = True) -> FloatArray:
+        """Array of the given shape, None standing for any length; `finite` refuses NaN."""
         array = self._arrays[name]
         fits = array.ndim == len(shape) and all(
             s is None or s == a for s, a in zip(shape, array.shape, strict=True)
         )
         if array.dtype != np.float64 or not fits:
             raise DataError(f"array {name!r} is {array.dtype} {array.shape}; expected float64 {shape}")
-        if not np.isfinite(array).all():
+        if not (np.isfinite(array) | (not finite and np.isnan(array))).all():
             raise DataError(f"array {name!r} has NaN or infinite values")
         return array
 

@@ -10,7 +10,6 @@ r"""LQR in lifted coordinates.
 from __future__ import annotations
 
 from dataclasses import replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,23 +18,22 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector, as_weight, shape_of
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.channels import choose_channels
-from koopctrl.controllers.estimation.choice import linear_estimator, one_of
-from koopctrl.controllers.estimation.filter_shell import FilterShell
+from koopctrl.controllers.estimation.choice import linear_estimator
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.lqr_law import build_lqr_law
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments
+from koopctrl.controllers.shell import ControllerShell
 from koopctrl.controllers.threads import one_blas_thread
-from koopctrl.errors import OptionError
 from koopctrl.lifted.model import LiftedModel
 
 if TYPE_CHECKING:
     import control
 
 
-class LQR:
+class LQR(ControllerShell):
     """Linear-quadratic regulator on a lifted model, saturated at the input's bounds.
 
     Parameters
@@ -96,14 +94,9 @@ class LQR:
         observer: KalmanFilter | LinearEstimator | None = None,
         offset_free: bool | float | str = False,
     ) -> None:
-        settings = {
-            "lifted": lifted, "Q": Q, "R": R, "u_min": u_min, "u_max": u_max,
-            "estimator": one_of(estimator, observer), "offset_free": offset_free,
-        }  # fmt: skip
+        self._keep(arguments(locals()))
         channels = choose_channels(getattr(lifted, "input_names", ()), None)
-        given = self._observer = settings["estimator"]
-        source = linear_estimator(lifted, given, offset_free, channels)
-        self._settings = copied(settings)
+        source = linear_estimator(lifted, self._observer, offset_free, channels)
         self.lifted, self.dt, self.set_point = lifted, lifted.dt, lifted.y_op.copy()
         self.Q, _ = output_or_lifted_weight(Q, lifted)
         self.R = as_weight(R, "R", lifted.n_u, definite=True)
@@ -114,27 +107,6 @@ class LQR:
         self.K, self.P, self.target = law.riccati.K, law.riccati.P, law.target
         self.residual, self.spectral_radius = law.riccati.residual, law.riccati.spectral_radius
         self.reset()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments that made this controller."""
-        return dict(self._settings)
-
-    @property
-    def estimator(self) -> LinearEstimator:
-        """What tells the plant's state from measurements: numbers; its state is `state.estimator`."""
-        return self.law.estimator
-
-    @property
-    def observer(self) -> Any:
-        """The filter that was given, showing this controller's own estimate; None where none was given."""
-        given = self._observer
-        return given.seen_from(self.state.estimator) if isinstance(given, FilterShell) else given
-
-    @property
-    def n_measured(self) -> int:
-        """Number of measured signals."""
-        return self.law.estimator.n_measured
 
     @property
     def n_u(self) -> int:
@@ -189,13 +161,7 @@ class LQR:
         -------
         A new regulator, which goes on from where this one is; this one is left as it was.
         """
-        unknown = sorted(set(changes) - set(self._settings))
-        if unknown:
-            raise OptionError(
-                f"with_ was given {', '.join(unknown)}; expected arguments of LQR: "
-                f"{', '.join(self._settings)}"
-            )
-        made = LQR(**{**self._settings, **changes})
+        made = LQR(**self._changed(changes))
         same = type(self.state.estimator) is type(made.state.estimator)
         if same and "estimator" not in changes and "offset_free" not in changes and "lifted" not in changes:
             made.state = self.state
@@ -206,18 +172,6 @@ class LQR:
         from koopctrl.export.controller_block import controller_to_nlsys
 
         return controller_to_nlsys(self.law, self.input_names, ())
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write, exactly; by convention it ends in `.npz`.
-        """
-        from koopctrl.controllers.storage import save_controller
-
-        save_controller(self, path)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input `u` the plant really applied, where that differs from what was sent."""

@@ -127,7 +127,7 @@ class LQRLaw:
             u, status = np.clip(state.u_last, self.u_min, self.u_max), "fallback_hold"
             reason = self.estimator.silence if free is None else NOT_FINITE
         # No solver tells when it has become too much, as in LinearMPC.
-        state = LQRState(u, True, self.estimator.recover(estimator, y, strict=True))
+        state = LQRState(u, True, self.estimator.recover(estimator, y))
         info = ControlInfo(status, time.perf_counter() - start, reason, aim=aim, untracked=untracked)
         return u.copy(), state, info
 
@@ -178,7 +178,7 @@ def build_lqr_law(
     model = estimator.model
     weight = Q if on_outputs else np.diag(counted.astype(float))
     target = steady_target(model, weight, R)
-    reachable = ReachableSetPoint(target, model, *bounds)
+    reachable = ReachableSetPoint(target, model, *bounds, R)
     # u = u_s + K z_s - K z with [z; d] = basis p + offset, folded into three small products.
     on_augmented = np.hstack([found.K, -(target.u_disturbance + found.K @ target.z_disturbance)])
     return LQRLaw(

@@ -47,8 +47,15 @@ class Rollout:
         )
         self.linear = (blocks[:, 1 : 1 + n_x] / network.x_scale[:, None]).transpose(1, 0, 2).reshape(n_x, -1)
         self.outer = np.ascontiguousarray(blocks[:, 1 + n_x :].transpose(1, 0, 2).reshape(-1, n_q * n_y))
-        self._inner = np.ascontiguousarray(np.hstack([self.wx, self.linear]))
         self.n_q = n_q
+        # Of [psi; x] to y_{k+1} for each monomial, y_k itself with the first, which is one.
+        linear = self.linear.reshape(n_x, n_q, n_y).transpose(1, 0, 2)
+        both = np.concatenate([blocks[:, 1 + n_x :], linear], axis=1).transpose(0, 2, 1).copy()
+        both[0, :, layer.n_features : layer.n_features + n_y] += np.eye(n_y)
+        self._both = both
+        # Factors of each monomial, the last entry of [u; 1] standing for none.
+        pairs = [(*factors, n_u, n_u)[:2] for factors in coupling.products]
+        self._factors = np.array(pairs, dtype=int).T
         self.direct = np.zeros((n_u, n_y))
         if coupling.adds_input:
             self.direct = network.coef[n_q * m :] * scaling.y_scale / scaling.u_scale[:, None]
@@ -58,17 +65,28 @@ class Rollout:
         self._shift_u = window.advance(np.zeros((n_u, n_x)), np.eye(n_u), np.zeros((n_u, n_y))).T.copy()
 
     def _monomials(self, u: FloatArray) -> FloatArray:
-        return self.network.coupling.monomials((u - self.u_mean) / self.u_scale)
+        """`q_j(u)`, `(..., n_q)`."""
+        with_one = self._with_one(u)
+        return with_one[..., self._factors[0]] * with_one[..., self._factors[1]]
 
     def _monomial_gradients(self, u: FloatArray) -> FloatArray:
-        """`dq_j / du_i`, `(..., n_q, n_u)`: central differences are exact for monomials of degree two."""
-        us, coupling = (u - self.u_mean) / self.u_scale, self.network.coupling
-        unit = np.eye(self.n_u)
-        out = np.empty((*us.shape[:-1], self.n_q, self.n_u))
-        for i in range(self.n_u):
-            difference = coupling.monomials(us + unit[i]) - coupling.monomials(us - unit[i])
-            out[..., i] = 0.5 * difference / self.u_scale[i]
-        return out
+        """`dq_j / du_i`, `(..., n_q, n_u)`."""
+        with_one = self._with_one(u)
+        out = np.zeros((*u.shape[:-1], self.n_q, self.n_u + 1))
+        rows = np.arange(self.n_q)
+        for mine, other in (self._factors, self._factors[::-1]):
+            out[..., rows, mine] += with_one[..., other]
+        return out[..., :-1] / self.u_scale
+
+    def _with_one(self, u: FloatArray) -> FloatArray:
+        standard = (u - self.u_mean) / self.u_scale
+        return np.concatenate([standard, np.ones((*u.shape[:-1], 1))], axis=-1)
+
+    def _maps(self, u: FloatArray) -> FloatArray:
+        """Of `[psi; x]` to the next output under inputs `(N, n_u)`: `(N, n_y, n_f + n_x)`, or one for all."""
+        if self.n_q == 1:
+            return self._both
+        return (self._monomials(u) @ self._both.reshape(self.n_q, -1)).reshape(len(u), *self._both.shape[1:])
 
     def _activate(self, pre: FloatArray) -> FloatArray:
         return np.tanh(pre, out=pre) if self.tanh else np.maximum(pre, 0.0, out=pre)
@@ -79,82 +97,91 @@ class Rollout:
         A plan that diverges gives values that are not finite, which no merit accepts.
         """
         if len(u) == 1 and x0.ndim == 1:
-            return self._run_one(x0, u[0], d)[None]
+            return self.trace(x0, u[0], d)[0][None]
         batch, N, _ = u.shape
         n_y, n_q, n_f = self.n_y, self.n_q, len(self.bias)
-        q = self._monomials(u)
-        pre = np.empty((batch, N, n_f + n_q * n_y))
-        pre[..., :n_f] = u @ self.wu + self.bias
-        pre[..., n_f:] = self.const.ravel()
-        extra = u @ self.direct + d
+        driven, both = u @ self.wu + self.bias, self._both.reshape(n_q * n_y, -1).T
+        q = None if n_q == 1 else self._monomials(u)
+        level = u @ self.direct + d + (self.const[0] if q is None else q @ self.const)
         x = np.empty((batch, N + 1, self.n_x))
         x[:, 0] = x0
+        rows = np.empty((batch, n_f + self.n_x))
         now, advance, simple = x[:, 0], self.window.advance, self.n_x == n_y
         for k in range(N):
-            # One product for the features' arguments and the terms linear in x.
-            both = now @ self._inner
-            both += pre[:, k]
-            t = self._activate(both[:, :n_f]) @ self.outer
-            t += both[:, n_f:]
-            y = extra[:, k] + now[:, :n_y]
-            y += t if n_q == 1 else np.matmul(q[:, k, None, :], t.reshape(batch, n_q, n_y))[:, 0]
+            rows[:, :n_f] = self._activate(now @ self.wx + driven[:, k])
+            rows[:, n_f:] = now
+            y = rows @ both
+            if q is not None:
+                y = np.matmul(q[:, k, None, :], y.reshape(batch, n_q, n_y))[:, 0]
+            y += level[:, k]
             now = y if simple else advance(now, u[:, k], y)
             x[:, k + 1] = now
         return x
 
-    def _run_one(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
-        """`run` for one plan: with vectors, whose products cost half of those of matrices of one row."""
-        N, n_y, n_f, n_q = len(u), self.n_y, len(self.bias), self.n_q
-        pre = np.empty((N, n_f + n_q * n_y))
-        pre[:, :n_f] = u @ self.wu
-        pre[:, :n_f] += self.bias
-        pre[:, n_f:] = self.const.ravel()
-        extra = u @ self.direct
-        extra += d
-        q = None if n_q == 1 else self._monomials(u)
-        x = np.empty((N + 1, self.n_x))
+    def trace(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """States `(N + 1, n_x)` under one plan `(N, n_u)`, and features `(N, n_f)` on the way.
+
+        With vectors, whose products cost half of those of matrices of one row.
+        """
+        N, n_f = len(u), len(self.bias)
+        driven = u @ self.wu
+        driven += self.bias
+        level = u @ self.direct
+        level += self.const[0] if self.n_q == 1 else self._monomials(u) @ self.const
+        level += d
+        maps = self._maps(u)
+        each = maps if len(maps) == N else [maps[0]] * N
+        x, rows = np.empty((N + 1, self.n_x)), np.empty((N, n_f + self.n_x))
         x[0] = now = x0
-        inner, outer, activate, advance = self._inner, self.outer, self._activate, self.window.advance
-        simple = self.n_x == n_y
+        wx, bend = self.wx, np.tanh if self.tanh else _relu
+        advance, simple = self.window.advance, self.n_x == self.n_y
         for k in range(N):
-            both = now.dot(inner)
-            both += pre[k]
-            t = activate(both[:n_f]).dot(outer)
-            t += both[n_f:]
-            y = t if q is None else q[k].dot(t.reshape(n_q, n_y))
-            y += extra[k]
-            y += now[:n_y]
+            row = rows[k]
+            psi = row[:n_f]
+            now.dot(wx, psi)
+            psi += driven[k]
+            bend(psi, psi)
+            row[n_f:] = now
+            y = each[k].dot(row)
+            y += level[k]
             now = y if simple else advance(now, u[k], y)
             x[k + 1] = now
-        return x
+        return x, rows[:, :n_f]
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
-        return self._run_one(x, u[None], d)[1]
+        return self.trace(x, u[None], d)[0][1]
 
-    def jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """`(A_k, B_k)` at `(N, n_x)` states and `(N, n_u)` inputs: `(N, n_x, n_x)` and `(N, n_x, n_u)`."""
-        N, n_y, n_q = len(x), self.n_y, self.n_q
-        q, dq = self._monomials(u), self._monomial_gradients(u)
-        psi = self._activate(x @ self.wx + u @ self.wu + self.bias)
-        slope = 1.0 - psi**2 if self.tanh else (psi > 0.0) * 1.0
-        t = (psi @ self.outer + x @ self.linear).reshape(N, n_q, n_y) + self.const
-        # Weights seen by the features: sum_j q_j V_j, as (N, n_y, F).
-        outer = self.outer.reshape(-1, n_q, n_y)
-        seen = (
-            np.matmul(q, outer.transpose(2, 1, 0).reshape(n_y, n_q, -1)).transpose(1, 0, 2)
-            * slope[:, None, :]
-        )
+    def jacobians(
+        self, x: FloatArray, u: FloatArray, features: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """`(A_k, B_k)` at `(N, n_x)` states and `(N, n_u)` inputs: `(N, n_x, n_x)` and `(N, n_x, n_u)`.
+
+        `features` `(N, n_f)` are those there, where they are known.
+        """
+        N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
+        psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
+        slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
+        maps = self._maps(u)
+        seen = maps[:, :, :n_f] * slope[:, None, :]
         y_x = seen @ self.wx.T
-        y_x += np.einsum("nq,xqy->nyx", q, self.linear.reshape(-1, n_q, n_y))
-        y_x[:, np.arange(n_y), np.arange(n_y)] += 1.0
-        y_u = np.matmul(t.transpose(0, 2, 1), dq) + self.direct.T
+        y_x += maps[:, :, n_f:]
+        y_u = np.repeat(self.direct.T[None], N, axis=0)
+        if n_q > 1:
+            t = (psi @ self.outer + x @ self.linear).reshape(N, n_q, n_y) + self.const
+            y_u += np.matmul(t.transpose(0, 2, 1), self._monomial_gradients(u))
         if self.network.coupling.layer_sees_input:
             y_u += seen @ self.wu.T
+        if self.n_x == n_y:
+            return y_x, y_u
         a = np.repeat(self._shift_x[None], N, axis=0)
         b = np.repeat(self._shift_u[None], N, axis=0)
         a[:, :n_y], b[:, :n_y] = y_x, y_u
         return a, b
+
+
+def _relu(pre: FloatArray, out: FloatArray) -> FloatArray:
+    return np.maximum(pre, 0.0, out=out)
 
 
 class SteadyView:

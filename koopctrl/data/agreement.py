@@ -72,7 +72,7 @@ def chosen_episodes(index: Any, n: int) -> int | list[int]:
 def _with_dt(e: Trajectory, dt: float) -> Trajectory:
     if e.dt == dt:
         return e
-    return Trajectory(e.outputs, e.inputs, dt, e.output_names, e.input_names, e.label)
+    return e.with_signals(e.outputs, e.inputs, dt)
 
 
 def _check_same_signals(first: Trajectory, other: Trajectory) -> None:

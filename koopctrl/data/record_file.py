@@ -28,6 +28,7 @@ def write_records(episodes: Sequence[Trajectory], path: str | PathLike[str]) -> 
         "output_names": list(first.output_names),
         "input_names": list(first.input_names),
         "labels": [e.label for e in episodes],
+        "missing": [e.missing for e in episodes],
     }
     write_file(path, KIND, header, arrays)
 
@@ -61,12 +62,15 @@ def episodes_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     output_names, input_names, labels = names
     if len(arrays) != 2 * len(labels):
         raise DataError(f"it has {len(arrays)} arrays; expected two for each of {len(labels)} episodes")
+    missing = header.get("missing", [False] * len(labels))  # files of before there was such a thing
+    if not isinstance(missing, list) or [type(m) for m in missing] != [bool] * len(labels):
+        raise DataError("it does not say for every episode whether outputs are missing")
     dt, found = check_dt(header["dt"]), Arrays(arrays)
     return [
         Trajectory(
-            found.get(f"outputs{i}", None, len(output_names)),
+            found.get(f"outputs{i}", None, len(output_names), finite=not missing[i]),
             found.get(f"inputs{i}", None, len(input_names)),
-            dt, output_names, input_names, label,
+            dt, output_names, input_names, label, missing=missing[i],
         )
         for i, label in enumerate(labels)
     ]  # fmt: skip

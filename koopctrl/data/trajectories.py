@@ -20,6 +20,10 @@ from koopctrl.errors import DataError
 if TYPE_CHECKING:
     import control
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from koopctrl.data.detrend import Detrended
+    from koopctrl.data.spectrum import RecordSpectrum
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,6 +55,7 @@ class Trajectories(Sequence[Trajectory]):
         output_names: Sequence[str] | None = None,
         input_names: Sequence[str] | None = None,
         state_names: Sequence[str] | None = None,
+        missing: bool = False,
     ) -> Trajectories:
         """Build from arrays.
 
@@ -66,6 +71,8 @@ class Trajectories(Sequence[Trajectory]):
             Signal names; `x0, x1, ..` and `u0, u1, ..` by default.
         state_names : sequence of str, optional
             Another word for `output_names`.
+        missing : bool
+            Whether NaN in `x` stands for a sample that is missing; refused by default.
 
         Raises
         ------
@@ -76,7 +83,7 @@ class Trajectories(Sequence[Trajectory]):
         kind = "states" if output_names is None else "outputs"
         pairs = episode_pairs(x, u)
         return cls(
-            Trajectory(xi, ui, dt, names, input_names, str(i), _signal=kind)
+            Trajectory(xi, ui, dt, names, input_names, str(i), missing=missing, _signal=kind)
             for i, (xi, ui) in enumerate(pairs)
         )
 
@@ -189,18 +196,49 @@ class Trajectories(Sequence[Trajectory]):
         return trajectories_from_timeresponse(response, signals=signals)
 
     @classmethod
-    def coerce(cls, data: Any, name: str = "X") -> Trajectories:
-        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`."""
-        if isinstance(data, cls):
-            return data
+    def coerce(cls, data: Any, name: str = "X", *, missing: bool = False) -> Trajectories:
+        """Return `data` if it is a Trajectories, or wrap one or more Trajectory; errors call it `name`.
+
+        Records with missing outputs are refused unless `missing`.
+        """
         if isinstance(data, Trajectory):
-            return cls([data])
-        if isinstance(data, np.ndarray) or not isinstance(data, Iterable):
+            data = cls([data])
+        elif isinstance(data, np.ndarray) or not isinstance(data, Iterable):
             raise DataError(
                 f"{name} is a {type(data).__name__}; expected Trajectories. "
                 "Build them with Trajectories.from_arrays(x, u, dt=...)"
             )
-        return cls(data)
+        elif not isinstance(data, cls):
+            data = cls(data)
+        if data.missing and not missing:
+            raise DataError(
+                f"{name} has missing outputs (NaN), which this cannot use; expected whole records. Cut them "
+                "with whole_stretches(), or use a model with a hidden state, KoopmanRNN(n_states=...)"
+            )
+        return data
+
+    @property
+    def missing(self) -> bool:
+        """Whether some outputs are missing (NaN)."""
+        return any(e.missing for e in self.episodes)
+
+    def whole_stretches(self, n_samples: int = 2) -> Trajectories:
+        """Return the stretches in which no output is missing as episodes of their own.
+
+        Parameters
+        ----------
+        n_samples : int
+            Shorter ones are left out.
+
+        Raises
+        ------
+        DataError
+            If none is long enough, as where outputs are sampled at different rates.
+        """
+        from koopctrl.data.missing import whole_stretches
+
+        n_samples = check_integer(n_samples, "n_samples", low=1)
+        return Trajectories(whole_stretches(self.episodes, n_samples)) if self.missing else self
 
     @property
     def dt(self) -> float:
@@ -255,7 +293,7 @@ class Trajectories(Sequence[Trajectory]):
 
     def __add__(self, other: Trajectories) -> Trajectories:
         """Return the episodes of both, which must have the same signals."""
-        return Trajectories([*self.episodes, *Trajectories.coerce(other, "other")])
+        return Trajectories([*self.episodes, *Trajectories.coerce(other, "other", missing=True)])
 
     def __repr__(self) -> str:
         """Numbers of episodes and steps, names and sample time."""
@@ -354,6 +392,32 @@ class Trajectories(Sequence[Trajectory]):
         parts = [window.pairs(e.outputs, e.inputs) for e in kept]
         x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))
         return x, u, y_next
+
+    def spectrum(self, n_samples: int | None = None) -> RecordSpectrum:
+        """Spectra of the signals, coherence and frequency response; see `koopctrl.data.spectrum`.
+
+        Parameters
+        ----------
+        n_samples : int, optional
+            Samples of each stretch that is averaged over.
+        """
+        from koopctrl.data.spectrum import record_spectrum
+
+        return record_spectrum(self, n_samples)
+
+    def detrend(self, *, outputs: str = "mean", inputs: str = "mean") -> Detrended:
+        """Take offsets or drifts out, and remember them; for `outputs` and `inputs` see
+        `koopctrl.data.detrend.detrend`.
+        """
+        from koopctrl.data.detrend import detrend
+
+        return detrend(self, outputs=outputs, inputs=inputs)
+
+    def plot(self) -> Figure:
+        """Figure of all signals over time, episodes above each other."""
+        from koopctrl.plotting import plot_records
+
+        return plot_records(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the records to exactly `path`, a zip of arrays (`.npz`) without pickle; `load` reads it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_signal, check_dt, check_names
+from koopctrl._validation import FloatArray, as_signal, check_bool, check_dt, check_names
 from koopctrl._warnings import warn
 from koopctrl.errors import DataError, OptionError, ShapeError
 
@@ -34,13 +34,16 @@ class Trajectory:
         Signal names; `y0, y1, ..` and `u0, u1, ..` by default.
     label : str
         Name of the episode.
+    missing : bool
+        Whether outputs may be missing (NaN): lost samples, or outputs that are sampled at different rates.
+        Models with a hidden state skip them; others are fitted to the stretches between them.
 
     Raises
     ------
     ShapeError
         If the rows of inputs and outputs do not fit each other.
     DataError
-        If there is a NaN or infinite value, or no sample.
+        If there is a NaN or infinite value (with `missing`: other than NaN in the outputs), or no sample.
     TimeBaseError
         If `dt` is missing or not positive.
     """
@@ -51,6 +54,7 @@ class Trajectory:
     output_names: tuple[str, ...]
     input_names: tuple[str, ...]
     label: str = ""
+    missing: bool = False
 
     def __init__(
         self,
@@ -61,12 +65,16 @@ class Trajectory:
         input_names: Sequence[str] | None = None,
         label: str = "",
         *,
+        missing: bool = False,
         _signal: str = "outputs",
     ) -> None:
-        y = as_signal(outputs, _signal)
+        y = as_signal(outputs, _signal, missing=check_bool(missing, "missing"))
         u = np.empty((len(y), 0)) if inputs is None else as_signal(inputs, "inputs")
         if len(y) == 0 or y.shape[1] == 0:
             raise DataError(f"{_signal} has shape {y.shape}; expected at least one sample of one signal")
+        if missing and not np.isfinite(y).any(axis=0).all():
+            lost = np.flatnonzero(~np.isfinite(y).any(axis=0)).tolist()
+            raise DataError(f"{_signal} has no sample in columns {lost}; expected at least one. Drop them")
         _check_rows(y, u, _signal, known=output_names is not None)
         if inputs is None and output_names is None:
             _warn_wide(y, _signal)
@@ -82,6 +90,7 @@ class Trajectory:
             ),
             "input_names": check_names(input_names, "input_names", u.shape[1], "u"),
             "label": str(label),
+            "missing": bool(missing and np.isnan(y).any()),
         }
         for name in values["input_names"]:
             if name in values["output_names"]:
@@ -110,13 +119,30 @@ class Trajectory:
 
     def slice(self, start: int, stop: int, label: str | None = None) -> Trajectory:
         """Samples `start <= k < stop` as a record of its own, with this one's label by default."""
+        return self.with_signals(self.outputs[start:stop], self.inputs[start:stop], label=label)
+
+    def with_signals(
+        self, outputs: ArrayLike, inputs: ArrayLike, dt: float | None = None, label: str | None = None
+    ) -> Trajectory:
+        """A record of the same signals with other numbers: `outputs`, `inputs`, and if given other than these
+        `dt` and `label`.
+
+        Outputs may be missing if some are missing here; a stretch in which one has no sample at all is then
+        as good as any.
+        """
+        new = object.__new__(Trajectory)
+        y, u = np.asarray(outputs), np.asarray(inputs)
+        if self.missing:
+            filled = np.where(np.isnan(y), 0.0, y)  # checked like any other, but for what is missing
+            checked = Trajectory(filled, u, dt or self.dt, self.output_names, self.input_names)
+            for name in ("inputs", "dt", "output_names", "input_names"):
+                object.__setattr__(new, name, getattr(checked, name))
+            object.__setattr__(new, "outputs", _frozen_copy(as_signal(y, "outputs", missing=True), y))
+            object.__setattr__(new, "label", self.label if label is None else label)
+            object.__setattr__(new, "missing", bool(np.isnan(y).any()))
+            return new
         return Trajectory(
-            self.outputs[start:stop],
-            self.inputs[start:stop],
-            self.dt,
-            self.output_names,
-            self.input_names,
-            self.label if label is None else label,
+            y, u, dt or self.dt, self.output_names, self.input_names, self.label if label is None else label
         )
 
     def __repr__(self) -> str:

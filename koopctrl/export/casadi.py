@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import casadi
 import numpy as np
 
+from koopctrl.network.free_run import Bounds
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.hidden_state import HiddenNetwork
 from koopctrl.network.recurrent import RecurrentNetwork
@@ -20,14 +21,15 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
     """`(x, u) -> x_next` of the recurrent network, in raw units.
 
     The newest output is `x_next[:n_y]`. Matrix-valued expressions (MX) keep the graph small; call `.expand()`
-    for scalar ones. Of a hidden state it is `(x, u) -> (x_next, y)`, `y` the outputs at the time of `x`.
+    for scalar ones. Of a hidden state it is `(x, u) -> (x_next, y)`, `y` the outputs at the time of `x`. With
+    a `rollout_margin` the step is held within the training range as in `predict`; its derivative is 0 there.
     """
-    net = model._network
+    net, bounds = model._network, model._bounds()
     if isinstance(net, HiddenNetwork):
         x, u = casadi.MX.sym("x", net.window.n_x), casadi.MX.sym("u", net.window.n_u)
-        step = _step_function(net.state, name)
+        step = _step_function(net.state, name, bounds)
         return casadi.Function(name, [x, u], [step(x, u), _readout(net, x, u)], ["x", "u"], ["x_next", "y"])
-    return _step_function(net, name)
+    return _step_function(net, name, bounds)
 
 
 def _readout(net: HiddenNetwork, x: casadi.MX, u: casadi.MX) -> casadi.MX:
@@ -48,7 +50,7 @@ def _features(layer: Layer, points: casadi.MX) -> casadi.MX:
     return casadi.tanh(pre) if layer.activation == "tanh" else casadi.fmax(pre, 0.0)
 
 
-def _step_function(net: RecurrentNetwork, name: str) -> casadi.Function:
+def _step_function(net: RecurrentNetwork, name: str, bounds: Bounds | None) -> casadi.Function:
     window, coupling, scaling = net.window, net.coupling, net.scaling
     x, u = casadi.MX.sym("x", window.n_x), casadi.MX.sym("u", window.n_u)
     xs = (x - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
@@ -66,6 +68,8 @@ def _step_function(net: RecurrentNetwork, name: str) -> casadi.Function:
     if coupling.adds_input:
         increment = increment + casadi.mtimes(casadi.DM(net.coef[coupling.n_products * m :].T), us)
     y_next = x[: window.n_y] + casadi.DM(scaling.y_scale) * increment
+    if bounds is not None:
+        y_next = casadi.fmin(casadi.fmax(y_next, casadi.DM(bounds[0])), casadi.DM(bounds[1]))
 
     keep_y, end_y = (window.output_lags - 1) * window.n_y, window.output_lags * window.n_y
     parts = [y_next, x[:keep_y]]

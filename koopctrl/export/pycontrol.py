@@ -61,19 +61,25 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
 
     The state is the measured signals or the lag window. Without feedthrough `y_k` is its newest output; with
     feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`. Of a hidden state the outputs are its
-    readout.
+    readout. With a `rollout_margin` steps are held within the training range as in `predict`.
     """
-    net = model._network
+    net, bounds = model._network, model._bounds()
     feedthrough = not model.hidden and net.window.shift > 0
+    recurrent = net.state if model.hidden else net
+
+    def next_output(x: FloatArray, u: FloatArray) -> FloatArray:
+        y = recurrent.next_output(x, u)
+        return y if bounds is None else np.clip(y, *bounds)
 
     def update(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
-        return net.step(np.asarray(x, dtype=float), _inputs(u))
+        state, acting = np.asarray(x, dtype=float), _inputs(u)
+        return recurrent.window.advance(state, acting, next_output(state, acting))
 
     def output(t: float, x: Any, u: Any, params: dict[str, Any]) -> FloatArray:
         if model.hidden:
             return net.output(np.asarray(x, dtype=float), _inputs(u))
         if feedthrough:
-            return net.next_output(np.asarray(x, dtype=float), _inputs(u))
+            return next_output(np.asarray(x, dtype=float), _inputs(u))
         return np.asarray(x, dtype=float)[: net.window.n_y]
 
     def _inputs(u: Any) -> FloatArray:

@@ -19,11 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.recurrent import RecurrentNetwork
 from koopctrl.network.samplers import SAMPLERS
 
 # Share of the curvature's energy that the kept directions hold.
 ENERGY = 0.98
+_ENERGY_WINDOW = 0.9  # of a lag window, many of whose directions hold nothing but errors of the first fit
 _MAX_POINTS = 5_000
 
 
@@ -59,6 +62,36 @@ def leading_directions(
         return Directions(np.eye(n_in), values)
     n = int(np.searchsorted(np.cumsum(values) / total, energy)) + 1
     return Directions(vectors[:, : min(n, n_in)], values)
+
+
+def adapted_layer(
+    net: RecurrentNetwork, snapshots: Snapshots, sampler: str, feature_scale: float, rng: np.random.Generator
+) -> tuple[Layer, Directions]:
+    """Layer for the next round of a one-step fit, and the directions it is sampled in.
+
+    Parameters
+    ----------
+    net : RecurrentNetwork
+        With its outer weights.
+    snapshots : Snapshots
+        Pairs it was fitted to.
+    sampler, feature_scale, rng
+        As for the first layer.
+    """
+    xs, us = net.standardise(snapshots.x, snapshots.u)
+    points = np.concatenate([xs, us], axis=1) if net.coupling.layer_sees_input else xs
+    m, first = net.n_dictionary, 1 + net.window.n_x
+    # Every monomial of the input has neurons' weights of its own.
+    outer = np.concatenate(
+        [net.coef[j * m + first : (j + 1) * m] for j in range(net.coupling.n_products)], axis=1
+    )
+    directions = leading_directions(net.layer, outer, points, _ENERGY_WINDOW)
+    projected = points @ directions.basis
+    low = SAMPLERS[sampler](
+        projected, projected, net.layer(points) @ outer, net.layer.n_features, net.layer.activation,
+        feature_scale, rng,
+    )  # fmt: skip
+    return Layer(low.weights @ directions.basis.T, low.biases, low.activation), directions
 
 
 def resample(

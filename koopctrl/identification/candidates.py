@@ -23,6 +23,11 @@ class Tried(Protocol):
         """Held-out error."""
         ...
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What candidates are sorted by: those that saw all folds first."""
+        ...
+
 
 _ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
 _LINEAR_LAGS = (4, 8, 2)
@@ -65,7 +70,8 @@ def first_candidates(
     """
     direct = _best_feedthrough(linear, feedthroughs)
     hidden: list[dict[str, Any]] = []
-    for n, q, q_out in ((2, 10, 0), (2, 20, 10), (_orders(linear)[0], 20, 0)):
+    best = _orders(linear)[0]
+    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (best, 10, 0), (best, 20, 0), (2, 20, 10)):
         if n * q <= data.n_steps // 4:
             hidden.append(
                 {
@@ -76,7 +82,7 @@ def first_candidates(
                     "activation": "tanh",
                     "ridge": 1e-4,
                     "feedthrough": direct,
-                    "max_iter": 40,
+                    "max_iter": 60,
                     "rounds": 0,
                 }
             )
@@ -94,18 +100,19 @@ def first_candidates(
                     "activation": "tanh",
                     "ridge": "auto",
                     "feedthrough": direct,
+                    "rounds": 0,
                 }
             )
     return windows + hidden  # a window is fitted in a tenth of the time
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
     return bool(ranked[0].settings["feedthrough"]) if ranked else bool(feedthroughs[0])
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.error)
+    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
     return [t.settings["n_states"] for t in ranked][:4] or [2]
 
 
@@ -147,7 +154,7 @@ def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
         for t in tried
         if t.settings.get("n_features") != 0 and (t.settings.get("n_states") is not None) == hidden
     ]
-    return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.error)[:3]
+    return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.rank)[:3]
 
 
 def _hidden(
@@ -173,13 +180,13 @@ def _window(
     data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
 ) -> dict[str, Any]:
     longest = _longest(data)
-    most = max(20, min(400, data.n_steps // 4))
+    most = max(20, min(800, data.n_steps // 6))
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
     lags = [
         round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 40), longest)
     ]
     return {
-        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400) if q <= most])),
+        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most])),
         "output_lags": max(1, lags[0]),
         "input_lags": max(1, lags[1]) if data.n_u else 1,
         "input_coupling": "network",
@@ -187,4 +194,5 @@ def _window(
         "activation": "tanh" if rng.random() < 0.6 else "relu",
         "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
         "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "rounds": int(rng.random() < 0.25),
     }

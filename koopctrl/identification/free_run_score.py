@@ -22,12 +22,13 @@ def nrmse(runs: Sequence[FloatArray], fold: Fold) -> float:
     squares: one record whose initial state does not show in its first samples would decide alone.
     """
     outputs = np.concatenate([e.outputs for e in fold.train])
-    scale = outputs.std(axis=0)
+    scale = np.nanstd(outputs, axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     found = []
     for run, e in zip(runs, fold.test, strict=True):
         error = (run - e.outputs)[fold.n_init :] / scale
-        if len(error):
+        seen = ~np.isnan(e.outputs[fold.n_init :])  # what is missing does not count
+        if seen.any():
             error = np.where(np.isfinite(error), np.clip(error, -_CAP, _CAP), _CAP)
-            found.append(float(np.sqrt(np.mean(error**2))))
+            found.append(float(np.sqrt(np.mean(error[seen] ** 2))))
     return float(np.mean(found)) if found else np.inf

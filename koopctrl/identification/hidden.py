@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from koopctrl._validation import FloatArray
+from koopctrl.data.missing import interpolated, whole_stretches
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
 from koopctrl.identification.adapted import Directions, resample
+from koopctrl.identification.continuation import grow_horizon, has_failed
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.linear_model import InnovationModel
 from koopctrl.identification.noise_model import identify_noise
@@ -27,6 +30,8 @@ from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import SAMPLERS
 
 _MAX_POINTS = 20_000
+_LONG_STRETCH = 20  # samples a state
+LINEAR_ITERATIONS = 30  # most that the linear model is refined before neurons are added
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class HiddenSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class LinearStart:
+    """Subspace model, and the network without neurons and initial states that refining it has given."""
+
+    linear: InnovationModel
+    network: HiddenNetwork
+    x0: FloatArray
+    history: History
+
+
+@dataclass(frozen=True, eq=False)
 class HiddenFit:
     """Network, prior of its initial states, states and inputs of its roll-outs, and histories."""
 
@@ -55,7 +70,7 @@ class HiddenFit:
     inputs: FloatArray
     next_states: FloatArray
     histories: list[History]
-    linear: InnovationModel
+    start: LinearStart
     noise: tuple[FloatArray, FloatArray]
     directions: list[Directions]
     masked_runs: list[FloatArray] = field(default_factory=list)
@@ -67,6 +82,22 @@ def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, 
         ((e.outputs - scaling.y_mean) / scaling.y_scale, (e.inputs - scaling.u_mean) / scaling.u_scale)
         for e in data
     ]
+
+
+def _start_data(train: Trajectories, settings: HiddenSettings) -> Trajectories:
+    """Records for the linear start, which cannot skip samples: whole stretches, if most samples are in long
+    ones; else what is missing is guessed. Refinement counts the measured samples alone.
+    """
+    if not train.missing:
+        return train
+    long = _LONG_STRETCH * max(settings.n_states, 2)
+    stretches = [e for e in whole_stretches(train, 1) if len(e) >= long]
+    if sum(map(len, stretches)) >= 0.5 * sum(map(len, train)):
+        return Trajectories(stretches)
+    return Trajectories(
+        Trajectory(interpolated(e.outputs), e.inputs, e.dt, e.output_names, e.input_names, e.label)
+        for e in train
+    )
 
 
 def linear_start(linear: InnovationModel, scaling: Scaling, feedthrough: bool) -> HiddenNetwork:
@@ -118,10 +149,10 @@ def add_layers(
 ) -> HiddenNetwork:
     """Sample layers on the states' and inputs' cloud, their outer weights zero."""
     n_x, n_u = net.window.n_x, net.window.n_u
-    inside = data.mask.all(axis=2)
+    inside = data.mask.any(axis=2)
     states, inputs = x[inside], data.v[inside]
     _, out = x, net.readout.regressors(x, data.v) @ net.readout.coef
-    targets = (data.w - out)[inside]
+    targets = ((data.w - out) * data.mask)[inside]  # no error where there is no sample
     if len(states) > _MAX_POINTS:
         chosen = rng.choice(len(states), _MAX_POINTS, replace=False)
         states, inputs, targets = states[chosen], inputs[chosen], targets[chosen]
@@ -158,7 +189,7 @@ def resample_layers(
 ) -> tuple[HiddenNetwork, Directions]:
     """Layers sampled anew where the old ones are curved, the old function kept as well as they can."""
     n_x, n_u, feedthrough = net.window.n_x, net.window.n_u, net.readout.feedthrough
-    inside = np.asarray(data.mask.all(axis=2)) & np.isfinite(x).all(axis=2)
+    inside = np.asarray(data.mask.any(axis=2)) & np.isfinite(x).all(axis=2)
     states, inputs = x[inside], data.v[inside]
     joint = np.concatenate([states, inputs], axis=1)
     w, v = net.coef, net.readout.coef
@@ -193,10 +224,11 @@ def fit_hidden(
     rng: np.random.Generator,
     held_out: Trajectories | None = None,
     n_init: int = 20,
-    linear: InnovationModel | None = None,
+    known_start: LinearStart | None = None,
     progress: Callable[[int, float, float | None], None] | None = None,
     deadline: Callable[[], bool] | None = None,
     with_noise: bool = True,
+    continuation: bool = True,
     masked: tuple[Trajectories, list[NDArray[np.bool_]]] | None = None,
 ) -> HiddenFit:
     """Fit a hidden-state network.
@@ -209,12 +241,15 @@ def fit_hidden(
         For the layers.
     held_out : Trajectories, optional
         Records that choose where refinement stops; `n_init` of their samples initialise.
-    linear : InnovationModel, optional
-        Start, if it is known already.
+    known_start : LinearStart, optional
+        Of an earlier fit to the same data, order and segments, which found it without `held_out`.
     progress, deadline : callables, optional
         As in `koopctrl.identification.refinement.refine`.
     with_noise : bool
         Whether to identify the noise too, which only an estimator in a loop needs.
+    continuation : bool
+        Whether to go on from the beginning of the records where the direct refinement has failed though the
+        linear model's one-step error says that they can be foreseen.
     masked : (Trajectories, list of (n_samples,) bool arrays), optional
         Records to refine on instead of `train`, and which of their outputs must not be looked at: the
         roll-outs go on through those samples, and `masked_runs` of the fit is what they are there.
@@ -223,8 +258,13 @@ def fit_hidden(
     -------
     HiddenFit
     """
-    if linear is None:
-        linear = subspace(train, settings.n_states, feedthrough=settings.feedthrough, stable=True)
+    linear = (
+        subspace(
+            _start_data(train, settings), settings.n_states, feedthrough=settings.feedthrough, stable=True
+        )
+        if known_start is None
+        else known_start.linear
+    )
     scaling = Scaling.from_data(
         np.concatenate([e.outputs for e in train]), np.concatenate([e.inputs for e in train])
     )
@@ -237,39 +277,16 @@ def fit_hidden(
     data = cut(records, settings.segment, settings.feedthrough, n_min=2 * settings.n_states)
     if not data.count:
         raise DataError("no output sample of the records is usable; expected some that are not NaN")
-    net = linear_start(linear, scaling, settings.feedthrough)
     longest = max(len(e) for e in train)
     limit = 1.0 - 0.1 / longest if linear.spectral_radius < 1.0 else np.inf
     settings = replace(settings, options=replace(settings.options, radius=limit))
-    start = StatePrior(
-        np.zeros(linear.n_x),
-        linear.state_cov,
-        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
-    )
-    x0 = estimate_initial_states(net, data, start)
-    histories: list[History] = []
+    continuation = continuation and settings.options.max_iter > 0
     directions: list[Directions] = []
-
-    def error_of(candidate: HiddenNetwork) -> float:
-        assert judge is not None
-        return judge(candidate)
-
-    judge = None if held_out is None else HeldOut(standardise(held_out, scaling), settings, n_init, start)
-    # States of unit spread, so that the layer's and the penalty's units are theirs.
-    prior, x = prior_of(net, data, x0)
-    spread = np.sqrt(np.diag(prior.cov))
-    spread = np.where(spread > 0, spread, 1.0)
-    net = rescale(net, prior.mean, spread)
-    x0 = (x0 - prior.mean) / spread
-    prior, x = prior_of(net, data, x0)
-    if judge is not None:
-        judge.prior = prior
-    # The linear model first: the best linear free run is where the neurons start from.
-    net, x0, history = refine(
-        net, data, x0, replace(settings.options, max_iter=min(settings.options.max_iter, 30)),
-        None if judge is None else error_of, progress, deadline,
-    )  # fmt: skip
-    histories.append(history)
+    judge = None
+    if held_out is not None:
+        judge = HeldOut(standardise(held_out, scaling), settings, n_init)
+    begin = known_start or _linear_start(linear, scaling, data, settings, judge, progress, deadline)
+    net, x0, histories = begin.network, begin.x0, [begin.history]
     prior, x = prior_of(net, data, x0)
     if settings.n_features or settings.n_output_features:
         net = _recentred(net, prior)
@@ -277,16 +294,23 @@ def fit_hidden(
         spread = np.where(spread > 0, spread, 1.0)
         x0 = (x0 - prior.mean) / spread
         prior, x = prior_of(net, data, x0)
+        without = net
+        foreseen = float(np.mean(np.diag(linear.innovation_cov) / scaling.y_scale**2))
         net = add_layers(net, x, data, settings, rng)
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
-            net, x0, history = refine(
-                net, data, x0, settings.options, None if judge is None else error_of, progress, deadline
-            )
+            net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
+            if continuation and judge is None and turn == 0 and has_failed(history, data, foreseen):
+                other = grow_horizon(
+                    without, data, prior, settings.options,
+                    lambda n, states, some: add_layers(n, states, some, settings, rng), progress, deadline,
+                )  # fmt: skip
+                if other[2].cost[-1] < history.cost[-1]:
+                    net, x0, history = other
             histories.append(history)
-            error = history.cost[-1] if judge is None else error_of(net)
+            error = history.cost[-1] if judge is None else judge(net)
             if best is None or error < best[0]:
                 best = error, net, x0
             prior, x = prior_of(net, data, x0)
@@ -296,7 +320,7 @@ def fit_hidden(
         assert best is not None
         _, net, x0 = best
         prior, x = prior_of(net, data, x0)
-    inside = np.asarray(data.mask.any(axis=2))
+    inside = data.inside
     both = (inside[:-1] & inside[1:]).T  # pairs in order of time, segment by segment
     v = data.v[:-1].swapaxes(0, 1)[both]
     zero = np.zeros((net.window.n_x, net.window.n_x))
@@ -308,11 +332,41 @@ def fit_hidden(
         inputs=scaling.u_mean + scaling.u_scale * v,
         next_states=x[1:].swapaxes(0, 1)[both],
         histories=histories,
-        linear=linear,
+        start=begin,
         noise=noise,
         directions=directions,
         masked_runs=[] if masked is None else _whole_runs(net, data, x0, masked[0]),
     )
+
+
+def _linear_start(
+    linear: InnovationModel,
+    scaling: Scaling,
+    data: Segments,
+    settings: HiddenSettings,
+    judge: HeldOut | None,
+    progress: Callable[[int, float, float | None], None] | None,
+    deadline: Callable[[], bool] | None,
+) -> LinearStart:
+    """The linear model, refined: the best linear free run is where the neurons start from."""
+    net = linear_start(linear, scaling, settings.feedthrough)
+    start = StatePrior(
+        np.zeros(linear.n_x),
+        linear.state_cov,
+        linear.innovation_cov / np.outer(scaling.y_scale, scaling.y_scale),
+    )
+    x0 = estimate_initial_states(net, data, start)
+    # States of unit spread, so that the layer's and the penalty's units are theirs.
+    prior, _ = prior_of(net, data, x0)
+    spread = np.sqrt(np.diag(prior.cov))
+    spread = np.where(spread > 0, spread, 1.0)
+    net = rescale(net, prior.mean, spread)
+    x0 = (x0 - prior.mean) / spread
+    if judge is not None:
+        judge.prior = prior_of(net, data, x0)[0]
+    options = replace(settings.options, max_iter=min(settings.options.max_iter, LINEAR_ITERATIONS))
+    net, x0, history = refine(net, data, x0, options, judge, progress, deadline)
+    return LinearStart(linear, net, x0, history)
 
 
 def _whole_runs(
@@ -341,13 +395,13 @@ class HeldOut:
         records: list[tuple[FloatArray, FloatArray]],
         settings: HiddenSettings,
         n_init: int,
-        prior: StatePrior,
     ) -> None:
         self.data = cut(records, settings.segment, settings.feedthrough)
         self.n_init = min(n_init, max(1, self.data.n_time // 3))
-        self.prior = prior
+        self.prior: StatePrior | None = None  # set before every refinement, whose states it is of
 
     def __call__(self, net: HiddenNetwork) -> float:
+        assert self.prior is not None
         x0 = estimate_initial_states(net, self.data.head(self.n_init), self.prior)
         _, out = free_run(net, Weights(net.coef, net.readout.coef, x0), self.data)
         error = np.where(np.isfinite(out), np.clip(out - self.data.w, -10.0, 10.0), 10.0)[self.n_init :]

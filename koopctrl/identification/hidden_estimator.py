@@ -95,7 +95,8 @@ def fit_hidden_model(
     outputs = np.concatenate([e.outputs for e in data])
     model.network_ = found.network
     model.state_prior_ = found.prior
-    model.linear_ = found.linear
+    model.linear_ = found.start.linear
+    model._start = found.start
     model.history_ = found.histories
     model.directions_ = found.directions
     model._masked_runs = found.masked_runs
@@ -103,7 +104,7 @@ def fit_hidden_model(
     model.noise_ = (found.noise[0], found.noise[1] * np.outer(y_scale, y_scale))
     step = max(1, -(-len(found.states) // MAX_SNAPSHOTS))
     model.snapshots_ = Snapshots(found.states[::step], found.inputs[::step], found.next_states[::step])
-    model.y_range_ = (outputs.min(axis=0), outputs.max(axis=0))
+    model.y_range_ = (np.nanmin(outputs, axis=0), np.nanmax(outputs, axis=0))
     model.dt_, model.output_names_, model.input_names_ = data.dt, data.output_names, data.input_names
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.identification.initial_state import StatePrior
 from koopctrl.identification.segments import Segments
+from koopctrl.identification.sensitivities import output_jacobians, state_jacobians
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _RATIOS = 10.0 ** np.arange(-7.0, 1.0)
@@ -80,25 +81,11 @@ def _likelihood(
 
 def _output(net: HiddenNetwork, x: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Standardised outputs of a batch and their derivatives `(batch, n_y, n_x)`."""
-    n_x, readout = x.shape[1], net.readout
-    out = readout.regressors(x, v) @ readout.coef
-    c = np.tile(readout.coef[1 : 1 + n_x].T, (len(x), 1, 1))
-    q = readout.layer.n_features
-    if q:
-        points = np.concatenate([x, v], axis=1) if readout.feedthrough else x
-        slope = readout.layer.derivative(points)[:, :, None] * readout.layer.weights[:, :n_x]
-        c = c + readout.coef[1 + n_x : 1 + n_x + q].T @ slope
-    return out, c
+    out = net.readout.regressors(x, v) @ net.readout.coef
+    return out, np.swapaxes(output_jacobians(net, net.readout.coef, x, v), 1, 2)
 
 
 def _step(net: HiddenNetwork, x: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Next states of a batch and their derivatives `(batch, n_x, n_x)`."""
-    n_x, layer, coef = x.shape[1], net.layer, net.coef
-    phi = net.state.dictionary(x, v)
-    nxt = x + net.coupling.apply(phi, v, coef)
-    a = np.tile(np.eye(n_x) + coef[1 : 1 + n_x].T, (len(x), 1, 1))
-    q = layer.n_features
-    if q:
-        slope = layer.derivative(np.concatenate([x, v], axis=1))[:, :, None] * layer.weights[:, :n_x]
-        a = a + coef[1 + n_x : 1 + n_x + q].T @ slope
-    return nxt, a
+    nxt = x + net.coupling.apply(net.state.dictionary(x, v), v, net.coef)
+    return nxt, np.swapaxes(state_jacobians(net, net.coef, x, v), 1, 2)

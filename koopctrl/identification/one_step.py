@@ -59,8 +59,8 @@ class Settings:
 class Identification:
     """Collects data for one network.
 
-    The first batch fixes the channels' scaling and the hidden layer; later batches only add rows to the
-    least-squares problem, so the first should be representative.
+    The first batch fixes the channels' scaling and, unless it is given, the hidden layer; later batches only
+    add rows to the least-squares problem, so the first should be representative.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Identification:
         coupling: Coupling,
         settings: Settings,
         rng: np.random.Generator,
+        layer: Layer | None = None,
     ) -> None:
         self._settings, self._window, self._rng = settings, window, rng
         self._coupling = coupling
@@ -78,8 +79,8 @@ class Identification:
         self._scaling = Scaling.from_data(outputs, inputs)
         self.y_min, self.y_max = outputs.min(axis=0), outputs.max(axis=0)
         _check_excitation(first, outputs, inputs)
-        layer = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
-        empty = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
+        none = _no_layer(window.n_x + (window.n_u if coupling.layer_sees_input else 0))
+        empty = RecurrentNetwork(window, none, coupling, np.empty((0, window.n_y)), self._scaling)
         x, u, y_next = first.snapshots(window.output_lags, window.input_lags, window.feedthrough)
         if not len(x):
             raise DataError(
@@ -91,7 +92,9 @@ class Identification:
         joint = np.concatenate([xs, us], axis=1)
         targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
         n_features = default_width(len(x)) if settings.n_features is None else settings.n_features
-        if n_features:
+        if layer is None and not n_features:
+            layer = none
+        elif layer is None:
             layer = SAMPLERS[settings.sampler](
                 joint if coupling.layer_sees_input else xs,
                 joint,
@@ -113,6 +116,11 @@ class Identification:
         self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
         self._keys = np.empty(0)
         self._add_episodes(first, x, u, y_next)
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether there are neurons."""
+        return self._blank.layer.n_features > 0
 
     def add(self, data: Trajectories) -> None:
         """Add episodes with the signals of the first batch."""

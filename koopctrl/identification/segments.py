@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from koopctrl._validation import FloatArray
 
@@ -47,6 +48,12 @@ class Segments:
         """Output samples that count."""
         return float(self.mask.sum())
 
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Samples of the segments themselves, `(n_time, batch)`: not the filling up to a common length."""
+        length = np.array([b - a for _, a, b in self.where])
+        return np.arange(self.n_time)[:, None] < length
+
     def group(self, part: slice) -> Segments:
         """Some of the segments."""
         return Segments(self.v[:, part], self.w[:, part], self.mask[:, part])
@@ -62,13 +69,14 @@ def cut(
     """Cut standardised `(outputs, inputs)` records into nearly equal segments of at most `length` samples.
 
     Segments of fewer than `n_min` samples are dropped unless nothing else is left. NaN outputs do not count;
-    with feedthrough neither does an output whose input is missing.
+    with feedthrough neither does an output whose input is missing. No segment starts in a stretch without
+    outputs: its initial state would not show.
     """
     parts: list[tuple[FloatArray, FloatArray]] = []
     where: list[tuple[int, int, int]] = []
     for i, (y, u) in enumerate(records):
         n_parts = max(1, -(-len(y) // length))
-        edges = np.linspace(0, len(y), n_parts + 1).round().astype(int)
+        edges = _seen_edges(np.linspace(0, len(y), n_parts + 1).round().astype(int), y)
         parts += [(y[a:b], u[a:b]) for a, b in pairwise(edges)]
         where += [(i, int(a), int(b)) for a, b in pairwise(edges)]
     long = [i for i, p in enumerate(parts) if len(p[0]) >= n_min] or list(range(len(parts)))
@@ -87,3 +95,10 @@ def cut(
         w[: len(y), i] = np.where(seen, y, 0.0)
         mask[: len(y), i] = seen
     return Segments(v, w, mask, tuple(where))
+
+
+def _seen_edges(edges: NDArray[np.int_], y: FloatArray) -> NDArray[np.int_]:
+    """Edges, the inner ones moved on to the next sample that has an output."""
+    seen = np.flatnonzero(np.isfinite(y).any(axis=1))
+    inner = np.append(seen, len(y))[np.searchsorted(seen, edges[1:-1])]
+    return np.unique(np.concatenate([edges[:1], inner, edges[-1:]]))

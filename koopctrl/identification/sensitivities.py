@@ -30,7 +30,11 @@ class Weights:
 
 
 def free_run(net: HiddenNetwork, weights: Weights, data: Segments) -> tuple[FloatArray, FloatArray]:
-    """States and outputs `(n_time, ..., batch, n)`; infinite or NaN where a run explodes."""
+    """States and outputs `(n_time, ..., batch, n)`; infinite or NaN where a run explodes.
+
+    It is `HiddenNetwork.rollout` for several sets of outer weights side by side, what does not depend on
+    states computed beforehand.
+    """
     n_x, q = net.window.n_x, net.layer.n_features
     w = weights.state
     a = np.eye(n_x) + w[..., 1 : 1 + n_x, :]
@@ -82,8 +86,8 @@ def linearise(
     g = net.state.dictionary(x, data.v)
     g = np.concatenate([g, data.v], axis=-1)
     r = g.shape[-1]
-    m = _state_jacobians(net, weights, data, x)
-    c = _output_jacobians(net, weights, data, x)
+    m = state_jacobians(net, weights.state, x, data.v)
+    c = output_jacobians(net, weights.output, x, data.v)
     n_w = 0 if only_x0 else n_x * r
     s = np.zeros((batch, n_w + n_x, n_x))
     s[:, n_w:] = np.eye(n_x)
@@ -108,24 +112,21 @@ def linearise(
     return Linearisation(out[:, :, :n_w], direct.reshape(n_time, batch, -1, n_y), out[:, :, n_w:])
 
 
-def _state_jacobians(net: HiddenNetwork, weights: Weights, data: Segments, x: FloatArray) -> FloatArray:
-    """`M_k` in rows, `(n_time, batch, n_x, n_x)`: `dx_{k+1} = dx_k M_k`."""
+def state_jacobians(net: HiddenNetwork, state: FloatArray, x: FloatArray, v: FloatArray) -> FloatArray:
+    """`M` in rows, `(..., n_x, n_x)`: `dx_{k+1} = dx_k M` with the state's outer weights `state`."""
     n_x, q = net.window.n_x, net.layer.n_features
-    a = np.eye(n_x) + weights.state[1 : 1 + n_x]
+    a = np.eye(n_x) + state[1 : 1 + n_x]
     if not q:
         return np.broadcast_to(a, (*x.shape, n_x))
-    points = np.concatenate([x, data.v], axis=-1)
-    slope = net.layer.derivative(points)
-    inner = net.layer.weights[:, :n_x].T * slope[..., None, :]
-    return a + inner @ weights.state[1 + n_x : 1 + n_x + q]
+    points = np.concatenate([x, v], axis=-1)
+    return a + net.layer.jacobian(points, state[1 + n_x : 1 + n_x + q], n_x)
 
 
-def _output_jacobians(net: HiddenNetwork, weights: Weights, data: Segments, x: FloatArray) -> FloatArray:
-    """`(n_time, batch, n_x, n_y)`: `dw_k = dx_k N_k`."""
+def output_jacobians(net: HiddenNetwork, output: FloatArray, x: FloatArray, v: FloatArray) -> FloatArray:
+    """`N` in rows, `(..., n_x, n_y)`: `dw_k = dx_k N` with the readout's outer weights `output`."""
     n_x, layer = net.window.n_x, net.readout.layer
-    c = weights.output[1 : 1 + n_x]
+    c = output[1 : 1 + n_x]
     if not layer.n_features:
         return np.broadcast_to(c, (*x.shape, c.shape[1]))
-    points = np.concatenate([x, data.v], axis=-1) if net.readout.feedthrough else x
-    inner = layer.weights[:, :n_x].T * layer.derivative(points)[..., None, :]
-    return c + inner @ weights.output[1 + n_x : 1 + n_x + layer.n_features]
+    points = np.concatenate([x, v], axis=-1) if net.readout.feedthrough else x
+    return c + layer.jacobian(points, output[1 + n_x : 1 + n_x + layer.n_features], n_x)

@@ -10,9 +10,11 @@ import numpy as np
 from koopctrl._validation import check_bool, check_choice, check_integer, check_number
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
+from koopctrl.identification.adapted import Directions, adapted_layer
 from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.network.coupling import COUPLINGS, Coupling
+from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.samplers import ACTIVATIONS, SAMPLERS
 
@@ -67,19 +69,40 @@ def check_settings(model: KoopmanRNN) -> Settings:
     )
 
 
-def start(model: KoopmanRNN, data: Trajectories, settings: Settings) -> Identification:
-    """Begin an identification with its first batch, which fixes scaling and hidden layer."""
+def start(
+    model: KoopmanRNN,
+    data: Trajectories,
+    settings: Settings,
+    rng: np.random.Generator | None = None,
+    layer: Layer | None = None,
+) -> Identification:
+    """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
     if data.n_u == 0 and model.input_lags > 1:
         raise OptionError(f"input_lags is {model.input_lags} but the data have no inputs; expected 1")
     window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
-    rng = make_rng(model.random_state)
+    rng = make_rng(model.random_state) if rng is None else rng
     try:
-        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng)
+        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng, layer)
     except MemoryError as error:
         raise OptionError(
             f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
             f"memory ({error}); expected fewer neurons than samples. Try 300"
         ) from error
+
+
+def fit_rounds(
+    model: KoopmanRNN, data: Trajectories, settings: Settings
+) -> tuple[Identification, list[Directions]]:
+    """One-step fit, its layer sampled anew `rounds` times where the learned function is curved."""
+    rounds = check_integer(model.rounds, "rounds")
+    rng = make_rng(model.random_state)
+    work, found = start(model, data, settings, rng), []
+    for _ in range(rounds if work.has_layer else 0):
+        net, _ = work.solve()
+        layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
+        work = start(model, data, settings, rng, layer)
+        found.append(directions)
+    return work, found
 
 
 def make_rng(random_state: Any) -> np.random.Generator:

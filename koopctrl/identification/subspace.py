@@ -113,15 +113,8 @@ def subspace(
 def choose_order(
     data: Trajectories, method: str, horizon: int | None, feedthrough: bool, max_order: int
 ) -> int:
-    """Lowest order whose free-run error on the last third of the data is within noise of the smallest.
-
-    Within noise: the mean difference of squared errors over consecutive blocks is below its standard error.
-    """
-    if len(data) >= 3:
-        cut = len(data) - len(data) // 3
-        first, last = data[:cut], data[cut:]
-    else:
-        first, last = data.split(1.0 / 3.0, by="time")
+    """Lowest order whose free-run error on the last third of the data is within noise of the smallest."""
+    first, last = last_third(data)
     past = Standardised(first, feedthrough)
     squares: dict[int, FloatArray] = {}
     for order in range(1, max_order + 1):
@@ -129,6 +122,21 @@ def choose_order(
         if found:
             model = min(found, key=lambda pair: pair[1])[0]
             squares[order] = squared_errors(model, last, past.scaling.y_scale, 2 * max_order)
+    return lowest_within_noise(squares)
+
+
+def last_third(data: Trajectories) -> tuple[Trajectories, Trajectories]:
+    """Records to fit to, and those held out: the last third of the episodes, or of each of a few."""
+    if len(data) >= 3:
+        cut = len(data) - len(data) // 3
+        return data[:cut], data[cut:]
+    return data.split(1.0 / 3.0, by="time")
+
+
+def lowest_within_noise(squares: dict[int, FloatArray]) -> int:
+    """Lowest order whose squared errors are within noise of the smallest: their mean difference over
+    consecutive blocks is below its standard error.
+    """
     finite = {order: e for order, e in squares.items() if len(e) and np.isfinite(e).all()}
     if not finite:
         return 1

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import control
     import do_mpc
 
+    from koopctrl.export.c.model import GeneratedPart
     from koopctrl.identification.linear_model import InnovationModel
     from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
@@ -97,6 +98,11 @@ class LiftedModel:
     choice: LiftChoice | None = None
     network: RecurrentNetwork | None = None
     noise: tuple[FloatArray, FloatArray, FloatArray] | None = None
+
+    def __post_init__(self) -> None:
+        """Matrices in one order of memory, so that products are the same to the bit, from files too."""
+        for name in ("A", "B", "C", "D"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
 
     @classmethod
     def from_matrices(
@@ -299,6 +305,12 @@ class LiftedModel:
     def without_training(self) -> LiftedModel:
         """Same model without its training snapshots."""
         return replace(self, training=None)
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+        """C99 of lift, step and outputs; see `koopctrl.export.c.model.model_to_c`."""
+        from koopctrl.export.c.model import model_to_c
+
+        return model_to_c(self, folder, name)
 
     def to_statespace(self) -> control.StateSpace:
         """`control.StateSpace` in deviations from the fixed point; see `koopctrl.export.pycontrol`."""

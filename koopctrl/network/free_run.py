@@ -94,9 +94,12 @@ def r2_score(data: Trajectories, runs: Sequence[FloatArray], n_init: int, y_scal
             f"X has no sample after the first {n_init}, which initialise; expected longer episodes"
         )
     error = truth - np.concatenate([r[n_init:] for r in runs]) / y_scale
-    spread = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
-    spread = np.where(spread > 0, spread, len(truth))
-    return float(np.mean(1.0 - np.sum(error**2, axis=0) / spread))
+    seen = np.isfinite(truth)
+    if not seen.any(axis=0).all():
+        raise DataError(f"X has an output without a sample after the first {n_init}, which initialise")
+    spread = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
+    spread = np.where(spread > 0, spread, seen.sum(axis=0))
+    return float(np.mean(1.0 - np.sum(error**2, axis=0, where=seen) / spread))
 
 
 def as_state(window: LagWindow, x0: ArrayLike) -> FloatArray:

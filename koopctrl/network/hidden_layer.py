@@ -55,11 +55,20 @@ class Layer:
         return np.tanh(pre, out=pre) if self.activation == "tanh" else np.maximum(pre, 0.0, out=pre)
 
     def derivative(self, points: FloatArray) -> FloatArray:
-        """Derivative of the activation at `W p + b`; the layer's Jacobian is `derivative[:, None] * W`."""
+        """Derivative of the activation at `W p + b`."""
         pre = points @ self.weights.T + self.biases
         if self.activation == "tanh":
             return 1.0 - np.tanh(pre) ** 2
         return (pre > 0).astype(np.float64)
+
+    def jacobian(self, points: FloatArray, outer: FloatArray, n_first: int | None = None) -> FloatArray:
+        """Derivative of `psi(p) outer`, `(..., n_in, n_out)`: one row for each entry of `p`, or its first
+        ones.
+
+        The one place where slopes of neurons meet their weights: networks, readouts, sensitivities and
+        filters differentiate by it.
+        """
+        return (self.weights[:, :n_first].T * self.derivative(points)[..., None, :]) @ outer
 
     def split(self, n_first: int) -> tuple[FloatArray, FloatArray]:
         """Weights on the first `n_first` entries of the points, and on the others."""

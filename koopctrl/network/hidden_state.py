@@ -64,9 +64,7 @@ class Readout:
         du = np.zeros((len(dx), len(u)))
         if q:
             points = np.concatenate([x, v]) if self.feedthrough else x
-            slope = self.coef[1 + n_x : 1 + n_x + q].T @ (
-                self.layer.derivative(points)[:, None] * self.layer.weights
-            )
+            slope = self.layer.jacobian(points, self.coef[1 + n_x : 1 + n_x + q]).T
             dx += slope[:, :n_x]
             if self.feedthrough:
                 du += slope[:, n_x:]

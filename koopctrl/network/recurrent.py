@@ -157,11 +157,11 @@ class RecurrentNetwork:
         blocks = self.coef[: len(q) * m].reshape(len(q), m, n_y)
         outer = np.tensordot(q, blocks, axes=1)  # dy/dphi, (m, n_y)
         points = np.concatenate([xs, us]) if self.coupling.layer_sees_input else xs
-        weights = self.layer.derivative(points)[:, None] * self.layer.weights
-        dx = outer[1 : 1 + n_x].T + outer[1 + n_x :].T @ weights[:, :n_x]
+        slopes = self.layer.jacobian(points, outer[1 + n_x :]).T
+        dx = outer[1 : 1 + n_x].T + slopes[:, :n_x]
         du = np.einsum("mij,i,mk->jk", blocks, phi, self.coupling.monomial_gradients(us))
         if self.coupling.layer_sees_input:
-            du += outer[1 + n_x :].T @ weights[:, n_x:]
+            du += slopes[:, n_x:]
         if self.coupling.adds_input:
             du += self.coef[len(q) * m :].T
         y_scale = self.scaling.y_scale[:, None]
@@ -178,10 +178,12 @@ class RecurrentNetwork:
 
 
 def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Means and standard deviations, 1 for a column that is constant to rounding; any scale."""
+    """Means and standard deviations of what is not missing (NaN), 1 for a column that is constant to
+    rounding; any scale.
+    """
     if not len(values):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    top = np.abs(values).max(axis=0)
+    top = np.nanmax(np.abs(values), axis=0)
     relative = values / np.where(top > 0, top, 1.0)  # squares of the values themselves may over- or underflow
-    spread = relative.std(axis=0)
-    return relative.mean(axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)
+    spread = np.nanstd(relative, axis=0)
+    return np.nanmean(relative, axis=0) * top, np.where(spread > 1e-14, spread * top, 1.0)

@@ -11,15 +11,29 @@ from koopctrl.plotting.identification import (
     plot_spectrum,
     plot_step_and_bode,
 )
+from koopctrl.plotting.records import (
+    plot_delays,
+    plot_directions,
+    plot_orders,
+    plot_record_spectrum,
+    plot_records,
+    plot_uncertainty,
+)
 from koopctrl.plotting.residuals import plot_residual_analysis
 
 __all__ = [
     "plot_closed_loop",
     "plot_closed_loops",
+    "plot_delays",
     "plot_design",
+    "plot_directions",
     "plot_free_run",
     "plot_horizon_errors",
+    "plot_orders",
+    "plot_record_spectrum",
+    "plot_records",
     "plot_residual_analysis",
     "plot_spectrum",
     "plot_step_and_bode",
+    "plot_uncertainty",
 ]

@@ -38,7 +38,7 @@ def select(
     Parameters
     ----------
     train : Trajectories
-        Records; nothing else is looked at.
+        Records; nothing else is looked at. Missing outputs (NaN) do not count.
     budget_s : float, optional
         Wall time in seconds; 60 if `max_trials` is not given either.
     max_trials : int, optional
@@ -67,7 +67,7 @@ def select(
     OptionError
         If an option is outside the values it may take.
     """
-    data = Trajectories.coerce(train, "train")
+    data = Trajectories.coerce(train, "train", missing=True)
     check_integer(n_members, "n_members", low=1)
     if budget_s is not None:
         check_number(budget_s, "budget_s", low=0.0, strict=True)

@@ -1,9 +1,11 @@
 """Who shares an ensemble: picked one after another so that the mean of the held-out runs is best.
 
-The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. Each
-pick is the candidate that lowers the error of the mean of those picked before and itself most; one that is
-picked again is another sampling of the same settings. The best of the other kind of state comes second if it
-is nearly as good.
+The best of many candidates is a matter of luck where folds differ, and those next to it err elsewhere. A
+candidate stands for the mean of its runs over the seeds it was tried with, since in the ensemble every pick
+is another sampling: one whose samplings differ much, but about the right answer, is worth more there than
+alone. Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a
+new one must lower it by more than the standard error of that over the folds, else one that was picked before
+is taken again.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -15,57 +17,66 @@ from collections.abc import Sequence
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.ensemble import combine
 from koopctrl.identification.folds import Fold
 from koopctrl.identification.free_run_score import nrmse
 from koopctrl.selection.trials import Trial
 
 POOL = 20
 _HUGE = 1e100
-_NEAR = 1.15
 Runs = list[list[FloatArray]]  # by fold and record
 
 
-def pick_members(
-    best: Trial, trials: Sequence[Trial], folds: Sequence[Sequence[Fold]], count: int
-) -> list[Trial]:
-    """`count` trials, the best first, with repetitions.
+def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> list[Trial]:
+    """`count` trials, with repetitions, the one whose mean over seeds is best first.
 
     Parameters
     ----------
-    best : Trial
     trials : sequence of Trial
-        In order of their rank.
-    folds : sequence of sequences of Fold
-        By seed. The runs that count are those of the second seed, on which nobody was chosen, where the best
-        has them, else the first.
+        In order of their rank. Those that were scored with several seeds alone share, if there are any.
+    folds : sequence of Fold
     count : int
     """
-    seed = next((s for s in (1, 0) if len(best.runs.get(s, ())) == len(folds[s])), None)
-    if seed is None:  # its folds could not be rolled out; nothing to mix with
-        return [best] * count
-    scored = [t for t in trials if t.full and len(t.runs.get(seed, ())) == len(folds[seed])]
-    pool = [best, *(t for t in scored if t is not best)][:POOL]
-    runs = [_clean(t.runs[seed]) for t in pool]
-    picked, total = [best], runs[0]
-    # The best of the other kind of state, if it is nearly as good: the two kinds err in different ways, more
-    # so than the held-out data of one record can show.
-    other = next((i for i, t in enumerate(pool) if t.hidden != best.hidden), None)
-    if other is not None and count > 1 and pool[other].error <= _NEAR * best.error:
-        picked, total = [best, pool[other]], _sum(total, runs[other])
+    pool = [t for t in trials if t.full and mean_runs(t, folds) is not None]
+    confirmed = [t for t in pool if t.seeds >= 2.0]
+    pool = (confirmed or pool)[:POOL]
+    if not pool:  # its folds could not be rolled out; nothing to mix with
+        return [trials[0]] * count
+    runs = [found for t in pool if (found := mean_runs(t, folds)) is not None]
+    errors = [_errors(one, 1, folds) for one in runs]
+    first = int(np.argmin([e.mean() for e in errors]))
+    picked, total, error = [first], runs[first], errors[first]
     while len(picked) < count:
         n = len(picked) + 1
-        errors = [_error(total, one, n, folds[seed]) for one in runs]
-        chosen = int(np.argmin(errors))
-        picked.append(pool[chosen])
-        total = _sum(total, runs[chosen])
-    return picked
+        mixed = [_errors(_sum(total, one), n, folds) for one in runs]
+        ranked = np.argsort([e.mean() for e in mixed], kind="stable")
+        chosen = next(int(i) for i in ranked if i in picked or _clearly(error - mixed[i]))
+        picked.append(chosen)
+        total, error = _sum(total, runs[chosen]), mixed[chosen]
+    return [pool[i] for i in picked]
 
 
-def _error(total: Runs, one: Runs, n: int, folds: Sequence[Fold]) -> float:
-    """Held-out error of the mean of `n` runs, those summed up in `total` and one more."""
-    mixed = _sum(total, one)
-    errors = [nrmse([run / n for run in runs], fold) for runs, fold in zip(mixed, folds, strict=True)]
-    return float(np.mean(errors))
+def _clearly(gain: FloatArray) -> bool:
+    """Whether the mean of a gain over folds is more than its standard error."""
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
+    """Mean over the seeds of a trial's held-out runs, samplings that left the others set aside; None if it
+    has not been rolled out through all folds.
+    """
+    seeds = [_clean(runs) for runs in trial.runs.values() if len(runs) == len(folds)]
+    if not seeds:
+        return None
+    return [
+        [combine(np.stack(runs), np.ones(len(runs)))[0] for runs in zip(*by_seed, strict=True)]
+        for by_seed in zip(*seeds, strict=True)
+    ]
+
+
+def _errors(total: Runs, n: int, folds: Sequence[Fold]) -> FloatArray:
+    """Held-out error on each fold of the mean of `n` runs whose sum is `total`."""
+    return np.array([nrmse([run / n for run in runs], fold) for runs, fold in zip(total, folds, strict=True)])
 
 
 def _sum(first: Runs, second: Runs) -> Runs:

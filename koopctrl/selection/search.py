@@ -9,22 +9,29 @@ from typing import Any
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.ensemble import KoopmanEnsemble, held_out_runs
 from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
 from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.identification.free_run_score import nrmse
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.selection.mixture import POOL, pick_members
 from koopctrl.selection.thinning import thinned
 from koopctrl.selection.trials import Selection, Trial
 
-_FOLDS = 3
-_GOOD_ENOUGH = 1.5  # times the first fold's error of the best so far
+# Short records: a larger part to train on, as the final fit has, and more blocks to average over. Both matter
+# less the longer a record is, and fits cost more.
+_FOLDS = ((4000, 8), (10_000, 5))
+_FEW = 3
+_SAMPLES = 60  # of a fold: fewer tell little
+_NEAR = (1.5, 1.25)  # times the best's error on the folds seen, after the first rung and the later ones
 _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
 _LEAST_SHARE = 0.15  # kept for it before the first network was scored
 _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the leaders with other seeds
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _MARGIN = 0.5
+_FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
 
@@ -45,8 +52,8 @@ class Search:
         self.all, self.budget_s, self.max_trials, self.n_members = data, budget_s, max_trials, n_members
         self.progress = progress
         self.data = thinned(data)
-        self.folds_by_seed = _folds_by_seed(self.data)
-        self.folds = self.folds_by_seed[0]
+        self.folds = _spread(make_folds(self.data, _n_folds(self.data)))
+        self.rungs = _rungs(len(self.folds))
         self.trials: list[Trial] = []
         self.confirming = False
         self.starts: dict[Any, Any] = {}
@@ -71,8 +78,8 @@ class Search:
         growth = self.all.n_steps / max(self.data.n_steps, 1)
         costs = []
         for t in leaders:
-            fits = 1 if t.linear else self.n_members * (2 if self.n_members > 1 else 1)
-            costs.append(fits * growth * min(t.seconds_by_fold, default=0.0) / share)
+            fits = 1 if t.linear else self.n_members
+            costs.append(fits * growth * float(np.median(t.seconds_by_fold or [0.0])) / share)
         return float(np.mean(costs)) if costs else 0.0
 
     def _confirm_cost(self) -> float:
@@ -133,21 +140,34 @@ class Search:
                 break
             trial = Trial(dict(one), n_folds=len(self.folds))
             self.trials.append(trial)
-            self.score(trial)
+            if not self._score_until(trial, self.rungs[0]):
+                break
             batch.append(trial)
-        for trial in self._promising(batch)[:keep]:
-            while np.isfinite(trial.error) and len(trial.errors) < len(self.folds):
-                if len(self.trials) > 1 and self.left() <= 0.0:
+        for i, rung in enumerate(self.rungs[1:]):
+            batch = self._promising(batch, self.rungs[i], _NEAR[min(i, 1)])[:keep]
+            for trial in batch:
+                if not self._score_until(trial, rung):
                     return
-                self.score(trial)
         for trial in sorted(self.trials, key=lambda t: t.rank)[POOL:]:
             trial.runs = {}  # never mixed
 
-    def _promising(self, batch: list[Trial]) -> list[Trial]:
-        """Those near the best on the first fold that can be fitted to all data in time, the best first."""
+    def _score_until(self, trial: Trial, n_errors: int) -> bool:
+        """Score until it has seen so many folds; False if time is over before. The very first is always
+        scored: a search never returns empty-handed.
+        """
+        while len(trial.errors) < n_errors and np.isfinite(trial.error if trial.errors else 0.0):
+            if len(self.trials) > 1 and self.left() <= 0.0:
+                return False
+            self.score(trial)
+        return True
+
+    def _promising(self, batch: list[Trial], seen: int, near: float) -> list[Trial]:
+        """Those near the best on the folds they have seen that can be fitted to all data in time, the best
+        first.
+        """
         batch = sorted((t for t in batch if np.isfinite(t.error)), key=lambda t: t.error)
-        bar = min((t.errors[0] for t in self.trials if t.full), default=np.inf)
-        batch = [t for t in batch if t.errors[0] <= _GOOD_ENOUGH * bar]
+        bar = min((float(np.mean(t.errors[:seen])) for t in self.trials if t.full), default=np.inf)
+        batch = [t for t in batch if t.error <= near * bar]
         if self.budget_s is None:
             return batch
         limit = _FINAL_SHARE * self.budget_s
@@ -172,7 +192,7 @@ class Search:
         """
         begun = time.perf_counter()
         seed, which = divmod(len(trial.errors), len(self.folds))
-        fold: Fold = self.folds_by_seed[seed][which]
+        fold = self.folds[which]
         try:
             model = KoopmanRNN(**trial.settings, random_state=self.seed + seed)
             error, runs = held_out_runs(model, fold, self.late, self.starts)
@@ -194,51 +214,93 @@ class Search:
         order = sorted(self.trials, key=lambda t: (t.seeds < 2.0 and not t.linear, t.rank))
         order.sort(key=lambda t: not t.full)
         problems = []
-        for trial in order:
-            if not np.isfinite(trial.error):
-                break
+        while order and np.isfinite(order[0].error):
+            picked = [order[0]] if self.n_members == 1 else pick_members(order, self.folds, self.n_members)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)
-                    model = self._fit(trial, order)
+                    model = self._fit(picked)
             except (KoopctrlError, np.linalg.LinAlgError) as problem:
                 problems.append(str(problem))
+                order = [t for t in order if t not in picked]
                 continue
+            best = picked[0]
+            rest = [t for t in self.trials if t is not best]
             model.selection_ = Selection(
-                order,
-                trial,
+                [best, *sorted(rest, key=lambda t: t.rank)],
+                best,
                 len(self.folds),
                 f"settings of {len(self.trials)} candidates by free run on held-out data; fitted to all "
                 f"{self.all.n_steps} steps",
             )
             return model
-        first = next((t.message for t in order if t.message), problems[0] if problems else "")
+        first = next((t.message for t in self.trials if t.message), problems[0] if problems else "")
         raise DataError(f"no candidate could be fitted to the records: {first}")
 
-    def _fit(self, best: Trial, order: list[Trial]) -> Any:
+    def _fit(self, picked: list[Trial]) -> Any:
         if self.n_members == 1:
-            return _model(best).set_params(random_state=self.seed).fit(self.all)
-        picked = pick_members(best, order, self.folds_by_seed, self.n_members)
+            return _model(picked[0]).set_params(random_state=self.seed).fit(self.all)
         if all(t.linear for t in picked):  # nothing in them is drawn: one member each
             picked = list({id(t): t for t in picked}.values())
         limit = None
         if self.budget_s is not None:
             end = self.started + self.budget_s
             limit = lambda: time.perf_counter() > end  # noqa: E731
-        ensemble = KoopmanEnsemble([_model(t) for t in picked], len(picked), random_state=self.seed)
-        return ensemble.fit(self.all, deadline=limit)
+        models = [_model(t) for t in picked]
+        ensemble = KoopmanEnsemble(models, len(picked), n_folds=0, random_state=self.seed)
+        ensemble.fit(self.all, deadline=limit)
+        picked = picked[: len(ensemble.members_)]
+        ensemble.errors_ = np.array([t.error for t in picked])
+        # A member that fits its own data worse than its settings do data they have not seen has failed.
+        own = Fold(self.all, self.all, self.folds[0].n_init)
+        ensemble.weights_ = np.array(
+            [_own_error(m, own) <= _FAILED * t.error for m, t in zip(ensemble.members_, picked, strict=True)],
+            dtype=float,
+        )
+        return ensemble.calibrate(self._held_out(picked))
+
+    def _held_out(self, picked: list[Trial]) -> list[tuple[Fold, list[list[FloatArray]]]]:
+        """Held-out runs of what the members are other samplings of: of a trial that was picked several times,
+        those of its seeds in turn.
+        """
+        chosen: list[list[list[FloatArray]]] = []
+        for i, t in enumerate(picked):
+            seeds = [runs for runs in t.runs.values() if len(runs) == len(self.folds)]
+            if seeds:
+                chosen.append(seeds[sum(p is t for p in picked[:i]) % len(seeds)])
+        if not chosen:
+            return []
+        return [(fold, [runs[f] for runs in chosen]) for f, fold in enumerate(self.folds)]
 
 
-def _folds_by_seed(data: Trajectories) -> list[list[Fold]]:
-    """Other seeds are scored on other folds: of many candidates some suit the first ones by chance."""
-    found = [make_folds(data, _FOLDS)]
-    for k in range(1, _SEEDS):
-        try:
-            found.append(make_folds(data, _FOLDS + k))
-        except DataError:  # too short for more parts
-            found.append(found[0])
-    n = min(map(len, found))
-    return [folds[:n] for folds in found]
+def _own_error(model: KoopmanRNN, own: Fold) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # judged by its error
+        return nrmse(model.predict(own.test, own.n_init), own)
+
+
+def _n_folds(data: Trajectories) -> int:
+    """More folds the shorter the records; whole episodes where there are a few."""
+    wanted = next((n for steps, n in _FOLDS if data.n_steps <= steps), _FEW)
+    if len(data) >= _FEW:
+        return min(len(data), wanted)
+    return max(_FEW, min(wanted, data.n_steps // _SAMPLES))
+
+
+def _spread(folds: list[Fold]) -> list[Fold]:
+    """Folds in an order in which the first few lie far apart in time."""
+    n = len(folds)
+    step = next(k for k in (3, 2, 1) if np.gcd(k, n) == 1)
+    return [folds[(step * (i + 1)) % n] for i in range(n)]
+
+
+def _rungs(n_folds: int) -> list[int]:
+    """Numbers of folds after which candidates are thinned out."""
+    rungs, n = [], max(1, n_folds // 4)
+    while n < n_folds:
+        rungs.append(n)
+        n *= 2
+    return [*rungs, n_folds]
 
 
 def _model(trial: Trial) -> KoopmanRNN:

@@ -6,8 +6,8 @@ import numpy as np
 
 from koopctrl.data.trajectories import Trajectories
 
-_STEPS = 20_000
-_BLOCKS = 10
+_STEPS = 12_000
+_BLOCKS = 6
 
 
 def thinned(data: Trajectories) -> Trajectories:

@@ -238,9 +238,9 @@ def test_the_time_limit_covers_the_search_for_targets(network, monkeypatch):
     mpc = RNNMPC(network, 8, 1.0, 0.1, u_min=-3, u_max=3, max_solve_time=0.05)
     step = type(mpc.law.rollout).jacobians
 
-    def slow(self, x, u):
+    def slow(self, x, u, features=None):
         time.sleep(0.02)
-        return step(self, x, u)
+        return step(self, x, u, features)
 
     monkeypatch.setattr(type(mpc.law.rollout), "jacobians", slow)
     calls = []

@@ -82,7 +82,7 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
 def build_qp_library(folder: Path) -> Path:
     """Compile the QP template with a harness around it."""
     templates = resources.files("koopctrl.export.c") / "templates"
-    text = (templates / "qp_factor.c").read_text() + (templates / "qp.c").read_text()
+    text = "".join((templates / f"{name}.c").read_text() for name in ("dot", "axpy", "qp_factor", "qp"))
     (folder / "qp.c").write_text(text)
     (folder / "harness.c").write_text(_HARNESS)
     library = folder / "libqp.so"

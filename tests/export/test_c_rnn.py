@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from c_tools import FLAGS, check_clean, gcc, run
 
-from koopctrl import ExtendedKalmanFilter, KoopmanRNN, Trajectories
+from koopctrl import KoopmanRNN, Trajectories
+from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
@@ -101,9 +102,15 @@ def test_closed_loop_is_that_of_python(tmp_path, models, case):
 
 
 def test_what_has_no_code_is_refused(tmp_path, models):
+    class OwnWindow(NetworkWindow):
+        """An estimator of a user's own."""
+
     model = models["quadratic"]
-    mpc = RNNMPC(model, 5, Q=1.0, R=1.0, observer=ExtendedKalmanFilter(model, 1e-3, 1e-3))
-    with pytest.raises(OptionError, match="the RNNMPC has an observer"):
+    plain = RNNMPC(model, 5, Q=1.0, R=1.0).law.estimator
+    own = OwnWindow(plain._rollout, plain.measured_names, plain.u_rest)
+    own.model = model
+    mpc = RNNMPC(model, 5, Q=1.0, R=1.0, estimator=own)
+    with pytest.raises(OptionError, match="estimator is a OwnWindow"):
         mpc_to_c(mpc, tmp_path)
 
 

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from koopctrl import KoopmanRNN, Trajectories, Trajectory, select, subspace
+from koopctrl import (
+    KoopmanRNN,
+    Trajectories,
+    Trajectory,
+    excitation_advice,
+    linear_uncertainty,
+    select,
+    subspace,
+    suggest_delay,
+    suggest_order,
+)
 from koopctrl.errors import KoopctrlError
 
 KINDS = ("noise", "constant", "spike", "unstable", "integrator", "duplicated", "tiny_step")
@@ -40,6 +50,7 @@ def records(draw):
     scale = 10.0 ** draw(st.sampled_from((-9, 0, 9)))
     seed = draw(st.integers(0, 1000))
     same = draw(st.booleans())  # two channels that are one
+    holes = draw(st.sampled_from((0.0, 0.0, 0.2, 0.9)))  # share of outputs that are missing
     episodes = []
     for i, n in enumerate(lengths):
         y = np.hstack([signal(kind_y, n, seed + 10 * i + (0 if same else j)) for j in range(n_y)]) * scale
@@ -48,6 +59,7 @@ def records(draw):
             if n > 1
             else []
         )
+        y[np.random.default_rng(seed + i).random(y.shape) < holes] = np.nan
         episodes.append((y, np.hstack(u) / scale if u else np.empty((n - 1, n_u))))
     return episodes
 
@@ -57,13 +69,14 @@ def judged(fit, episodes):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = Trajectories(Trajectory(y, u, 0.1) for y, u in episodes)
+            data = Trajectories(Trajectory(y, u, 0.1, missing=True) for y, u in episodes)
             model = fit(data)
             longest = max(data, key=len)
             runs = model.predict([longest], n_init=min(5, len(longest)))
     except KoopctrlError as error:
         return str(error)
-    assert all(np.isfinite(run).all() for run in runs)
+    missing = np.isnan(longest.outputs) & (np.arange(len(longest)) < 5)[:, None]  # measured rows, as they are
+    assert all(np.isfinite(run[~missing]).all() for run in runs)
     return ""
 
 
@@ -91,6 +104,33 @@ def test_odd_records_give_a_model_or_a_clear_error(kind, episodes):
 @given(episodes=records())
 def test_a_thousand_odd_records(kind, episodes):
     judged(MODELS[kind], episodes)
+
+
+LOOKS = {
+    "spectrum": lambda data: data.spectrum().coherence,
+    "detrend": lambda data: data.detrend(outputs="linear").operating_point[0],
+    "delay": lambda data: suggest_delay(data).impulse,
+    "order": lambda data: list(suggest_order(data, max_order=3).errors),
+    "advice": excitation_advice,
+    "uncertainty": lambda data: linear_uncertainty(KoopmanRNN(0, n_states=2, max_iter=4).fit(data), data).cov,
+    "online": lambda data: (
+        KoopmanRNN(4, random_state=0).fit(data).partial_fit(data, forgetting=0.9).network_.coef
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOOKS)
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(episodes=records())
+def test_what_is_read_off_odd_records_is_a_number_or_a_clear_error(kind, episodes):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = LOOKS[kind](Trajectories(Trajectory(y, u, 0.1, missing=True) for y, u in episodes))
+    except KoopctrlError:
+        return
+    if kind not in ("advice", "spectrum"):  # coherence of what has no power is NaN
+        assert np.isfinite(found).all()
 
 
 @pytest.mark.slow

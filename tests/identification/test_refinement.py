@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
+from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.identification.hidden import HiddenSettings, fit_hidden
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.refinement import RefineOptions, refine
@@ -220,3 +222,29 @@ def test_a_nonlinear_plant_is_fitted_far_better_than_its_best_linear_model():
     options = RefineOptions(penalty=1e-6, max_iter=80)
     network = fit_hidden(data, HiddenSettings(2, 15, 10, options=options), np.random.default_rng(0))
     assert network.histories[-1].cost[-1] < 0.02 * linear.histories[-1].cost[-1]
+
+
+def decaying_duffing(n=800, noise=0.01, seed=0):
+    """A hardening spring let go: the frequency falls with the amplitude."""
+    rng = np.random.default_rng(seed)
+    x, step, y = np.array([3.0, 0.0]), 0.005, np.empty(n)
+    for k in range(n):
+        y[k] = x[0]
+        for _ in range(10):
+            x = x + step * np.array([x[1], -0.02 * x[1] - x[0] - x[0] ** 3])
+    return Trajectories.from_arrays((y + noise * y.std() * rng.normal(size=n))[:, None], dt=0.05)
+
+
+@pytest.mark.slow
+def test_a_run_whose_phase_goes_round_is_fitted_from_its_beginning_on(monkeypatch):
+    """Directly, refinement ends in a minimum that explains half of the record; with more and more of it, in
+    one that leaves little but the noise.
+    """
+    data = decaying_duffing()
+    model = KoopmanRNN(30, n_states=2, random_state=0)
+    costs = model.fit(data).history_[-1].cost
+    monkeypatch.setattr("koopctrl.identification.hidden.has_failed", lambda *_: False)
+    direct = clone(model).fit(data).history_[-1].cost
+    assert direct[-1] > 0.3 * len(data[0])
+    assert costs[-1] < 0.5 * direct[-1]
+    assert (np.diff(costs) <= 0).all()

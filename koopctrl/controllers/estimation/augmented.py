@@ -17,6 +17,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
+from koopctrl.controllers.units import weight_factor
 from koopctrl.lifted.model import LiftedModel
 
 
@@ -98,6 +99,7 @@ def augment_by_kind(
     kind: str,
     channels: InputChannels | None = None,
     measured: np.ndarray | None = None,
+    noise: FloatArray | None = None,
 ) -> Augmented:
     """Constant disturbances of one kind.
 
@@ -106,11 +108,14 @@ def augment_by_kind(
     lifted : LiftedModel
     kind : str
         `none`; `output`: one integrator on each measured output; `input`: one on each input that is moved;
-        `state`: one added to each next measured output, through the least change of the state that does so.
+        `state`: one added to each next measured output, through the change of the state that does so and is
+        likeliest under the process noise.
     channels : InputChannels, optional
         All inputs are moved by default.
     measured : (n_measured,) int array, optional
         All outputs by default.
+    noise : (n_z, n_z) array, optional
+        Covariance of the process noise; by default coordinates change alike.
     """
     n_z, n_y = lifted.n_z, lifted.n_y
     seen = np.eye(n_y)[:, slice(None) if measured is None else measured]
@@ -120,5 +125,16 @@ def augment_by_kind(
         Bd = lifted.B if channels is None else lifted.B[:, channels.moved]
         return augment(lifted, Bd, np.zeros((n_y, Bd.shape[1])))
     if kind == "state":
-        return augment(lifted, np.linalg.pinv(seen.T @ lifted.C), np.zeros((n_y, seen.shape[1])))
+        return augment(lifted, _likeliest(seen.T @ lifted.C, noise), np.zeros((n_y, seen.shape[1])))
     return augment(lifted, np.zeros((n_z, 0)), np.zeros((n_y, 0)))
+
+
+def _likeliest(C: FloatArray, noise: FloatArray | None) -> FloatArray:
+    """`Q C' (C Q C')^-1`; of the identity where `Q` does not reach all outputs."""
+    if noise is not None:
+        reach = weight_factor(noise)
+        shown = C @ reach.T
+        size = np.linalg.norm(shown, axis=1)
+        if (size > 0.0).all() and np.linalg.matrix_rank(shown / size[:, None], tol=1e-9) == len(C):
+            return reach.T @ np.linalg.pinv(shown / size[:, None]) / size
+    return np.linalg.pinv(C)

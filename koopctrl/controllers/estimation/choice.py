@@ -15,13 +15,6 @@ from koopctrl.errors import OptionError
 from koopctrl.lifted.model import LiftedModel
 
 
-def one_of(estimator: Any, observer: Any) -> Any:
-    """What was given under either name, `observer` being the older one."""
-    if estimator is not None and observer is not None:
-        raise OptionError("estimator is set and so is observer, its older name; expected one of them")
-    return observer if estimator is None else estimator
-
-
 def offset_free_gain(offset_free: Any) -> tuple[str, float]:
     """The disturbance that `offset_free` stands for, and the gain with which it is averaged."""
     if isinstance(offset_free, str) and offset_free == "input":

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw, ExtendedKalmanState
 from koopctrl.controllers.estimation.filter_shell import FilterShell
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments, copied
 from koopctrl.koopman_rnn import KoopmanRNN
 
 
@@ -20,10 +20,11 @@ class ExtendedKalmanFilter(FilterShell):
     ----------
     model : KoopmanRNN
         Fitted, without feedthrough and without a hidden state; with inputs or without.
-    Qn : scalar, (n_y,) or (n_y, n_y) array_like
-        Covariance of the process noise on the next outputs, in their units.
-    Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like
-        Covariance of the measurement noise; positive definite.
+    Qn : scalar, (n_y,) or (n_y, n_y) array_like, optional
+        Covariance of the process noise on the next outputs, in their units; by default from the one-step
+        residuals of the training data (`koopctrl.controllers.estimation.network_noise`).
+    Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like, optional
+        Covariance of the measurement noise, positive definite; by default from the data too.
     measured : sequence of str or int, optional
         Outputs of the model that are measured online, by name or index, in the order of `y`; all by default.
         A model identified on the full state then runs on a plant that shows a part of it.
@@ -86,8 +87,8 @@ class ExtendedKalmanFilter(FilterShell):
     def __init__(
         self,
         model: KoopmanRNN,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -96,13 +97,10 @@ class ExtendedKalmanFilter(FilterShell):
         gate: float | None = None,
     ) -> None:
         # The arguments beside the model, for files.
-        self.settings = copied({
-            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance, "Qd": Qd, "P0": P0,
-            "gate": gate,
-        })  # fmt: skip
-        law = self.law = ExtendedKalmanLaw(
-            model, Qn, Rn, measured=measured, disturbance=disturbance, Qd=Qd, P0=P0, gate=gate
-        )
+        settings = self.settings = copied(arguments(locals()))
+        law = self.law = ExtendedKalmanLaw(settings.pop("model"), **settings)
+        # As they were found: a file's model may have lost its training data.
+        self.settings |= copied({"Qn": law.Qn if Qn is None else Qn, "Rn": law.Rn if Rn is None else Rn})
         self.model, self.dt, self.measured, self.n_d = law.model, law.dt, law.measured, law.n_d
         self.Qn, self.Rn, self.Qd, self.P0, self.gate = law.Qn, law.Rn, law.Qd, law.P0, law.gate
         self.reset()

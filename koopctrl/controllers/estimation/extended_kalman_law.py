@@ -30,6 +30,7 @@ from koopctrl.controllers.estimation.gate import (
     judge,
 )
 from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
+from koopctrl.controllers.estimation.network_noise import network_noise
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.koopman_rnn import KoopmanRNN
@@ -61,13 +62,23 @@ class ExtendedKalmanState:
 
 
 class ExtendedKalmanLaw(NetworkEstimator):
-    """A filter's numbers; parameters and attributes are those of `ExtendedKalmanFilter`."""
+    """A filter's numbers; parameters and attributes are those of `ExtendedKalmanFilter`.
+
+    Attributes
+    ----------
+    noise : (n, n) array
+        Covariance of what is added to window and disturbances in a step.
+    H : (n_measured, n) array
+        What the measured signals are of them.
+    y_limit, variance_limit : (n_y,) and (n,) arrays
+        Distance from the mean, and variances, from which on a prediction is forgotten.
+    """
 
     def __init__(
         self,
         model: KoopmanRNN,
-        Qn: ArrayLike,
-        Rn: ArrayLike,
+        Qn: ArrayLike | None = None,
+        Rn: ArrayLike | None = None,
         *,
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
@@ -84,6 +95,10 @@ class ExtendedKalmanLaw(NetworkEstimator):
         roll = self.rollout = DisturbedRollout(network, disturbance, self.measured)
         self.disturbance = disturbance
         n_x, n_y, self.n_d = roll.n_x, roll.n_y, roll.n_d
+        if Qn is None or Rn is None:
+            q, r = network_noise(model)
+            Qn = q if Qn is None else Qn
+            Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", n_y)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         drift = _DRIFT * roll.deviation[n_x:]
@@ -93,8 +108,8 @@ class ExtendedKalmanLaw(NetworkEstimator):
         self.noise[:n_y, :n_y] = self.Qn
         self.noise[n_x:, n_x:] = self.Qd
         self.H = roll.seen()
-        self._y_limit = DIVERGED * network.scaling.y_scale
-        self._variance_limit = DIVERGED**2 * np.maximum(roll.deviation**2, np.diag(self.P0))
+        self.y_limit = DIVERGED * network.scaling.y_scale
+        self.variance_limit = DIVERGED**2 * np.maximum(roll.deviation**2, np.diag(self.P0))
         check_detectable(roll, self.H, list(self.measured_names))
 
     def initial(self) -> ExtendedKalmanState:
@@ -172,7 +187,7 @@ class ExtendedKalmanLaw(NetworkEstimator):
             P = 0.5 * (P + P.T)
             away = np.abs(predicted - roll.mean)[: roll.n_y]
         # Comparisons with NaN are false.
-        held, certain = away <= self._y_limit, np.diag(P) <= self._variance_limit
+        held, certain = away <= self.y_limit, np.diag(P) <= self.variance_limit
         if held.all() and certain.all():
             return ExtendedKalmanState(predicted, P, True, state.gate)
         what = "prediction" if not held.all() else "uncertainty of the prediction"

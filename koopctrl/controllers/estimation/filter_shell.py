@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +13,9 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.protocol import Estimator
+
+if TYPE_CHECKING:
+    from koopctrl.export.c.model import GeneratedPart
 
 
 class FilterShell:
@@ -76,6 +80,12 @@ class FilterShell:
     def n_measured(self) -> int:
         """Number of measured signals."""
         return self.law.n_measured
+
+    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_estimator") -> GeneratedPart:
+        """C99 of this filter by itself; see `koopctrl.export.c.estimator.estimator_to_c`."""
+        from koopctrl.export.c.estimator import estimator_to_c
+
+        return estimator_to_c(self, folder, name)
 
     def __repr__(self) -> str:
         """What is measured, what is estimated, and whether anything has been seen."""

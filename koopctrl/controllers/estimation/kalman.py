@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw, KalmanState
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments, copied
 from koopctrl.lifted.model import LiftedModel
 
 
@@ -33,14 +33,16 @@ class KalmanFilter(FilterShell):
         many disturbances as measured outputs. The arrays below then have `n_d` more rows.
     measured_disturbances : sequence of str or int, optional
         Names or positions of inputs that are measured disturbances, as given to the controller.
-    Qd : scalar, (n_d,) or (n_d, n_d) array_like
-        Covariance of the disturbances' drift.
-
+    Qd : scalar, (n_d,) or (n_d, n_d) array_like, optional
+        Covariance of the disturbances' drift in one sample, in their units; by default a tenth of what shows
+        as the innovations' variance, so that a load is known after some four samples whatever the units
+        (`koopctrl.controllers.estimation.drift_defaults`).
     steady : bool
         Whether the steady gain is used throughout. If not, the covariance is propagated at each sample, for
         the price of products of `n_z x n_z` matrices.
-    P0 : scalar, (n_z + n_d,) or (n_z + n_d, n_z + n_d) array_like
-        Covariance of the first estimate's error, where the gain is time-varying.
+    P0 : scalar, (n_z + n_d,) or (n_z + n_d, n_z + n_d) array_like, optional
+        Covariance of the first estimate's error, where the gain is time-varying; by default the training
+        data's spread, else far above the steady one.
     gate : float, optional
         Measurements whose innovation is more than `gate` standard deviations away (root mean square, in its
         covariance's norm) are rejected, five in a row at most: after them it is the estimate that is wrong.
@@ -94,23 +96,17 @@ class KalmanFilter(FilterShell):
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
-        Qd: ArrayLike = 1.0,
+        Qd: ArrayLike | None = None,
         steady: bool = True,
-        P0: ArrayLike = 1.0,
+        P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
         # The arguments beside the model, for files.
-        self.settings = copied({
-            "Qn": Qn, "Rn": Rn, "measured": measured, "disturbance": disturbance,
-            "measured_disturbances": measured_disturbances, "Qd": Qd, "steady": steady, "P0": P0,
-            "gate": gate,
-        })  # fmt: skip
-        law = self.law = KalmanLaw(
-            lifted, Qn, Rn, measured=measured, disturbance=disturbance,
-            measured_disturbances=measured_disturbances, Qd=Qd, steady=steady, P0=P0, gate=gate,
-        )  # fmt: skip
+        settings = self.settings = copied(arguments(locals()))
+        law = self.law = KalmanLaw(settings.pop("lifted"), **settings)
         # As they were found: a file's model may have lost its training data.
-        self.settings |= copied({"Qn": law.Qn if Qn is None else Qn, "Rn": law.Rn if Rn is None else Rn})
+        found = {"Qn": law.Qn, "Rn": law.Rn, "P0": law.P0} | ({"Qd": law.Qd} if law.model.n_d else {})
+        self.settings |= copied({k: v for k, v in found.items() if self.settings[k] is None})
         self.lifted, self.dt, self.model, self.measured = law.lifted, law.dt, law.model, law.measured
         self.Qn, self.Rn, self.Qd, self.P0 = law.Qn, law.Rn, law.Qd, law.P0
         self.P, self.M, self.L, self.gate, self.steady = law.P, law.M, law.L, law.gate, law.steady

@@ -19,6 +19,7 @@ from scipy import linalg
 from koopctrl._validation import FloatArray, as_weight, check_bool, check_choice
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.augmented import augment_by_kind
+from koopctrl.controllers.estimation.drift_defaults import default_drift, default_first
 from koopctrl.controllers.estimation.gate import (
     GateState,
     check_gate,
@@ -94,9 +95,9 @@ class KalmanLaw(LinearEstimator):
         measured: Sequence[str | int] | str | int | None = None,
         disturbance: str = "none",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
-        Qd: ArrayLike = 1.0,
+        Qd: ArrayLike | None = None,
         steady: bool = True,
-        P0: ArrayLike = 1.0,
+        P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
         check_controllable(lifted)
@@ -111,7 +112,7 @@ class KalmanLaw(LinearEstimator):
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
         channels = choose_channels(lifted.input_names, measured_disturbances)
         kind = self.disturbance = check_choice(disturbance, "disturbance", DISTURBANCES)
-        model = self.model = augment_by_kind(lifted, kind, channels, self.measured)
+        model = self.model = augment_by_kind(lifted, kind, channels, self.measured, self.Qn)
         if model.n_d > self.n_measured:
             raise OptionError(
                 f"disturbance is {kind!r}, which makes {model.n_d} for {self.n_measured} outputs; expected "
@@ -121,7 +122,13 @@ class KalmanLaw(LinearEstimator):
         self.C, self.y_op = model.C[self.measured], lifted.y_op[self.measured]
         n = len(model.A)
         self.basis, self.offset = np.eye(n), np.zeros(n)
-        self.Qd = as_weight(Qd, "Qd", model.n_d, definite=True) if model.n_d else np.empty((0, 0))
+        self.Qd = np.empty((0, 0))
+        if model.n_d:
+            self.Qd = (
+                default_drift(model, self.measured, self.Qn, self.Rn)
+                if Qd is None
+                else as_weight(Qd, "Qd", model.n_d, definite=True)
+            )
         self.noise = np.asarray(linalg.block_diag(self.Qn, self.Qd))[:n, :n]
         what = "the lifted pair (A', C')" + (f" with {disturbance} disturbances" if model.n_d else "")
         found = solve_riccati(model.A.T, self.C.T, self.noise, self.Rn, what)
@@ -134,7 +141,7 @@ class KalmanLaw(LinearEstimator):
         self.P, self.L = found.P, found.K.T
         self.residual, self.spectral_radius = found.residual, found.spectral_radius
         self.steady = check_bool(steady, "steady")
-        self.P0 = as_weight(P0, "P0", n)
+        self.P0 = default_first(model, self.P, self.Qd) if P0 is None else as_weight(P0, "P0", n)
         self.gate = check_gate(gate)
         self.seen_P = self.C @ self.P
         self.innovation = self.seen_P @ self.C.T + self.Rn
@@ -161,12 +168,12 @@ class KalmanLaw(LinearEstimator):
         """See `Estimator`."""
         return state.gate.rejected, state.gate.n_rejected
 
-    def recover(self, state: KalmanState, y: FloatArray, *, strict: bool = False) -> KalmanState:
-        """Start anew from an estimate far beyond the newest measurement."""
-        size = float(np.nanmax(np.abs(y), initial=0.0))
-        if float(np.abs(state.z).max()) <= ABSURD**2 * (1.0 + size):
-            return state
-        return self.initial()
+    def recover(self, state: KalmanState, y: FloatArray) -> KalmanState:
+        """Start anew from an estimate whose outputs are far beyond the newest measurement."""
+        size = np.sqrt(np.diag(self.innovation)) + np.abs(np.where(np.isnan(y), 0.0, y - self.y_op))
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = np.abs(self.C @ state.z) <= ABSURD**2 * size
+        return state if near.all() else self.initial()
 
     def start_from(self, z0: FloatArray) -> KalmanState:
         """A filter that starts from `z0` `(n_z,)` without disturbance."""

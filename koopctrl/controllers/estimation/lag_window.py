@@ -68,10 +68,6 @@ class LagWindow(LiftedMeasurement):
         """See `Estimator`."""
         return super().estimate(state.lifted)
 
-    def recover(self, state: LagState, y: FloatArray, *, strict: bool = False) -> LagState:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """See `Estimator`."""
-        return LagState(state.x, state.started, super().recover(state.lifted, y, strict=strict))
-
     def predict(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """Next newest sample of the window `x` under all inputs `u`."""
         lifted, n = self.lifted, self._window.n_y
@@ -165,9 +161,7 @@ class NetworkWindow(NetworkEstimator):
         """Window and disturbance `[x; d]`; None unless the sample was complete."""
         return np.concatenate([state.x, state.d]) if state.known else None
 
-    def recover(
-        self, state: NetworkWindowState, y: FloatArray, *, strict: bool = False
-    ) -> NetworkWindowState:
+    def recover(self, state: NetworkWindowState, y: FloatArray) -> NetworkWindowState:
         """Forget a disturbance far beyond the data's spread."""
         if (np.abs(state.d) <= ABSURD * self._rollout.network.scaling.y_scale).all():
             return state

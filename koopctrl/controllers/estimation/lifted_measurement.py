@@ -108,6 +108,7 @@ class LiftedMeasurement(LinearEstimator):
         on_inputs = disturbance == "input"
         # E: what disturbances are made of, applied to the unexplained step.
         self.explain = input_estimate(lifted) if on_inputs else np.eye(n_z if self.gain else 0, n_z)
+        self._sizes = [np.abs(matrix) for matrix in (lifted.A, lifted.B, self.explain)]
         n_d = len(self.explain)
         Bd = lifted.B if on_inputs else np.eye(n_z, n_d)
         self.gains = np.full(n_d, self.gain)
@@ -138,17 +139,6 @@ class LiftedMeasurement(LinearEstimator):
         """Features and disturbances; None unless the sample was complete."""
         return state.p if state.known else None
 
-    def recover(self, state: LiftedState, y: FloatArray, *, strict: bool = False) -> LiftedState:
-        """Forget disturbances far beyond the state's size."""
-        n_d = self.model.n_d
-        if not n_d:
-            return state
-        size = float(np.abs(state.z).max(initial=0.0)) if state.known else 0.0
-        limit = ABSURD**2 if strict else ABSURD
-        if float(np.abs(state.p[-n_d:]).max(initial=0.0)) <= limit * (1.0 + size):
-            return state
-        return LiftedState(np.concatenate([state.p[:-n_d], np.zeros(n_d)]), False, state.z)
-
     def features(self, x: FloatArray) -> FloatArray:
         """`[x - x_op; psi(x)]`."""
         deviation = x - self._x_op
@@ -162,8 +152,12 @@ class LiftedMeasurement(LinearEstimator):
         lifted, z = self.lifted, self.lift @ p + self.lift_offset
         d = state.p[len(p) :]
         if state.known and u_last is not None:
-            predicted = lifted.A @ state.z + lifted.B @ (u_last - lifted.u_op) + lifted.c
-            d = d + self.gains * (self.explain @ (z - predicted) - d)
+            u_dev = u_last - lifted.u_op
+            made = self.explain @ (z - (lifted.A @ state.z + lifted.B @ u_dev + lifted.c))
+            # Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew.
+            of_state, of_input, explained = self._sizes
+            acted = np.abs(z) + of_state @ np.abs(state.z) + of_input @ np.abs(u_dev) + np.abs(lifted.c)
+            d = np.where(np.abs(d) <= ABSURD * (explained @ acted), d + self.gains * (made - d), made)
         return LiftedState(np.concatenate([p, d]), True, z)
 
 

@@ -71,11 +71,8 @@ class Estimator(ABC):
         """Whether the sample's measurement was refused as an outlier, and how many have been."""
         return False, 0
 
-    def recover(self, state: Any, y: FloatArray, *, strict: bool = False) -> Any:
-        """State without what an absurd measurement has spoilt; called where no plan was found.
-
-        `strict` asks to keep all that is not plainly beyond reason.
-        """
+    def recover(self, state: Any, y: FloatArray) -> Any:
+        """State without what an absurd measurement has spoilt; called where no plan was found."""
         return state
 
 

@@ -11,21 +11,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector
-from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.measurement import as_measurement
-from koopctrl.controllers.estimation.protocol import Estimator
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.mpc.law import MPCState, PredictiveLaw
+from koopctrl.controllers.shell import ControllerShell
 from koopctrl.controllers.threads import one_blas_thread
-from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     import control
 
     from koopctrl.export.c.code import GeneratedCode
+    from koopctrl.export.c.compiled import CompiledController
 
 
-class PredictiveController:
+class PredictiveController(ControllerShell):
     """Base of `LinearMPC` and `RNNMPC`.
 
     Attributes
@@ -46,10 +45,11 @@ class PredictiveController:
     set_point: FloatArray
     output_names: tuple[str, ...]
 
-    def _begin(self, law: PredictiveLaw, settings: dict[str, Any], observer: Any) -> None:
+    def _begin(self, law: PredictiveLaw, settings: dict[str, Any]) -> None:
         """Hold a law; `settings` are the arguments that made it."""
         problem, channels = law.problem, law.channels
-        self.law, self._settings, self._observer = law, settings, observer
+        self._keep(settings)
+        self.law = law
         self.problem, self.horizon = problem, problem.horizon
         self.Q, self.R = problem.Q[-1], problem.R[-1]
         self.u_min, self.u_max = problem.u_min, problem.u_max
@@ -59,27 +59,6 @@ class PredictiveController:
         self.input_names = tuple(law.input_names[i] for i in channels.moved)
         self.disturbance_names = tuple(law.input_names[i] for i in channels.told)
         self.reset()
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The arguments that made this controller."""
-        return dict(self._settings)
-
-    @property
-    def estimator(self) -> Estimator:
-        """What tells the plant's state from measurements: numbers; its state is `state.estimator`."""
-        return self.law.estimator
-
-    @property
-    def observer(self) -> Any:
-        """The filter that was given, showing this controller's own estimate; None where none was given."""
-        given = self._observer
-        return given.seen_from(self.state.estimator) if isinstance(given, FilterShell) else given
-
-    @property
-    def n_measured(self) -> int:
-        """Number of measured signals."""
-        return self.law.estimator.n_measured
 
     @property
     def n_u(self) -> int:
@@ -163,13 +142,7 @@ class PredictiveController:
         -------
         A new controller, which goes on from where this one is; this one is left as it was.
         """
-        unknown = sorted(set(changes) - set(self._settings))
-        if unknown:
-            raise OptionError(
-                f"with_ was given {', '.join(unknown)}; expected arguments of {type(self).__name__}: "
-                f"{', '.join(self._settings)}"
-            )
-        made = self._remade({**self._settings, **changes})
+        made = self._remade(self._changed(changes))
         made.state = _carried(self.state, made.law.initial())
         return made
 
@@ -182,18 +155,6 @@ class PredictiveController:
 
         return controller_to_nlsys(self.law, self.input_names, self.disturbance_names)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write this controller to a file that `koopctrl.load` reads; see `koopctrl.controllers.storage`.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write, exactly; by convention it ends in `.npz`.
-        """
-        from koopctrl.controllers.storage import save_controller
-
-        save_controller(self, path)
-
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedCode:
         """Self-contained C99 of this controller, written to `folder`; see `koopctrl.export.c.code.mpc_to_c`.
 
@@ -202,6 +163,25 @@ class PredictiveController:
         from koopctrl.export.c.code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)
+
+    def compile(self, compiler: str | None = None, **options: Any) -> CompiledController:
+        """This controller running its generated C: the same interface and decisions, several times as fast.
+
+        Parameters
+        ----------
+        compiler : str, optional
+            By default the first of `cc`, `gcc` and `clang` on the PATH.
+        **options
+            Those of `koopctrl.export.c.compiled.CompiledController`.
+
+        Raises
+        ------
+        OptionError
+            If there is no C compiler, or a part of the controller has no C code.
+        """
+        from koopctrl.export.c.compiled import CompiledController
+
+        return CompiledController(self, compiler, **options)
 
     def __repr__(self) -> str:
         """Dimensions, horizon and bounds in force."""

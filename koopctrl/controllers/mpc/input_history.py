@@ -88,7 +88,8 @@ class InputPolicy:
 
     def effective_last(self, history: InputHistory) -> FloatArray:
         """The last input, moved (if it must be) to where the bounds on inputs and on moves can both hold."""
-        return np.minimum(np.maximum(history.line[-1], self._last_low), self._last_high)
+        last = history.line[-1]
+        return np.minimum(np.maximum(last, self._last_low), self._last_high) if self._bounds_rate else last
 
     def accept(self, history: InputHistory, plan: FloatArray) -> tuple[InputHistory, FloatArray]:
         """Take a new plan `(N, n_u)`, its inputs put exactly inside the bounds, and advance by one sample.
@@ -97,8 +98,8 @@ class InputPolicy:
         """
         problem = self.problem
         plan = np.minimum(np.maximum(plan, problem.u_min), problem.u_max)
-        plan[0] = self._admissible(history, plan[0])
         if self._bounds_rate:
+            plan[0] = self._admissible(history, plan[0])
             moves = np.diff(plan, axis=0)
             if (moves > problem.du_max).any() or (moves < problem.du_min).any():
                 for k in range(1, len(plan)):

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.request import Request, RequestReader, complete_disturbances
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A solution: inputs `(N, n_u)` and what `MPCInfo` says about them."""
 
     inputs: FloatArray
@@ -33,8 +32,7 @@ class Plan:
     aim: Aim | None
 
 
-@dataclass(frozen=True)
-class NoPlan:
+class NoPlan(NamedTuple):
     """The reason why there is none, and the LQR's input `(n_u,)` where it is known.
 
     `spoilt` tells that the estimate may be to blame.
@@ -75,8 +73,7 @@ class MPCState:
     search: Any
 
 
-@dataclass(frozen=True)
-class Situation:
+class Situation(NamedTuple):
     """What one sample is planned on.
 
     Attributes

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer
 from koopctrl.controllers.channels import InputChannels, choose_channels
-from koopctrl.controllers.estimation.choice import linear_estimator, one_of
+from koopctrl.controllers.estimation.choice import linear_estimator
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.measurement import check_controllable
 from koopctrl.controllers.estimation.protocol import LinearEstimator
@@ -20,7 +20,7 @@ from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.mpc.terminal import KINDS, best_law, can_try, training_snapshots, warn_if_doubtful
 from koopctrl.controllers.riccati import Riccati
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.lifted.model import LiftedModel
 
@@ -171,16 +171,7 @@ class LinearMPC(PredictiveController):
         max_solve_time: float | None = None,
         check: bool = True,
     ) -> None:
-        settings = {
-            "lifted": lifted, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
-            "u_max": u_max, "du_min": du_min, "du_max": du_max, "y_min": y_min, "y_max": y_max,
-            "constraints": constraints, "terminal_set": terminal_set, "soft": soft,
-            "soft_weights": soft_weights, "blocks": blocks, "terminal": terminal,
-            "measured_disturbances": measured_disturbances, "input_delay": input_delay,
-            "estimator": one_of(estimator, observer), "offset_free": offset_free, "solver": solver,
-            "solver_options": solver_options, "max_solve_time": max_solve_time, "check": check,
-        }  # fmt: skip
-        self._make(settings, None)
+        self._make(arguments(locals()), None)
 
     def _make(self, settings: dict[str, Any], known: LinearMPC | None) -> None:
         """Build the law; of one that is `known` what its settings have in common with these is taken over."""
@@ -231,7 +222,7 @@ class LinearMPC(PredictiveController):
         self.K: FloatArray | None = None if law.riccati is None else law.riccati.K
         self.P: FloatArray | None = None if law.riccati is None else law.riccati.P
         self.target = law.target
-        self._begin(law, copied(settings), observer)
+        self._begin(law, settings)
 
     def _offset_free(
         self, law: LinearLaw, channels: InputChannels, solver: str, options: Mapping[str, Any] | None

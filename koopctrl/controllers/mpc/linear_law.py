@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 from koopctrl.errors import SolverError
 from koopctrl.lifted.model import LiftedModel
 
+# A set-point within reach, the input wished for, and what is known of the QP from both.
+Moved = tuple[FloatArray, FloatArray | None, FloatArray]
 # So many laws with outputs left out are kept beside the whole one.
 _MAX_PARTIAL = 16
 
@@ -59,8 +61,7 @@ class LinearPrediction:
         return z @ model.C.T + model.lifted.y_op
 
 
-@dataclass(frozen=True)
-class LazyPrediction:
+class LazyPrediction(NamedTuple):
     """The same, with the state worked out only where it is asked for."""
 
     law: LinearLaw
@@ -107,7 +108,7 @@ class LinearLaw(PredictiveLaw):
     solver_name: str
     solver_options: Mapping[str, Any] | None
     counted: np.ndarray
-    moved: dict[bytes, tuple[FloatArray, FloatArray | None]] = field(default_factory=dict, repr=False)
+    moved: dict[bytes, Moved] = field(default_factory=dict, repr=False)
     partial: dict[bytes, LinearLaw] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -119,9 +120,8 @@ class LinearLaw(PredictiveLaw):
     def plan(self, now: Situation, search: Any) -> tuple[Plan | NoPlan, Any]:
         """See `PredictiveLaw`."""
         if now.asked.tracked is not None:
-            return self._without(now.asked.tracked).plan(
-                replace(now, asked=replace(now.asked, tracked=None)), search
-            )
+            asked = replace(now.asked, tracked=None)
+            return self._without(now.asked.tracked).plan(now._replace(asked=asked), search)
         return self._plan(now), search
 
     def _plan(self, now: Situation) -> Plan | NoPlan:
@@ -134,25 +134,26 @@ class LinearLaw(PredictiveLaw):
             wish = asked.u_r - self.model.u_op
         if asked.is_preview:
             known = qp.online_preview @ p + qp.constant_preview + qp.from_preview @ r.ravel()
-            from_wish, from_known = qp.from_wish_preview, qp.from_known_preview
+            if wish is not None:
+                known += qp.from_wish_preview @ wish
+            from_known = qp.from_known_preview
         else:
-            r, wish = self._nearest(r, d, dv, wish)
-            known = qp.online_set_point @ p + qp.constant_set_point + qp.from_set_point @ r
-            from_wish, from_known = qp.from_wish_set_point, qp.from_known_set_point
-        if wish is not None:
-            known += from_wish @ wish
+            r, wish, wanted = self._nearest(r, d, dv, wish)
+            known = qp.online_set_point @ p
+            known += wanted
+            from_known = qp.from_known_set_point
         if len(w):
             known += from_known @ w
         g = known[:n_v]
         if asked.u_r is not None and asked.u_r.ndim == 2:
             g = g + qp.from_input_preview @ (asked.u_r - self._steady_inputs(r, d, dv, wish)).ravel()
-        last = now.last - self.model.u_op
         if self.policy.has_rate_cost:
-            g = g + qp.from_last_input @ last
+            g = g + qp.from_last_input @ (now.last - self.model.u_op)
         lower, upper = qp.lower, qp.upper
         if len(qp.rows):
             lower, upper = lower.copy(), upper.copy()
             if qp.n_rate:
+                last = now.last - self.model.u_op
                 first = slice(qp.n_inputs, qp.n_inputs + len(last))
                 shift = last * qp.row_scale[first]
                 lower[n_v:][first] += shift
@@ -166,7 +167,7 @@ class LinearLaw(PredictiveLaw):
             return NoPlan(answer.status, self._lqr(p, w, asked.is_preview, r, dv, wish), spoilt=True)
         v = qp.inputs(answer.x, known)
         inputs = (v if self.blocking is None else self.blocking @ v).reshape(self.problem.horizon, -1)
-        objective = 2.0 * float(answer.x @ (0.5 * (qp.H @ answer.x) + g))
+        objective = float(answer.x @ (qp.H @ answer.x) + 2.0 * (answer.x @ g))
         end = r[-1] if asked.is_preview else r
         wanted = asked.r[-1] if asked.is_preview else asked.r
         return Plan(
@@ -175,16 +176,19 @@ class LinearLaw(PredictiveLaw):
             LinearAim(self.target, self.reachable, wanted, end, d, dv, wish, self.counted),
         )  # fmt: skip
 
-    def _nearest(
-        self, r: FloatArray, d: FloatArray, dv: FloatArray, wish: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray | None]:
-        """See `ReachableSetPoint`; a question that has been asked is not worked out again."""
+    def _nearest(self, r: FloatArray, d: FloatArray, dv: FloatArray, wish: FloatArray | None) -> Moved:
+        """See `ReachableSetPoint`, and what is known from it; what has been asked is not worked out again."""
         key = b"|".join(b"-" if part is None else part.tobytes() for part in (r, d, dv, wish))
         found = self.moved.get(key)
         if found is None:
             if len(self.moved) >= _MAX_PARTIAL:
                 self.moved.pop(next(iter(self.moved)))
-            found = self.moved[key] = self.reachable.nearest(r, d, dv, wish)
+            r, wish = self.reachable.nearest(r, d, dv, wish)
+            qp = self.qp
+            wanted = qp.constant_set_point + qp.from_set_point @ r
+            if wish is not None:
+                wanted += qp.from_wish_set_point @ wish
+            found = self.moved[key] = r, wish, wanted
         return found
 
     def _known(self, now: Situation) -> tuple[FloatArray, FloatArray]:
@@ -296,7 +300,7 @@ def build_linear_law(
     if end is not None:
         weight = weight * end * end[:, None]
     target = steady_target(model, weight, R)
-    reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max)
+    reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max, R)
     P = None if riccati is None else riccati.P
     qp = condense(model, problem, target, P, estimator.basis, estimator.offset)
     n_rows = len(qp.rows)

@@ -98,6 +98,11 @@ class MPCProblem:
         return np.hstack([np.tile(self.soft_weights[:, :n_e], self.horizon), self.soft_weights[:, n_e:]])
 
     @property
+    def idle_units(self) -> FloatArray:
+        """Factors `(n_bounded,)` of bounded rows that no input reaches: by what relaxing them costs."""
+        return np.sqrt(self.row_soft_weights[1])
+
+    @property
     def input_weight(self) -> FloatArray:
         """`R`, or `R + S` where `R` alone is not definite: what picks among inputs that do the same."""
         R = self.R[-1]

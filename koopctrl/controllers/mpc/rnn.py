@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
-from koopctrl.controllers.estimation.choice import one_of
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
@@ -23,7 +22,7 @@ from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_wei
 from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
-from koopctrl.controllers.settings import copied
+from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
@@ -131,16 +130,7 @@ class RNNMPC(PredictiveController):
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
     ) -> None:
-        settings = {
-            "model": model, "horizon": horizon, "Q": Q, "R": R, "R_rate": R_rate, "u_min": u_min,
-            "u_max": u_max, "du_min": du_min, "du_max": du_max, "y_min": y_min, "y_max": y_max,
-            "constraints": constraints, "terminal_set": terminal_set, "soft": soft,
-            "soft_weights": soft_weights, "blocks": blocks, "terminal": terminal,
-            "n_iterations": n_iterations, "measured_disturbances": measured_disturbances,
-            "input_delay": input_delay, "estimator": one_of(estimator, observer),
-            "offset_free": offset_free, "solver": solver, "solver_options": solver_options,
-            "max_solve_time": max_solve_time,
-        }  # fmt: skip
+        settings = arguments(locals())
         _check_model(model)
         self.model = model
         with one_blas_thread():
@@ -150,7 +140,7 @@ class RNNMPC(PredictiveController):
                 law, self.offset_trial = self._offset_free(law)
                 self.offset_free = settings["offset_free"] = float(self.offset_trial.taken)
         self.n_iterations = law.n_iterations
-        self._begin(law, copied(settings), settings["estimator"])
+        self._begin(law, settings)
 
     def _law(self, given: dict[str, Any]) -> RNNLaw:
         """The law that settings make."""

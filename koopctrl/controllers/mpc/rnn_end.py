@@ -52,7 +52,7 @@ def weight_holds(
         first = float(error @ goal.P @ error)
         if first <= max(NEGLIGIBLE * found.merit, ARRIVED * size):
             return True
-        stages, Q, R = 0.0, problem.Q[-1], problem.input_weight
+        stages, Q, R = 0.0, goal.Q[-1], problem.input_weight
         v = now.v[-1]
         for _ in range(SAMPLES):
             u = np.clip(goal.u_end - goal.K @ error, problem.u_min, problem.u_max)

@@ -203,8 +203,8 @@ class RNNLaw(PredictiveLaw):
             wanted = r
             steady, state = targets.rows(state, r[:-1], tracked[:-1], question, end, deadline)
         else:
-            wanted = np.tile(end.y if end.converged else r, (N + 1, 1))
-            steady = np.tile(end.u, (N, 1))
+            wanted = np.repeat((end.y if end.converged else r)[None], N + 1, axis=0)
+            steady = np.repeat(end.u[None], N, axis=0)
             state = replace(state, has_rows=False) if state.has_rows else state
         lqr = None if self.problem.terminal == "none" else targets.weight(end, question)
         P, K = (None, None) if lqr is None else (lqr.P, lqr.K)

@@ -25,6 +25,7 @@ from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_co
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh, weighted_sum
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.controllers.rollout import Rollout
@@ -80,7 +81,7 @@ class RealTimeIteration:
         self.input_hessian, _ = input_hessian(problem)
         self.move_rows = input_rows(problem)
         self._bounds = plain_bounds(problem, np.zeros(problem.n_u))
-        self._has_rate_cost = bool(problem.S.any())
+        self._has_rate_cost, self._bounds_rate = bool(problem.S.any()), problem.bounds_rate
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
         self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
@@ -92,6 +93,9 @@ class RealTimeIteration:
         n_inputs = len(self.input_hessian) if self.is_feedback else 0
         n_rows = n_inputs + len(self.move_rows) + problem.n_bounded
         bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
+        self._no_rows = np.empty((0, len(self.input_hessian)))
+        self._row_costs = problem.row_soft_weights
+        self._idle_units = np.concatenate([np.ones(n_rows - problem.n_bounded), problem.idle_units])
         self._solver = StepSolver(
             len(self.input_hessian),
             n_rows,
@@ -120,16 +124,17 @@ class RealTimeIteration:
         Without any certified QP the merit is infinite.
         """
         problem = self._problem
-        states = self.roll(now, plan[None])[0]
+        states, features = self._rollout.trace(now.x, self._full(now, plan), now.d)
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
         if self.is_feedback:
             plan, states, merit = self._steered(now, goal, (plan, states, merit))
+            features = None
         answer, reason, n_solves = None, "", 0
         for _ in range(n_iterations):
             if not np.isfinite(states).all():
                 reason = "the roll-out of the plan is not finite"
                 break
-            newest, direction, gains = self._iterate(states, plan, now, goal, deadline)
+            newest, direction, gains = self._iterate(states, features, plan, now, goal, deadline)
             n_solves += newest.n_solves
             if direction is None:
                 reason = newest.status
@@ -138,9 +143,10 @@ class RealTimeIteration:
             # The longest step that lowers the merit; where none does, the plan is kept.
             for steps in _STEPS:
                 plans = plan + steps[:, None, None] * direction[0]
+                seen = None
                 if gains is None:
-                    plans = np.clip(plans, problem.u_min, problem.u_max)
-                    rolled = self.roll(now, plans)
+                    plans = np.minimum(np.maximum(plans, problem.u_min), problem.u_max)
+                    rolled, seen = self._roll_out(now, plans)
                 else:
                     plans, rolled = self._follow(
                         now, plans, states + steps[:, None, None] * direction[1], gains
@@ -152,7 +158,7 @@ class RealTimeIteration:
             else:
                 break
             best, before = int(better[0]), merit
-            plan, states, merit = plans[best], rolled[best], float(merits[best])
+            plan, states, features, merit = plans[best], rolled[best], seen, float(merits[best])
             if before - merit <= settled * abs(before) or time.perf_counter() > deadline:
                 break
         return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
@@ -164,7 +170,7 @@ class RealTimeIteration:
         a, b = self._rollout.jacobians(network.x_mean[None], u_mean)
         b = b[:, :, self._channels.moved]
         with np.errstate(all="ignore"):
-            gamma = _sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
+            gamma = sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
             seen = gamma[:, : self._rollout.n_y] @ self._blocking
             H = self.input_hessian + np.einsum("kqi,kqr,krj->ij", seen, self._problem.Q, seen)
         return condition(H) > _LOST
@@ -235,6 +241,13 @@ class RealTimeIteration:
         """States `(batch, N + 1, n_x)` under plans `(batch, N, n_u)`."""
         return self._rollout.run(now.x, self._full(now, plans), now.d)
 
+    def _roll_out(self, now: Outlook, plans: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """The same, and the features on the way where there is one plan alone."""
+        if len(plans) > 1:
+            return self.roll(now, plans), None
+        states, features = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
+        return states[None], features
+
     def excess(self, states: FloatArray, goal: Goal) -> tuple[float, bool]:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
         problem = self._problem
@@ -257,23 +270,27 @@ class RealTimeIteration:
         n_stage = problem.horizon if P is None else problem.horizon - 1
         with np.errstate(all="ignore"):
             error = states[:, 1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]
-            cost = _weighted_sum(error, goal.Q[:n_stage]) + _weighted_sum(plans - goal.steady, problem.R)
+            cost = weighted_sum(error, goal.Q[:n_stage]) + weighted_sum(plans - goal.steady, problem.R)
             if P is not None:
                 last = states[:, -1] - goal.x_end
                 cost += np.sum((last @ P) * last, axis=1)
-            first = np.broadcast_to(now.u_last, (len(plans), 1, plans.shape[2]))
-            moves = np.diff(plans, axis=1, prepend=first)
+            if self._has_rate_cost or self._bounds_rate:
+                moves = plans.copy()
+                moves[:, 0] -= now.u_last
+                moves[:, 1:] -= plans[:, :-1]
+            else:
+                moves = plans[:, :0]
             if self._has_rate_cost:
-                cost += _weighted_sum(moves, problem.S)
+                cost += weighted_sum(moves, problem.S)
             if len(self.E):
                 weights = problem.soft_weights[:, : len(self.E)]
                 combined = states[:, 1:] @ self.E.T + goal.shift
-                cost += _penalty(combined, problem.e_min, problem.e_max, weights)
+                cost += penalty(combined, problem.e_min, problem.e_max, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 weights = problem.soft_weights[:, len(self.E) :]
-                cost += _penalty(end, problem.end_min, problem.end_max, weights)
-            if problem.bounds_rate:
+                cost += penalty(end, problem.end_min, problem.end_max, weights)
+            if self._bounds_rate:
                 # The shifted plan may break move bounds when the plant applied another input than was sent.
                 excess = np.maximum(moves - problem.du_max, 0.0) + np.maximum(problem.du_min - moves, 0.0)
                 broken = excess > self.move_tolerance + _NO_MOVE * (self._u_size + np.abs(now.u_last))
@@ -287,7 +304,13 @@ class RealTimeIteration:
         return plans if now.offset is None else plans + now.offset
 
     def _iterate(
-        self, states: FloatArray, plan: FloatArray, now: Outlook, goal: Goal, deadline: float
+        self,
+        states: FloatArray,
+        features: FloatArray | None,
+        plan: FloatArray,
+        now: Outlook,
+        goal: Goal,
+        deadline: float,
     ) -> tuple[StepSolution, tuple[FloatArray, FloatArray | float] | None, FloatArray | None]:
         """One QP around a roll-out: its answer, the direction of plan and states if it has one, gains.
 
@@ -295,7 +318,7 @@ class RealTimeIteration:
         """
         problem, T = self._problem, self._blocking
         N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
-        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan))
+        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), features)
         b = b if not self._channels.n_v else b[:, :, self._channels.moved]
         P, closed = goal.P, None
         if self.is_feedback:
@@ -303,14 +326,16 @@ class RealTimeIteration:
             gamma, inputs = closed.states, closed.inputs.reshape(N * n_u, -1)
             input_hessian = inputs.T @ move_cost(problem) @ inputs
         else:
-            gamma, inputs = _sensitivities(a, b) @ T, T
+            gamma, inputs = sensitivities(a, b), T
+            if len(problem.blocks) < N:
+                gamma = gamma @ T
             input_hessian = self.input_hessian
         n_stage = N if P is None else N - 1
         seen = gamma[:n_stage, :n_y]
         weighted = np.matmul(goal.Q[:n_stage], seen).reshape(-1, T.shape[1])
         error = (states[1 : n_stage + 1, :n_y] - goal.tracked[1 : n_stage + 1]).ravel()
         H = input_hessian + weighted.T @ seen.reshape(-1, T.shape[1])
-        g = weighted.T @ error + inputs.T @ _weigh(plan - goal.steady, problem.R).ravel()
+        g = weighted.T @ error + inputs.T @ weigh(plan - goal.steady, problem.R).ravel()
         end = gamma[-1]
         if P is not None:
             pulled = end.T @ P
@@ -318,25 +343,25 @@ class RealTimeIteration:
             g = g + pulled @ (states[-1] - goal.x_end)
         values = plan[problem.blocks].ravel()
         if self._has_rate_cost:
-            moves = _weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
+            moves = weigh(np.diff(plan, axis=0, prepend=now.u_last[None]), problem.S)
             g = g + inputs.T @ (moves - np.vstack([moves[1:], np.zeros((1, n_u))])).ravel()
         scale = 1.0 / np.sqrt(np.diag(H))
-        e_rows = np.vstack([(self.E @ gamma).reshape(-1, T.shape[1]), problem.E_end @ end])
-        if closed is None:
-            rows = np.vstack([self.move_rows, e_rows])
-        else:
-            first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
-            rows = np.vstack([first, self.move_rows @ first, e_rows])
-        rows, row_scale = scale_rows(rows * scale)
         # Bounds of the change: what the plan uses already is taken off.
-        used = np.concatenate(
-            [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
-        )
-        if len(self.move_rows):
+        rows, row_scale, units, used = self._no_rows, self._idle_units, 1.0 / scale, values
+        if len(self._idle_units):
+            e_rows = np.vstack([(self.E @ gamma).reshape(-1, T.shape[1]), problem.E_end @ end])
+            if closed is None:
+                rows = np.vstack([self.move_rows, e_rows])
+            else:
+                first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
+                rows = np.vstack([first, self.move_rows @ first, e_rows])
+            rows, row_scale = scale_rows(rows * scale, self._idle_units)
+            bounded = (states[1:] @ self.E.T + goal.shift).ravel()
             moves = self.move_rows @ values
-            moves[:n_u] -= now.u_last
-            used = np.concatenate([moves, used])
-        units, used = np.concatenate([1.0 / scale, row_scale]), np.concatenate([values, used])
+            if len(moves):
+                moves[:n_u] -= now.u_last
+            used = np.concatenate([values, moves, bounded, problem.E_end @ (states[-1] - goal.x_end)])
+            units = np.concatenate([units, row_scale])
         sides, width = self._bounds, (0, np.inf, False)
         if closed is not None:
             n_v = len(values)
@@ -346,7 +371,7 @@ class RealTimeIteration:
             width = (n_v, float(np.min(ranges[ranges > 0.0], initial=np.inf)), True)
         lower, upper = ((side - used) * units for side in sides)
         try:
-            self._solver.load(H * scale * scale[:, None], rows, row_scale, problem.row_soft_weights, width)
+            self._solver.load(H * scale * scale[:, None], rows, row_scale, self._row_costs, width)
         except np.linalg.LinAlgError:
             reason = (
                 "the condensed Hessian is not positive definite: the roll-out of the plan all but diverges"
@@ -360,30 +385,3 @@ class RealTimeIteration:
         if closed is None:
             return answer, (moved, 0.0), None
         return answer, (moved, np.vstack([np.zeros((1, gamma.shape[1])), gamma @ v])), closed.gains
-
-
-def _penalty(values: FloatArray, low: FloatArray, high: FloatArray, weights: FloatArray) -> FloatArray:
-    """What relaxing costs, for each of `(batch, N, n)`."""
-    excess = np.maximum(values - high, 0.0) + np.maximum(low - values, 0.0)
-    return np.sum(weights[0] * excess + weights[1] * excess**2, axis=(1, 2))
-
-
-def _weigh(rows: FloatArray, weights: FloatArray) -> FloatArray:
-    """`W_k x_k` for `(N, n)` rows."""
-    return np.matmul(weights, rows[:, :, None])[:, :, 0]
-
-
-def _weighted_sum(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """`sum_k x_k' W_k x_k` for each of `(batch, N, n)`."""
-    return np.sum(np.matmul(values[:, :, None, :], weights)[:, :, 0] * values, axis=(1, 2))
-
-
-def _sensitivities(a: FloatArray, b: FloatArray) -> FloatArray:
-    """`dx_{k+1} / du_j` along a roll-out, `(N, n_x, N n_u)`, by the forward recursion."""
-    N, n_x, n_u = b.shape
-    out = np.zeros((N, n_x, N * n_u))
-    out[0, :, :n_u] = b[0]
-    for k in range(1, N):
-        np.matmul(a[k], out[k - 1, :, : k * n_u], out=out[k, :, : k * n_u])
-        out[k, :, k * n_u : (k + 1) * n_u] = b[k]
-    return out

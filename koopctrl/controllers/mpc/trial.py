@@ -16,6 +16,7 @@ from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.lifted.equilibrium import equilibria_near
+from koopctrl.lifted.regulator_trial import relative_costs
 from koopctrl.network.recurrent import RecurrentNetwork
 
 # Outputs this many widths of the training range outside of it are lost, since no data say what the plant does
@@ -205,7 +206,4 @@ def output_weight(law: PredictiveLaw, network: RecurrentNetwork) -> FloatArray:
 
 def relative(costs: list[list[float]]) -> FloatArray:
     """Geometric mean over episodes of each law's cost relative to the best one's."""
-    table = np.array(costs)
-    best = table.min(axis=0)
-    floor = 1e-3 * float(np.median(best)) + np.finfo(float).tiny
-    return np.exp(np.mean(np.log((table + floor) / (best + floor)), axis=1))
+    return relative_costs([np.array(c) for c in costs])[0]

@@ -25,6 +25,8 @@ NARROW = 1e-8
 LOST = 1e-7
 # Bound on an error, relative to the answer's size, above which it is worth working out more closely.
 SHARPEN = 1e-9
+# What carries any multiplier beyond any bound.
+_FAR = 1e200
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
 ROUNDING = 1e-7
 
@@ -74,6 +76,23 @@ class DenseQP:
         inverse = whiten.T @ whiten
         spread = math.sqrt(float(inverse.diagonal().max(initial=0.0)))
         return cls(H, A, whiten, inverse, spread, n_inputs, width, strict)
+
+    def certify_box(
+        self, g: FloatArray, lower: FloatArray, upper: FloatArray, x: FloatArray, multipliers: FloatArray
+    ) -> tuple[FloatArray, float] | None:
+        """An answer put on its bounds to the bit, and its residual; None where that is not next to nothing.
+
+        For problems without rows. What is left of the conditions is then the gradient alone.
+        """
+        # Any multiplier, however small, carries its entry to the bound.
+        x = np.minimum(np.maximum(x + _FAR * multipliers, lower), upper)
+        gradient = self.H @ x
+        gradient += g
+        gradient += multipliers
+        error = self.whiten @ gradient
+        off = self.spread * math.sqrt(float(error @ error))
+        narrow = self.narrow(float(np.maximum.reduce(np.abs(x))))
+        return (x, off / narrow) if off <= SHARPEN * narrow and narrow > 0.0 else None
 
     def certify(
         self,
@@ -224,10 +243,10 @@ class DenseQP:
         return free + self.whiten.T @ y, found
 
 
-def scale_rows(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of norm 1 and the factors that made them so; a zero row is left alone."""
+def scale_rows(rows: FloatArray, idle: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows of norm 1 and the factors that made them so; of zero rows these are `idle`, `(m,)`."""
     norms = np.linalg.norm(rows, axis=1)
-    factors = 1.0 / np.where(norms > 0.0, norms, 1.0)
+    factors = np.where(norms > 0.0, 1.0 / np.where(norms > 0.0, norms, 1.0), idle)
     return rows * factors[:, None], factors
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +27,7 @@ _ABSURD = 1e12
 _LARGEST = 500
 
 
-@dataclass(frozen=True)
-class StepSolution:
+class StepSolution(NamedTuple):
     """Answer to one step's QP, in its scaled variables.
 
     Attributes
@@ -269,4 +267,4 @@ class _Pair:
         second = self._second.solve(g, lower, upper, None, deadline, size)
         n_solves = found.n_solves + second.n_solves
         chosen = second if second.success else found
-        return replace(chosen, n_solves=n_solves)
+        return chosen._replace(n_solves=n_solves)

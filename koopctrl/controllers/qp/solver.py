@@ -14,8 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import casadi
 import numpy as np
@@ -57,8 +56,7 @@ _LOUD = frozenset({"qpoases"})
 _REFUSED = frozenset({"fatrop", "hpipm", "nlpsol", "clp", "cbc"})
 
 
-@dataclass(frozen=True)
-class QPSolution:
+class QPSolution(NamedTuple):
     """Answer of a QP solver.
 
     Attributes
@@ -131,6 +129,7 @@ class QPSolver:
                 self._buffer, self._evaluate = self._function.buffer()
         except RuntimeError as error:
             raise OptionError(f"solver {plugin!r} refuses its options {settings}: {error}") from error
+        self._no_rows = np.empty(0)
         self._in = {
             "h": np.zeros(n * n), "a": np.zeros(m * n),
             **{name: np.zeros(n) for name in ("g", "lbx", "ubx", "x0", "lam_x0")},
@@ -221,8 +220,13 @@ class QPSolver:
             for name, value in zip(("x0", "lam_x0", "lam_a0"), start or (0.0, 0.0, 0.0), strict=True):
                 np.multiply(value, unit, out=data[name])
         self._evaluate()
-        x, lam_x, lam_a = (size * self._out[k] for k in ("x", "lam_x", "lam_a"))
-        problem = self.problem
+        problem, out = self.problem, self._out
+        x, lam_x = size * out["x"], size * out["lam_x"]
+        if not self.m:
+            certified = problem.certify_box(g, lower, upper, x, lam_x)
+            if certified is not None:
+                return certified[0], lam_x, self._no_rows, certified[1]
+        lam_a = size * out["lam_a"]
         residual = problem.certify(g, lower, upper, x, lam_x, lam_a)
         if residual > (_EXACT if problem.strict else _POLISH_TOL) and np.isfinite(x).all():
             polished = problem.polished(g, lower, upper, x, np.concatenate([lam_x, lam_a]))

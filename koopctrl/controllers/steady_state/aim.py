@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 _HELD = 1e-6
 
 
-@dataclass(frozen=True)
-class LinearAim:
+class LinearAim(NamedTuple):
     """A set-point's steady target.
 
     Attributes

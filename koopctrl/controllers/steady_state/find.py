@@ -116,7 +116,7 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
         if np.abs(matrix @ z - push).max(initial=0.0) > 1e-8 * np.abs(push).max(initial=0.0):
             raise SolverError("the model drifts under this input; no state is held by it")
         return SteadyState(lifted.unlift(z), low, lifted.C @ z + lifted.y_op, True)
-    moved, wish = ReachableSetPoint(target, model, low, high).nearest(wanted, np.empty(0))
+    moved, wish = ReachableSetPoint(target, model, low, high, even).nearest(wanted, np.empty(0))
     z, u, found = target(moved, du=wish)
     size = np.abs(lifted.C) @ np.abs(z) + np.abs(wanted - lifted.y_op)
     reached = bool((np.abs(found - wanted) <= _HELD * size).all())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -294,12 +295,16 @@ class TargetSolver:
 
     def _is_near(self, vector: FloatArray, searched: FloatArray) -> bool:
         """Whether this is much the same question as when all starts were last tried."""
+        return bool((np.abs(vector - searched) / self.question_scale).max(initial=0.0) <= NEAR)
+
+    @cached_property
+    def question_scale(self) -> FloatArray:
+        """What differences of a question's entries are small beside."""
         n_y = self.rollout.n_y
         y_scale, mark = self.x_scale[:n_y], np.full(n_y, NEAR / 2.0)  # a changed mark is never near
-        scale = np.concatenate(
+        return np.concatenate(
             [y_scale, mark, y_scale, self.v_scale, self.rollout.network.scaling.u_scale, self.u_scale]
         )
-        return bool((np.abs(vector - searched) / scale).max(initial=0.0) <= NEAR)
 
     def _misfit(self, asked: Question) -> Misfit:
         sx, su, n_y = self.x_scale, self.u_scale, len(asked.r)

@@ -56,20 +56,25 @@ class ReachableSetPoint:
     target : SteadyTarget
     model : Augmented
     u_min, u_max : (n_u,) arrays
+    R : (n_u, n_u) array
+        Weight on inputs.
 
     Attributes
     ----------
     reach : Reach
     """
 
-    def __init__(self, target: SteadyTarget, model: Augmented, u_min: FloatArray, u_max: FloatArray) -> None:
+    def __init__(
+        self, target: SteadyTarget, model: Augmented, u_min: FloatArray, u_max: FloatArray, R: FloatArray
+    ) -> None:
         self._target, self._u_min, self._u_max, self._u_op = target, u_min, u_max, model.u_op
         freedom = target.freedom
         n_u, n_b = freedom.felt_u.shape
         n_c = freedom.unfelt_u.shape[1]
         unit = _PROXIMAL * (freedom.gain or 1.0)
-        rows, row_scale = scale_rows(np.hstack([freedom.felt_u, freedom.unfelt_u / unit]))
-        near_rows, near_scale = scale_rows(freedom.unfelt_u)
+        idle = np.sqrt(np.diag(R))  # of inputs that no steady state may move
+        rows, row_scale = scale_rows(np.hstack([freedom.felt_u, freedom.unfelt_u / unit]), idle)
+        near_rows, near_scale = scale_rows(freedom.unfelt_u, idle)
         self.reach = Reach(rows, row_scale, unit, near_rows, near_scale)
         sides = (np.isfinite(u_min), np.isfinite(u_max))
         self._first = StepSolver(n_b + n_c, n_u, 0, "daqp", None, np.inf, *sides)

@@ -7,7 +7,6 @@ solver is a dual active-set method for small dense problems (`templates/qp.c`), 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from koopctrl.errors import OptionError
 from koopctrl.export.c.linear import linear_mpc_parts
+from koopctrl.export.c.model import named
 from koopctrl.export.c.rnn import rnn_mpc_parts
 from koopctrl.export.c.writer import Parts, check_identifier, comment, template
 
@@ -53,6 +53,8 @@ class GeneratedCode:
         Constant data (flash), shared by all instances.
     state_bytes : int
         One controller's memory (RAM), workspaces included; beside it only the stack is used.
+    untracked : bool
+        Whether references may have NaN, of outputs that are not tracked.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class GeneratedCode:
     horizon: int
     data_bytes: int
     state_bytes: int
+    untracked: bool = False
 
 
 def mpc_to_c(
@@ -79,8 +82,8 @@ def mpc_to_c(
     Parameters
     ----------
     mpc : LinearMPC or RNNMPC
-        A `LinearMPC` without observer or with a `KalmanFilter`, an `RNNMPC` without observer. `control`'s
-        `input_reference` has no C counterpart.
+        A `LinearMPC` without estimator or with a `KalmanFilter`, an `RNNMPC` without or with an
+        `ExtendedKalmanFilter`.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str
@@ -107,7 +110,7 @@ def mpc_to_c(
     texts = {
         f"{name}.h": _header(parts, name),
         f"{name}.c": _source(parts, name),
-        "main.c": _named(template("main.c"), name),
+        "main.c": named(template("main.c"), name),
         "README.txt": _notes(parts, name),
     }
     if not isinstance(folder, (str, PathLike)):
@@ -117,13 +120,9 @@ def mpc_to_c(
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)
-    return GeneratedCode(target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes)
-
-
-def _named(text: str, name: str) -> str:
-    """Put the controller's name where the templates have NAME and GUARD."""
-    text = re.sub(r"\bNAME(?=\b|_)", name, text)
-    return re.sub(r"\bGUARD(?=_)", name.upper(), text)
+    return GeneratedCode(
+        target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes, parts.untracked
+    )
 
 
 def _header(parts: Parts, name: str) -> str:
@@ -138,6 +137,7 @@ def _header(parts: Parts, name: str) -> str:
         "n_told": len(parts.told),
         "told": comment(", ".join(parts.told) or "none"),
         "TOLD": _TOLD if parts.told else "",
+        "UNTRACKED": "; NaN: not tracked" if parts.untracked else "",
         "n_u": len(parts.inputs),
         "inputs": comment(", ".join(parts.inputs)),
         "horizon": parts.horizon,
@@ -149,11 +149,11 @@ def _header(parts: Parts, name: str) -> str:
     text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{parts.dt:.12g} s")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
-    return _named(text, name)
+    return named(text, name)
 
 
 def _source(parts: Parts, name: str) -> str:
-    body = "\n".join(_named(template(file), name) for file in parts.templates)
+    body = "\n".join(named(template(file), name) for file in parts.templates)
     return f'#include "{name}.h"\n\n#include <math.h>\n\n{parts.data.text()}\n{body}'
 
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
-from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
+from koopctrl.export.c.estimator import add_lift, add_source
+from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
@@ -48,10 +49,11 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
+        ABSURD=number(ABSURD), UNTRACKED=0,
     )  # fmt: skip
     recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
     add_channels(data, state, law, recalls)
-    _add_source(law, data, state)
+    add_source(lifted, source, data, state)
     _add_qp(law, data, state)
     _add_fall_back(law, data)
     _add_set_point(law, data)
@@ -60,7 +62,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
     needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
-    n_raw = _add_lift(law, data if needed else DataSection())
+    n_raw = add_lift(lifted, data if needed else DataSection())
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
     bounds = {
         "u_min": problem.u_min,
@@ -75,110 +77,20 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     state.integers(has_z=0, has_d=0)
     source_files = ("linear_lift.c", "linear_source.c")
     if isinstance(source, KalmanLaw):
-        source_files = ("cholesky.c", "linear_lift.c", "kalman.c")
+        source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
     fall_back = "the last input"
     if law.riccati is not None:
         fall_back = "the LQR's input, saturated; the last input"
     moved, told = law.channels.moved, law.channels.told
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "common.c", "step.c", *source_files, "linear_reach.c", "linear_mpc.c",
-         "api.c"),
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "common.c", "step.c", *source_files,
+         "linear_reach.c", "linear_mpc.c", "api.c"),
         f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
         _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
         tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
     )  # fmt: skip
-
-
-def _add_source(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
-    """From measurements to features: lifting, a window, or a Kalman filter."""
-    lifted, source, window = law.lifted, law.estimator, law.lifted.window
-    kalman = source if isinstance(source, KalmanLaw) else None
-    layer, has_layer = lifted.observables.layer, lifted.observables.reduce.shape[1] > 0
-    lifts = kalman is None or kalman.lifts
-    keeps_window = isinstance(source, LagWindow)
-    data.define(
-        N_FEATURES=layer.n_features if has_layer else 0,
-        TANH=int(layer.activation == "tanh"),
-        OBSERVER=int(kalman is not None),
-        GATED=int(kalman is not None and kalman.gate is not None),
-        OBSERVER_LIFTS=int(kalman is not None and lifts),
-        USES_WINDOW=int(keeps_window),
-        OUTPUT_LAGS=window.output_lags,
-        INPUT_LAGS=window.input_lags,
-        BILINEAR=int(keeps_window and lifted.N is not None),
-    )
-    if lifts:
-        data.array("x_op", lifted.x_op)
-        if has_layer:
-            data.array("weights", layer.weights)
-            data.array("biases", layer.biases)
-    if kalman is not None:
-        _add_kalman(kalman, data, state)
-    elif isinstance(source, LiftedMeasurement) and source.gain:
-        for name in ("A", "B", "c"):
-            data.array(name, getattr(lifted, name))
-        data.array("filter", source.gains)
-        on_inputs = source.disturbance == "input"
-        data.define(EXPLAINS=int(on_inputs))
-        if on_inputs:
-            data.array("explain_d", source.explain)
-        state.doubles(z=lifted.n_z, next=lifted.n_z, rest=lifted.n_z)
-    state.doubles(x=lifted.n_x if keeps_window or (kalman is not None and lifts) else 0)
-    if isinstance(source, LagWindow):
-        # The next output from features and input: x_op + x_scale (A z + B du + c + sum du_i N_i z).
-        n, basis, offset = window.n_y, source.lift, source.lift_offset
-        scale = lifted.observables.x_scale[:n, None]
-        data.array("step_p", scale * (lifted.A[:n] @ basis))
-        data.array("step_u", scale * lifted.B[:n])
-        data.array("step_constant", scale[:, 0] * (lifted.A[:n] @ offset + lifted.c[:n]) + lifted.x_op[:n])
-        if lifted.N is not None:
-            data.array("step_pu", np.stack([scale * (N[:n] @ basis) for N in lifted.N]))
-            data.array("step_pu_constant", np.stack([scale[:, 0] * (N[:n] @ offset) for N in lifted.N]))
-
-
-def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout) -> None:
-    """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
-    model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
-    for name, values in {
-        "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
-    }.items():  # fmt: skip
-        data.array(name, values)
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
-    if kalman.gate is not None:
-        data.array("gate", [kalman.gate])
-        state.integers(in_a_row=0)
-    if kalman.steady:
-        data.array("M", kalman.M)
-        data.array("seen_P", kalman.seen_P)
-        data.array("innovation_P", kalman.innovation)
-    else:
-        data.array("noise", kalman.noise)
-        data.array("R_noise", kalman.Rn)
-        data.array("P0", kalman.P0)
-        state.doubles(covariance=n * n, product=n * n, gain=n * n_m, seen=n_m * n)
-    state.doubles(next=n, innovation=n_m)
-    state.integers(measured_before=n_m)
-    if kalman.lifts:
-        data.array("channel", kalman.measured.astype(int))
-        data.array("x_scale", lifted.observables.x_scale)
-        state.doubles(raw=lifted.n_x + lifted.observables.layer.n_features)
-
-
-def _add_lift(law: LinearLaw, data: DataSection) -> int:
-    """`z = basis (p - p_op)` with `p = [x - x_op; psi(x)]`; returns the length of `p`."""
-    lifted, obs = law.lifted, law.lifted.observables
-    n_x, n_features = lifted.n_x, obs.layer.n_features if obs.reduce.shape[1] else 0
-    basis, p_op = np.zeros((lifted.n_z, n_x + n_features)), np.zeros(n_x + n_features)
-    basis[:n_x, :n_x] = np.diag(1.0 / obs.x_scale)
-    if n_features:
-        basis[n_x:, :n_x] = -obs.project.T
-        basis[n_x:, n_x:] = obs.reduce.T
-        p_op[n_x:] = obs.layer(lifted.x_op)
-    data.array("basis", basis)
-    data.array("p_op", p_op)
-    return n_x + n_features
 
 
 def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
@@ -253,6 +165,19 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     problem, target, reachable = law.problem, law.target, law.reachable
     bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
     data.define(MOVES_SET_POINT=int(bounded))
+    n_end = len(problem.E_end)
+    steady = {
+        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
+        "u_input": target.u_input, "from_input_preview": law.qp.from_input_preview,
+        "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, n_end),
+        "from_wish_preview": _felt(law.qp.from_wish_preview, law.qp.n_v, n_end),
+    }  # fmt: skip
+    if law.channels.n_v:
+        steady["u_told"] = target.u_told
+    if law.riccati is not None:
+        steady["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
+    for name, values in steady.items():
+        data.array(name, values)
     if not bounded:
         return
     freedom, reach = target.freedom, reachable.reach
@@ -263,24 +188,20 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
         "reach_unit": [reach.unit], "reach_idle": freedom.idle, "felt_u": freedom.felt_u,
         "felt_y": freedom.felt_y, "unfelt_u": freedom.unfelt_u, "unfelt_y": freedom.unfelt_y,
         "near_one": np.eye(n_c), "near_rows": reach.near_rows, "near_scale": reach.near_scale,
-        "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
-        "y_gain": target.y_gain, "y_offset": target.y_offset, "y_disturbance": target.y_disturbance,
-        "u_told": target.u_told, "y_told": target.y_told,
-        "from_wish": _felt(law.qp.from_wish_set_point, law.qp.n_v, len(problem.E_end)),
+        "y_gain": target.y_gain, "y_input": target.y_input, "y_offset": target.y_offset,
+        "y_disturbance": target.y_disturbance, "y_told": target.y_told,
     }  # fmt: skip
     if not n_b or not n_c:
         del arrays["near_one"], arrays["near_rows"], arrays["near_scale"]
     if not n_b + n_c:
         for name in ("one", "rows", "scale", "unit", "idle"):
             del arrays[f"reach_{name}"]
-        unused = ("felt_u", "felt_y", "unfelt_u", "unfelt_y", "y_gain", "y_offset", "y_disturbance", "y_told")
+        unused = ["felt_u", "felt_y", "unfelt_u", "unfelt_y"]
+        unused += [f"y_{part}" for part in ("gain", "input", "offset", "disturbance", "told")]
         for name in unused:
             del arrays[name]
     if not law.channels.n_v:
-        for name in ("u_told", "y_told"):
-            arrays.pop(name, None)
-    if law.riccati is not None:
-        arrays["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
+        arrays.pop("y_told", None)
     for name, values in arrays.items():
         data.array(name, values)
 

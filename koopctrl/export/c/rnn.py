@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
+from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.errors import OptionError
-from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step
+from koopctrl.export.c.estimator import add_extended_kalman
+from koopctrl.export.c.model import add_network
+from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.rnn_law import RNNLaw
@@ -24,60 +28,46 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller."""
     data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    if not isinstance(source, NetworkWindow):
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
         raise OptionError(
-            "the RNNMPC has an observer, for which there is no C code; make it without, or run it from Python"
+            f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
+            "none, the ones that have C code"
         )
-    if law.iteration.is_feedback:
-        raise OptionError(
-            f"on this network a horizon of {problem.horizon} needs plans with feedback, which RNNMPC makes "
-            "where its problem is too ill conditioned, and for which there is no C code; take a shorter "
-            "horizon or fewer blocks, or a LinearMPC, whose C code has them"
-        )
+    filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(
-        GATED=0, N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=roll.n_y, HORIZON=problem.horizon,
-        USES_WINDOW=1, OUTPUT_LAGS=window.output_lags, INPUT_LAGS=window.input_lags,
-        DIAGNOSTICS=int(diagnostics),
-        N_ITERATIONS=law.n_iterations, OFFSET_FREE=int(source.gain > 0.0),
+        OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
+        HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
+        INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
+        N_ITERATIONS=law.n_iterations,
         RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
         RATE_COST=int(law.policy.has_rate_cost),
     )  # fmt: skip
-    data.array("filter", [source.gain])
+    if isinstance(source, ExtendedKalmanLaw):
+        add_extended_kalman(source, data, state)
+    else:
+        data.define(GATED=0)
+        data.array("filter", [source.gain])
     data.array("worth", [law.settled])
-    add_channels(data, state, law, recalls=True)
-    _add_network(law, data)
+    add_channels(data, state, law, recalls=not filtered)
+    add_network(roll, data)
+    data.array("x_scale", roll.x_scale)
     _add_problem(law, data)
     _add_memory(law, state)
+    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
     summary = (
         f"Horizon {problem.horizon}, {len(roll.bias)} features, {len(law.iteration.input_hessian)} variables."
     )
     return Parts(
         data, state,
-        ("qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c", "rnn_model.c", "rnn_target.c",
-         "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_mpc.c", "api.c"),
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c",
+         "rnn_model.c", *source_files,
+         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
+         "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
+        untracked=True,
     )  # fmt: skip
-
-
-def _add_network(law: RNNLaw, data: DataSection) -> None:
-    """The network with its scalings folded in, as `controllers.rollout` has it."""
-    roll, coupling = law.rollout, law.rollout.network.coupling
-    data.define(
-        N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
-        LAYER_SEES_INPUT=int(coupling.layer_sees_input),
-    )  # fmt: skip
-    arrays = {
-        "weights": roll.wx.T, "biases": roll.bias, "constant": roll.const, "linear": roll.linear.T,
-        "outer": roll.outer.T, "direct": roll.direct.T, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
-        "x_scale": roll.x_scale,
-    }  # fmt: skip
-    for name, values in arrays.items():
-        data.array(name, values)
-    if coupling.layer_sees_input:
-        data.array("input_weights", roll.wu.T)
-    data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
 
 
 def _add_problem(law: RNNLaw, data: DataSection) -> None:
@@ -89,28 +79,32 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
-        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_INPUTS=0, N_RATE=n_rate,
+        SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate,
+        FEEDBACK=int(iteration.is_feedback), N_INPUTS=n_v if iteration.is_feedback else 0,
         N_E=n_e, N_END=n_end,
         N_SOFT=n_soft, VARIES=int(varies),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
+        N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
     arrays = {
-        "input_hessian": iteration.input_hessian, "Q": problem.Q[-1], "R": problem.input_weight,
+        "Q": problem.Q[-1], "R": problem.input_weight,
         "idle": [targets.epsilon], "size": [targets.size], "starts": targets.starts,
         "settled": targets.settled,
         "y_low": targets.y_low, "y_high": targets.y_high,
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": problem.du_min, "du_max": problem.du_max,
-        "rest_u": targets.idle, "move_scale": targets.u_scale,
+        "rest_u": targets.idle, "move_scale": targets.u_scale, "asked_scale": targets.question_scale,
         "start_x": targets.start[0], "start_u": targets.start[1],
         "default_reference": law.set_point, "block": owner.astype(int),
         "block_start": np.asarray(problem.blocks, dtype=int),
     }  # fmt: skip
     arrays["move_tolerance"] = iteration.move_tolerance
-    if law.channels.n_v:
-        arrays["told_scale"] = targets.v_scale
+    if not iteration.is_feedback:
+        arrays["input_hessian"] = iteration.input_hessian
     if n_e:
         arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
         arrays["e_size"] = iteration.sizes[0]
+        if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
+            arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
         arrays["end_size"] = iteration.sizes[1]
@@ -127,17 +121,24 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     roll, problem, search = law.rollout, law.problem, law.iteration
     N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
+    if search.is_feedback:
+        n_rows += n_v
+        state.doubles(
+            along_a=N * n_x * n_x, along_b=N * n_x * n_u, gains=n_v * n_x, input_map=N * n_u * n_v,
+            move_map=n_u * n_v, ahead=(N + 1) * n_x,
+        )  # fmt: skip
     n_soft = problem.n_bounded if problem.soft else 0
-    n_told = law.channels.n_v
+    n_asked = len(law.targets.question_scale)
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
     state.doubles(
-        x=n_x, begin=n_x, d=n_y, candidate=N * n_u, best=N * n_u, warm=N * n_u, kept=N * n_u,
+        x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, shift=len(search.E), candidate=N * n_u,
+        best=N * n_u, warm=N * n_u, kept=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
         trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
-        start_u=n_u, target_r=n_y, target_d=n_y, searched_r=n_y, searched_d=n_y, target_v=n_told,
-        searched_v=n_told, row_d=n_y, row_v=n_told, row_r=N * n_y, row_x=N * n_x, row_u=N * n_u,
-        new_x=N * n_x,
+        start_u=n_u, question=n_asked, answered=n_asked, searched_for=n_asked, row_context=n_asked - 2 * n_y,
+        wish=n_u, mark=n_y, marks=(N + 1) * n_y, wanted=(N + 1) * n_y, row_marks=N * n_y,
+        row_r=N * n_y, row_x=N * n_x, row_u=N * n_u, new_x=N * n_x,
         kkt=n_kkt * n_kkt, rhs=n_kkt, a=n_x * n_x, b=n_x * n_u,
         P=n_x * n_x, K=n_u * n_x, riccati_A=n_x * n_x, riccati_G=n_x * n_x, riccati_M=n_x * n_x,
         riccati_W=2 * n_x * n_x + n_x * n_u + n_u * n_u, riccati_V=n_x * n_x, gamma=N * n_x * n_v,

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,18 @@ from koopctrl.export.c.code import GeneratedCode
 
 STATUS = ("optimal", "softened", "inexact", "fallback_plan", "fallback_lqr", "fallback_hold")
 REASON = ("", "measurement", "reference", "state", "infeasible", "iteration_limit", "inaccurate")
+
+
+class _Request(ctypes.Structure):
+    _fields_ = (
+        ("measurement", ctypes.c_void_p),
+        ("reference", ctypes.c_void_p),
+        ("n_reference_rows", ctypes.c_int),
+        ("input_reference", ctypes.c_void_p),
+        ("n_input_rows", ctypes.c_int),
+        ("disturbance", ctypes.c_void_p),
+        ("n_disturbance_rows", ctypes.c_int),
+    )
 
 
 class _Info(ctypes.Structure):
@@ -86,14 +99,33 @@ class CompiledMPC:
         if done.returncode:
             raise SolverError(f"{' '.join(command)} gave {done.returncode}: {done.stderr[-2000:]}")
         self._lib = ctypes.CDLL(str(library))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Memory and buffers of one controller."""
+        code, name = self.code, self.code.name
         self._state = ctypes.create_string_buffer(code.state_bytes)
         self._u = np.empty(code.n_inputs)
         self._info = _Info()
         self._plan = getattr(self._lib, f"{name}_plan")
         self._plan.restype = ctypes.POINTER(ctypes.c_double)
         self._u_pointer, self._info_pointer = _pointer(self._u), ctypes.byref(self._info)
-        self._control = getattr(self._lib, f"{name}_control")
+        self._step = getattr(self._lib, f"{name}_step")
+        self._request = _Request()
+        self._request_pointer = ctypes.byref(self._request)
         self.reset()
+
+    def another(self) -> CompiledMPC:
+        """A controller of the same library, reset."""
+        made = object.__new__(type(self))
+        made.code, made._lib = self.code, self._lib
+        made._begin()
+        return made
+
+    @property
+    def memory(self) -> Any:
+        """The state structure, as a ctypes buffer."""
+        return self._state
 
     def _call(self, function: str, *arguments: object) -> int:
         return getattr(self._lib, f"{self.code.name}_{function}")(self._state, *arguments)
@@ -108,6 +140,7 @@ class CompiledMPC:
         measurement: ArrayLike,
         reference: ArrayLike | None = None,
         *,
+        input_reference: ArrayLike | None = None,
         disturbance: ArrayLike | None = None,
     ) -> FloatArray:
         """Input at this sample.
@@ -118,43 +151,28 @@ class CompiledMPC:
             NaN marks missing samples.
         reference : (n_y,) or (n, n_y) array_like, optional
             Set-point, or preview.
+        input_reference : (n_u,) or (n, n_u) array_like, optional
+            Input wished for in the steady state, or a trajectory.
         disturbance : (n_v,) or (n, n_v) array_like, optional
             Measured disturbances, or their preview; NaN marks missing ones.
         """
-        y = _exact(measurement, "measurement", (self.code.n_measured,))
-        if disturbance is not None:
-            self._control_told(y, reference, disturbance)
-        elif reference is None:
-            self._control(self._state, _pointer(y), None, self._u_pointer, self._info_pointer)
-        elif np.ndim(reference) < 2:
-            r = _exact(reference, "reference", (self.code.n_outputs,))
-            self._control(self._state, _pointer(y), _pointer(r), self._u_pointer, self._info_pointer)
-        else:
-            rows = _exact(reference, "reference", (len(np.asarray(reference)), self.code.n_outputs))
-            self._call(
-                "control_preview", _pointer(y), _pointer(rows), len(rows), self._u_pointer, self._info_pointer
-            )
+        code, q = self.code, self._request
+        y = _exact(measurement, "measurement", (code.n_measured,))
+        q.measurement = y.ctypes.data
+        r, q.reference, q.n_reference_rows = _one_or_rows(reference, "reference", code.n_outputs)
+        w, q.input_reference, q.n_input_rows = _one_or_rows(input_reference, "input_reference", code.n_inputs)
+        if disturbance is not None and not code.n_disturbances:
+            raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
+        v, q.disturbance, n_told = _one_or_rows(disturbance, "disturbance", code.n_disturbances)
+        q.n_disturbance_rows = max(n_told, 0 if v is None else 1)
+        self._step(self._state, self._request_pointer, self._u_pointer, self._info_pointer)
+        del y, r, w, v
         i = self._info
         self.info = CompiledInfo(
             STATUS[i.status], REASON[i.reason], i.iterations, i.kkt_residual, i.slack, bool(i.rejected),
             i.n_rejected,
         )  # fmt: skip
         return self._u.copy()
-
-    def _control_told(self, y: FloatArray, reference: ArrayLike | None, disturbance: ArrayLike) -> None:
-        if not self.code.n_disturbances:
-            raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
-        r, preview = None, 0
-        if reference is not None:
-            rows = np.atleast_2d(np.asarray(reference, dtype=float))
-            r = _exact(rows, "reference", (len(rows), self.code.n_outputs))
-            preview = int(np.ndim(reference) == 2)
-        told = np.atleast_2d(np.asarray(disturbance, dtype=float))
-        v = _exact(told, "disturbance", (len(told), self.code.n_disturbances))
-        self._call(
-            "control_told", _pointer(y), None if r is None else _pointer(r), 0 if r is None else len(r),
-            preview, _pointer(v), len(v), self._u_pointer, self._info_pointer,
-        )  # fmt: skip
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input the plant really applied, where that differs from what was sent."""
@@ -193,3 +211,12 @@ def _exact(value: ArrayLike, name: str, shape: tuple[int, ...]) -> FloatArray:
     if array.shape != shape:
         raise ShapeError(f"{name} has shape {array.shape}; expected {shape}")
     return array
+
+
+def _one_or_rows(value: ArrayLike | None, name: str, size: int) -> tuple[FloatArray | None, int, int]:
+    """One row `(size,)` or a preview `(n, size)`, its address while it lives, and the preview's rows."""
+    if value is None:
+        return None, 0, 0
+    array = as_float_array(value, name)
+    array = _exact(array, name, (size,) if array.ndim < 2 else (max(1, len(array)), size))
+    return array, array.ctypes.data, len(array) if array.ndim == 2 else 0

@@ -225,3 +225,4 @@ class Parts:
     horizon: int
     dt: float
     fall_back: str
+    untracked: bool = False

@@ -2,6 +2,7 @@
 /* The interface that all predictive controllers share. Each of them brings
  *     kc_read       what is known of the state at this sample; tells whether that is enough to plan on,
  *     kc_find_plan  a new plan in s->plan, and whether there is one; if not, perhaps an LQR's input,
+ *     kc_recover    what an absurd measurement has spoilt is forgotten, where no plan was found,
  *     kc_forget     its own part of the reset. */
 
 /* What is known before anything is measured: disturbances from now on, a missing one as the one before it, and the
@@ -27,9 +28,9 @@ static void kc_hear(NAME_state *s, const double *told, int n_told_rows) {
 }
 
 /* One sample; see the header. */
-static int kc_control(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
-                      const double *told, int n_told_rows, double *u_out, NAME_info *info) {
+int NAME_step(NAME_state *s, const NAME_request *request, double *u_out, NAME_info *info) {
     NAME_info local;
+    kc_asked asked;
     double lqr[KC_N_U];
     int i;
     if (info == 0) info = &local;
@@ -39,14 +40,28 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
     info->kkt_residual = NAN;
     info->slack = 0.0;
     for (i = 0; i < KC_N_U; i++) lqr[i] = NAN;
-    kc_hear(s, told, n_told_rows);
-    if (!kc_read(s, measurement)) info->reason = NAME_REASON_MEASUREMENT;
-    else if (!kc_all_finite(n_rows * KC_N_Y, reference)) info->reason = NAME_REASON_REFERENCE;
-    info->rejected = KC_GATED ? s->rejected : 0;
-    info->n_rejected = KC_GATED ? s->n_rejected : 0;
-    if (info->reason == NAME_REASON_NONE && kc_find_plan(s, reference, n_rows, preview, lqr, info)) {
+    asked.preview = request->reference != 0 && request->n_reference_rows > 0;
+    asked.n_rows = asked.preview ? request->n_reference_rows : 1;
+    if (asked.n_rows > KC_HORIZON + 1 + KC_DELAY) asked.n_rows = KC_HORIZON + 1 + KC_DELAY;
+    asked.reference = request->reference != 0 ? request->reference : kc_default_reference;
+    asked.input = request->input_reference;
+    asked.n_input_rows = asked.input != 0 && request->n_input_rows > 0 ? request->n_input_rows : 0;
+    if (asked.n_input_rows > KC_HORIZON) asked.n_input_rows = KC_HORIZON;
+    kc_hear(s, request->disturbance, request->disturbance != 0 ? request->n_disturbance_rows : 0);
+    if (!kc_read(s, request->measurement)) {
+        info->reason = NAME_REASON_MEASUREMENT;
+    } else if (!kc_all_given(asked.n_rows * KC_N_Y, asked.reference) ||
+               (asked.input != 0 && !kc_all_finite((asked.n_input_rows > 0 ? asked.n_input_rows : 1) * KC_N_U, asked.input))) {
+        info->reason = NAME_REASON_REFERENCE;
+    }
+    info->rejected = s->rejected;
+    info->n_rejected = s->n_rejected;
+    if (info->reason != NAME_REASON_NONE) {
+        info->status = kc_fall_back(s, lqr, u_out);
+    } else if (kc_find_plan(s, &asked, lqr, info)) {
         kc_accept(s, u_out);
     } else {
+        kc_recover(s, request->measurement);
         info->slack = 0.0;
         info->status = kc_fall_back(s, lqr, u_out);
     }
@@ -54,27 +69,35 @@ static int kc_control(NAME_state *s, const double *measurement, const double *re
 }
 
 int NAME_control(NAME_state *s, const double *measurement, const double *reference, double *u_out, NAME_info *info) {
-    return kc_control(s, measurement, reference == 0 ? kc_default_reference : reference, 1, 0, 0, 0, u_out, info);
+    NAME_request request = {0, 0, 0, 0, 0, 0, 0};
+    request.measurement = measurement;
+    request.reference = reference;
+    return NAME_step(s, &request, u_out, info);
 }
 
 int NAME_control_preview(NAME_state *s, const double *measurement, const double *references, int n_rows,
                          double *u_out, NAME_info *info) {
-    if (references == 0 || n_rows < 1) return NAME_control(s, measurement, 0, u_out, info);
-    if (n_rows > KC_HORIZON + 1 + KC_DELAY) n_rows = KC_HORIZON + 1 + KC_DELAY;
-    return kc_control(s, measurement, references, n_rows, 1, 0, 0, u_out, info);
+    NAME_request request = {0, 0, 0, 0, 0, 0, 0};
+    request.measurement = measurement;
+    if (n_rows > 0) {
+        request.reference = references;
+        request.n_reference_rows = n_rows;
+    }
+    return NAME_step(s, &request, u_out, info);
 }
 
 #if KC_N_TOLD > 0
 int NAME_control_told(NAME_state *s, const double *measurement, const double *reference, int n_rows, int preview,
                       const double *disturbance, int n_disturbance_rows, double *u_out, NAME_info *info) {
-    if (reference == 0 || n_rows < 1) {
-        reference = kc_default_reference;
-        preview = 0;
+    NAME_request request = {0, 0, 0, 0, 0, 0, 0};
+    request.measurement = measurement;
+    if (n_rows > 0) {
+        request.reference = reference;
+        request.n_reference_rows = preview ? n_rows : 0;
     }
-    if (!preview) n_rows = 1;
-    if (n_rows > KC_HORIZON + 1 + KC_DELAY) n_rows = KC_HORIZON + 1 + KC_DELAY;
-    if (disturbance == 0 || n_disturbance_rows < 0) n_disturbance_rows = 0;
-    return kc_control(s, measurement, reference, n_rows, preview, disturbance, n_disturbance_rows, u_out, info);
+    request.disturbance = disturbance;
+    request.n_disturbance_rows = n_disturbance_rows;
+    return NAME_step(s, &request, u_out, info);
 }
 #endif
 

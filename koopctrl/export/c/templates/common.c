@@ -1,12 +1,21 @@
 /* What all predictive controllers share: bounds, references, the window at the start. */
 
 #define KC_N_HARD (KC_N_INPUTS + KC_N_RATE) /* rows that are never relaxed: inputs, where they are a feedback, and moves */
+/* What is asked for at one sample, completed. */
+typedef struct {
+    const double *reference;
+    int n_rows, preview;
+    const double *input; /* a null pointer for none */
+    int n_input_rows;    /* 0: inputs wished for in the steady state */
+} kc_asked;
+
 #define KC_NO_SLACK 1e-8 /* slack of a scaled row, relative to the answer's size, that is rounding */
 
-static int kc_all_finite(int n, const double *x) {
+/* Whether references are numbers, or NaN where outputs are not tracked. */
+static int kc_all_given(int n, const double *x) {
     int i;
     for (i = 0; i < n; i++)
-        if (!isfinite(x[i])) return 0;
+        if (KC_UNTRACKED ? isinf(x[i]) : !isfinite(x[i])) return 0;
     return 1;
 }
 

@@ -40,8 +40,9 @@ static void kc_set_known(NAME_state *s) {
 
 /* What is known of entry i of the gradient and, after it, of the rows from KC_N_STATIC on. `wish` is the input wished for in the
  * steady state, or a null pointer. */
-static double kc_known(const NAME_state *s, int i, const double *reference, int n_rows, int preview,
-                       const double *wish) {
+static double kc_known(const NAME_state *s, int i, const kc_asked *q, const double *wish) {
+    const double *reference = q->reference;
+    int n_rows = q->n_rows, preview = q->preview;
     const double *matrix = preview ? kc_online_preview : kc_online_set_point;
     double sum = (preview ? kc_constant_preview : kc_constant_set_point)[i] + kc_dot(KC_N_P, matrix + i * KC_N_P, s->p);
     int k;
@@ -54,19 +55,23 @@ static double kc_known(const NAME_state *s, int i, const double *reference, int 
     if (!preview) sum += kc_dot(KC_N_Y, kc_from_set_point + i * KC_N_Y, reference);
     for (k = 0; preview && k <= KC_HORIZON; k++)
         sum += kc_dot(KC_N_Y, kc_from_preview + (i * (KC_HORIZON + 1) + k) * KC_N_Y, kc_reference(reference, n_rows, k));
-#if KC_MOVES_SET_POINT
-    if (wish != 0) sum += kc_dot(KC_N_U, kc_from_wish + i * KC_N_U, wish);
-#else
-    (void)wish;
-#endif
+    if (wish != 0) sum += kc_dot(KC_N_U, (preview ? kc_from_wish_preview : kc_from_wish) + i * KC_N_U, wish);
     return sum;
 }
 
 /* Gradient and bounds from what is known. Tells whether they are finite. */
-static int kc_pose(NAME_state *s, const double *reference, int n_rows, int preview, const double *wish) {
-    int i, j;
+static int kc_pose(NAME_state *s, const kc_asked *q, const double *wish) {
+    int i, j, k;
     double *g = s->g, *lo = s->lo, *hi = s->hi;
-    for (i = 0; i < KC_N_V; i++) g[i] = kc_known(s, i, reference, n_rows, preview, wish);
+    for (i = 0; i < KC_N_V; i++) g[i] = kc_known(s, i, q, wish);
+    for (k = 0; k < KC_HORIZON && q->n_input_rows > 0; k++) { /* the input cost counts from a trajectory */
+        double steady[KC_N_U], off[KC_N_U];
+        const double *row = q->input + (k < q->n_input_rows ? k : q->n_input_rows - 1) * KC_N_U;
+        kc_steady_input(s, q->preview ? kc_reference(q->reference, q->n_rows, k) : q->reference, wish, steady);
+        for (j = 0; j < KC_N_U; j++) off[j] = row[j] - steady[j];
+        for (i = 0; i < KC_N_V; i++)
+            g[i] += kc_dot(KC_N_U, kc_from_input_preview + (i * KC_HORIZON + k) * KC_N_U, off);
+    }
     for (i = 0; i < KC_N_V + KC_N_ROWS; i++) {
         lo[i] = kc_lower[i];
         hi[i] = kc_upper[i];
@@ -85,7 +90,7 @@ static int kc_pose(NAME_state *s, const double *reference, int n_rows, int previ
 #endif
     }
     for (i = KC_N_V; i < KC_N_KNOWN; i++) {
-        double free = kc_known(s, i, reference, n_rows, preview, wish);
+        double free = kc_known(s, i, q, wish);
         lo[KC_N_STATIC + i] -= free;
         hi[KC_N_STATIC + i] -= free;
         if (!isfinite(free)) return 0;
@@ -108,31 +113,29 @@ static void kc_forget(NAME_state *s) {
     if (KC_OBSERVER) s->started = 0;
 }
 
-static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     const double *v;
     double set_point[KC_N_Y], wish[KC_N_U];
-    int i, wished = 0;
+    kc_asked q = *asked;
+    int i, wished = q.input != 0 && q.n_input_rows == 0;
+    for (i = 0; i < KC_N_U && wished; i++) wish[i] = q.input[i] - kc_u_op[i];
 #if KC_N_W > 0
     kc_set_known(s);
 #endif
-    for (i = 0; i < KC_N_Y && !preview; i++) set_point[i] = reference[i];
-    if (!preview) reference = set_point;
+    for (i = 0; i < KC_N_Y && !q.preview; i++) set_point[i] = q.reference[i];
+    if (!q.preview) q.reference = set_point;
 #if KC_MOVES_SET_POINT
-    if (!preview && kc_all_finite(KC_N_P, s->p)) wished = kc_nearest(s, set_point, wish);
+    if (!q.preview && kc_all_finite(KC_N_P, s->p)) wished = kc_nearest(s, set_point, wished ? wish : 0, wish) || wished;
 #endif
-    if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, reference, n_rows, preview, wished ? wish : 0)) {
+    if (!kc_all_finite(KC_N_P, s->p) || !kc_pose(s, &q, wished ? wish : 0)) {
         info->reason = NAME_REASON_STATE;
-        kc_forget(s);
         return 0;
     }
     v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
     if (v == 0) {
-        if (info->reason == NAME_REASON_INACCURATE) kc_forget(s); /* an absurd measurement may have spoilt them */
 #if KC_HAS_LQR
-        kc_lqr(s, kc_reference(reference, n_rows, 0), lqr);
-#if KC_MOVES_SET_POINT
+        kc_lqr(s, kc_reference(q.reference, q.n_rows, 0), lqr);
         for (i = 0; i < KC_N_U && wished; i++) lqr[i] += kc_dot(KC_N_U, kc_lqr_wish + i * KC_N_U, wish);
-#endif
 #endif
         (void)lqr;
         return 0;

@@ -1,5 +1,19 @@
 /* Set-points whose steady input would leave its bounds: see koopctrl.controllers.steady_state.reachable, step by step. */
 
+/* The input held in the steady state of a set-point, without its bounds; `wish` is in deviations, or a null pointer. */
+static void kc_steady_input(const NAME_state *s, const double *r, const double *wish, double *u) {
+    const double *disturbance = s->p + KC_N_P - KC_N_D;
+    int i;
+    for (i = 0; i < KC_N_U; i++) {
+        u[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
+               kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
+#if KC_N_TOLD > 0
+        u[i] += kc_dot(KC_N_TOLD, kc_u_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
+#endif
+        if (wish != 0) u[i] += kc_dot(KC_N_U, kc_u_input + i * KC_N_U, wish);
+    }
+}
+
 #if KC_MOVES_SET_POINT
 /* Steady inputs are u_s + felt b + unfelt c, of which the outputs feel b alone. */
 #define KC_N_FREE (KC_N_FELT + KC_N_UNFELT)
@@ -71,18 +85,13 @@ static int kc_within(const double *low, const double *high, double *b, double *c
 }
 #endif
 
-/* The steady input, and the set-point moved to the nearest that can be held, if its own cannot. Tells whether r has
- * moved, and the input to wish for. */
-static int kc_nearest(const NAME_state *s, double *r, double *wish) {
+/* The set-point moved to the nearest that can be held, if its own steady input cannot. Tells whether r has moved, and the
+ * input to wish for then; `wished` is the one asked for, or a null pointer. */
+static int kc_nearest(const NAME_state *s, double *r, const double *wished, double *wish) {
     double u_s[KC_N_U], low[KC_N_U], high[KC_N_U];
-    const double *disturbance = s->p + KC_N_P - KC_N_D;
     int i, outside = 0;
+    kc_steady_input(s, r, wished, u_s);
     for (i = 0; i < KC_N_U; i++) {
-        u_s[i] = kc_u_offset[i] + kc_dot(KC_N_Y, kc_u_gain + i * KC_N_Y, r) +
-                 kc_dot(KC_N_D, kc_u_disturbance + i * KC_N_D, disturbance);
-#if KC_N_TOLD > 0
-        u_s[i] += kc_dot(KC_N_TOLD, kc_u_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
-#endif
         if (!isfinite(u_s[i])) return 0;
         low[i] = kc_u_min[i] - u_s[i];
         high[i] = kc_u_max[i] - u_s[i];
@@ -91,6 +100,7 @@ static int kc_nearest(const NAME_state *s, double *r, double *wish) {
     if (!outside) return 0;
 #if KC_N_FREE > 0
     {
+        const double *disturbance = s->p + KC_N_P - KC_N_D;
         double b[KC_N_FELT + 1] = {0.0}, c[KC_N_UNFELT + 1] = {0.0}, gap[KC_N_Y];
         if (!kc_within(low, high, b, c)) return 0;
         for (i = 0; i < KC_N_Y; i++) {
@@ -99,6 +109,7 @@ static int kc_nearest(const NAME_state *s, double *r, double *wish) {
 #if KC_N_TOLD > 0
             y_s += kc_dot(KC_N_TOLD, kc_y_told + i * KC_N_TOLD, s->w + KC_N_W - KC_N_TOLD);
 #endif
+            if (wished != 0) y_s += kc_dot(KC_N_U, kc_y_input + i * KC_N_U, wished);
             y_s += kc_dot(KC_N_FELT, kc_felt_y + i * KC_N_FELT, b) + kc_dot(KC_N_UNFELT, kc_unfelt_y + i * KC_N_UNFELT, c);
             gap[i] = r[i] - y_s;
         }

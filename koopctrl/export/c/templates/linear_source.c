@@ -47,22 +47,37 @@ static void kc_explain(NAME_state *s, int has_features) {
     if (s->has_z && s->has_input) {
         for (i = 0; i < KC_N_Z; i++) {
             double rest = s->next[i] - kc_c[i] - kc_dot(KC_N_Z, kc_A + i * KC_N_Z, s->z);
-            for (j = 0; j < KC_N_IN; j++) rest -= kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
+            double size = fabs(s->next[i]) + fabs(kc_c[i]);
+            for (j = 0; j < KC_N_Z; j++) size += fabs(kc_A[i * KC_N_Z + j] * s->z[j]);
+            for (j = 0; j < KC_N_IN; j++) {
+                double push = kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
+                rest -= push;
+                size += fabs(push);
+            }
             s->rest[i] = rest;
+            s->all_acted[i] = size;
         }
         for (i = 0; i < KC_N_D; i++) {
 #if KC_EXPLAINS
-            double made = kc_dot(KC_N_Z, kc_explain_d + i * KC_N_Z, s->rest);
+            double made = kc_dot(KC_N_Z, kc_explain_d + i * KC_N_Z, s->rest), size = 0.0;
+            for (j = 0; j < KC_N_Z; j++) size += fabs(kc_explain_d[i * KC_N_Z + j]) * s->all_acted[j];
 #else
-            double made = s->rest[i];
+            double made = s->rest[i], size = s->all_acted[i];
 #endif
-            d[i] += kc_filter[i] * (made - d[i]);
+            /* Beyond all that has acted in this step it comes from an absurd measurement: it is begun anew. */
+            d[i] = fabs(d[i]) <= KC_ABSURD * size ? d[i] + kc_filter[i] * (made - d[i]) : made;
         }
     }
     for (i = 0; i < KC_N_Z; i++) s->z[i] = s->next[i];
     s->has_z = 1;
 }
 #endif
+
+/* Disturbances recover by themselves. */
+static void kc_recover(NAME_state *s, const double *y) {
+    (void)s;
+    (void)y;
+}
 
 /* Features of the state at this sample; tells whether there are any. */
 static int kc_read(NAME_state *s, const double *y) {

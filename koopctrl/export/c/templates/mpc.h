@@ -69,6 +69,20 @@ int NAME_control(NAME_state *state, const double *measurement, const double *ref
 int NAME_control_preview(NAME_state *state, const double *measurement, const double *references, int n_rows,
                          double *u, NAME_info *info);
 @TOLD@
+/* What one sample may bring; null pointers for what it does not. */
+typedef struct {
+    const double *measurement;
+    const double *reference;       /* one row where n_reference_rows is 0, else a preview of so many */
+    int n_reference_rows;          /* rows of GUARD_N_OUTPUTS, row k for k samples from now, the last one held@UNTRACKED@ */
+    const double *input_reference; /* inputs wished for in the steady state where n_input_rows is 0, else a */
+    int n_input_rows;              /* trajectory of so many rows of GUARD_N_INPUTS, the first for the input sent now */
+    const double *disturbance;     /* n_disturbance_rows of GUARD_N_DISTURBANCES, as above; NaN: as the one before it */
+    int n_disturbance_rows;
+} NAME_request;
+
+/* NAME_control with all that a sample may bring. */
+int NAME_step(NAME_state *state, const NAME_request *request, double *u, NAME_info *info);
+
 /* Tell what input the plant really applied, where that differs from what was sent. */
 void NAME_applied(NAME_state *state, const double *u);
 

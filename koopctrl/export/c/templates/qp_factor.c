@@ -73,25 +73,6 @@ typedef struct {
     double kkt;    /* bound on the error of x, relative to its size */
 } kc_qp_work;
 
-static double kc_dot(int n, const double *a, const double *b) {
-    /* Four sums, since a compiler may not reorder one: it would wait for each addition. */
-    double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
-    int i;
-    for (i = 0; i + 3 < n; i += 4) {
-        s0 += a[i] * b[i];
-        s1 += a[i + 1] * b[i + 1];
-        s2 += a[i + 2] * b[i + 2];
-        s3 += a[i + 3] * b[i + 3];
-    }
-    for (; i < n; i++) s0 += a[i] * b[i];
-    return (s0 + s1) + (s2 + s3);
-}
-
-static void kc_axpy(int n, double alpha, const double *x, double *y) {
-    int i;
-    for (i = 0; i < n; i++) y[i] += alpha * x[i];
-}
-
 static int kc_qp_size(const kc_qp *qp) { return qp->n + qp->n_slack; }
 
 static int kc_qp_constraints(const kc_qp *qp) { return qp->n + qp->m + 2 * qp->n_slack; }

@@ -2,23 +2,43 @@
 
 #define KC_OBEYED 1e-6 /* excess over a bound, relative to it or to the data, up to which it counts as obeyed */
 #define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input and its spread, that is rounding */
-#define KC_N_ROWS (KC_N_RATE + KC_N_E * KC_HORIZON + KC_N_END)
+#define KC_N_ROWS (KC_N_HARD + KC_N_E * KC_HORIZON + KC_N_END)
 /* Weights of step k. */
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
 #define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
 #define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
 
-/* What outputs shall follow, inputs stay near, and the end's weight. */
-static void kc_set_references(NAME_state *s, const double *reference, int n_rows, int preview) {
+/* References as entries of the window: of an output that is not tracked whatever makes the steady inputs smooth. */
+static void kc_complete_references(NAME_state *s, const kc_asked *q) {
+    const double *end = kc_reference(q->reference, q->n_rows, KC_HORIZON);
     int i, k;
-    kc_find_target(s, kc_reference(reference, n_rows, KC_HORIZON));
-    if (preview) kc_find_rows(s, reference, n_rows);
-    else s->has_rows = 0;
     for (k = 0; k <= KC_HORIZON; k++) {
-        const double *r = kc_reference(reference, n_rows, k);
+        const double *r = kc_reference(q->reference, q->n_rows, k);
+        for (i = 0; i < KC_N_Y; i++) {
+            double value = isnan(r[i]) ? (isnan(end[i]) ? kc_default_reference[i] : end[i]) : r[i];
+            s->marks[k * KC_N_Y + i] = isnan(r[i]) ? 0.0 : 1.0;
+            s->wanted[k * KC_N_Y + i] = value - s->beside[i];
+        }
+    }
+}
+
+/* What outputs shall follow, inputs stay near, and the end's weight. */
+static void kc_set_references(NAME_state *s, const kc_asked *q) {
+    int i, k;
+    kc_complete_references(s, q);
+    for (i = 0; i < KC_N_U; i++) s->wish[i] = q->input != 0 && q->n_input_rows == 0 ? q->input[i] : kc_rest_u[i];
+    kc_find_target(s, kc_begin_row(s, KC_HORIZON));
+    if (q->preview) kc_find_rows(s);
+    else s->has_rows = 0;
+    (void)kc_begin_row(s, KC_HORIZON);
+    for (k = 0; k <= KC_HORIZON; k++) {
         for (i = 0; i < KC_N_Y; i++)
-            s->tracked[k * KC_N_Y + i] = !preview && s->end_converged ? s->end_x[i] : r[i];
-        for (i = 0; i < KC_N_U && k < KC_HORIZON && !preview; i++) s->steady[k * KC_N_U + i] = s->end_u[i];
+            s->tracked[k * KC_N_Y + i] = !q->preview && s->end_converged ? s->end_x[i] : s->wanted[k * KC_N_Y + i];
+        for (i = 0; i < KC_N_U && k < KC_HORIZON && !q->preview; i++) s->steady[k * KC_N_U + i] = s->end_u[i];
+    }
+    for (k = 0; k < KC_HORIZON * KC_N_U && q->n_input_rows > 0; k++) {
+        int row = k / KC_N_U < q->n_input_rows ? k / KC_N_U : q->n_input_rows - 1;
+        s->steady[k] = q->input[row * KC_N_U + k % KC_N_U];
     }
 #if KC_RICCATI
     if (s->has_P < 0) s->has_P = s->end_converged && kc_riccati(s, s->end_x, s->end_u);
@@ -31,9 +51,18 @@ static void kc_roll(NAME_state *s, const double *plan, double *states, double *p
     double all[KC_N_IN];
     int k;
     for (k = 0; k < KC_HORIZON; k++) {
-        kc_join(plan + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, plan + k * KC_N_U, KC_DELAY + k, all);
         kc_step(states + k * KC_N_X, all, s->d, psi + k * KC_N_FEATURES, t + k * KC_N_QY, states + (k + 1) * KC_N_X);
     }
+}
+
+/* The trial becomes the candidate. */
+static void kc_adopt(NAME_state *s) {
+    int k;
+    for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->candidate[k] = s->trial[k];
+    for (k = 0; k < (KC_HORIZON + 1) * KC_N_X; k++) s->states[k] = s->trial_states[k];
+    for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
+    for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
 }
 
 /* v' M v */
@@ -45,6 +74,9 @@ static double kc_quadratic(int n, const double *M, const double *v) {
 }
 
 #if KC_N_E > 0 || KC_N_END > 0
+/* The bound of row k of those on outputs and states. */
+static int kc_bound_of(int k) { return k < KC_N_E * KC_HORIZON ? k % (KC_N_E > 0 ? KC_N_E : 1) : k - KC_N_E * (KC_HORIZON - 1); }
+
 /* Cost of relaxing bound i: combinations first, then the terminal set's. */
 static double kc_relaxation(int i, double value, double low, double high) {
     double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
@@ -69,7 +101,8 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
     for (k = 0; k < KC_HORIZON; k++) {
         const double *x = states + (k + 1) * KC_N_X, *u = plan + k * KC_N_U;
         if (k < n_stage) {
-            for (i = 0; i < KC_N_Y; i++) error[i] = x[i] - s->tracked[(k + 1) * KC_N_Y + i];
+            for (i = 0; i < KC_N_Y; i++)
+                error[i] = s->marks[(k + 1) * KC_N_Y + i] * (x[i] - s->tracked[(k + 1) * KC_N_Y + i]);
             cost += kc_quadratic(KC_N_Y, KC_Q_AT(k), error);
         }
         for (i = 0; i < KC_N_U; i++) du[i] = u[i] - s->steady[k * KC_N_U + i];
@@ -85,7 +118,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x), kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->use_P) {
@@ -124,7 +157,7 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
         for (k = 1; k <= KC_HORIZON; k++)
             for (i = 0; i < KC_N_E; i++) {
                 double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + k * KC_N_X);
-                *obeyed &= kc_judge(e, kc_e_min[i], kc_e_max[i], kc_e_size[i], &worst);
+                *obeyed &= kc_judge(e, kc_e_min[i] - s->shift[i], kc_e_max[i] - s->shift[i], kc_e_size[i], &worst);
             }
     }
 #endif
@@ -134,139 +167,4 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
 #endif
     (void)s;
     return worst;
-}
-
-/* Hessian, gradient, rows and bounds of the QP in the plan's change, scaled as in the package. */
-static void kc_condense(NAME_state *s) {
-    int i, j, k, l, n = KC_N_V, n_stage = s->use_P ? KC_HORIZON - 1 : KC_HORIZON;
-    double *H = s->H, *g = s->g, *gamma = s->gamma, *lo = s->lo, *hi = s->hi;
-    double y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_IN], error[KC_N_X];
-    double all[KC_N_IN];
-    int end = KC_OUTPUT_LAGS * KC_N_Y;
-    for (i = 0; i < n * n; i++) H[i] = kc_input_hessian[i];
-    for (i = 0; i < n; i++) g[i] = 0.0;
-    for (k = 0; k < KC_HORIZON; k++) {
-        int block = kc_block[k] * KC_N_U;
-        const double *u = s->candidate + k * KC_N_U;
-        double *now = gamma + k * KC_N_X * n; /* dx_{k+1} / dv */
-        const double *before = k > 0 ? now - KC_N_X * n : now;
-        kc_join(u, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
-        kc_jacobian(all, s->psi + k * KC_N_FEATURES, s->t + k * KC_N_QY, y_x, y_u);
-        for (i = 0; i < KC_N_X; i++) {
-            double *row = now + i * n;
-            for (j = 0; j < n; j++) row[j] = 0.0;
-            if (i < KC_N_Y) {
-                for (l = 0; k > 0 && l < KC_N_X; l++) kc_axpy(block + KC_N_U, y_x[i * KC_N_X + l], before + l * n, row);
-                for (j = 0; j < KC_N_U; j++) row[block + j] += y_u[i * KC_N_IN + kc_moved[j]];
-            } else if (i < end) {
-                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_Y) * n + j];
-            } else if (i < end + KC_N_IN) {
-                for (j = 0; j < KC_N_U; j++) row[block + j] = kc_moved[j] == i - end ? 1.0 : 0.0;
-            } else {
-                for (j = 0; k > 0 && j < n; j++) row[j] = before[(i - KC_N_IN) * n + j];
-            }
-        }
-        if (k < n_stage) {
-            for (i = 0; i < KC_N_Y; i++)
-                error[i] = s->states[(k + 1) * KC_N_X + i] - s->tracked[(k + 1) * KC_N_Y + i];
-            for (i = 0; i < KC_N_Y; i++)
-                for (j = 0; j < KC_N_Y; j++) {
-                    double weight = KC_Q_AT(k)[i * KC_N_Y + j];
-                    const double *left = now + i * n, *right = now + j * n;
-                    if (weight == 0.0) continue;
-                    for (l = 0; l < block + KC_N_U; l++)
-                        kc_axpy(block + KC_N_U, weight * left[l], right, H + l * n);
-                    kc_axpy(block + KC_N_U, weight * error[j], left, g);
-                }
-        }
-        for (i = 0; i < KC_N_U; i++)
-            for (j = 0; j < KC_N_U; j++)
-                g[block + i] += KC_R_AT(k)[i * KC_N_U + j] * (u[j] - s->steady[k * KC_N_U + j]);
-#if KC_RATE_COST
-        for (i = 0; i < KC_N_U; i++)
-            for (j = 0; j < KC_N_U; j++) { /* S (u_k - u_{k-1}) at k, its negative at k - 1 */
-                double move = KC_S_AT(k)[i * KC_N_U + j] * (u[j] - (k ? u[j - KC_N_U] : kc_effective_last(s, j)));
-                g[block + i] += move;
-                if (k > 0) g[kc_block[k - 1] * KC_N_U + i] -= move;
-            }
-#endif
-    }
-    if (s->use_P) {
-        const double *last = gamma + (KC_HORIZON - 1) * KC_N_X * n;
-        for (i = 0; i < KC_N_X; i++) error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->end_x[i];
-        for (i = 0; i < KC_N_X; i++)
-            for (j = 0; j < KC_N_X; j++) {
-                double weight = s->P[i * KC_N_X + j];
-                for (l = 0; l < n; l++) kc_axpy(n, weight * last[i * n + l], last + j * n, H + l * n);
-                kc_axpy(n, weight * error[j], last + i * n, g);
-            }
-    }
-    for (i = 0; i < n; i++) s->scale[i] = 1.0 / sqrt(H[i * n + i]);
-    for (i = 0; i < n; i++) {
-        for (j = 0; j < n; j++) H[i * n + j] *= s->scale[i] * s->scale[j];
-        g[i] *= s->scale[i];
-    }
-    /* Bounds of the change: what the plan uses already is taken off. */
-    for (i = 0; i < n; i++) {
-        double value = s->candidate[kc_block_start[i / KC_N_U] * KC_N_U + i % KC_N_U];
-        lo[i] = (kc_u_min[i % KC_N_U] - value) / s->scale[i];
-        hi[i] = (kc_u_max[i % KC_N_U] - value) / s->scale[i];
-    }
-    for (k = 0; k < KC_N_ROWS; k++) {
-        double *row = s->rows + k * n, norm, used, low, high;
-        if (k < KC_N_RATE) {
-            i = k % KC_N_U;
-            used = s->candidate[kc_block_start[k / KC_N_U] * KC_N_U + i];
-            used -= k < KC_N_U ? kc_effective_last(s, i) : s->candidate[kc_block_start[k / KC_N_U - 1] * KC_N_U + i];
-            for (j = 0; j < n; j++) row[j] = 0.0;
-            row[k] = s->scale[k];
-            if (k >= KC_N_U) row[k - KC_N_U] = -s->scale[k - KC_N_U];
-            low = kc_du_min[i];
-            high = kc_du_max[i];
-        } else {
-            const double *combination, *sensitive; /* bounded combinations of a state, and what inputs do to that */
-            int step = KC_HORIZON - 1;
-#if KC_N_E > 0
-            if (k < KC_N_RATE + KC_N_E * KC_HORIZON) {
-                step = (k - KC_N_RATE) / KC_N_E;
-                i = (k - KC_N_RATE) % KC_N_E;
-                combination = kc_E + i * KC_N_X;
-                used = kc_dot(KC_N_X, combination, s->states + (step + 1) * KC_N_X);
-                low = kc_e_min[i];
-                high = kc_e_max[i];
-            } else
-#endif
-            {
-#if KC_N_END > 0
-                i = k - KC_N_RATE - KC_N_E * KC_HORIZON;
-                combination = kc_E_end + i * KC_N_X;
-                used = kc_at_end(s, i, s->states);
-                low = kc_end_min[i];
-                high = kc_end_max[i];
-#else
-                continue;
-#endif
-            }
-            sensitive = gamma + step * KC_N_X * n;
-            for (j = 0; j < n; j++) row[j] = 0.0;
-            for (l = 0; l < KC_N_X; l++) kc_axpy(n, combination[l], sensitive + l * n, row);
-            for (j = 0; j < n; j++) row[j] *= s->scale[j];
-        }
-        norm = sqrt(kc_dot(n, row, row));
-        s->row_scale[k] = norm > 0.0 ? 1.0 / norm : 1.0;
-        for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
-#if KC_N_SOFT > 0
-        if (k >= KC_N_RATE) { /* as in controllers.qp_step */
-            int bound = k - KC_N_RATE < KC_N_E * KC_HORIZON ? (k - KC_N_RATE) % (KC_N_E > 0 ? KC_N_E : 1)
-                                                            : k - KC_N_RATE - KC_N_E * (KC_HORIZON - 1);
-            double root = sqrt(kc_penalty[KC_N_E + KC_N_END + bound]);
-            i = k - KC_N_RATE;
-            s->slack_unit[i] = s->row_scale[k] / root;
-            s->slack_size[i] = 1.0 / root;
-            s->slack_gradient[i] = 0.5 * kc_penalty[bound] / root;
-        }
-#endif
-        lo[n + k] = (low - used) * s->row_scale[k];
-        hi[n + k] = (high - used) * s->row_scale[k];
-    }
 }

@@ -31,12 +31,13 @@ static const double *kc_iterate(NAME_state *s, NAME_info *info) {
     qp.A = s->rows;
     qp.Linv = s->Linv;
     qp.unit = 0;
-    qp.n_inputs = 0;
-    qp.strict = 0;
+    qp.n_inputs = KC_N_INPUTS;
+    qp.strict = KC_FEEDBACK;
     s->hard_changes = s->soft_changes = KC_QP_REFACTOR + 1;
     return kc_solve_qp(s, &qp, s->slack_unit, s->slack_gradient, s->slack_size, info);
 }
 
+#if !KC_OBSERVER
 /* Window at this sample and, if wanted, the disturbance; tells whether the measurement is complete. */
 static int kc_read(NAME_state *s, const double *y) {
     int i, measured = kc_all_finite(KC_N_Y, y);
@@ -63,6 +64,7 @@ static int kc_read(NAME_state *s, const double *y) {
     }
     return measured;
 }
+#endif
 
 /* Forget what an absurd measurement may have spoilt: the disturbance, and where searches for targets start. */
 static void kc_restart(NAME_state *s) {
@@ -79,11 +81,12 @@ static void kc_restart(NAME_state *s) {
     s->soft_k = -1;
 }
 
-/* Whether the disturbance is far beyond the data's spread. */
-static int kc_absurd(const NAME_state *s) {
+/* Where the disturbance is far beyond the data's spread it is forgotten, and what it has led searches to. */
+static void kc_recover(NAME_state *s, const double *y) {
     int i, absurd = 0;
-    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= 1e6 * kc_x_scale[i]);
-    return absurd;
+    (void)y;
+    for (i = 0; i < KC_N_Y; i++) absurd = absurd || !(fabs(s->d[i]) <= KC_ABSURD * kc_x_scale[i]);
+    if (absurd) kc_restart(s);
 }
 
 /* A plan of inputs to start from: within bounds, constant over blocks. */
@@ -103,12 +106,32 @@ static double kc_roll_candidate(NAME_state *s) {
     return kc_merit(s, s->candidate, s->states);
 }
 
+#if KC_FEEDBACK
+/* Plan and states moved by a part of the QP's answer. */
+static void kc_move_along(NAME_state *s, const double *v, double length) {
+    double change[KC_N_V];
+    int i, k;
+    for (i = 0; i < KC_N_V; i++) change[i] = length * v[i] * s->scale[i];
+    for (k = 0; k < KC_HORIZON * KC_N_U; k++)
+        s->trial[k] = s->candidate[k] + kc_dot(KC_N_V, s->input_map + k * KC_N_V, change);
+    for (i = 0; i < KC_N_X; i++) s->ahead[i] = s->states[i];
+    for (k = 0; k < KC_HORIZON * KC_N_X; k++)
+        s->ahead[KC_N_X + k] = s->states[KC_N_X + k] + kc_dot(KC_N_V, s->gamma + k * KC_N_V, change);
+}
+#endif
+
 /* Iterate from the candidate, until the cost changes by a share of `settled` or less; its merit, infinite without any
  * certified QP, with the reason in info. */
 static double kc_optimise(NAME_state *s, int n_iterations, double settled, NAME_info *info) {
     static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
-    int k, iteration, try_length, answered = 0;
+    int iteration, try_length, answered = 0;
+#if !KC_FEEDBACK
+    int k;
+#endif
     double merit = kc_roll_candidate(s);
+#if KC_FEEDBACK
+    merit = kc_steer(s, merit);
+#endif
     for (iteration = 0; iteration < n_iterations; iteration++) {
         NAME_info newest = *info;
         const double *v;
@@ -128,20 +151,22 @@ static double kc_optimise(NAME_state *s, int n_iterations, double settled, NAME_
         answered = 1;
         for (try_length = 0; try_length < 4 && !better; try_length++) {
             double value;
+#if KC_FEEDBACK
+            kc_move_along(s, v, lengths[try_length]);
+            kc_follow_plan(s);
+#else
             for (k = 0; k < KC_HORIZON * KC_N_U; k++) {
                 int i = kc_block[k / KC_N_U] * KC_N_U + k % KC_N_U;
                 double u = s->candidate[k] + lengths[try_length] * v[i] * s->scale[i];
                 s->trial[k] = kc_clip(u, kc_u_min[k % KC_N_U], kc_u_max[k % KC_N_U]);
             }
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
+#endif
             value = kc_merit(s, s->trial, s->trial_states);
             if (!(value <= merit * (1.0 + 1e-12))) continue;
             better = 1;
             merit = value;
-            for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->candidate[k] = s->trial[k];
-            for (k = 0; k < (KC_HORIZON + 1) * KC_N_X; k++) s->states[k] = s->trial_states[k];
-            for (k = 0; k < KC_HORIZON * KC_N_FEATURES; k++) s->psi[k] = s->trial_psi[k];
-            for (k = 0; k < KC_HORIZON * KC_N_QY; k++) s->t[k] = s->trial_t[k];
+            kc_adopt(s);
         }
         if (!better || before - merit <= settled * fabs(before)) break;
     }
@@ -198,7 +223,7 @@ static int kc_ends_far(const NAME_state *s, double merit) {
     double error[KC_N_Y], missed;
     int i;
     for (i = 0; i < KC_N_Y; i++)
-        error[i] = s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i];
+        error[i] = s->mark[i] * (s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i]);
     missed = kc_quadratic(KC_N_Y, kc_Q, error);
     return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
 }
@@ -242,7 +267,7 @@ static void kc_begin(NAME_state *s) {
         double all[KC_N_IN], next[KC_N_X], t[KC_N_QY];
         int k;
         for (k = 0; k < KC_DELAY; k++) {
-            kc_join(s->line + (k + 1) * KC_N_U, s->told + k * KC_N_TOLD, all);
+            kc_join_acting(s, s->line + (k + 1) * KC_N_U, k, all);
             kc_step(s->begin, all, s->d, s->psi_here, t, next);
             for (i = 0; i < KC_N_X; i++) s->begin[i] = next[i];
         }
@@ -265,7 +290,7 @@ static void kc_restore(NAME_state *s, const double *kept) {
 /* Whether the LQR's cost to go may stand at the end of the candidate; always unless that is to be chosen. */
 static int kc_holds(NAME_state *s, double merit) {
 #if KC_AUTO
-    double x[KC_N_X], next[KC_N_X], error[KC_N_X], t[KC_N_QY], u[KC_N_U], du[KC_N_U], all[KC_N_IN];
+    double missed[KC_N_Y], x[KC_N_X], next[KC_N_X], error[KC_N_X], t[KC_N_QY], u[KC_N_U], du[KC_N_U], all[KC_N_IN];
     double first, last, stages = 0.0;
     int i, k;
     if (!isfinite(merit)) return 0;
@@ -281,7 +306,8 @@ static int kc_holds(NAME_state *s, double merit) {
             u[i] = kc_clip(s->end_u[i] - kc_dot(KC_N_X, s->K + i * KC_N_X, error), kc_u_min[i], kc_u_max[i]);
             du[i] = u[i] - s->end_u[i];
         }
-        stages += kc_quadratic(KC_N_Y, kc_Q, error) + kc_quadratic(KC_N_U, kc_R, du);
+        for (i = 0; i < KC_N_Y; i++) missed[i] = s->mark[i] * error[i];
+        stages += kc_quadratic(KC_N_Y, kc_Q, missed) + kc_quadratic(KC_N_U, kc_R, du);
         kc_join_held(s, u, all);
         kc_step(x, all, s->d, s->psi_here, t, next);
         for (i = 0; i < KC_N_X; i++) {
@@ -342,12 +368,15 @@ static double kc_optimise_afresh(NAME_state *s, NAME_info *info) {
     return kc_optimise_cold(s, n, info);
 }
 
-static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int preview, double *lqr, NAME_info *info) {
+static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     double merit = INFINITY;
     int i, obeyed;
     (void)lqr;
     kc_begin(s);
-    kc_set_references(s, reference, n_rows, preview);
+#if KC_N_E > 0 && KC_OBSERVER && KC_DISTURBANCE == 1
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = kc_dot(KC_N_Y, kc_E_outputs + i * KC_N_Y, s->beside);
+#endif
+    kc_set_references(s, asked);
     if (kc_shift(s)) {
         int weighted;
         s->since = (s->since + 1) % KC_RECHECK;
@@ -375,7 +404,6 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
     if (!isfinite(merit)) merit = kc_optimise_afresh(s, info);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
-        if (kc_absurd(s)) kc_restart(s);
         return 0;
     }
     info->reason = NAME_REASON_NONE;
@@ -386,6 +414,15 @@ static int kc_find_plan(NAME_state *s, const double *reference, int n_rows, int 
 }
 
 static void kc_forget(NAME_state *s) {
+    int i;
+    for (i = 0; i < KC_N_IN; i++) s->offset[i] = 0.0;
+    for (i = 0; i < KC_N_Y; i++) s->beside[i] = 0.0;
+#if KC_N_E > 0
+    for (i = 0; i < KC_N_E; i++) s->shift[i] = 0.0;
+#endif
+#if KC_OBSERVER
+    s->in_a_row = 0;
+#endif
     s->has_P = -1;
     s->end_converged = 0;
     kc_restart(s);
@@ -397,9 +434,9 @@ void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
     int i, k;
     for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
     for (k = 0; k <= KC_HORIZON; k++) {
-        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i];
+        for (i = 0; i < KC_N_Y; i++) outputs[k * KC_N_Y + i] = x[i] + s->beside[i];
         if (k == KC_HORIZON) break;
-        kc_join(inputs + k * KC_N_U, s->told + (KC_DELAY + k) * KC_N_TOLD, all);
+        kc_join_acting(s, inputs + k * KC_N_U, KC_DELAY + k, all);
         kc_step(x, all, s->d, psi, t, next);
         for (i = 0; i < KC_N_X; i++) x[i] = next[i];
     }

@@ -17,7 +17,7 @@ static int kc_follow_step(NAME_state *s, const double *w, const double *aim, con
     for (i = 0; i < KC_N_W; i++) {
         F[i] = 0.0;
         for (j = 0; j < KC_N_W; j++) {
-            double weight = kc_target_weight(i, j);
+            double weight = kc_target_weight(s, i, j);
             M[i * KC_N_KKT + j] = weight;
             F[i] += weight * (aim[j] - w[j]);
         }
@@ -48,7 +48,7 @@ static int kc_follow(NAME_state *s, const double *r, double *x, double *u) {
         low[i] = kc_u_min[i] / kc_move_scale[i];
         high[i] = kc_u_max[i] / kc_move_scale[i];
         w[KC_N_X + i] = kc_clip(u[i] / kc_move_scale[i], low[i], high[i]);
-        aim[KC_N_X + i] = kc_rest_u[i] / kc_move_scale[i];
+        aim[KC_N_X + i] = s->wish[i] / kc_move_scale[i];
     }
     for (step = 0; step < KC_FOLLOW_STEPS && size > KC_ROW_EXACT; step++) {
         double longest = 0.0;
@@ -71,7 +71,7 @@ static int kc_follow(NAME_state *s, const double *r, double *x, double *u) {
         size = fmin(size, longest);
     }
     if (!(kc_target_gap(s, w, gap, &sum) < KC_ROW_STEADY && size < KC_ROW_SETTLED)) return 0;
-    if (!(kc_target_cost(KC_N_Y, w, aim) <= KC_REACHED * KC_REACHED * kc_size[0])) return 0;
+    if (!(kc_target_cost(s, KC_N_Y, w, aim) <= KC_REACHED * KC_REACHED * kc_size[0])) return 0;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
     for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
     return 1;
@@ -79,15 +79,19 @@ static int kc_follow(NAME_state *s, const double *r, double *x, double *u) {
 
 /* Which row of the last sample is nearest to r, or KC_HORIZON for the end's target, and how far it is, in the outputs'
  * scale; one of them that has its answer already comes first: its distance is then negative. */
-static int kc_nearest_row(const NAME_state *s, const double *r, int same_disturbance, double *distance) {
+static int kc_nearest_row(const NAME_state *s, const double *r, const double *marks, int same_context, double *distance) {
     int i, j, nearest = 0, exact = -1;
     *distance = INFINITY;
     for (j = 0; j <= KC_HORIZON; j++) {
-        const double *row = j < KC_HORIZON ? s->row_r + j * KC_N_Y : s->target_r;
+        const double *row = j < KC_HORIZON ? s->row_r + j * KC_N_Y : s->answered;
+        const double *counted = j < KC_HORIZON ? s->row_marks + j * KC_N_Y : s->answered + KC_N_Y;
         double far = 0.0;
         if (j < KC_HORIZON ? !s->has_rows : !s->end_converged) continue;
-        for (i = 0; i < KC_N_Y; i++) far = fmax(far, fabs(r[i] - row[i]) / kc_x_scale[i]);
-        if (exact < 0 && far == 0.0 && (j == KC_HORIZON || same_disturbance)) exact = j;
+        for (i = 0; i < KC_N_Y; i++) {
+            far = fmax(far, fabs(r[i] - row[i]) / kc_x_scale[i]);
+            if (marks[i] != counted[i]) far = INFINITY;
+        }
+        if (exact < 0 && far == 0.0 && (j == KC_HORIZON || same_context)) exact = j;
         if (far < *distance) {
             *distance = far;
             nearest = j;
@@ -98,17 +102,22 @@ static int kc_nearest_row(const NAME_state *s, const double *r, int same_disturb
     return exact;
 }
 
+/* Set-point and marks of row k, from now on those of the search. */
+static const double *kc_begin_row(NAME_state *s, int k) {
+    int i;
+    for (i = 0; i < KC_N_Y; i++) s->mark[i] = s->marks[k * KC_N_Y + i];
+    return s->wanted + k * KC_N_Y;
+}
+
 /* Steady inputs of all rows; the end's target is there already, and stays. */
-static void kc_find_rows(NAME_state *s, const double *reference, int n_rows) {
+static void kc_find_rows(NAME_state *s) {
+    const double *context = s->answered + 2 * KC_N_Y;
     int i, j, k, same = s->has_rows, lost[KC_HORIZON], tried_all;
-    for (i = 0; i < KC_N_Y; i++) same = same && s->row_d[i] == s->d[i];
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) same = same && s->row_v[i] == s->target_v[i];
-#endif
+    for (i = 0; i < KC_N_ASKED - 2 * KC_N_Y; i++) same = same && s->row_context[i] == context[i];
     for (k = 0; k < KC_HORIZON; k++) {
-        const double *r = kc_reference(reference, n_rows, k);
+        const double *r = kc_begin_row(s, k);
         double *x = s->new_x + k * KC_N_X, *u = s->steady + k * KC_N_U, distance;
-        int from = kc_nearest_row(s, r, same, &distance);
+        int from = kc_nearest_row(s, r, s->mark, same, &distance);
         for (i = 0; i < KC_N_X; i++) x[i] = from < KC_HORIZON ? s->row_x[from * KC_N_X + i] : s->end_x[i];
         for (i = 0; i < KC_N_U; i++) u[i] = from < KC_HORIZON ? s->row_u[from * KC_N_U + i] : s->end_u[i];
         lost[k] = 0;
@@ -116,15 +125,15 @@ static void kc_find_rows(NAME_state *s, const double *reference, int n_rows) {
         lost[k] = !(distance <= KC_FOLLOWED) || (!kc_follow(s, r, x, u) && distance > KC_NEAR);
     }
     for (k = 0; k < KC_HORIZON; k++) {
-        const double *r = kc_reference(reference, n_rows, k);
+        const double *r = kc_begin_row(s, k);
         double *x = s->new_x + k * KC_N_X, *u = s->steady + k * KC_N_U;
         const double *same_x = s->end_x, *same_u = s->end_u;
         int known = 0;
         if (!lost[k]) continue;
         for (j = 0; j < k && !known; j++) { /* the same row has been searched for */
-            const double *other = kc_reference(reference, n_rows, j);
             known = lost[j];
-            for (i = 0; i < KC_N_Y; i++) known = known && other[i] == r[i];
+            for (i = 0; i < KC_N_Y; i++)
+                known = known && s->wanted[j * KC_N_Y + i] == r[i] && s->marks[j * KC_N_Y + i] == s->mark[i];
             if (!known) continue;
             same_x = s->new_x + j * KC_N_X;
             same_u = s->steady + j * KC_N_U;
@@ -133,13 +142,12 @@ static void kc_find_rows(NAME_state *s, const double *reference, int n_rows) {
         for (i = 0; i < KC_N_U; i++) u[i] = same_u[i];
         if (!known) (void)kc_search_target(s, r, 0, x, u, &tried_all);
     }
-    for (k = 0; k < KC_HORIZON; k++)
-        for (i = 0; i < KC_N_Y; i++) s->row_r[k * KC_N_Y + i] = kc_reference(reference, n_rows, k)[i];
+    for (i = 0; i < KC_HORIZON * KC_N_Y; i++) {
+        s->row_r[i] = s->wanted[i];
+        s->row_marks[i] = s->marks[i];
+    }
     for (i = 0; i < KC_HORIZON * KC_N_X; i++) s->row_x[i] = s->new_x[i];
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->row_u[i] = s->steady[i];
-    for (i = 0; i < KC_N_Y; i++) s->row_d[i] = s->d[i];
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) s->row_v[i] = s->target_v[i];
-#endif
+    for (i = 0; i < KC_N_ASKED - 2 * KC_N_Y; i++) s->row_context[i] = context[i];
     s->has_rows = 1;
 }

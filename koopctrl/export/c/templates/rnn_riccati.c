@@ -28,7 +28,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
     kc_multiply(n, KC_N_U, n, b, 0, K, 0, G);
     for (i = 0; i < n * n; i++) P[i] = 0.0;
     for (i = 0; i < KC_N_Y; i++)
-        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j];
+        for (j = 0; j < KC_N_Y; j++) P[i * n + j] = kc_Q[i * KC_N_Y + j] * s->mark[i] * s->mark[j];
     for (k = 0; k < 60 && !converged; k++) {
         double largest = 0.0;
         /* [W, V] = (I + G P)^-1 [F, G], side by side in W (n x 2n). */
@@ -88,7 +88,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
         for (i = 0; i < n; i++)
             for (j = 0; j < n; j++) {
                 double value = V[i * n + j] + M[i * n + j];
-                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j];
+                if (i < KC_N_Y && j < KC_N_Y) value += kc_Q[i * KC_N_Y + j] * s->mark[i] * s->mark[j];
                 V[i * n + j] = value;
                 change = fmax(change, fabs(value - P[i * n + j]));
                 size = fmax(size, fabs(value));

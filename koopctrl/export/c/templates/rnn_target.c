@@ -34,9 +34,15 @@ static int kc_eliminate(int n, int m, double *M, double *F) {
     return kc_all_finite(n * m, F);
 }
 
-/* All inputs of the model at the target: the last of the previewed disturbances counts, for it is held for good. */
+/* All inputs that act on the model at step k from now, the estimated disturbance among them. */
+static void kc_join_acting(const NAME_state *s, const double *u, int k, double *all) {
+    kc_join(u, s->told + k * KC_N_TOLD, all);
+    for (k = 0; k < KC_N_IN; k++) all[k] += s->offset[k];
+}
+
+/* The same at the target: the last of the previewed disturbances counts, for it is held for good. */
 static void kc_join_held(const NAME_state *s, const double *u, double *all) {
-    kc_join(u, s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD, all);
+    kc_join_acting(s, u, KC_HORIZON + KC_DELAY - 1, all);
 }
 
 /* A (n_x x n_x) and B (n_x x n_u) of a whole step at a target, shift included. */
@@ -67,15 +73,16 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
 }
 
 #define KC_N_W (KC_N_X + KC_N_U)
-#define KC_STEADY 1e-6
+#define KC_AT_REST 1e-6
 #define KC_REACHED 1e-2
 #define KC_NEAR 0.1
 #define KC_EXACT 1e-12
 #define KC_BEYOND 1e6
 
-/* Entry of the weight on w = [x; u] in standardised coordinates. */
-static double kc_target_weight(int i, int j) {
-    if (i < KC_N_Y && j < KC_N_Y) return kc_Q[i * KC_N_Y + j] * kc_x_scale[i] * kc_x_scale[j];
+/* Entry of the weight on w = [x; u] in standardised coordinates; outputs that are not tracked have none. */
+static double kc_target_weight(const NAME_state *s, int i, int j) {
+    if (i < KC_N_Y && j < KC_N_Y)
+        return s->mark[i] * s->mark[j] * kc_Q[i * KC_N_Y + j] * kc_x_scale[i] * kc_x_scale[j];
     if (i < KC_N_X || j < KC_N_X) return 0.0;
     i -= KC_N_X;
     j -= KC_N_X;
@@ -83,11 +90,11 @@ static double kc_target_weight(int i, int j) {
 }
 
 /* Weighted square of the first n entries of w - aim. */
-static double kc_target_cost(int n, const double *w, const double *aim) {
+static double kc_target_cost(const NAME_state *s, int n, const double *w, const double *aim) {
     double sum = 0.0;
     int i, j;
     for (i = 0; i < n; i++)
-        for (j = 0; j < n; j++) sum += kc_target_weight(i, j) * (w[i] - aim[i]) * (w[j] - aim[j]);
+        for (j = 0; j < n; j++) sum += kc_target_weight(s, i, j) * (w[i] - aim[i]) * (w[j] - aim[j]);
     return sum;
 }
 
@@ -146,9 +153,9 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
         for (i = 0; i < total * total; i++) M[i] = 0.0;
         for (i = 0; i < n; i++) {
             int p = index[i];
-            for (j = 0; j < n; j++) M[i * total + j] = kc_target_weight(p, index[j]) + (i == j ? damping : 0.0);
+            for (j = 0; j < n; j++) M[i * total + j] = kc_target_weight(s, p, index[j]) + (i == j ? damping : 0.0);
             F[i] = 0.0;
-            for (j = 0; j < KC_N_W; j++) F[i] -= kc_target_weight(p, j) * (w[j] - aim[j] + step[j]);
+            for (j = 0; j < KC_N_W; j++) F[i] -= kc_target_weight(s, p, j) * (w[j] - aim[j] + step[j]);
         }
         for (i = 0; i < KC_N_X; i++) {
             F[n + i] = -gap[i];
@@ -177,7 +184,7 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
             double low = kc_u_min[i] / kc_move_scale[i], high = kc_u_max[i] / kc_move_scale[i], end = w[p] + step[p];
             double pull = damping * step[p], steadiness = 0.0;
             if (free[i] || low == high) continue;
-            for (j = 0; j < KC_N_W; j++) pull += kc_target_weight(p, j) * (w[j] - aim[j] + step[j]);
+            for (j = 0; j < KC_N_W; j++) pull += kc_target_weight(s, p, j) * (w[j] - aim[j] + step[j]);
             for (j = 0; j < KC_N_X; j++) steadiness += b[j * KC_N_U + i] * F[n + j];
             j = fabs(end - low) <= fabs(end - high) ? -1 : 1; /* the cost falls towards the inside if this is positive */
             if (!(j * (pull + steadiness) > KC_ROUNDING * (fabs(pull) + fabs(steadiness)))) continue;
@@ -203,12 +210,12 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
     }
     for (i = 0; i < KC_N_U; i++) {
         w[KC_N_X + i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]) / kc_move_scale[i];
-        aim[KC_N_X + i] = kc_rest_u[i] / kc_move_scale[i];
+        aim[KC_N_X + i] = s->wish[i] / kc_move_scale[i];
     }
     worst = kc_target_gap(s, w, gap, &sum);
     for (iteration = 0; iteration < 60 && isfinite(worst); iteration++) {
-        double multiplier = 0.0, size = 0.0, shorten, here = kc_target_cost(KC_N_Y, w, aim), trial_worst, trial_sum;
-        if (worst < KC_STEADY && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
+        double multiplier = 0.0, size = 0.0, shorten, here = kc_target_cost(s, KC_N_Y, w, aim), trial_worst, trial_sum;
+        if (worst < KC_AT_REST && here <= 1.001 * miss + KC_EXACT * kc_size[0]) { /* the newest is most exact */
             miss = here;
             for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
             for (i = 0; i < KC_N_U; i++) u[i] = kc_clip(w[KC_N_X + i] * kc_move_scale[i], kc_u_min[i], kc_u_max[i]);
@@ -224,8 +231,8 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
         trial_worst = kc_target_gap(s, trial, trial_gap, &trial_sum);
         penalty = fmax(penalty, 2.0 * multiplier);
         /* The first test alone would refuse good steps along a curved set of steady states. */
-        if (kc_target_cost(KC_N_W, trial, aim) + penalty * trial_sum <=
-                kc_target_cost(KC_N_W, w, aim) + penalty * sum ||
+        if (kc_target_cost(s, KC_N_W, trial, aim) + penalty * trial_sum <=
+                kc_target_cost(s, KC_N_W, w, aim) + penalty * sum ||
             trial_worst <= 0.5 * worst) {
             for (i = 0; i < KC_N_W; i++) w[i] = trial[i];
             for (i = 0; i < KC_N_X; i++) gap[i] = trial_gap[i];
@@ -244,19 +251,28 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
     return miss;
 }
 
-/* Whether this is much the same question as when all starts were last tried. */
-static int kc_target_near(const NAME_state *s, const double *r) {
-    int i, near = s->searched;
+/* What is asked for: set-point, which outputs count, disturbances on outputs, told ones and on inputs, and a wish. */
+static void kc_pose_question(NAME_state *s, const double *r) {
+    double *q = s->question;
+    int i;
     for (i = 0; i < KC_N_Y; i++) {
-        near = near && fabs(r[i] - s->searched_r[i]) / kc_x_scale[i] <= KC_NEAR;
-        near = near && fabs(s->d[i] - s->searched_d[i]) / kc_x_scale[i] <= KC_NEAR;
+        q[i] = r[i];
+        q[KC_N_Y + i] = s->mark[i];
+        q[2 * KC_N_Y + i] = s->d[i];
     }
+    q += 3 * KC_N_Y;
 #if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) {
-        double v = s->told[(KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD + i];
-        near = near && fabs(v - s->searched_v[i]) / kc_told_scale[i] <= KC_NEAR;
-    }
+    for (i = 0; i < KC_N_TOLD; i++) *q++ = s->told[(KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD + i];
 #endif
+    for (i = 0; i < KC_N_IN; i++) *q++ = s->offset[i];
+    for (i = 0; i < KC_N_U; i++) *q++ = s->wish[i];
+}
+
+/* Whether this is much the same question as when all starts were last tried. */
+static int kc_target_near(const NAME_state *s) {
+    int i, near = s->searched;
+    for (i = 0; i < KC_N_ASKED; i++)
+        near = near && fabs(s->question[i] - s->searched_for[i]) / kc_asked_scale[i] <= KC_NEAR;
     return near;
 }
 
@@ -289,14 +305,10 @@ static double kc_search_target(NAME_state *s, const double *r, int known, double
  * of all starts for much the same question. */
 static void kc_find_target(NAME_state *s, const double *r) {
     double best;
-    int i, same = s->has_target, tried_all, reached, known = kc_target_near(s, r);
-#if KC_N_TOLD > 0
-    const double *held = s->told + (KC_HORIZON + KC_DELAY - 1) * KC_N_TOLD;
-#endif
-    for (i = 0; i < KC_N_Y; i++) same = same && s->target_r[i] == r[i] && s->target_d[i] == s->d[i];
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) same = same && s->target_v[i] == held[i];
-#endif
+    int i, same = s->has_target, tried_all, reached, known;
+    kc_pose_question(s, r);
+    known = kc_target_near(s);
+    for (i = 0; i < KC_N_ASKED; i++) same = same && s->question[i] == s->answered[i];
     if (same) return;
     for (i = 0; i < KC_N_X && !known; i++) s->end_x[i] = s->start_x[i];
     for (i = 0; i < KC_N_U && !known; i++) s->end_u[i] = s->start_u[i];
@@ -305,18 +317,10 @@ static void kc_find_target(NAME_state *s, const double *r) {
     s->end_converged = isfinite(best);
     s->has_target = 1;
     s->has_P = -1; /* not asked for yet */
-    for (i = 0; i < KC_N_Y; i++) {
-        s->target_r[i] = r[i];
-        s->target_d[i] = s->d[i];
-        if (tried_all) s->searched_r[i] = r[i];
-        if (tried_all) s->searched_d[i] = s->d[i];
+    for (i = 0; i < KC_N_ASKED; i++) {
+        s->answered[i] = s->question[i];
+        if (tried_all) s->searched_for[i] = s->question[i];
     }
-#if KC_N_TOLD > 0
-    for (i = 0; i < KC_N_TOLD; i++) {
-        s->target_v[i] = held[i];
-        if (tried_all) s->searched_v[i] = held[i];
-    }
-#endif
     s->searched = s->end_converged && !reached;
     if (reached) {
         for (i = 0; i < KC_N_X; i++) s->start_x[i] = s->end_x[i];

@@ -1,0 +1,228 @@
+"""C99 of a model or an estimator by itself: for simulators, soft sensors, and controllers of one's own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from koopctrl.controllers.rollout import Rollout
+from koopctrl.errors import OptionError
+from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
+
+if TYPE_CHECKING:
+    from koopctrl.koopman_rnn import KoopmanRNN
+    from koopctrl.lifted.model import LiftedModel
+    from koopctrl.network.hidden_state import Readout
+
+_NETWORK = """
+/* x_next, GUARD_N_STATES numbers, after one sample under the input u. @STATE@ */
+void NAME_step(const double *x, const double *u, double *x_next);
+
+/* Derivatives of x_next: A, rows of GUARD_N_STATES, and B, rows of GUARD_N_INPUTS. */
+void NAME_jacobian(const double *x, const double *u, double *A, double *B);
+
+/* GUARD_N_OUTPUTS outputs. */
+void NAME_output(const double *x, const double *u, double *y);
+"""
+_LINEAR = """#define GUARD_N_LIFTED @n_z@
+
+/* z, GUARD_N_LIFTED numbers, of a state x. */
+void NAME_lift(const double *x, double *z);
+
+/* z_next after one sample under the input u. */
+void NAME_step(const double *z, const double *u, double *z_next);
+
+/* GUARD_N_OUTPUTS outputs. */
+void NAME_output(const double *z, const double *u, double *y);
+"""
+
+
+@dataclass(frozen=True)
+class GeneratedPart:
+    """What was written of a model or an estimator.
+
+    Attributes
+    ----------
+    folder : Path
+    files : tuple of str
+        Header and source.
+    name : str
+        Prefix of all public identifiers.
+    data_bytes, state_bytes : int
+        Constant data, and memory of one instance.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    name: str
+    data_bytes: int
+    state_bytes: int
+
+
+def add_network(roll: Rollout, data: DataSection) -> None:
+    """A network with its scalings folded in, as `controllers.rollout` has it."""
+    coupling = roll.network.coupling
+    data.define(
+        N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
+        LAYER_SEES_INPUT=int(coupling.layer_sees_input),
+    )  # fmt: skip
+    arrays = {
+        "weights": roll.wx.T, "biases": roll.bias, "constant": roll.const, "linear": roll.linear.T,
+        "outer": roll.outer.T, "direct": roll.direct.T, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
+    }  # fmt: skip
+    for name, values in arrays.items():
+        data.array(name, values)
+    if coupling.layer_sees_input:
+        data.array("input_weights", roll.wu.T)
+    data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
+
+
+def model_to_c(
+    model: KoopmanRNN | LiftedModel, folder: str | PathLike[str], name: str = "koopctrl_model"
+) -> GeneratedPart:
+    """Write one step of a model, its outputs and Jacobians or its lift, as C99.
+
+    Parameters
+    ----------
+    model : KoopmanRNN or LiftedModel
+    folder : path
+        Made if need be.
+    name : str
+        Of the files, and prefix of all public identifiers.
+
+    Raises
+    ------
+    OptionError
+        If `name` is no usable identifier.
+    """
+    check_identifier(name)
+    from koopctrl.lifted.model import LiftedModel
+
+    parts = _linear(model) if isinstance(model, LiftedModel) else _network(model)
+    data, templates, values = parts
+    texts = {f"{name}.h": fill("model.h", values), f"{name}.c": source_text(name, data, templates)}
+    return write(folder, name, texts, data, StateLayout())
+
+
+def _network(model: KoopmanRNN) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
+    net, data = model._network, DataSection()
+    hidden = getattr(net, "readout", None) if model.hidden else None
+    roll = Rollout(net.state if hidden is not None else net)  # pyright: ignore[reportAttributeAccessIssue]
+    window = roll.window
+    data.define(
+        N_X=roll.n_x,
+        N_Y=roll.n_y,
+        N_IN=roll.n_u,
+        OUTPUT_LAGS=window.output_lags,
+        HIDDEN=int(hidden is not None),
+    )
+    add_network(roll, data)
+    state = "x holds the outputs" + (
+        ", then those before, then past inputs" if window.n_x > window.n_y else ""
+    )
+    if hidden is not None:
+        _add_readout(hidden, roll.n_x, data)
+        state = "x is hidden: start it from an estimator, or from zero after a long time at rest"
+    if window.shift:
+        state += "; u is the next sample's input, for the model has feedthrough"
+    values = {
+        "SUMMARY": "a recurrent network", "DT": f"{model.dt_:.12g}", "n_x": roll.n_x, "n_y": model.n_y,
+        "n_u": roll.n_u, "outputs": comment(", ".join(model.output_names_)),
+        "inputs": comment(", ".join(model.input_names_) or "none"),
+        "FUNCTIONS": _NETWORK.replace("@STATE@", f"{state}."),
+    }  # fmt: skip
+    return data, ("dot.c", "axpy.c", "rnn_model.c", "network_model.c"), values
+
+
+def _add_readout(readout: Readout, n_x: int, data: DataSection) -> None:
+    """Outputs `constant + C x + D u + F psi(x, u)` in physical units."""
+    s, coef, layer = readout.scaling, readout.coef * readout.scaling.y_scale, readout.layer
+    q, n_u = layer.n_features, len(s.u_mean)
+    data.define(
+        N_OUT=coef.shape[1], N_OUTPUT_FEATURES=q, FEEDTHROUGH=int(readout.feedthrough),
+        OUTPUT_TANH=int(layer.activation == "tanh"),
+    )  # fmt: skip
+    constant = s.y_mean + coef[0]
+    arrays = {"output_x": coef[1 : 1 + n_x].T, "output_psi": coef[1 + n_x : 1 + n_x + q].T}
+    weights, biases = layer.weights[:, :n_x], layer.biases
+    if readout.feedthrough and n_u:
+        of_input = coef[1 + n_x + q :] / s.u_scale[:, None]
+        constant = constant - s.u_mean @ of_input
+        arrays["output_u"] = of_input.T
+        on_input = layer.weights[:, n_x:] / s.u_scale
+        biases = biases - on_input @ s.u_mean
+        arrays["output_input_weights"] = on_input
+    arrays |= {"output_constant": constant, "output_weights": weights, "output_biases": biases}
+    for name, values in arrays.items():
+        data.array(name, values)
+
+
+def _linear(lifted: LiftedModel) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
+    from koopctrl.export.c.estimator import add_lift
+
+    data, obs = DataSection(), lifted.observables
+    has_layer = obs.reduce.shape[1] > 0
+    n_raw = add_lift(lifted, data)
+    data.define(
+        N_X=lifted.n_x, N_Y=lifted.n_y, N_Z=lifted.n_z, N_IN=lifted.n_u, N_RAW=n_raw, LIFTS=1, OBSERVER=0,
+        N_FEATURES=obs.layer.n_features if has_layer else 0, TANH=int(obs.layer.activation == "tanh"),
+        BILINEAR=int(lifted.N is not None),
+    )  # fmt: skip
+    arrays = {
+        "x_op": lifted.x_op, "A": lifted.A, "B": lifted.B, "C": lifted.C, "D": lifted.D, "c": lifted.c,
+        "in_op": lifted.u_op, "y_op": lifted.y_op,
+    }  # fmt: skip
+    if has_layer:
+        arrays |= {"weights": obs.layer.weights, "biases": obs.layer.biases}
+    if lifted.N is not None:
+        arrays["products"] = lifted.N
+    for name, values in arrays.items():
+        data.array(name, values)
+    values = {
+        "SUMMARY": "a lifted linear model", "DT": f"{lifted.dt:.12g}", "n_x": lifted.n_x, "n_y": lifted.n_y,
+        "n_u": lifted.n_u, "outputs": comment(", ".join(lifted.output_names)),
+        "inputs": comment(", ".join(lifted.input_names) or "none"),
+        "FUNCTIONS": _LINEAR.replace("@n_z@", str(lifted.n_z)),
+    }  # fmt: skip
+    return data, ("dot.c", "linear_lift.c", "linear_model.c"), values
+
+
+def fill(file: str, values: dict[str, Any]) -> str:
+    """A template with `@KEY@` replaced."""
+    from koopctrl import __version__
+
+    text = template(file)
+    for key, value in {"VERSION": __version__, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
+    return text
+
+
+def source_text(name: str, data: DataSection, templates: tuple[str, ...]) -> str:
+    """The source file: data, then code."""
+    body = "\n".join(template(file) for file in templates)
+    return f'#include "{name}.h"\n\n#include <math.h>\n\n{data.text()}\n{body}'
+
+
+def named(text: str, name: str) -> str:
+    """Put the name where the templates have NAME and GUARD."""
+    text = re.sub(r"\bNAME(?=\b|_)", name, text)
+    return re.sub(r"\bGUARD(?=_)", name.upper(), text)
+
+
+def write(
+    folder: str | PathLike[str], name: str, texts: dict[str, str], data: DataSection, state: StateLayout
+) -> GeneratedPart:
+    """Write files with the name put in."""
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OptionError(f"folder is {str(folder)!r}, which is a file; expected a folder") from error
+    for file, text in texts.items():
+        (target / file).write_text(named(text, name), encoding="utf-8", newline="\n")
+    return GeneratedPart(target, tuple(texts), name, data.bytes, state.bytes)

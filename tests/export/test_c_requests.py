@@ -1,0 +1,228 @@
+"""What a sample may ask for beside a set-point: generated C decides as Python over hundreds of steps."""
+
+import numpy as np
+import pytest
+from c_tools import FLAGS, check_clean
+
+from koopctrl import (
+    RNNMPC,
+    ExtendedKalmanFilter,
+    KalmanFilter,
+    KoopmanRNN,
+    LiftedModel,
+    LinearMPC,
+    Trajectories,
+)
+from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.sil import CompiledMPC
+
+A = np.array([[0.9, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.1, 0.6]])
+B = np.array([[0.2, 0.0, 0.1], [0.5, 0.1, 0.0], [0.0, 1.0, 0.3]])
+C = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def compare(mpc, folder, ask, advance, x, observe, steps=300, atol=1e-6):
+    """Both controllers along Python's loop; every status and the spread of the inputs."""
+    compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
+    rng, statuses, sent = np.random.default_rng(5), set(), []
+    for k in range(steps):
+        if k == steps // 2:
+            mpc.reset()
+            compiled.reset()
+        asked = ask(k, rng)
+        y = observe(x)
+        if rng.random() < 0.04:
+            y[rng.integers(len(y))] = np.nan
+        u, v = mpc.control(y, **asked), compiled.control(y, **asked)
+        assert mpc.info.status == compiled.info.status, k
+        np.testing.assert_allclose(v, u, atol=atol, err_msg=str(k))
+        statuses.add(mpc.info.status)
+        sent.append(u)
+        x = advance(x, u, rng)
+    assert np.std(sent, axis=0).min() > 1e-3
+    return statuses
+
+
+def wishes(n_u, n_y, level, nan=False):
+    """Set-points, previews, input references and their trajectories, changed at every tenth sample."""
+    held = {}
+
+    def ask(k, rng):
+        if k % 10 == 0:
+            held.clear()
+            kind = k // 10
+            rows = int(rng.integers(1, 8))
+            r = level * rng.normal(size=n_y if kind % 2 else (rows, n_y))
+            if nan and kind % 3:
+                r[..., kind % n_y] = np.nan
+                if r.ndim == 2 and kind % 3 == 2:
+                    r[0] = level * rng.normal(size=n_y)
+            if kind % 4 or nan:
+                held["reference"] = r
+            if kind % 5 in (1, 3):
+                held["input_reference"] = 0.3 * rng.normal(size=n_u)
+            if kind % 5 in (2, 4):
+                held["input_reference"] = 0.3 * rng.normal(size=(rows, n_u))
+        return held
+
+    return ask
+
+
+@pytest.mark.parametrize("case", ["free", "bounded", "filtered", "told", "horizon"])
+def test_input_references_of_a_linear_controller(case, tmp_path):
+    """With spare inputs, so that wishes count; out of reach and within it."""
+    lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
+    bounds = {"u_min": -0.8, "u_max": 0.9, "y_max": [0.9, 1.2]}
+    options = {
+        "free": {}, "bounded": bounds, "told": bounds | {"measured_disturbances": [1], "input_delay": 2},
+        "filtered": bounds | {"estimator": KalmanFilter(lifted, 1e-3, 1e-2, disturbance="output")},
+        "horizon": bounds | {"R_rate": 0.2, "terminal_set": (np.eye(3), -0.5, 0.5), "blocks": 4},
+    }[case]  # fmt: skip
+    mpc = LinearMPC(lifted, 9, 1.0, 0.1, **options)
+    n_u = 2 if case == "told" else 3
+    statuses = compare(
+        mpc, tmp_path, wishes(n_u, 2, 0.8),
+        lambda x, u, rng: A @ x + (B[:, [0, 2]] if case == "told" else B) @ u + 0.02 * rng.normal(size=3),
+        np.zeros(3), lambda x: (C @ x if case == "filtered" else x.copy()),
+    )  # fmt: skip
+    assert "optimal" in statuses
+
+
+def test_nan_in_a_reference_of_a_linear_controller_is_named(tmp_path):
+    """There is no C for outputs left out of a condensed problem: it follows its last plan and says why."""
+    lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
+    compiled = CompiledMPC(mpc_to_c(LinearMPC(lifted, 9, 1.0, 0.1), tmp_path), flags=FLAGS)
+    compiled.control(np.ones(3))
+    compiled.control(np.ones(3), [0.0, np.nan])
+    assert (compiled.info.status, compiled.info.reason) == ("fallback_plan", "reference")
+
+
+def tanks(x, u):
+    x = x.copy()
+    x[..., 0] += 0.1 * (u[..., 0] + 0.3 * u[..., 1] - np.tanh(x[..., 0]) - 0.2 * x[..., 1])
+    x[..., 1] += 0.1 * (0.5 * x[..., 0] - x[..., 1] + 0.4 * u[..., 1] + 0.3 * np.tanh(u[..., 2]))
+    return x
+
+
+@pytest.fixture(scope="module")
+def networks():
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1.5, 1.5, (20, 60, 3)), np.empty((20, 61, 2))
+    x[:, 0] = rng.uniform(-1, 1, (20, 2))
+    for k in range(60):
+        x[:, k + 1] = tanks(x[:, k], u[:, k])
+    data = Trajectories.from_arrays(x, u, dt=0.1)
+    lags = {"output_lags": 2, "input_lags": 2}
+    two = Trajectories.from_arrays(x, u[..., :2], dt=0.1)
+    return {
+        "two": KoopmanRNN(25, input_coupling="network", random_state=0).fit(two),
+        "two lags": KoopmanRNN(25, random_state=0, rcond=1e-8, **lags).fit(two),
+        "plain": KoopmanRNN(25, input_coupling="network", random_state=0).fit(data),
+        "lags": KoopmanRNN(25, input_coupling="bilinear", random_state=0, rcond=1e-8, **lags).fit(data),
+    }
+
+
+@pytest.mark.parametrize("case", ["plain", "lags", "told", "averaged"])
+def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp_path):
+    options = {
+        "told": {"measured_disturbances": [2], "input_delay": 1},
+        "averaged": {"offset_free": 0.3},
+    }.get(case, {})
+    mpc = RNNMPC(
+        networks["lags" if case == "lags" else "plain"], 8, 1.0, 0.05, u_min=-1.2, u_max=1.2,
+        y_max=[0.9, np.inf], **options,
+    )  # fmt: skip
+    n_u = 2 if case == "told" else 3
+
+    def advance(x, u, rng):
+        full = np.append(u, 0.0) if case == "told" else u
+        return tanks(x, full) + 0.01 * rng.normal(size=2)
+
+    ask = wishes(n_u, 2, 0.6, nan=True)
+    # Beyond the edge of reach idle inputs are all but free: their tie-break counts 1e-10 of the tracking.
+    atol = 2e-5 if case == "lags" else 2e-6
+    assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), lambda x: x.copy(), atol=atol)
+
+
+@pytest.mark.parametrize("lags", [False, True])
+@pytest.mark.parametrize("kind", ["none", "output", "input", "state"])
+def test_an_extended_filter(networks, kind, lags, tmp_path):
+    """Gate, missing and absurd measurements, an output unmeasured, told disturbances, inputs on their way."""
+    model = networks["lags" if lags else "plain"]
+    measured = ["x0", "x1"] if kind == "state" or lags else ["x1"]
+    if kind == "input":
+        measured = ["x0", "x1"]
+        if not lags:
+            model = networks["two"]
+    if kind == "input" and lags:
+        model = networks["two lags"]
+    ekf = ExtendedKalmanFilter(model, measured=measured, disturbance=kind, gate=6.0)
+    options = {"measured_disturbances": [2], "input_delay": 1} if kind == "output" else {}
+    mpc = RNNMPC(
+        model, 8, 1.0, 0.05, u_min=-1.2, u_max=1.2, y_max=[0.7, np.inf], estimator=ekf, **options,
+    )  # fmt: skip
+    n_u, seen = mpc.n_u, [int(m[1]) for m in measured]
+    count = iter(range(10_000))
+
+    def observe(x):
+        y, k = x[seen] + 0.02 * np.sin(7.0 * next(count)), 0
+        return np.where(np.arange(len(y)) == k, 1e3, y) if rng.random() < 0.02 else y
+
+    rng = np.random.default_rng(3)
+
+    def advance(x, u, noise):
+        full = np.zeros(3)
+        full[:n_u] = u
+        return tanks(x, full + np.array([0.1, 0.0, 0.0])) + 0.01 * noise.normal(size=2)
+
+    ask = wishes(n_u, 2, 0.5, nan=True)
+    atol = 2e-5 if lags else 2e-6
+    assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), observe, atol=atol)
+    assert mpc.observer.n_rejected > 0
+
+
+@pytest.fixture(scope="module")
+def unstable():
+    """A cart that runs away: its network has a mode of 1.5, so that plans of 60 samples need feedback."""
+    rng = np.random.default_rng(0)
+    u, x = rng.uniform(-1, 1, (60, 6, 2)), np.empty((60, 7, 2))
+    x[:, 0] = rng.uniform(-1, 1, (60, 2))
+    for k in range(6):
+        x[:, k + 1] = runaway(x[:, k], u[:, k])
+    return KoopmanRNN(20, input_coupling="linear", random_state=0).fit(Trajectories.from_arrays(x, u, dt=0.1))
+
+
+def runaway(x, u):
+    first = 1.5 * x[..., 0] + 0.2 * np.tanh(x[..., 1]) + u[..., 0]
+    return np.stack([first, 0.8 * x[..., 1] + 0.1 * np.tanh(x[..., 0]) + 0.5 * u[..., 1]], axis=-1)
+
+
+@pytest.mark.parametrize("case", ["plain", "bounds", "blocks, moves", "no terminal weight", "filtered"])
+def test_plans_with_feedback(unstable, case, tmp_path):
+    options = {
+        "plain": {}, "bounds": {"y_max": [0.3, 0.4]}, "no terminal weight": {"terminal": "none"},
+        "blocks, moves": {"blocks": [1] * 20 + [4] * 10, "du_max": 0.6, "du_min": -0.6, "R_rate": 0.2},
+        "filtered": {"estimator": ExtendedKalmanFilter(unstable, disturbance="output")},
+    }[case]  # fmt: skip
+    N = 60
+    mpc = RNNMPC(unstable, N, 1.0, 0.5, u_min=-1.0, u_max=1.0, **options)
+    assert mpc.law.iteration.is_feedback
+    statuses = compare(
+        mpc, tmp_path, wishes(2, 2, 0.15, nan=True),
+        lambda x, u, rng: np.clip(runaway(x, u) + 0.01 * rng.normal(size=2), -0.8, 0.8),
+        np.zeros(2), lambda x: x.copy(), steps=120, atol=1e-5,
+    )  # fmt: skip
+    assert "optimal" in statuses
+
+
+@pytest.mark.parametrize("kind", ["feedback", "filter"])
+def test_clean_under_sanitizers_and_valgrind(unstable, networks, kind, tmp_path):
+    ekf = ExtendedKalmanFilter(networks["lags"], disturbance="state", gate=6.0)
+    mpc = RNNMPC(networks["lags"], 6, 1.0, 0.05, u_min=-1.2, u_max=1.2, y_max=0.7, estimator=ekf)
+    if kind == "feedback":
+        options = {"blocks": [1] * 4 + [14] * 4, "du_max": 0.6, "du_min": -0.6, "R_rate": 0.2, "y_max": 0.5}
+        mpc = RNNMPC(unstable, 60, 1.0, 0.5, u_min=-1.0, u_max=1.0, **options)
+        assert mpc.law.iteration.is_feedback
+    mpc_to_c(mpc, tmp_path)
+    answer = check_clean(tmp_path, 2, 1000, 10)
+    assert (np.abs(answer[:, :-1]) <= (1.0 if kind == "feedback" else 1.2)).all()
