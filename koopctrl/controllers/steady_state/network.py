@@ -150,8 +150,9 @@ class TargetSolver:
         The search starts at the last target that was reached: from the edge of what can be reached, where
         outputs do not move with inputs, rounding would decide where it leads. Unless it reaches the
         set-point, all starts are tried, once for much the same question: after that, the last answer is
-        refined. So it is along a reference that is `moving`: its points are passed through, not held. After `deadline`, on the clock of `time.perf_counter`, no iteration is begun; what was found
-        by then counts, but is not remembered as an answer.
+        refined. So it is along a reference that is `moving`: its points are passed through, not held. After
+        `deadline`, on the clock of `time.perf_counter`, no iteration is begun; what was found by then counts,
+        but is not remembered as an answer.
         """
         vector = asked.vector
         if state.answered and np.array_equal(vector, state.asked):
@@ -182,9 +183,9 @@ class TargetSolver:
         """Steady inputs `(N, n_u)` of a preview's rows, whose end has its `target` already.
 
         A row starts at the nearest of the last sample's (or of the end's), a few Newton steps off; one that
-        has none near is searched for from all starts, and one that is not reached from the near one, from that one
-        alone. A row near a known one that is not reached so
-        (beyond what can be, undamped steps go astray) keeps that one's inputs.
+        has none near is searched for from all starts, and one that is not reached from the near one, from
+        that one alone. A row near a known one that is not reached so (beyond what can be, undamped steps go
+        astray) keeps that one's inputs.
         """
         n_y, N = rows.shape[1], len(rows)
         context = end.context
