@@ -64,29 +64,29 @@ class Rollout:
         self._shift_x = window.advance(np.eye(n_x), np.zeros((n_x, n_u)), np.zeros((n_x, n_y))).T.copy()
         self._shift_u = window.advance(np.zeros((n_u, n_x)), np.eye(n_u), np.zeros((n_u, n_y))).T.copy()
 
-    def _monomials(self, u: FloatArray) -> FloatArray:
+    def _with_one(self, u: FloatArray) -> FloatArray:
+        """Standardised inputs, then a one: what monomials are products of."""
+        out = np.empty((*u.shape[:-1], self.n_u + 1))
+        np.subtract(u, self.u_mean, out=out[..., :-1])
+        out[..., :-1] /= self.u_scale
+        out[..., -1] = 1.0
+        return out
+
+    def _monomials(self, with_one: FloatArray) -> FloatArray:
         """`q_j(u)`, `(..., n_q)`."""
-        with_one = self._with_one(u)
         return with_one[..., self._factors[0]] * with_one[..., self._factors[1]]
 
-    def _monomial_gradients(self, u: FloatArray) -> FloatArray:
+    def _monomial_gradients(self, with_one: FloatArray) -> FloatArray:
         """`dq_j / du_i`, `(..., n_q, n_u)`."""
-        with_one = self._with_one(u)
-        out = np.zeros((*u.shape[:-1], self.n_q, self.n_u + 1))
+        out = np.zeros((*with_one.shape[:-1], self.n_q, self.n_u + 1))
         rows = np.arange(self.n_q)
         for mine, other in (self._factors, self._factors[::-1]):
             out[..., rows, mine] += with_one[..., other]
         return out[..., :-1] / self.u_scale
 
-    def _with_one(self, u: FloatArray) -> FloatArray:
-        standard = (u - self.u_mean) / self.u_scale
-        return np.concatenate([standard, np.ones((*u.shape[:-1], 1))], axis=-1)
-
-    def _maps(self, u: FloatArray) -> FloatArray:
-        """Of `[psi; x]` to the next output under inputs `(N, n_u)`: `(N, n_y, n_f + n_x)`, or one for all."""
-        if self.n_q == 1:
-            return self._both
-        return (self._monomials(u) @ self._both.reshape(self.n_q, -1)).reshape(len(u), *self._both.shape[1:])
+    def _maps(self, q: FloatArray) -> FloatArray:
+        """Of `[psi; x]` to the next output where the monomials are `q` `(N, n_q)`: `(N, n_y, n_f + n_x)`."""
+        return (q @ self._both.reshape(self.n_q, -1)).reshape(len(q), *self._both.shape[1:])
 
     def _activate(self, pre: FloatArray) -> FloatArray:
         return np.tanh(pre, out=pre) if self.tanh else np.maximum(pre, 0.0, out=pre)
@@ -101,7 +101,7 @@ class Rollout:
         batch, N, _ = u.shape
         n_y, n_q, n_f = self.n_y, self.n_q, len(self.bias)
         driven, both = u @ self.wu + self.bias, self._both.reshape(n_q * n_y, -1).T
-        q = None if n_q == 1 else self._monomials(u)
+        q = None if n_q == 1 else self._monomials(self._with_one(u))
         level = u @ self.direct + d + (self.const[0] if q is None else q @ self.const)
         x = np.empty((batch, N + 1, self.n_x))
         x[:, 0] = x0
@@ -127,10 +127,14 @@ class Rollout:
         driven = u @ self.wu
         driven += self.bias
         level = u @ self.direct
-        level += self.const[0] if self.n_q == 1 else self._monomials(u) @ self.const
         level += d
-        maps = self._maps(u)
-        each = maps if len(maps) == N else [maps[0]] * N
+        if self.n_q == 1:
+            level += self.const[0]
+            maps = [self._both[0]] * N
+        else:
+            q = self._monomials(self._with_one(u))
+            level += q @ self.const
+            maps = self._maps(q)
         x, rows = np.empty((N + 1, self.n_x)), np.empty((N, n_f + self.n_x))
         x[0] = now = x0
         wx, bend = self.wx, np.tanh if self.tanh else _relu
@@ -142,7 +146,7 @@ class Rollout:
             psi += driven[k]
             bend(psi, psi)
             row[n_f:] = now
-            y = each[k].dot(row)
+            y = maps[k].dot(row)
             y += level[k]
             now = y if simple else advance(now, u[k], y)
             x[k + 1] = now
@@ -162,14 +166,15 @@ class Rollout:
         N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
         psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
         slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
-        maps = self._maps(u)
+        with_one = self._with_one(u) if n_q > 1 else u
+        maps = self._maps(self._monomials(with_one)) if n_q > 1 else self._both
         seen = maps[:, :, :n_f] * slope[:, None, :]
         y_x = seen @ self.wx.T
         y_x += maps[:, :, n_f:]
         y_u = np.repeat(self.direct.T[None], N, axis=0)
         if n_q > 1:
             t = (psi @ self.outer + x @ self.linear).reshape(N, n_q, n_y) + self.const
-            y_u += np.matmul(t.transpose(0, 2, 1), self._monomial_gradients(u))
+            y_u += np.matmul(t.transpose(0, 2, 1), self._monomial_gradients(with_one))
         if self.network.coupling.layer_sees_input:
             y_u += seen @ self.wu.T
         if self.n_x == n_y:

@@ -8,6 +8,7 @@ import pytest
 from koopctrl import LiftedModel, LinearMPC
 from koopctrl.controllers.qp.active_set import solve_by_active_set
 from koopctrl.controllers.qp.dense import DenseQP
+from koopctrl.controllers.qp.soft import StepSolver
 from koopctrl.controllers.qp.solver import QPSolver
 
 PLUGINS = ("daqp", "osqp", "qpoases", "proxqp", "piqp", "highs", "qrqp")
@@ -115,3 +116,15 @@ def test_the_certificate_bounds_the_error_and_knows_no_unit(factor):
         bound = problem.residual(g, -width, width, wrong, lam[:n], lam[n:])
         size = problem.size(x, problem.values(wrong), -width, width, problem.free_optimum(g))
         assert bound * size >= 0.999 * np.abs(wrong - x).max() or bound > 1.0
+
+
+def test_an_answer_at_a_bound_that_is_zero_but_for_rounding():
+    """A plan at its bound: its change has rounding on one side, and half a range on the other."""
+    solver = StepSolver(2, 0, 0, "daqp")
+    solver.load(np.array([[1.0, 0.5], [0.5, 1.0]]), np.empty((0, 2)), np.empty(0), np.empty((2, 0)))
+    for rounding in (0.0, 3.7e-17):
+        answer = solver.solve(np.array([0.2, 0.1]), np.array([-rounding, 0.0]), np.array([0.5, 0.6]))
+        assert answer.status == "optimal"
+        np.testing.assert_allclose(answer.x, 0.0, atol=1e-16)
+    far = solver.solve(np.array([1e20, 1e20]), np.array([-1.0, -1.0]), np.array([1.0, 1.0]))
+    assert far.x is None

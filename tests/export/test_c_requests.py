@@ -226,3 +226,31 @@ def test_clean_under_sanitizers_and_valgrind(unstable, networks, kind, tmp_path)
     mpc_to_c(mpc, tmp_path)
     answer = check_clean(tmp_path, 2, 1000, 10)
     assert (np.abs(answer[:, :-1]) <= (1.0 if kind == "feedback" else 1.2)).all()
+
+
+def test_set_points_out_of_reach_of_a_plant_with_several_steady_states(tmp_path):
+    """Plans that lie at a bound for long, a reset on the way: five hundred steps."""
+
+    def step(y, u):
+        return 0.7 * y + 0.3 * (0.25 * u + 0.45 * np.sin(3.5 * u))
+
+    rng = np.random.default_rng(0)
+    u, y = rng.uniform(-3.5, 3.5, (30, 80, 1)), np.zeros((30, 81, 1))
+    y[:, 0] = rng.uniform(-1, 1, (30, 1))
+    for k in range(80):
+        y[:, k + 1] = step(y[:, k], u[:, k])
+    model = KoopmanRNN(60, input_coupling="network", random_state=1).fit(
+        Trajectories.from_arrays(y, u, dt=1.0)
+    )
+    mpc, held = RNNMPC(model, 8, 1.0, 1e-3, u_min=-3.5, u_max=3.5), {}
+
+    def ask(k, rng):
+        if k % 23 == 0:
+            held["reference"] = rng.uniform(-1.1, 1.1, 1)
+        return held
+
+    def advance(x, u, rng):
+        return step(x, u) + 0.01 * rng.normal(size=1)
+
+    statuses = compare(mpc, tmp_path, ask, advance, np.zeros(1), lambda x: x.copy(), steps=500, atol=5e-5)
+    assert {"optimal", "fallback_plan"} <= statuses

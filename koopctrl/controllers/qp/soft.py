@@ -152,7 +152,7 @@ class StepSolver:
                 return StepSolution(x, "optimal", residual, 0)
         reach = float(np.maximum.reduce(np.abs(within)))
         far = float(np.maximum.reduce(np.abs(values)))
-        if 0.0 < reach < far / _ABSURD:
+        if 0.0 < reach < far / _ABSURD and _largest_bound(lower, upper) < far / _ABSURD:
             return StepSolution(None, BEYOND, math.inf, 0)
         size = max(reach, ROUNDING * float(np.maximum.reduce(np.abs(x))))
         found = self._hard.solve(g, lower, upper, size, deadline)
@@ -215,6 +215,12 @@ class StepSolver:
         status = "softened" if float((e * self._unit).max()) > _NO_SLACK * size else "optimal"
         slack = max(0.0, float((e * self._relief).max()))
         return StepSolution(x[:n], status, residual, n_solves, slack)
+
+
+def _largest_bound(lower: FloatArray, upper: FloatArray) -> float:
+    """Of those that are finite: an answer may lie at the one that is zero, but for rounding."""
+    bounds = np.abs(np.concatenate([lower, upper]))
+    return float(np.max(bounds, where=np.isfinite(bounds), initial=0.0))
 
 
 class _Pair:

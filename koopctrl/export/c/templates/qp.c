@@ -43,7 +43,7 @@ static void kc_qp_values(const kc_qp *qp, kc_qp_work *w, const double *lo, const
  * reach of arithmetic; slacks always are. */
 static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
     int n = qp->n, i, k;
-    double *whitened = w->work, *free = w->d, beyond = 0.0, within = 0.0;
+    double *whitened = w->work, *free = w->d, beyond = 0.0, within = 0.0, bounds = 0.0;
     w->free = 0.0;
     w->spread = qp->n_slack ? 1.0 : 0.0;
     for (i = 0; i < n; i++) whitened[i] = kc_dot(i + 1, qp->Linv + i * n, g);
@@ -69,8 +69,11 @@ static int kc_qp_measure(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         double value = i < n ? -free[i] : -kc_dot(n, qp->A + (i - n) * n, free);
         beyond = fmax(beyond, fabs(value));
         within = fmax(within, fabs(fmin(fmax(value, lo[i]), hi[i])));
+        /* An answer may lie at the bound that is zero, but for rounding. */
+        if (isfinite(lo[i])) bounds = fmax(bounds, fabs(lo[i]));
+        if (isfinite(hi[i])) bounds = fmax(bounds, fabs(hi[i]));
     }
-    return !(within > 0.0 && isfinite(beyond) && beyond > KC_QP_ABSURD * within);
+    return !(within > 0.0 && isfinite(beyond) && beyond > KC_QP_ABSURD * fmax(within, bounds));
 }
 
 /* What errors of inputs are relative to, and those of constraint c. */

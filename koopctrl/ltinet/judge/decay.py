@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,19 +11,6 @@ from koopctrl._validation import FloatArray
 from koopctrl.ltinet.grouped import Grouped, apply_pairs
 
 _OCTAVES = 200
-_DECAYED = 40.0  # time constants after which exp(-t) is below rounding
-
-
-def abscissa(eigenvalues: np.ndarray) -> float:
-    """Largest real part; minus infinity for no states."""
-    return float(eigenvalues.real.max(initial=-math.inf))
-
-
-def end_time(eigenvalues: np.ndarray, horizon: float | None) -> float:
-    """Where to stop integrating: the horizon or when everything has decayed; infinite if it never does."""
-    rate = abscissa(eigenvalues)
-    decayed = _DECAYED / -rate if rate < 0.0 else math.inf
-    return decayed if horizon is None else min(horizon, decayed)
 
 
 def responses(

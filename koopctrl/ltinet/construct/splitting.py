@@ -20,46 +20,10 @@ from scipy.linalg import lapack
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_eigenvalues
 
 _LEAF = 48  # below this order dtrsyl itself is faster than recursion into matrix products
 _PATIENCE = 32  # failed solves for one block before eigenvalues are pulled in by growing batches
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Why two eigenvalues share a layer.
-
-    Attributes
-    ----------
-    layer : int
-        Index of the block in the order of the splitting.
-    eigenvalue, joined : complex
-        A member of the block, and the eigenvalue that was pulled in next to it.
-    needed, bound : float
-        What keeping them apart would take, and the largest allowed.
-    what : str
-        What is bounded: "entries" of the transformation that separates them, or "cond(T)".
-    note : str
-        What else happened.
-    """
-
-    layer: int
-    eigenvalue: complex
-    joined: complex
-    needed: float
-    bound: float
-    what: str = "entries"
-    note: str = ""
-
-    @property
-    def reason(self) -> str:
-        """The same in words."""
-        if not math.isfinite(self.needed):
-            return self.note
-        return (
-            f"separating {self.joined:.4g} from {self.eigenvalue:.4g} needs {self.what} of "
-            f"{self.needed:.2g}, above {self.bound:.2g}{self.note}"
-        )
 
 
 @dataclass(frozen=True)
@@ -70,29 +34,6 @@ class Split:
     Q: FloatArray
     starts: tuple[int, ...]
     merges: tuple[Merge, ...]
-
-
-def quasi_starts(S: FloatArray) -> list[int]:
-    """First rows of the 1x1 and 2x2 diagonal blocks of a quasi-triangular matrix."""
-    inside = np.zeros(S.shape[0], dtype=bool)
-    inside[1:] = np.diagonal(S, -1) != 0.0
-    return np.flatnonzero(~inside).tolist()
-
-
-def quasi_eigenvalues(S: FloatArray) -> np.ndarray:
-    """Eigenvalues along the diagonal, one per row; a 2x2 block gives its conjugate pair."""
-    values = np.diagonal(S).astype(complex)
-    rows = np.flatnonzero(np.diagonal(S, -1))
-    if rows.size:
-        a, b, c, d = S[rows, rows], S[rows, rows + 1], S[rows + 1, rows], S[rows + 1, rows + 1]
-        gap = 0.5 * (a - d)
-        # factor by factor, so that b*c neither under- nor overflows
-        product = np.sqrt(np.abs(b)) * np.sqrt(np.abs(c))
-        size = np.maximum(np.maximum(np.abs(gap), product), np.finfo(float).tiny)
-        disc = (gap / size) ** 2 + np.sign(b) * np.sign(c) * (product / size) ** 2
-        mean, root = d + gap, size * np.sqrt(disc.astype(complex))
-        values[rows], values[rows + 1] = mean + root, mean - root
-    return values
 
 
 def sylvester(S11: FloatArray, S22: FloatArray, S12: FloatArray) -> FloatArray:
@@ -161,7 +102,7 @@ def separate(S: FloatArray, starts: Sequence[int]) -> FloatArray | None:
 
 
 def split_bounded(
-    S: FloatArray, Q: FloatArray, bound: float, on_step: Callable[[int], None] | None = None
+    S: FloatArray, Q: FloatArray, bound: float, on_step: Callable[[int, int], None] | None = None
 ) -> Split:
     """Split off one block after another with `max|P| <= bound`.
 
@@ -175,23 +116,51 @@ def split_bounded(
     low = 0
     while low < n:
         high = low + _size(S, low)
-        failures, needed = 0, 0.0
+        failures, tried = 0, high
         while high < n:
-            with np.errstate(over="ignore", invalid="ignore"):
-                P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
-            needed = float(np.abs(P).max())
+            needed = _needed(S, low, high)
             if needed <= bound:
                 break
-            failures += 1
+            failures, tried = failures + 1, high
             for _ in range(1 if failures <= _PATIENCE else failures - _PATIENCE):
                 if high < n:
                     high, merge = _pull_nearest(S, Q, low, high, needed, bound, len(starts))
                     merges.append(merge)
+        high = _least(S, low, tried, high, bound)
+        # one merge stands for each eigenvalue that came; those of a batch that need not have come are let go
+        merges = [m for m in merges if m.layer < len(starts)] + [m for m in merges if m.layer == len(starts)][
+            : max(high - low - 1, 0)
+        ]
         starts.append(low)
         low = high
         if on_step is not None:
-            on_step(low)
+            on_step(low, n)
     return Split(S, Q, tuple(starts), tuple(merges))
+
+
+def _needed(S: FloatArray, low: int, high: int) -> float:
+    """Largest entry of what separates the block `low:high` from everything after it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        P = sylvester(S[low:high, low:high], S[high:, high:], S[low:high, high:])
+    value = float(np.abs(P).max(initial=0.0))
+    return value if math.isfinite(value) else math.inf
+
+
+def _least(S: FloatArray, low: int, failed: int, works: int, bound: float) -> int:
+    """Smallest end of the block between one that failed and one that works, by bisection."""
+    while works - failed > 1:
+        middle = (works + failed) // 2
+        middle += int(middle < len(S) and S[middle, middle - 1] != 0.0)
+        if middle >= works:
+            middle = (works + failed) // 2
+            middle -= int(S[middle, middle - 1] != 0.0)
+            if middle <= failed:
+                break
+        if _needed(S, low, middle) <= bound:
+            works = middle
+        else:
+            failed = middle
+    return works
 
 
 def _size(S: FloatArray, row: int) -> int:

@@ -12,19 +12,20 @@ loop over time is one vector operation per chunk.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, held_maps, multiply, phi1, phi2
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+from koopctrl.ltinet.exponential import held_maps
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, phi1, phi2
+from koopctrl.ltinet.structure import NetworkStructure
 
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
 _LONGEST = 128
+_FEW = 128
+_LOOP = 60_000  # what one step of the loop over chunks costs, in multiplications
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class StepMaps:
     Gamma: FloatArray
     lead: FloatArray
     D: FloatArray
+
+
+def discrete_maps(grouped: Grouped, B: FloatArray, D: FloatArray) -> StepMaps:
+    """One step of a discrete network is the network itself."""
+    return StepMaps(grouped.real, grouped.pairs, list(grouped.others), B, np.zeros_like(B), D)
 
 
 def step_maps(grouped: Grouped, B: FloatArray, C: FloatArray, D: FloatArray, h: float, hold: str) -> StepMaps:
@@ -83,15 +89,19 @@ class ChunkTables:
 
 
 def chunk_tables(grouped: Grouped, maps: StepMaps, C: FloatArray, h: float, K: int) -> ChunkTables:
-    """Tables for chunks of `K` steps."""
+    """Tables for chunks of `K` steps of `h` seconds; `h = 0` for a discrete network."""
     n_u, n_y, n = maps.Gamma.shape[1], C.shape[0], grouped.n
     ones, first, second, rest = grouped.shape()
     steps = np.arange(K + 1.0)
     O, R = np.empty((n, K, n_y)), np.empty((K, n_u, n))
-    powers = np.exp(grouped.real[:, None] * (h * steps))
+    if h:
+        powers = np.exp(grouped.real[:, None] * (h * steps))
+        F = apply_pairs(grouped, lambda z: np.exp(z * steps[:, None]), h)
+    else:
+        powers = grouped.real[:, None] ** steps
+        F = apply_pairs(grouped, lambda z: z ** steps[:, None], 1.0)
     O[ones] = powers[:, :K, None] * C.T[ones][:, None, :]
     R[:, :, ones] = powers[:, K - 1 :: -1].T[:, None, :] * maps.Gamma[ones].T
-    F = apply_pairs(grouped, lambda z: np.exp(z * steps[:, None]), h)
     C1, C2, G1, G2 = C.T[first], C.T[second], maps.Gamma[first].T, maps.Gamma[second].T
     for where, i in ((first, 0), (second, 1)):
         O[where] = (F[:K, None, :, 0, i] * C1.T + F[:K, None, :, 1, i] * C2.T).transpose(2, 0, 1)
@@ -127,25 +137,33 @@ def _doubled(
     return power, left, right
 
 
-def outputs(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
-    """Outputs `(batch, N + 1, n_y)` for inputs `(batch, N + 1, n_u)` and first neuron states `(batch, n)`."""
-    grouped, B, C = net.grouped, net.B[net.grouped.order], net.C[:, net.grouped.order]
+def outputs(
+    net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str, maps: StepMaps | None = None
+) -> FloatArray:
+    """Outputs `(batch, N + 1, n_y)` for inputs `(batch, N + 1, n_u)` and first neuron states `(batch, n)`.
+
+    `maps` are those of one step, in grouped order, where they are not the network's own.
+    """
+    grouped, C = net.grouped, net.C[:, net.grouped.order]
     batch, n_times, n_u = U.shape
     n, n_y = grouped.n, net.C.shape[0]
-    maps = step_maps(grouped, B, C, net.D, h, hold)
+    maps = maps or _own_maps(net, h, hold)
+    step = 0.0 if net.discrete else h
     K = 1
     while (
         2 * K <= _LONGEST
         and n_times > K * K
+        # doubling doubles the products with the inputs and halves the steps of the loop
+        and 2 * K * K * n_u * n_y <= _LOOP + min(n, _FEW) ** 2
         and 2 * K * max(n, 1) * (n_u + n_y) <= _TABLE
         and 4 * K * K * max(n_u * n_y, 1) <= _TABLE
     ):
         K *= 2
     with np.errstate(over="ignore", invalid="ignore"):
-        tables = chunk_tables(grouped, maps, C, h, K)
+        tables = chunk_tables(grouped, maps, C, step, K)
         while K > 1 and not (np.isfinite(tables.O).all() and np.isfinite(tables.R).all()):
             K //= 2
-            tables = chunk_tables(grouped, maps, C, h, K)
+            tables = chunk_tables(grouped, maps, C, step, K)
     chunks = -(-n_times // K)
     padded = np.zeros((batch, chunks * K, n_u))
     padded[:, :n_times] = U
@@ -173,8 +191,36 @@ def outputs(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str)
     return result
 
 
+def _own_maps(net: NetworkStructure, h: float, hold: str) -> StepMaps:
+    grouped, B = net.grouped, net.B[net.grouped.order]
+    if net.discrete:
+        return discrete_maps(grouped, B, net.D)
+    return step_maps(grouped, B, net.C[:, grouped.order], net.D, h, hold)
+
+
+def _dense(grouped: Grouped, tables: ChunkTables) -> FloatArray:
+    """The map over a chunk as one matrix."""
+    ones, first, second, rest = grouped.shape()
+    P = np.zeros((grouped.n, grouped.n))
+    P[ones, ones] = np.diag(tables.real)
+    for i, row in enumerate((first, second)):
+        for j, column in enumerate((first, second)):
+            P[row, column] = np.diag(tables.pairs[:, i, j])
+    for where, stack in zip(rest, tables.others, strict=True):
+        P[where, where] = block_diag(*stack)
+    return P
+
+
 def _scan(grouped: Grouped, tables: ChunkTables, states: FloatArray, w: FloatArray) -> FloatArray:
     """Turn the chunks' input contributions into states at their starts, in place; return the last."""
+    if grouped.n <= _FEW:
+        # one small product is quicker than picking the blocks apart
+        P = _dense(grouped, tables).T
+        for state in states:
+            after = state + w @ P
+            state[:] = w
+            w = after
+        return w
     ones, first, second, rest = grouped.shape()
     p11, p12, p21, p22 = (tables.pairs[:, i, j] for i in (0, 1) for j in (0, 1))
     for s in range(len(states)):
@@ -195,10 +241,10 @@ def _scan(grouped: Grouped, tables: ChunkTables, states: FloatArray, w: FloatArr
     return w
 
 
-def neuron_states(net: LTINetwork, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
+def neuron_states(net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
     """Neuron states `(batch, N + 1, n)`, in the network's order."""
     grouped, B, C = net.grouped, net.B[net.grouped.order], net.C[:, net.grouped.order]
-    maps = step_maps(grouped, B, C, net.D, h, hold)
+    maps = _own_maps(net, h, hold)
     tables = ChunkTables(1, maps.real, maps.pairs, maps.others, C.T, B.T, net.D.T)
     with np.errstate(over="ignore", invalid="ignore"):
         states = np.ascontiguousarray((U @ maps.Gamma.T).transpose(1, 0, 2))

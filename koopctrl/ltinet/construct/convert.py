@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import expm, logm
 
 from koopctrl._time import check_dt, same_dt
-from koopctrl._validation import FloatArray, as_matrix, check_finite, check_names, shape_of
+from koopctrl._validation import (
+    FloatArray,
+    as_matrix,
+    broadcast_vector,
+    check_finite,
+    check_names,
+    shape_of,
+)
 from koopctrl.errors import OptionError, ShapeError, SolverError, TimeBaseError
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, exponential_maps, group_blocks, phi1
+from koopctrl.ltinet.construct.forms import raw_model
+from koopctrl.ltinet.exponential import exponential_maps
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, group_blocks, multiply, phi1, ungroup
 
 
 @dataclass(frozen=True)
@@ -27,49 +38,60 @@ class StateSpaceData:
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    input_delays: FloatArray | None = None
+    output_delays: FloatArray | None = None
+    E: Any = None
 
 
-def read_statespace(sys: Any, dt: float | None = None) -> StateSpaceData:
-    """Check a `control.StateSpace`, anything else with `A, B, C, D`, or a tuple `(A, B, C, D[, dt])`.
+def read_statespace(
+    sys: Any,
+    dt: float | None = None,
+    input_delays: ArrayLike | None = None,
+    output_delays: ArrayLike | None = None,
+) -> StateSpaceData:
+    """Check a model in any of the forms of `forms.raw_model`.
 
     Raises
     ------
     OptionError
-        Neither of these.
+        None of these.
     ShapeError
         Matrices that do not fit together.
     TimeBaseError
         A discrete model without a sample time in seconds.
     """
-    own_dt: Any = None
-    if isinstance(sys, (tuple, list)):
-        if len(sys) not in (4, 5):
-            raise OptionError(f"sys has {len(sys)} entries; expected (A, B, C, D) or (A, B, C, D, dt)")
-        A, B, C, D = sys[:4]
-        own_dt = sys[4] if len(sys) == 5 else None
-    elif all(hasattr(sys, name) for name in "ABCD"):
-        A, B, C, D, own_dt = sys.A, sys.B, sys.C, sys.D, getattr(sys, "dt", None)
-    else:
-        raise OptionError(
-            f"sys is a {type(sys).__name__}; expected a control.StateSpace or (A, B, C, D). "
-            "Convert a transfer function with control.ss"
-        )
-    seconds = _seconds(own_dt, dt)
-    A = _real_square(A)
+    raw = raw_model(sys)
+    seconds = _seconds(raw.dt, dt)
+    A = _real_square(raw.A)
     n = A.shape[0]
-    B, C = _dense(B, "B"), _dense(C, "C")
+    B, C = _dense(raw.B, "B"), _dense(raw.C, "C")
     if B.shape[0] != n:
         raise ShapeError(f"B has {B.shape[0]} rows; expected {n} to match A {A.shape}")
     if C.shape[1] != n:
         raise ShapeError(f"C has {C.shape[1]} columns; expected {n} to match A {A.shape}")
-    shape = (C.shape[0], B.shape[1])
+    shape, D = (C.shape[0], B.shape[1]), raw.D
     D = np.zeros(shape) if shape_of(D) == () and not sparse.issparse(D) and D == 0 else _dense(D, "D")
     if D.shape != shape:
         raise ShapeError(f"D has shape {D.shape}; expected {shape} to match C and B")
+    E = raw.E
+    if E is not None:
+        E = _real_square(E, "E")
+        if E.shape != A.shape:
+            raise ShapeError(f"E has shape {E.shape}; expected {A.shape} to match A")
     return StateSpaceData(
         A, B, C, D, seconds, _names(sys, "state", n, "x"), _names(sys, "input", shape[1], "u"),
-        _names(sys, "output", shape[0], "y"),
+        _names(sys, "output", shape[0], "y"), _delays(input_delays, "input_delays", shape[1]),
+        _delays(output_delays, "output_delays", shape[0]), E,
     )  # fmt: skip
+
+
+def _delays(value: ArrayLike | None, name: str, count: int) -> FloatArray | None:
+    if value is None:
+        return None
+    late = broadcast_vector(value, name, count)
+    if (late < 0.0).any():
+        raise OptionError(f"{name} has {late.min():g} s; expected dead times of at least 0")
+    return late.copy() if late.any() else None
 
 
 def _seconds(own: Any, given: float | None) -> float:
@@ -88,17 +110,17 @@ def _seconds(own: Any, given: float | None) -> float:
     return next((value for value in (stated, asked) if value is not None), 0.0)
 
 
-def _real_square(A: Any) -> Any:
+def _real_square(A: Any, name: str = "A") -> Any:
     if sparse.issparse(A):
         A = sparse.csr_array(A)
         if A.dtype.kind not in "biuf":
-            raise ShapeError(f"A has dtype {A.dtype}; expected real numbers")
+            raise ShapeError(f"{name} has dtype {A.dtype}; expected real numbers")
         A = A.astype(np.float64)
-        check_finite(A.data, "A.data")
+        check_finite(A.data, f"{name}.data")
     else:
-        A = as_matrix(A, "A")
+        A = as_matrix(A, name)
     if A.shape[0] != A.shape[1]:
-        raise ShapeError(f"A has shape {A.shape}; expected a square matrix")
+        raise ShapeError(f"{name} has shape {A.shape}; expected a square matrix")
     return A
 
 
@@ -115,7 +137,7 @@ def _names(sys: Any, kind: str, count: int, prefix: str) -> tuple[str, ...]:
 
 def blocks_to_continuous(
     blocks: tuple[FloatArray, ...], B: FloatArray, dt: float
-) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray, FloatArray]:
+) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray, Callable[[FloatArray], FloatArray]]:
     """Continuous blocks and inputs whose held-input discretisation at `dt` gives `blocks` and `B` back.
 
     Per block `A_c = log(A_d) / dt` and `B_c = (dt phi1(A_c dt))^-1 B_d`, by closed forms for 1x1 blocks and
@@ -124,8 +146,10 @@ def blocks_to_continuous(
     Returns
     -------
     blocks, B : as described
-    Phi_defect, Gamma_defect : array
-        `exp(A_c dt) - A_d` as 2-norms per block, and the same for the inputs, (n, n_u).
+    Phi_defect : array (n_layers,)
+        `exp(A_c dt) - A_d` as 2-norms per layer.
+    back : callable
+        Takes continuous input weights to discrete ones.
 
     Raises
     ------
@@ -157,10 +181,25 @@ def blocks_to_continuous(
         )
     continuous = Grouped(grouped.order, real, pairs, tuple(others))
     Bg = B[grouped.order]
-    Bc, Phi_defect, Gamma_defect = _invert_hold(continuous, grouped, Bg, dt)
-    out_B, out_Gamma = np.empty_like(B), np.empty_like(B)
-    out_B[grouped.order], out_Gamma[grouped.order] = Bc, Gamma_defect
-    return ungroup(continuous, [len(b) for b in blocks]), out_B, Phi_defect, out_Gamma
+    Bc = _invert_hold(continuous, Bg, dt)
+    out_B = np.empty_like(B)
+    out_B[grouped.order] = Bc
+    restored = ungroup(continuous, [len(b) for b in blocks])
+    back = ungroup(_sampled(continuous, dt), [len(b) for b in blocks])
+    gaps = np.array([float(np.linalg.norm(a - b)) for a, b in zip(back, blocks, strict=True)])
+
+    def hold(B_c: FloatArray) -> FloatArray:
+        out = np.empty_like(B_c)
+        out[grouped.order] = _hold(continuous, B_c[grouped.order], dt)
+        return out
+
+    return restored, out_B, gaps, hold
+
+
+def has_logarithm(blocks: tuple[FloatArray, ...]) -> bool:
+    """Whether no eigenvalue is zero or on the negative real axis."""
+    grouped = group_blocks(blocks)
+    return bool((grouped.real > 0.0).all()) and not any(_not_positive(s).size for s in grouped.others)
 
 
 def _not_positive(stack: FloatArray) -> FloatArray:
@@ -169,45 +208,30 @@ def _not_positive(stack: FloatArray) -> FloatArray:
     return values.real[near_axis & (values.real <= 0.0)]
 
 
-def _invert_hold(
-    continuous: Grouped, discrete: Grouped, B: FloatArray, dt: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _sampled(grouped: Grouped, dt: float) -> Grouped:
+    others = tuple(exponential_maps(stack, dt)[0] for stack in grouped.others)
+    return Grouped(grouped.order, np.exp(grouped.real * dt), apply_pairs(grouped, np.exp, dt), others)
+
+
+def _hold(grouped: Grouped, B: FloatArray, dt: float) -> FloatArray:
+    """`int_0^dt exp(A s) ds B`, in grouped order."""
+    others = [exponential_maps(stack, dt)[1] for stack in grouped.others]
+    return dt * multiply(grouped, phi1(grouped.real * dt), apply_pairs(grouped, phi1, dt), others, B)
+
+
+def _invert_hold(continuous: Grouped, B: FloatArray, dt: float) -> FloatArray:
     ones, first, second, rest = continuous.shape()
-    Bc, back = np.empty_like(B), np.empty_like(B)
-    gain = dt * phi1(continuous.real * dt)
-    Bc[ones] = B[ones] / gain[:, None]
-    back[ones] = Bc[ones] * gain[:, None]
-    defects = [np.abs(np.exp(continuous.real * dt) - discrete.real)]
+    Bc = np.empty_like(B)
+    Bc[ones] = B[ones] / (dt * phi1(continuous.real * dt))[:, None]
     if len(continuous.pairs):
-        F = dt * apply_pairs(continuous, phi1, dt)
-        X = np.stack([B[first], B[second]], axis=1)
-        Y = np.linalg.solve(F, X)
+        Y = np.linalg.solve(dt * apply_pairs(continuous, phi1, dt), np.stack([B[first], B[second]], axis=1))
         Bc[first], Bc[second] = Y[:, 0], Y[:, 1]
-        back[first], back[second] = (F @ Y).transpose(1, 0, 2)
-        Phi = apply_pairs(continuous, np.exp, dt)
-        defects.append(np.linalg.norm(Phi - discrete.pairs, axis=(1, 2)))
-    for where, stack, before in zip(rest, continuous.others, discrete.others, strict=True):
-        Phi, one, _ = exponential_maps(stack, dt)
-        Y = np.linalg.solve(dt * one, B[where].reshape(*stack.shape[:2], -1))
-        Bc[where] = Y.reshape(-1, B.shape[1])
-        back[where] = (dt * one @ Y).reshape(-1, B.shape[1])
-        defects.append(np.linalg.norm(Phi - before, axis=(1, 2)))
+    for where, stack in zip(rest, continuous.others, strict=True):
+        one = exponential_maps(stack, dt)[1]
+        Bc[where] = np.linalg.solve(dt * one, B[where].reshape(*stack.shape[:2], -1)).reshape(-1, B.shape[1])
     if not np.isfinite(Bc).all():
         raise SolverError(
             "the inputs of the continuous model are not finite: a mode is an exact multiple of the sampling "
             "frequency. Sample at another rate"
         )
-    gaps: Any = np.concatenate(defects)
-    return Bc, gaps, back - B
-
-
-def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:
-    """Blocks in the order they had before `group_blocks`, whose sizes are given."""
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-    found: dict[int, FloatArray] = {}
-    ones, first, _, rest = grouped.shape()
-    found.update(zip(grouped.order[ones].tolist(), grouped.real.reshape(-1, 1, 1), strict=True))
-    found.update(zip(grouped.order[first].tolist(), grouped.pairs, strict=True))
-    for where, stack in zip(rest, grouped.others, strict=True):
-        found.update(zip(grouped.order[where][:: stack.shape[1]].tolist(), stack, strict=True))
-    return tuple(found[start] for start in starts[:-1].tolist())
+    return Bc

@@ -18,7 +18,8 @@ from scipy.linalg import lapack
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.splitting import Merge, Split, quasi_eigenvalues, quasi_starts
+from koopctrl.ltinet.construct.splitting import Split
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_eigenvalues, quasi_starts
 
 _POWER_STEPS = 200  # up to 600 states; a quarter of it beyond, where each step costs milliseconds
 
@@ -37,7 +38,7 @@ def cluster(
     starts: tuple[int, ...],
     V: FloatArray,
     cond_max: float,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Split | None:
     """Merge the blocks at `starts`, separated by `V`, until `cond <= cond_max`; None if that fails.
 
@@ -66,7 +67,7 @@ def _merge(
     starts: tuple[int, ...],
     V: FloatArray,
     cond_max: float,
-    on_step: Callable[[int], None] | None,
+    on_step: Callable[[int, int], None] | None,
 ) -> tuple[list[_Cluster], list[tuple[int, complex, complex, float]]] | None:
     n = len(S)
     T = np.array(V, order="F")
@@ -104,7 +105,7 @@ def _merge(
             gone.append(b)
         clusters = [c for i, c in enumerate(clusters) if i not in gone]
         if on_step is not None:
-            on_step(len(starts) - len(clusters))
+            on_step(len(starts) - len(clusters), len(starts))
     return clusters, merges
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import LinAlgError, eigh, schur
+from scipy.linalg import LinAlgError, eigh
 
 from koopctrl._validation import FloatArray, as_matrix, check_bool, check_choice, check_number
 from koopctrl.errors import DataError, ShapeError, SolverError
-from koopctrl.ltinet.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
-from koopctrl.ltinet.clustering import cluster
-from koopctrl.ltinet.progress import Progress
-from koopctrl.ltinet.splitting import (
-    Merge,
-    Split,
-    quasi_starts,
-    separate,
-    split_bounded,
-)
+from koopctrl.ltinet.construct.assembly import EPS, BlockForm, assemble, inverse_norm, norm2, residual_size
+from koopctrl.ltinet.construct.clustering import cluster
+from koopctrl.ltinet.construct.components import decoupled_parts, ordered_schur
+from koopctrl.ltinet.construct.splitting import Split, separate, split_bounded
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_starts
 
 METHODS = ("auto", "symmetric", "schur")
+OnStep = Callable[[int, int], None] | None
 
 
 def block_form(
@@ -32,7 +29,7 @@ def block_form(
     cond_max: float = 1e8,
     method: str = "auto",
     balance: bool = False,
-    progress: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> BlockForm:
     """Split `A` into the finest independent blocks that `cond_max` allows.
 
@@ -51,8 +48,8 @@ def block_form(
         "schur" stops at one block with `cond(T) = 1`: the accuracy reference. "symmetric" demands symmetry.
     balance : bool
         Scale each 2x2 block so that its off-diagonal entries have equal size; this changes `cond(T)`.
-    progress : bool
-        Show a progress bar.
+    on_step : callable (done, total), optional
+        Told how far the splitting has come.
 
     Returns
     -------
@@ -75,7 +72,6 @@ def block_form(
     cond_max = check_number(cond_max, "cond_max", low=1.0)
     check_choice(method, "method", METHODS)
     check_bool(balance, "balance")
-    check_bool(progress, "progress")
     if A.shape[0] == 0:
         return BlockForm(A.copy(), A.copy(), (), 1.0, 0.0, "symmetric")
     # a power of two brings entries near 1 without rounding, so that nothing over- or underflows on the way
@@ -93,11 +89,12 @@ def block_form(
             f"A differs from its transpose by {asymmetry:.2g} of its largest entry; expected a "
             'symmetric matrix. Use method="auto"'
         )
-    with Progress(progress, "block form", A.shape[0]) as bar:
-        if method != "schur" and asymmetry <= 2 * EPS:
-            form = _symmetric(scaled)
-        else:
-            form = _general(scaled, cond_max, method, bar)
+    if method != "schur" and asymmetry <= 2 * EPS:
+        form = _symmetric(scaled)
+    elif method == "schur":
+        form = _general(scaled, cond_max, method, on_step)
+    else:
+        form = _by_parts(scaled, cond_max, method, on_step)
     if balance:
         form = _balanced(form, scaled)
     merges = tuple(
@@ -127,9 +124,38 @@ def _symmetric(A: FloatArray) -> BlockForm:
     return BlockForm(T, np.ascontiguousarray(T.T), blocks, (1 + defect) / (1 - defect), residual, "symmetric")
 
 
-def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> BlockForm:
+def _by_parts(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> BlockForm:
+    """States that nothing links are split for nothing; each part is a problem of its own."""
+    parts = decoupled_parts(A)
+    if len(parts) == 1:
+        return _general(A, cond_max, method, on_step)
+    n = len(A)
+    T, T_inv, blocks, merges, size, large = np.zeros((n, n)), np.zeros((n, n)), [], [], 0.0, 0.0
+    at = 0
+    for part in parts:
+        inner = A[np.ix_(part, part)]
+        form = _general(inner, cond_max, method, on_step)
+        # |T| = |T^-1| for every part, so that their condition numbers do not multiply
+        factor = math.sqrt(form.cond) / max(float(norm2(form.T)), np.finfo(float).tiny)
+        factor = 1.0 if form.cond < 2.0 else factor
+        columns = slice(at, at + len(part))
+        T[part, columns], T_inv[columns, part] = form.T * factor, form.T_inv / factor
+        merges += [replace(m, layer=m.layer + len(blocks)) for m in form.merges]
+        blocks += form.blocks
+        size = max(size, float(norm2(T[part, columns])))
+        large = max(large, float(norm2(T_inv[columns, part])))
+        at += len(part)
+    residual = A @ T
+    edges = np.cumsum([0, *(len(block) for block in blocks)]).tolist()
+    for low, high, block in zip(edges[:-1], edges[1:], blocks, strict=True):
+        residual[:, low:high] -= T[:, low:high] @ block
+    relative = float(np.linalg.norm(residual)) / residual_size(A, T)
+    return BlockForm(T, T_inv, tuple(blocks), size * large, relative, "decoupled", tuple(merges))
+
+
+def _general(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> BlockForm:
     try:
-        decomposition: Any = schur(A, output="real")
+        decomposition: Any = ordered_schur(A)
     except LinAlgError as error:
         raise SolverError(f"the QR algorithm did not converge ({error}); check the scaling of A") from error
     (S, Q), n = decomposition, len(A)
@@ -144,7 +170,7 @@ def _general(A: FloatArray, cond_max: float, method: str, bar: Progress) -> Bloc
     if np.linalg.norm(coupling) <= 4 * EPS * np.linalg.norm(S) * math.sqrt(n):
         return assemble(A, Split(S - coupling, Q, tuple(starts), ()), np.eye(n), "normal")
     form = _separated(A, Split(S, Q, tuple(starts), ()), "full", cond_max)
-    return form if form is not None else _search(A, S, Q, cond_max, bar)
+    return form if form is not None else _search(A, S, Q, cond_max, on_step)
 
 
 def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> BlockForm | None:
@@ -158,7 +184,7 @@ def _separated(A: FloatArray, split: Split, method: str, cond_max: float) -> Blo
 
 
 def _clustered(
-    A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress
+    A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, on_step: OnStep
 ) -> BlockForm | None:
     """Merge from the complete splitting, or from one that keeps (nearly) defective eigenvalues together."""
     split = Split(S, Q, tuple(quasi_starts(S)), ())
@@ -171,7 +197,7 @@ def _clustered(
     limit = cond_max
     # the estimate of cond may fall a little short: try again with a margin
     for _ in range(3):
-        merged = cluster(split.S, split.Q, split.starts, V, limit, bar.step)
+        merged = cluster(split.S, split.Q, split.starts, V, limit, on_step)
         if merged is None:
             return None
         form = _separated(A, replace(merged, merges=split.merges + merged.merges), "clustered", cond_max)
@@ -181,16 +207,16 @@ def _clustered(
     return None
 
 
-def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: Progress) -> BlockForm:
+def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, on_step: OnStep) -> BlockForm:
     """Bisect on Bavely and Stewart's bound for the finest splitting with `cond <= cond_max`."""
     n = len(A)
     low, high = 0.0, math.log10(cond_max) + 1.0
-    best = _clustered(A, S, Q, cond_max, bar)
+    best = _clustered(A, S, Q, cond_max, on_step)
     if best is not None and len(best.blocks) > 1:
         return best
     trial = math.log10(cond_max)
     for _ in range(8):
-        split = split_bounded(S, Q, 10.0**trial, bar.step)
+        split = split_bounded(S, Q, 10.0**trial, on_step)
         form = _separated(A, split, "bavely-stewart", cond_max)
         if form is not None:
             low = trial
@@ -201,7 +227,6 @@ def _search(A: FloatArray, S: FloatArray, Q: FloatArray, cond_max: float, bar: P
         if high - low < 0.1:
             break
         trial = 0.5 * (low + high)
-        bar.restart()
     if best is None or len(best.blocks) == 1:
         reason = f"no splitting into two or more layers keeps cond(T) below {cond_max:.2g}"
         merges = best.merges if best is not None else (Merge(0, 0j, 0j, math.inf, cond_max, note=reason),)

@@ -14,6 +14,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 
 _SLICES = 4
+_FEW = 500  # terms per sum up to which all slices are used
 
 
 def cancelling_product(X: FloatArray, Y: FloatArray) -> FloatArray:
@@ -28,24 +29,32 @@ def cancelling_product(X: FloatArray, Y: FloatArray) -> FloatArray:
     -------
     array (m, n)
     """
+    high, low = cancelling_pair(X, Y)
+    return high + low
+
+
+def cancelling_pair(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`X @ Y` as the unevaluated sum of a leading and a trailing part."""
+    # terms below the last wanted bit are left out; large products cost more and need fewer bits
+    slices = _SLICES if X.shape[1] <= _FEW else _SLICES - 1
     bits = math.ceil((53 + math.log2(max(X.shape[1], 1))) / 2)
-    left, right = _slices(X, 1, bits), _slices(Y, 0, bits)
+    left, right = _slices(X, 1, bits, slices), _slices(Y, 0, bits, slices)
     high, low = np.zeros((X.shape[0], Y.shape[1])), np.zeros((X.shape[0], Y.shape[1]))
-    for total in range(2 * _SLICES - 1):
-        for i in range(max(0, total - _SLICES + 1), min(total, _SLICES - 1) + 1):
+    for total in range(slices):
+        for i in range(total + 1):
             term = left[i] @ right[total - i]
             # Knuth's two-sum: high + low is exact
             after = high + term
             back = after - high
             low += (high - (after - back)) + (term - back)
             high = after
-    return high + low
+    return high, low
 
 
-def _slices(M: FloatArray, axis: int, bits: int) -> list[FloatArray]:
+def _slices(M: FloatArray, axis: int, bits: int, count: int) -> list[FloatArray]:
     """Leading to trailing bits; every slice shares one exponent per row (axis 1) or column (axis 0)."""
     out, rest = [], M.copy()
-    for _ in range(_SLICES - 1):
+    for _ in range(count - 1):
         largest = np.abs(rest).max(axis=axis, keepdims=True, initial=0.0)
         _, exponent = np.frexp(largest)
         anchor = np.where(largest > 0.0, np.ldexp(0.75, exponent + bits), 0.0)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_bool, check_number
-from koopctrl.ltinet.decay import end_time, responses, upper_sum
-from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.splitting import quasi_eigenvalues
+from koopctrl.errors import OptionError
+from koopctrl.ltinet.judge.totals import layer_gain
+from koopctrl.ltinet.reduce.gramian import controllability_factor
+from koopctrl.ltinet.structure import LocalDefects, NetworkStructure
 
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+Network = TypeVar("Network", bound=NetworkStructure)
 
 
 @dataclass(frozen=True)
-class Truncation:
+class Truncation(Generic[Network]):
     """A smaller network.
 
     Attributes
@@ -32,14 +32,14 @@ class Truncation:
         Layers of the original network.
     """
 
-    network: LTINetwork
+    network: Network
     error_bound: FloatArray
     contributions: FloatArray
     kept: tuple[int, ...]
     dropped: tuple[int, ...]
 
 
-def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncation:
+def truncate(net: Network, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[Network]:
     """Drop the layers with the smallest modal peak gains, as many as `tol` allows.
 
     A layer's contribution is its peak gain `int |C_i exp(A_i t) B_i| dt`, which bounds its H-infinity norm:
@@ -48,11 +48,16 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
 
     Parameters
     ----------
-    net : LTINetwork
+    net : NetworkStructure
     tol : float
         Largest sum of dropped contributions.
     relative : bool
         Whether `tol` is relative to the largest contribution of a decaying layer.
+    refit : bool
+        Choose the output weights of the layers that stay anew, so that the energy of the impulse response's
+        error
+        is smallest: `C' = C P_k P_kk^-1` with the controllability Gramian `P` of all layers.
+        Stable networks only.
 
     Returns
     -------
@@ -65,6 +70,7 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
     """
     tol = check_number(tol, "tol", low=0.0)
     check_bool(relative, "relative")
+    check_bool(refit, "refit")
     per_output, contributions = layer_contributions(net)
     finite = contributions[np.isfinite(contributions)]
     budget = tol * (float(finite.max(initial=0.0)) if relative else 1.0)
@@ -76,20 +82,42 @@ def truncate(net: LTINetwork, tol: float, *, relative: bool = True) -> Truncatio
     bound = per_output[dropped].sum(axis=0)
     sizes = [len(block) for block in net.blocks]
     rows = np.repeat(~dropped_mask, sizes)
-    defects = replace(net.defects, exact=None, left_out=net.defects.left_out + bound)
+    C = net.C[:, rows]
+    if refit and dropped.size and kept.size:
+        C = _refitted(net, rows)
+        changed = net.C.copy()
+        changed[:, rows] -= C
+        bound = layer_contributions(replace(net, C=changed))[0].sum(axis=0)
+    local = net.defects.local
+    if local is not None:
+        local = LocalDefects(local.F[np.ix_(rows, rows)], local.G[rows], local.H[:, rows])
+    defects = replace(net.defects, local=local, left_out=net.defects.left_out + bound)
     smaller = replace(
         net,
         blocks=tuple(net.blocks[i] for i in kept.tolist()),
         T=net.T[:, rows],
         T_inv=net.T_inv[rows],
         B=net.B[rows],
-        C=net.C[:, rows],
+        C=C,
         defects=defects,
     )
     return Truncation(smaller, bound, contributions, tuple(kept.tolist()), tuple(dropped.tolist()))
 
 
-def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
+def _refitted(net: NetworkStructure, rows: np.ndarray) -> FloatArray:
+    """Output weights of the kept states that minimise the energy of the impulse response's error."""
+    if not net.stable:
+        raise OptionError(
+            "refit is True, but the network is not stable; expected a stable one, whose impulse "
+            "response has a "
+            "finite energy. Leave refit out"
+        )
+    Z = controllability_factor(net)
+    found: Any = np.linalg.lstsq(Z[rows].T, (net.C @ Z).T, rcond=None)
+    return np.ascontiguousarray(found[0].T)
+
+
+def layer_contributions(net: NetworkStructure) -> tuple[FloatArray, FloatArray]:
     """Peak gains per layer and output `(n_layers, n_y)`, and per layer for all outputs together."""
     n_y, starts = net.C.shape[0], np.array(net.starts, dtype=int)
     per_output = np.full((len(net.blocks), n_y), np.inf)
@@ -99,9 +127,9 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
     ones, first, second, rest = grouped.shape()
     B, C = net.B[grouped.order], net.C[:, grouped.order]
     layers = np.array([layer_of[int(s)] for s in grouped.order[ones]], dtype=int)
-    with np.errstate(divide="ignore"):
-        gain = np.where(grouped.real < 0.0, np.linalg.norm(B[ones], axis=1) / np.abs(grouped.real), np.inf)
+    total = _decay(grouped.real, np.abs(grouped.real), net.discrete)
     with np.errstate(invalid="ignore"):
+        gain = np.linalg.norm(B[ones], axis=1) * total
         per_output[layers] = np.abs(C[:, ones].T) * gain[:, None]
         joint[layers] = np.linalg.norm(C[:, ones], axis=0) * gain
     if len(grouped.pairs):
@@ -112,14 +140,15 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
         still, turned = Ci @ Bi, Ci @ J @ Bi / omega[:, None, None]
         # |cos P + sin Q| <= sqrt(|P|^2 + |Q|^2), under the envelope exp(a t)
         squares = still**2 + turned**2
-        decay = np.where(a < 0.0, -1.0 / np.minimum(a, -np.finfo(float).tiny), np.inf)
-        per_output[layers] = np.sqrt(squares.sum(axis=2)) * decay[:, None]
-        joint[layers] = np.sqrt(squares.sum(axis=(1, 2))) * decay
+        total = _decay(a, np.hypot(a, omega), net.discrete)
+        with np.errstate(invalid="ignore"):
+            per_output[layers] = np.sqrt(squares.sum(axis=2)) * total[:, None]
+            joint[layers] = np.sqrt(squares.sum(axis=(1, 2))) * total
     for where, stack in zip(rest, grouped.others, strict=True):
         size = stack.shape[1]
         for block, at in zip(stack, range(where.start, where.stop, size), strict=True):
             i = layer_of[int(grouped.order[at])]
-            per_output[i], joint[i] = _large_layer(block, B[at : at + size], C[:, at : at + size])
+            per_output[i], joint[i] = layer_gain(block, B[at : at + size], C[:, at : at + size], net.dt)
     # a layer without decay but without input or output either contributes nothing
     silent = ~np.array([(B_i.any() and C_i.any()) for B_i, C_i in _per_layer(net)], dtype=bool)
     per_output[silent], joint[silent] = 0.0, 0.0
@@ -128,21 +157,13 @@ def layer_contributions(net: LTINetwork) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _per_layer(net: LTINetwork) -> list[tuple[FloatArray, FloatArray]]:
+def _decay(a: FloatArray, modulus: FloatArray, discrete: bool) -> FloatArray:
+    """`int exp(a t) dt`, or the sum of the powers of a modulus; infinite without decay."""
+    distance = 1.0 - modulus if discrete else -a
+    tiny = np.finfo(float).tiny
+    return np.where(distance > 0.0, 1.0 / np.maximum(distance, tiny), np.inf)
+
+
+def _per_layer(net: NetworkStructure) -> list[tuple[FloatArray, FloatArray]]:
     stops = [start + len(block) for start, block in zip(net.starts, net.blocks, strict=True)]
     return [(net.B[i:j], net.C[:, i:j]) for i, j in zip(net.starts, stops, strict=True)]
-
-
-def _large_layer(block: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, float]:
-    values = quasi_eigenvalues(block)
-    end = end_time(values, None)
-    if not np.isfinite(end):
-        return np.full(len(C), np.inf), np.inf
-    grouped: Grouped = group_blocks([block])
-    order = grouped.order
-    times, rows, joint = [], [], []
-    for t, left, _ in responses(grouped, C[:, order], B[order], values, end):
-        times.append(t)
-        rows.append(np.linalg.norm(left @ B[order], axis=1))
-        joint.append(np.linalg.norm(left @ B[order]))
-    return upper_sum(times, rows, end), float(upper_sum(times, joint, end))

@@ -11,32 +11,41 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh, splu
 
 from koopctrl._validation import FloatArray, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
-from koopctrl.ltinet.assembly import EPS
-from koopctrl.ltinet.convert import StateSpaceData
+from koopctrl.ltinet.construct.assembly import EPS
+from koopctrl.ltinet.construct.convert import StateSpaceData
+from koopctrl.ltinet.structure import Defects
 
 
-def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
+def slow_modes(data: StateSpaceData, n_modes: int, match_dc: bool = True) -> dict[str, Any]:
     """Fields of a network of the `n_modes` rightmost modes.
 
     Sparse matrices go through `eigsh` with a shift just right of the spectrum (one sparse factorisation;
     memory `n n_modes` beside it). What is left out has the peak gain `sum |c_i| |b_i| / |lambda_i|`, bounded
     by `sqrt(c_rest (-A)^-1 c_rest') sqrt(trace b_rest' (-A)^-1 b_rest)`.
 
+    With `match_dc` the direct link makes up for the static gain of what is left out (a stable model), which
+    at
+    most doubles that peak gain.
+
     Raises
     ------
     OptionError
-        A discrete model, or fewer states than modes.
+        A model with E, a discrete model, or fewer states than modes.
     ShapeError
         `A` is not symmetric.
     SolverError
         `eigsh` did not converge.
     """
-    from koopctrl.ltinet.network import Defects
-
     A, n = data.A, data.A.shape[0]
     n_modes = check_integer(n_modes, "n_modes", low=1)
     if data.dt:
         raise OptionError("n_modes was given for a discrete model; expected a continuous one. Omit n_modes")
+    if data.E is not None:
+        raise OptionError(
+            "n_modes was given for a model with E; expected one without. Use "
+            "LTINetwork.from_reduced, or solve for "
+            "E first"
+        )
     if n_modes > n:
         raise OptionError(f"n_modes is {n_modes}; expected at most the number of states, {n}")
     size = float(abs(A).max())
@@ -44,7 +53,7 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     if asymmetry > 100 * EPS * size:
         raise ShapeError(
             f"A differs from its transpose by {asymmetry / size:.2g} of its largest entry; expected a "
-            "symmetric matrix with n_modes. Omit n_modes, or symmetrise the model"
+            "symmetric matrix with n_modes. Use LTINetwork.from_reduced(sys, order), which takes any stable A"
         )
     values, T = _rightmost(A, n_modes)
     order = np.argsort(-values, kind="stable")
@@ -53,6 +62,10 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     left_out = (
         _left_out(A, data.B - T @ B, data.C - C @ T.T, float(values[-1])) if n_modes < n else np.zeros(len(C))
     )
+    D = data.D.copy()
+    if match_dc and n_modes < n and values[0] < 0.0:
+        missing = _static(A, data.B - T @ B, data.C)
+        D, left_out = D + missing, left_out + np.linalg.norm(missing, axis=1)
     defect = float(np.linalg.norm(T.T @ T - np.eye(n_modes)))
     residual = float(np.linalg.norm(A @ T - T * values))
     defects = Defects(
@@ -60,9 +73,18 @@ def slow_modes(data: StateSpaceData, n_modes: int) -> dict[str, Any]:
     )
     return {
         "blocks": tuple(values.reshape(-1, 1, 1)), "T": T, "T_inv": np.ascontiguousarray(T.T), "B": B, "C": C,
+        "D": D,
         "cond": (1 + defect) / (1 - defect), "residual": residual / max(size * np.sqrt(n_modes), 1e-300),
         "method": "slow modes", "merges": (), "defects": defects,
     }  # fmt: skip
+
+
+def _static(A: Any, B: FloatArray, C: FloatArray) -> FloatArray:
+    """`-C A^-1 B`."""
+    if not sparse.issparse(A):
+        return -C @ np.linalg.solve(A, B)
+    lu = splu(sparse.csc_array(A), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    return -C @ lu.solve(B)
 
 
 def _left_out(A: Any, B: FloatArray, C: FloatArray, last: float) -> FloatArray:

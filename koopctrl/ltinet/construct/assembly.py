@@ -12,9 +12,11 @@ from scipy.sparse.linalg import aslinearoperator, eigsh
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.splitting import Merge, Split, quasi_eigenvalues
+from koopctrl.ltinet.construct.splitting import Split
+from koopctrl.ltinet.quasi_triangular import Merge, quasi_eigenvalues
 
 EPS = float(np.finfo(float).eps)
+_HOPELESS = 1e100
 _REFINE = 1e4  # condition number from which the inverse is worth a step of refinement
 
 
@@ -34,7 +36,7 @@ class BlockForm:
         `|A T - T blkdiag| / (|A| |T|)` in Frobenius norms; a few eps when all went well.
     method : str
         Path taken: "symmetric", "normal", "full" (every eigenvalue separated), "clustered", "bavely-stewart"
-        or "schur".
+        "schur" or "decoupled" (parts that nothing links, each by one of these).
     merges : tuple of Merge
         Why eigenvalues stayed together; empty when every one is on its own.
     """
@@ -72,6 +74,10 @@ def assemble(A: FloatArray, split: Split, V: FloatArray, method: str) -> BlockFo
         W, info = lapack.dtrtri(V, lower=0, unitdiag=0)
         if info != 0:
             raise SolverError(f"LAPACK dtrtri failed with info {info}; this is a defect of koopctrl")
+        if not np.abs(W).max(initial=0.0) < _HOPELESS:
+            # columns so nearly parallel that products would overflow: no splitting at all
+            blocks = [split.S[i : i + k, i : i + k].copy() for i, k in zip(starts, sizes, strict=True)]
+            return BlockForm(V, W, tuple(blocks), math.inf, math.inf, method)
         blocks = _orthonormalise(V, W, split.S, starts, sizes)
     cond = 1.0 if plain else float(norm2(V) * norm2(W))
     if cond > _REFINE:

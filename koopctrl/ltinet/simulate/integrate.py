@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike
 from scipy.signal import lfilter
 
-from koopctrl._validation import FloatArray, as_vector, check_number
+from koopctrl._validation import FloatArray, check_number
 from koopctrl._warnings import warn
-from koopctrl.errors import NumericalWarning, SolverError
+from koopctrl.errors import NumericalWarning, OptionError, SolverError
 from koopctrl.ltinet.neurons import Layer
-from koopctrl.ltinet.response import NeuronResponse, read_grid, read_inputs, read_start
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+from koopctrl.ltinet.simulate.input_function import InputFunction
+from koopctrl.ltinet.simulate.response import NeuronResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.structure import NetworkStructure
 
 _STAGES = 6
 _MOST_POINTS = 2_000_000  # steps x points of one layer; finer steps would only add rounding
@@ -62,7 +60,7 @@ def radau(stages: int = _STAGES) -> tuple[FloatArray, FloatArray, FloatArray, Fl
 
 
 def simulate_neurons(
-    net: LTINetwork,
+    net: NetworkStructure,
     t: ArrayLike,
     u: ArrayLike | Callable[[float], ArrayLike] | None = None,
     x0: ArrayLike | None = None,
@@ -75,11 +73,12 @@ def simulate_neurons(
 
     Parameters
     ----------
-    net : LTINetwork
+    net : NetworkStructure
     t : array (N + 1,)
         Uniform grid in seconds.
     u : array (N or N + 1, n_u), callable of t, scalar or None
-        Arrays are held over each interval; a callable is evaluated at the collocation points.
+        Arrays are held over each interval. A callable is read once, on a grid of its own that follows it to a
+        tenth of `tol`, and not by every layer anew; jumps belong on instants of `t`.
     x0 : array (n,), optional
         Initial state in the original coordinates.
     tol : float
@@ -103,15 +102,35 @@ def simulate_neurons(
         A layer's defect stayed above `tol`.
     """
     tol = check_number(tol, "tol", low=1e-14)
+    if net.discrete or net.delayed:
+        what = "a discrete network" if net.discrete else "a network with dead times"
+        raise OptionError(f"simulate_neurons was called of {what}; expected neither. Use simulate")
     time, h = read_grid(t)
     n_u, N = net.B.shape[1], len(time) - 1
-    held = None if callable(u) else read_inputs(u, len(time), n_u, "zoh")[0][0]
+    held = np.zeros((0, n_u)) if callable(u) else read_inputs(u, len(time), n_u, "zoh")[0][0]
 
-    def inputs(at: FloatArray, interval: np.ndarray) -> FloatArray:
-        if held is not None:
-            return np.broadcast_to(held[interval][:, None, :], (*at.shape, n_u))
-        values = [as_vector(u(float(s)), "u", n_u) for s in at.ravel()]  # type: ignore[operator]
-        return np.array(values).reshape(*at.shape, n_u)
+    function = InputFunction(u, time, n_u, 0.1 * tol) if callable(u) else None
+
+    points, _, checks, _ = radau()
+    kept: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def inputs(pieces: int) -> tuple[FloatArray, FloatArray]:
+        """Inputs at the collocation and check points; layers with equal steps share them."""
+        if pieces not in kept:
+            count = N * pieces
+            starts, interval = time[0] + h / pieces * np.arange(count), np.arange(count) // pieces
+            if function is None:
+                shape = (count, _STAGES, n_u)
+                both = np.broadcast_to(held[interval][:, None, :], shape)
+                values = both, both
+            else:
+                at = (starts[:, None] + h / pieces * c for c in (points, checks))
+                one, two = (function(instants, interval) for instants in at)
+                values = one, two
+            if sum(v[0].size for v in kept.values()) > _MOST_POINTS:
+                kept.clear()
+            kept[pieces] = values
+        return kept[pieces]
 
     w0 = read_start(x0, net.T.shape[0], 1)[0] @ net.T_inv.T
     W = np.empty((N + 1, net.n_states))
@@ -146,10 +165,10 @@ def simulate_neurons(
             "exact, or a looser tol",
             NumericalWarning,
         )
-    U = held if held is not None else np.array([as_vector(u(float(s)), "u", n_u) for s in time])  # type: ignore[operator]
+    U = held if function is None else function.at_instants()
     return NeuronResponse(
         time, W @ net.C.T + U @ net.D.T, U, W @ net.T.T, net.input_names, net.output_names, net.state_names,
-        "callable" if held is None else "zoh", steps, defects,
+        "zoh" if function is None else "callable", steps, defects,
     )  # fmt: skip
 
 
@@ -160,16 +179,13 @@ def _layer(
     time: FloatArray,
     h: float,
     pieces: int,
-    inputs: Callable[[FloatArray, np.ndarray], FloatArray],
+    inputs: Callable[[int], tuple[FloatArray, FloatArray]],
 ) -> tuple[FloatArray, float, float]:
     """States of a layer at the instants of `time`, its largest defect and its largest rate."""
-    points, integration, checks, (to_checks, integration_checks) = radau()
+    _, integration, _, (to_checks, integration_checks) = radau()
     N, k = len(time) - 1, len(layer.matrix)
     step, count = h / pieces, (len(time) - 1) * pieces
-    starts = time[0] + step * np.arange(count)
-    interval = np.arange(count) // pieces
-    drive = inputs(starts[:, None] + step * points, interval) @ B.T
-    drive_checks = inputs(starts[:, None] + step * checks, interval) @ B.T
+    drive, drive_checks = (values @ B.T for values in inputs(pieces))
     W = layer.weights
     X, X_checks = np.zeros((count, _STAGES, k)), np.zeros((count, _STAGES, k))
     ends = np.empty((count + 1, k))
