@@ -244,7 +244,7 @@ def test_a_candidate_whose_samplings_scatter_about_the_truth_is_worth_its_mean_o
 
 
 def test_one_wild_sampling_does_not_make_a_candidate_look_good():
-    """Its variance is large because of that one, and what is put right for it must not be more than it did."""
+    """Its variance is large because of that one; what is put right for it must not be more than it did."""
     folds = make_folds(TRAIN, 3)
     scale = np.concatenate([e.outputs for e in TRAIN]).std()
 
