@@ -5,7 +5,6 @@ import pytest
 from scipy import linalg, sparse
 
 from koopctrl import RNNMPC, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
-from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
@@ -195,6 +194,12 @@ def test_on_a_network_too(unstable_network, N):
         np.testing.assert_allclose(mpc.info.inputs, linear.info.inputs, atol=1e-5)
 
 
-def test_a_network_that_needs_feedback_has_no_c_code_and_says_so(unstable_network, tmp_path):
-    with pytest.raises(OptionError, match="shorter horizon"):
-        RNNMPC(unstable_network, 50, 1.0, 1.0).to_c(tmp_path)
+@pytest.mark.parametrize("N", [50, 120])
+def test_the_c_of_a_network_that_needs_feedback_agrees(unstable_network, N, tmp_path):
+    mpc = RNNMPC(unstable_network, N, 1.0, 1.0, u_min=-0.5, u_max=0.5)
+    compiled, rng, n_y = CompiledMPC(mpc_to_c(mpc, tmp_path)), np.random.default_rng(0), unstable_network.n_y
+    for k in range(40):
+        y, r = 0.1 * rng.normal(size=n_y), 0.05 * rng.normal(size=n_y)
+        u = mpc.control(y, r)
+        np.testing.assert_allclose(compiled.control(y, r), u, atol=1e-6, err_msg=str(k))
+        assert compiled.info.status == mpc.info.status
