@@ -26,7 +26,7 @@ _FIGURE = re.compile(r"!\[[^\]]*\]\(([^)]+\.png)\)")
 
 API = {
     "koopctrl": None,  # the public names
-    "koopctrl.ltinet": ["ErrorBound", "LTIResponse"],
+    "koopctrl.ltinet": ["ErrorBound", "LTIResponse", "Reduction", "Truncation", "ParameterNetwork", "ScheduledLQR", "block_form"],
     "koopctrl.data.datasets": ["hair_dryer", "robot_arm"],
     "koopctrl.data.excitation": [
         "ExcitationPolicy",
@@ -95,6 +95,7 @@ API = {
         "CSTREnv",
         "DCMotorEnv",
         "DuffingEnv",
+        "LTINetworkEnv",
         "PHNeutralizationEnv",
         "PendulumEnv",
         "QuadrotorEnv",

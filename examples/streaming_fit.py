@@ -20,13 +20,13 @@ def episodes(n: int, seed: int):
 
 unseen = collect(env, n_episodes=5, seed=1_000)
 
-model = KoopmanRNN(200, random_state=0).fit(episodes(40, seed=0))
+model = KoopmanRNN(100, random_state=0).fit(episodes(20, seed=0))
 print(f"one pass over an iterator: free-run R2 {model.score(unseen):.8f}")
 
-growing = KoopmanRNN(200, random_state=0)
+growing = KoopmanRNN(100, random_state=0)
 pairs, errors = [], []
 for batch in range(3):
-    data: list[Trajectory] = list(episodes(10, seed=100 * batch))
+    data: list[Trajectory] = list(episodes(5, seed=100 * batch))
     growing.partial_fit(data)
     pairs.append(growing.solution_.n_rows)
     errors.append(1.0 - growing.score(unseen))

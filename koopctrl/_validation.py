@@ -135,9 +135,8 @@ def as_weight(value: ArrayLike, name: str, size: int, *, definite: bool = False)
         array = np.diag(as_vector(array, name, size))
     array = as_matrix(array, name, (size, size))
     units = _sizes(array)
-    # Entries of different units are compared on the diagonal's scale; the rest is rounding of the largest.
-    rounding = 1e-15 * float(np.abs(array).max(initial=0.0))
-    if (np.abs(array - array.T) > 1e-10 * units[:, None] * units + rounding).any():
+    # Entries of different units are compared on the diagonal's scale, which bounds those of a weight.
+    if (np.abs(array - array.T) > 1e-10 * units[:, None] * units).any():
         raise OptionError(
             f"{name} is not symmetric; expected a symmetric weight, e.g. ({name} + {name}.T) / 2"
         )
@@ -223,6 +222,16 @@ def check_names(names: Sequence[str] | None, name: str, count: int, prefix: str)
     if len(set(result)) != count:
         raise OptionError(f"{name} repeats a name: {list(result)}; expected distinct names")
     return result
+
+
+def items_of(value: Any, name: str) -> list[Any]:
+    """Everything in a sequence or other iterable; text and arrays without a length are none."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError("text is taken as a whole")
+        return list(value)
+    except TypeError as error:
+        raise OptionError(f"{name} is a {type(value).__name__}; expected a sequence") from error
 
 
 def alias(value: Any, name: str, other: Any, other_name: str) -> Any:

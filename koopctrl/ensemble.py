@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
-from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
+from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number, items_of
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import KoopctrlWarning, OptionError
@@ -266,9 +266,7 @@ def _weights(errors: FloatArray, folds: list[int]) -> FloatArray:
 def _bases(model: Any) -> list[KoopmanRNN]:
     if model is None:
         return [KoopmanRNN()]
-    if not isinstance(model, Iterable) and not isinstance(model, KoopmanRNN):
-        raise OptionError(f"model is a {type(model).__name__}; expected a KoopmanRNN or a sequence of them")
-    bases = [model] if isinstance(model, KoopmanRNN) else list(model)
+    bases = [model] if isinstance(model, KoopmanRNN) else items_of(model, "model")
     for one in bases:
         if not isinstance(one, KoopmanRNN):
             raise OptionError(f"model holds a {type(one).__name__}; expected KoopmanRNN objects")

@@ -29,7 +29,7 @@ from koopctrl.storage_hidden import read_hidden, write_hidden
 # Read by their own layer, which is imported on call.
 _ELSEWHERE = {
     "Trajectories": ("koopctrl.data.record_file", "records_of_parts"),
-    "LTINetwork": ("koopctrl.ltinet.network_file", "network_of_parts"),
+    "LTINetwork": ("koopctrl.ltinet.network", "network_of_parts"),
     "ClosedLoopResult": ("koopctrl.controllers.loop.result_file", "result_of_parts"),
     "LQR": ("koopctrl.controllers.storage", "read_controller"),
     "LinearMPC": ("koopctrl.controllers.storage", "read_controller"),

@@ -218,6 +218,34 @@ def test_members_are_picked_that_make_the_mean_better():
     assert alone == [best] * 3  # others only where they help
 
 
+def test_a_candidate_whose_samplings_scatter_about_the_truth_is_worth_its_mean_of_all_members():
+    """Three seeds of error 0.3 that average out, beside one of a steady error that is smaller than their mean
+    of three but larger than a mean of thirty.
+    """
+    folds = make_folds(TRAIN, 3)
+    rng = np.random.default_rng(1)
+    scale = np.concatenate([e.outputs for e in TRAIN]).std()
+
+    def seeds(noise, by):
+        return {
+            s: [
+                [e.outputs + scale * (by + noise * rng.normal(size=e.outputs.shape)) for e in f.test]
+                for f in folds
+            ]
+            for s in range(3)
+        }
+
+    found = []
+    for name, noise, by in ((1, 0.3, 0.0), (2, 0.0, 0.12)):
+        runs = seeds(noise, by)
+        errors = [nrmse(runs[s][i], f) for s in range(3) for i, f in enumerate(folds)]
+        found.append(Trial({"n_features": name}, errors, [0.1] * 9, 3, runs=runs))
+    scattered, steady = found
+    assert scattered.error > steady.error
+    assert pick_members([steady, scattered], folds, 30)[0] is scattered
+    assert pick_members([steady, scattered], folds, 2)[0] is steady
+
+
 # --- selection ---------------------------------------------------------------------------------------------
 
 

@@ -234,3 +234,28 @@ def test_values_of_another_kind_are_refused_by_name():
     for odd in (["swim"], np.array(["swim", "elm"]), {"swim": 1}):
         with pytest.raises(OptionError, match="sampler is"):
             v.check_choice(odd, "sampler", {"swim": 1, "elm": 2})
+
+
+@pytest.mark.parametrize("exponents", [(0, 0, 0), (9, 0, -9), (-9, 9, 0), (-9, -9, 9)])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (np.zeros((3, 3)), None),
+        ([[0, 1e-12, 0], [0, 0, 0], [0, 0, 0]], None),  # rounding
+        ([[0, 1e-6, 0], [0, 0, 0], [0, 0, 0]], "symmetric"),
+        ([[0, 0, 1e-6], [0, 0, 0], [0, 0, 0]], "symmetric"),
+        ([[0, 1.5, 0], [1.5, 0, 0], [0, 0, 0]], "smallest eigenvalue"),
+        ([[0, 0, 0], [0, 0, 1.001], [0, 1.001, 0]], "smallest eigenvalue"),
+        ([[0, 0, 0], [0, 0, 0.999], [0, 0.999, 0]], None),
+        ([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 0]], "definite"),  # singular
+    ],
+)
+def test_weights_are_judged_on_their_diagonals_scale(exponents, change, message):
+    scale = 10.0 ** np.array(exponents)
+    weight = (np.eye(3) + change) * scale[:, None] * scale
+    if message is None:
+        half = 0.5 * (weight + weight.T)
+        np.testing.assert_allclose(v.as_weight(weight, "Q", 3, definite=True), half, rtol=1e-9)
+    else:
+        with pytest.raises(OptionError, match=message):
+            v.as_weight(weight, "Q", 3, definite=True)

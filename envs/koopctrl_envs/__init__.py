@@ -16,6 +16,7 @@ from koopctrl_envs.cart_pole import CartPole, CartPoleEnv
 from koopctrl_envs.cstr import CSTR, CSTREnv, CSTRTemperature, CSTRTemperatureEnv
 from koopctrl_envs.dc_motor import DCMotor, DCMotorEnv
 from koopctrl_envs.duffing import Duffing, DuffingEnv
+from koopctrl_envs.lti_network import LTINetworkEnv
 from koopctrl_envs.pendulum import Pendulum, PendulumEnv
 from koopctrl_envs.ph import PHNeutralization, PHNeutralizationEnv
 from koopctrl_envs.plant import Plant
@@ -37,6 +38,7 @@ __all__ = [
     "DCMotorEnv",
     "Duffing",
     "DuffingEnv",
+    "LTINetworkEnv",
     "PHNeutralization",
     "PHNeutralizationEnv",
     "Pendulum",

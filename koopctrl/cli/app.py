@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import koopctrl
+from koopctrl.cli.compare import compare
 from koopctrl.cli.control import control
 from koopctrl.cli.demo import demo
 from koopctrl.cli.fit import fit
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, fit, report, control):
+for _command in (demo, fit, report, compare, control):
     app.command()(_command)
 
 

@@ -58,6 +58,8 @@ def control(
     model = load_network(model_file)
     if not model.n_u:
         raise typer.BadParameter(f"{model_file} holds a model without inputs; expected one with inputs")
+    goals = _goals(reference, model)
+    references = goals[np.minimum(np.arange(steps + 1) * len(goals) // steps, len(goals) - 1)]
     scaling, inputs = model.network_.scaling, model.snapshots_.u
     task = Task(
         horizon,
@@ -65,10 +67,10 @@ def control(
         np.diag(_or(numbers(r, "--r", model.n_u), 0.1 / scaling.u_scale**2)),
         _or(numbers(u_min, "--u-min", model.n_u), inputs.min(axis=0)),
         _or(numbers(u_max, "--u-max", model.n_u), inputs.max(axis=0)),
+        goals,
         numbers(y_min, "--y-min", model.n_y),
         numbers(y_max, "--y-max", model.n_y),
     )
-    references = _references(reference, model, steps)
     with said.busy("designing the controller"):
         controller, text = design_controller(model, task, kind)
     said.say(f"{text}\n{controller!r}")
@@ -116,8 +118,8 @@ def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
-def _references(text: str | None, model: Any, steps: int) -> Any:
-    """Set-points, each for an equal part of the run; NaN for outputs without one."""
+def _goals(text: str | None, model: Any) -> Any:
+    """Set-points, one a row; NaN for outputs without one."""
     import numpy as np
 
     if text is None:
@@ -134,4 +136,4 @@ def _references(text: str | None, model: Any, steps: int) -> Any:
         wanted = np.array(rows)
         if np.isnan(wanted).all():
             raise typer.BadParameter(f"--reference is {text!r}; expected one number at least")
-    return wanted[np.minimum(np.arange(steps + 1) * len(wanted) // steps, len(wanted) - 1)]
+    return wanted

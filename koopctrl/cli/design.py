@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 
-_KINDS = {"auto": "auto", "linear": "linear", "nonlinear": "rnn"}
+_WORDS = {"auto": "auto", "linear": "linear", "nonlinear": "rnn"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of the controller."""
+    """What is asked of the controller; `goals` are set-points, one a row, NaN for outputs without one."""
 
     horizon: int
     Q: FloatArray
     R: FloatArray
     u_min: FloatArray
     u_max: FloatArray
+    goals: FloatArray
     y_min: FloatArray | None = None
     y_max: FloatArray | None = None
 
@@ -33,29 +36,36 @@ def design_controller(model: Any, task: Task, kind: str) -> tuple[Any, str]:
         Fitted.
     task : Task
     kind : {"auto", "linear", "nonlinear"}
-        `LinearMPC` on the linear face or `RNNMPC` on the network; "auto" takes the linear one where that
-        costs hardly more on the network (`design_mpc`).
+        `LinearMPC` on the linear face or `RNNMPC` on the network; "auto" tries both on the network
+        (`koopctrl.design_mpc`).
 
     Returns
     -------
     controller : LinearMPC or RNNMPC
     text : str
+
+    Raises
+    ------
+    OptionError
+        If the kind does not go with the model.
     """
     from koopctrl.controllers import KalmanFilter, LinearMPC, design_mpc
 
     bounds = {name: getattr(task, name) for name in ("u_min", "u_max", "y_min", "y_max")}
     if not model.hidden:
+        # Designs are tried on set-points of all outputs; where some have none, on equilibria of the model.
+        goals = task.goals if np.isfinite(task.goals).all() else None
         design = design_mpc(
-            model, task.horizon, task.Q, task.R, controller=_KINDS[kind], offset_free=True, **bounds
-        )
-        made = type(design.controller).__name__
-        return design.controller, f"{made}: {design.reason}"
+            model, task.horizon, task.Q, task.R, reference=goals, controller=_WORDS[kind],
+            offset_free=True, **bounds,
+        )  # fmt: skip
+        return design.controller, f"{type(design.controller).__name__}: {design.reason}"
     if kind == "nonlinear":
         raise OptionError(
             "--kind is nonlinear, which the hidden state of this model does not allow; expected linear"
         )
     lifted = model.lift_at(horizon=task.horizon, Q=task.Q, R=task.R)
-    # A filter finds the state, and what the linear model leaves unexplained.
+    # A filter finds the hidden state, and what the linear model leaves unexplained.
     estimator = KalmanFilter(lifted, disturbance="output")
-    linear = LinearMPC(lifted, task.horizon, task.Q, task.R, **bounds, estimator=estimator)
-    return linear, f"LinearMPC on the linear face, {lifted.n_z} lifted states"
+    mpc = LinearMPC(lifted, task.horizon, task.Q, task.R, estimator=estimator, **bounds)
+    return mpc, f"LinearMPC: linear face of the hidden state, {lifted.n_z} states"

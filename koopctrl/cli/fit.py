@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from koopctrl.cli.choose import choose
 from koopctrl.cli.output import said
 from koopctrl.cli.records import (
     DataFile,
@@ -58,6 +59,10 @@ def fit(
     sampler: Annotated[str, typer.Option(help="swim, uniform or elm.")] = "swim",
     feature_scale: Annotated[float, typer.Option(help="Width scale of the neurons.")] = 0.3,
     ridge: Annotated[str, typer.Option(help="Relative penalty on outer weights; auto by evidence.")] = _AUTO,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds in which to choose all settings by free run on held-out blocks."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
     save: Annotated[
         Path | None, typer.Option(help="Where to write the model (.npz), fitted to all rows.")
@@ -81,6 +86,14 @@ def fit(
     train, test = records.split(
         test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
     )
+    if budget is not None:
+        said.say(f"{records!r}\ntrain: {train.n_steps} steps, test: {test.n_steps} steps")
+        said.keep(train_steps=train.n_steps, test_steps=test.n_steps)
+        chosen = choose(records, train, test, budget, seed, save)
+        if plot is not None:
+            draw(chosen, test, None, f"{data.name}, held out", plot)
+        said.finish()
+        return
     _check_lags(train, test, output_lags, input_lags)
     settings: dict[str, Any] = {
         "sampler": sampler, "feature_scale": feature_scale, "input_coupling": coupling,

@@ -24,6 +24,7 @@ from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.info import ControlInfo
 from koopctrl.controllers.lqr_law import build_lqr_law
+from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.shell import ControllerShell
 from koopctrl.controllers.threads import one_blas_thread
@@ -38,8 +39,8 @@ class LQR(ControllerShell):
 
     Parameters
     ----------
-    lifted : LiftedModel
-        From `model.lift_at(...)` or `LiftedModel.from_matrices(...)`.
+    lifted : LiftedModel or LTINetwork
+        From `model.lift_at(...)`, `LiftedModel.from_matrices(...)` or `net.sample(dt)`.
     Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
         Weight on the outputs, or on the lifted coordinates; positive semidefinite.
     R : scalar, (n_u,) or (n_u, n_u) array_like
@@ -94,6 +95,7 @@ class LQR(ControllerShell):
         observer: KalmanFilter | LinearEstimator | None = None,
         offset_free: bool | float | str = False,
     ) -> None:
+        lifted = as_lifted(lifted)
         self._keep(arguments(locals()))
         channels = choose_channels(getattr(lifted, "input_names", ()), None)
         source = linear_estimator(lifted, self._observer, offset_free, channels)

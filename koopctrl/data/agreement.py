@@ -28,7 +28,7 @@ def agreeing(episodes: Any) -> tuple[Trajectory, ...]:
     TimeBaseError
         If sample times differ by more than a hundredth of a period over the longest episode.
     """
-    if not isinstance(episodes, Iterable):
+    if not isinstance(episodes, Iterable) or (isinstance(episodes, np.ndarray) and not episodes.ndim):
         raise DataError(
             f"episodes is a {type(episodes).__name__}; expected a sequence of Trajectory objects. "
             "Build them with Trajectories.from_arrays(x, u, dt=...)"

@@ -69,7 +69,7 @@ def _together(records: Trajectories, inputs: FloatArray) -> list[str]:
     moving = np.flatnonzero(_moving(inputs))
     if len(moving) < 2:
         return []
-    r = np.corrcoef(inputs[:, moving].T)
+    r = np.asarray(np.corrcoef(inputs[:, moving].T))
     return [
         f"inputs {records.input_names[moving[i]]} and {records.input_names[moving[j]]} move together "
         f"(correlation {r[i, j]:.2f}): their effects are hard to tell apart. Move them independently"

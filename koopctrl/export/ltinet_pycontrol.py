@@ -12,30 +12,37 @@ import numpy as np
 from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError
 from koopctrl.export.names import named_for_pycontrol
+from koopctrl.ltinet.simulate.sampling import matrices
+from koopctrl.ltinet.structure import NetworkStructure
 
 if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
-    from koopctrl.ltinet.response import LTIResponse
+    from koopctrl.ltinet.judge.frequency import FrequencyResponse
+    from koopctrl.ltinet.simulate.response import LTIResponse
 
 
-def network_to_statespace(net: LTINetwork, coordinates: str = "block") -> Any:
+def network_to_statespace(net: NetworkStructure, coordinates: str = "block") -> Any:
     """`control.StateSpace` with the neurons as states ("block"), or in the original coordinates."""
     import control
 
     check_choice(coordinates, "coordinates", ("block", "original"))
-    A, B, C = net.block_matrix().toarray(), net.B.copy(), net.C.copy()
-    names = net.neuron_names
+    A, B, C, D = matrices(net)
+    names = list(net.neuron_names)
+    names += [f"late{i}" for i in range(len(A) - len(names))]
     if coordinates == "original":
+        if net.delayed:
+            raise OptionError(
+                'coordinates is "original", but the network has dead times; expected none. Use "block"'
+            )
         if net.T.shape[0] != net.T.shape[1]:
             raise OptionError(
                 f'coordinates is "original", but {net.T.shape[0] - net.T.shape[1]} modes are '
                 'not in the network; expected a complete one. Use coordinates="block"'
             )
-        A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, net.state_names
+        A, B, C, names = net.T @ A @ net.T_inv, net.T @ B, C @ net.T_inv, list(net.state_names)
 
     def make(inputs: list[str], outputs: list[str]) -> Any:
         return control.StateSpace(
-            A, B, C, net.D.copy(), 0, inputs=inputs, outputs=outputs, states=list(names),
+            A, B, C, D, net.dt, inputs=inputs, outputs=outputs, states=names,
             remove_useless_states=False,
         )  # fmt: skip
 
@@ -59,3 +66,22 @@ def response_to_pycontrol(response: LTIResponse) -> Any:
         multi_trace=batched, squeeze=False,
         trace_labels=[f"batch {i}" for i in range(len(response.outputs))] if batched else None,
     )  # fmt: skip
+
+
+def frequency_response_to_pycontrol(response: FrequencyResponse) -> Any:
+    """`control.FrequencyResponseData` with python-control's order of the axes."""
+    import control
+
+    return control.FrequencyResponseData(
+        np.moveaxis(response.response, 0, -1), response.omega, inputs=list(response.input_names),
+        outputs=list(response.output_names),
+    )  # fmt: skip
+
+
+def network_feedback(net: NetworkStructure, other: Any, sign: int) -> Any:
+    """`control.feedback` of a network with a system or another network."""
+    import control
+
+    if isinstance(other, NetworkStructure):
+        other = network_to_statespace(other)
+    return control.feedback(network_to_statespace(net), other, sign)

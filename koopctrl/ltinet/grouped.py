@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.linalg import expm
 
 from koopctrl._validation import FloatArray
 
@@ -70,7 +68,7 @@ def group_blocks(blocks: Sequence[FloatArray]) -> Grouped:
     sizes = np.array([len(block) for block in blocks], dtype=int)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int) if len(sizes) else np.zeros(0, int)
     ones = np.flatnonzero(sizes == 1)
-    twos = [i for i in np.flatnonzero(sizes == 2).tolist() if _oscillates(blocks[i])]
+    twos = [i for i in np.flatnonzero(sizes == 2).tolist() if oscillates(blocks[i])]
     other: dict[int, list[int]] = {}
     for i in sorted(set(np.flatnonzero(sizes > 1).tolist()) - set(twos)):
         other.setdefault(int(sizes[i]), []).append(i)
@@ -84,7 +82,19 @@ def group_blocks(blocks: Sequence[FloatArray]) -> Grouped:
     return Grouped(np.concatenate(order).astype(int), real, pairs, tuple(stacks))
 
 
-def _oscillates(block: FloatArray) -> bool:
+def ungroup(grouped: Grouped, sizes: list[int]) -> tuple[FloatArray, ...]:
+    """Blocks in the order they had before `group_blocks`, whose sizes are given."""
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    found: dict[int, FloatArray] = {}
+    ones, first, _, rest = grouped.shape()
+    found.update(zip(grouped.order[ones].tolist(), grouped.real.reshape(-1, 1, 1), strict=True))
+    found.update(zip(grouped.order[first].tolist(), grouped.pairs, strict=True))
+    for where, stack in zip(rest, grouped.others, strict=True):
+        found.update(zip(grouped.order[where][:: stack.shape[1]].tolist(), stack, strict=True))
+    return tuple(found[start] for start in starts[:-1].tolist())
+
+
+def oscillates(block: FloatArray) -> bool:
     """Whether a 2x2 block has a complex pair, not so near to a double real eigenvalue that 1/omega hurts."""
     half_gap = 0.5 * (block[0, 0] - block[1, 1])
     product = np.sqrt(abs(block[0, 1])) * np.sqrt(abs(block[1, 0]))
@@ -136,32 +146,3 @@ def multiply(
     for where, stack in zip(rest, others, strict=True):
         out[where] = (stack @ X[where].reshape(*stack.shape[:2], -1)).reshape(-1, X.shape[1])
     return out
-
-
-def exponential_maps(stack: FloatArray, h: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`exp(A h)`, `phi1(A h)`, `phi2(A h)` for stacked blocks, from one augmented exponential."""
-    L, k, _ = stack.shape
-    big = np.zeros((L, 3 * k, 3 * k))
-    big[:, :k, :k] = stack * h
-    big[:, :k, k : 2 * k] = np.eye(k)
-    big[:, k : 2 * k, 2 * k :] = np.eye(k)
-    result: Any = expm(big)
-    return result[:, :k, :k], result[:, :k, k : 2 * k], result[:, :k, 2 * k :]
-
-
-def held_maps(stack: FloatArray, X: FloatArray, h: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`exp(A h)`, `phi1(A h) X`, `phi2(A h) X` for stacked blocks and inputs `X` (L, k, p).
-
-    For few inputs the augmented matrix carries `X` itself, which is smaller than carrying the identity.
-    """
-    L, k, p = X.shape
-    if p >= k:
-        Phi, one, two = exponential_maps(stack, h)
-        return Phi, one @ X, two @ X
-    size = float(np.abs(X).max(initial=0.0)) or 1.0
-    big = np.zeros((L, k + 2 * p, k + 2 * p))
-    big[:, :k, :k] = stack * h
-    big[:, :k, k : k + p] = X / size
-    big[:, k : k + p, k + p :] = np.eye(p)
-    result: Any = expm(big)
-    return result[:, :k, :k], size * result[:, :k, k : k + p], size * result[:, :k, k + p :]

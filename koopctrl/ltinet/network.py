@@ -3,58 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
-from koopctrl._validation import FloatArray, as_float_array, as_vector, check_choice
-from koopctrl.errors import OptionError, ShapeError
-from koopctrl.ltinet import simulate as engine
-from koopctrl.ltinet.grouped import Grouped, group_blocks
-from koopctrl.ltinet.neurons import Layer, Summary
-from koopctrl.ltinet.response import LTIResponse, read_grid, read_inputs, read_start
-from koopctrl.ltinet.splitting import Merge, quasi_eigenvalues
-
-if TYPE_CHECKING:
-    from koopctrl.ltinet.error_bound import ErrorBound
-    from koopctrl.ltinet.truncate import Truncation
+from koopctrl._time import check_dt, same_dt
+from koopctrl._validation import as_float_array, check_bool, check_choice
+from koopctrl.errors import OptionError, TimeBaseError
+from koopctrl.ltinet.construct.build import build
+from koopctrl.ltinet.construct.convert import read_statespace
+from koopctrl.ltinet.construct.forms import zeros_and_poles
+from koopctrl.ltinet.construct.second_order import first_order, modal_fields, read_second_order
+from koopctrl.ltinet.faces import Faces
+from koopctrl.ltinet.judge.settling import settling_grid
+from koopctrl.ltinet.network_file import network_fields, read_network
+from koopctrl.ltinet.progress import Progress
+from koopctrl.ltinet.reduce.reduction import reduced_fields, reduced_large
+from koopctrl.ltinet.reduce.truncate import Truncation, truncate
+from koopctrl.ltinet.simulate import exact as engine
+from koopctrl.ltinet.simulate.dead_time import delayed_outputs
+from koopctrl.ltinet.simulate.integrate import simulate_neurons
+from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
+from koopctrl.ltinet.simulate.sampling import sampled_fields
 
 HOLDS = ("zoh", "foh")
 
 
-@dataclass(frozen=True)
-class Defects:
-    """What separates the network's matrices from the model's, in 2-norms.
-
-    Attributes
-    ----------
-    A : float
-        `|A T - T blkdiag|`, in 1/s.
-    B : float
-        `|B - T B_net|`.
-    C : array (n_y,)
-        Rows of `C_net - C T`.
-    left_out : array (n_y,)
-        Bound on the peak gain, for inputs of 2-norm one, of modes that are not in the network.
-    exact : tuple of arrays (F, G, H), or None
-        `T_inv (A T - T blkdiag)`, `T_inv (B - T B_net)` and `C_net - C T` themselves, for small models: the
-        error then is the response of a known system, `e' = blkdiag e + F w + G u`, `y_e = C_net e - H w`.
-    """
-
-    A: float
-    B: float
-    C: FloatArray
-    left_out: FloatArray
-    exact: tuple[FloatArray, FloatArray, FloatArray] | None = None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class LTINetwork:
+class LTINetwork(Faces):
     """Network of independent horizontal layers that computes `x' = A x + B u, y = C x + D u`.
 
     With `A = T blkdiag(A_1 .. A_L) T^-1` every block is a layer `w_i' = A_i w_i + B_i u`, whose 1x1 and 2x2
@@ -85,23 +64,15 @@ class LTINetwork:
     sample_time : float
         Sample time in seconds of the discrete model it came from; 0 if that was continuous.
     state_names, input_names, output_names : tuple of str
+    scales : array (n,)
+        Powers of two by which the model's states were balanced; `cond` is that of `T / scales`.
+    discrete : bool
+        Neurons are recurrences `w_i+ = A_i w_i + B_i u` at `sample_time` instead of differential equations.
+    input_delays, output_delays : array (n_u,), (n_y,) or None
+        Dead times in seconds.
+    reduction : Reduction or None
+        How it was reduced: order, Hankel singular values, bound.
     """
-
-    blocks: tuple[FloatArray, ...]
-    T: FloatArray
-    T_inv: FloatArray
-    B: FloatArray
-    C: FloatArray
-    D: FloatArray
-    cond: float
-    residual: float
-    method: str
-    merges: tuple[Merge, ...]
-    defects: Defects
-    sample_time: float
-    state_names: tuple[str, ...]
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
 
     @classmethod
     def from_statespace(
@@ -113,15 +84,23 @@ class LTINetwork:
         balance: bool = False,
         n_modes: int | None = None,
         dt: float | None = None,
+        time: str = "auto",
+        input_delays: ArrayLike | None = None,
+        output_delays: ArrayLike | None = None,
+        match_dc: bool = True,
         progress: bool = False,
     ) -> LTINetwork:
         """Build the network of a model.
 
         Parameters
         ----------
-        sys : control.StateSpace, an object with A, B, C, D, or tuple (A, B, C, D[, dt])
-            Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model is
-            converted through the matrix logarithm: sampled with held inputs, the network gives it back.
+        sys : model or tuple (A, B, C, D[, E][, dt])
+            A control.StateSpace or TransferFunction, an object with `A, B, C, D` (and `E`), with `num, den`
+            or
+            with `zeros, poles, gain`, a pyMOR model. `E x' = A x + B u` may be singular with index 1.
+            Continuous, or discrete with a sample time; matrices may be scipy.sparse. A discrete model gives
+            continuous neurons through the matrix logarithm (sampled with held inputs, the network gives it
+            back) or, where there is none, discrete ones; see `time`.
         cond_max : float
             Largest condition number of the transformation. Larger means more and smaller layers, and an error
             of up to `cond_max` times rounding.
@@ -133,6 +112,13 @@ class LTINetwork:
             Keep the slowest modes only, of a symmetric `A`, which may be large and sparse.
         dt : float, optional
             Sample time in seconds where `sys` does not carry one; another than its own is refused.
+        time : {"auto", "continuous", "discrete"}
+            Whether the neurons of a discrete model are continuous (found through the matrix logarithm) or
+            discrete (recurrences). "auto" is continuous where a real logarithm exists.
+        input_delays, output_delays : scalar or array (n_u,), (n_y,), optional
+            Dead times in seconds.
+        match_dc : bool
+            With `n_modes`: keep the static gain by a direct link.
         progress : bool
             Show a progress bar.
 
@@ -145,97 +131,173 @@ class LTINetwork:
         ShapeError, DataError, OptionError, TimeBaseError
             Input that cannot be used.
         SolverError
-            A discrete model without a real logarithm, or a LAPACK failure.
+            A model whose response depends on digits that float64 does not have; `time="continuous"` and no
+            real logarithm; a LAPACK failure.
         """
-        from koopctrl.ltinet.build import build
+        check_bool(progress, "progress")
+        with Progress(progress, "block form") as bar:
+            return cls(
+                **build(
+                    sys,
+                    cond_max,
+                    method,
+                    balance,
+                    n_modes,
+                    dt,
+                    time,
+                    (input_delays, output_delays),
+                    match_dc,
+                    bar.step,
+                )
+            )
 
-        return cls(**build(sys, cond_max, method, balance, n_modes, dt, progress))
+    @classmethod
+    def from_second_order(
+        cls,
+        M: Any,
+        P: Any,
+        K: Any,
+        B: Any,
+        *,
+        C_position: Any = None,
+        C_velocity: Any = None,
+        D: Any = None,
+        cond_max: float = 1e8,
+    ) -> LTINetwork:
+        """Network of `M q'' + P q' + K q = B u`, `y = C_position q + C_velocity q' + D u`.
 
-    @property
-    def n_states(self) -> int:
-        """Number of network states."""
-        return self.B.shape[0]
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """First state of each layer."""
-        return tuple(np.cumsum([0, *(len(block) for block in self.blocks)])[:-1].tolist())
-
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The horizontal layers."""
-        return tuple(Layer(start, block) for start, block in zip(self.starts, self.blocks, strict=True))
-
-    @property
-    def n_neurons(self) -> int:
-        """Number of neurons of either order."""
-        return sum(len(block) - int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-
-    @cached_property
-    def grouped(self) -> Grouped:
-        """Blocks by kind, as the simulation uses them."""
-        return group_blocks(self.blocks)
-
-    @property
-    def eigenvalues(self) -> np.ndarray:
-        """Poles, layer by layer, in 1/s."""
-        parts = [quasi_eigenvalues(block) for block in self.blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, complex)
-
-    @property
-    def neuron_names(self) -> tuple[str, ...]:
-        """Names of the network's states: `w<layer>_<state>`."""
-        return tuple(f"w{i}_{j}" for i, block in enumerate(self.blocks) for j in range(len(block)))
-
-    def block_matrix(self) -> Any:
-        """Network's dynamics as a scipy.sparse CSR array, `blkdiag(A_1 .. A_L)`."""
-        if not self.blocks:
-            return sparse.csr_array((0, 0))
-        if all(len(block) == 1 for block in self.blocks):
-            return sparse.csr_array(sparse.diags_array(np.array([block[0, 0] for block in self.blocks])))
-        return sparse.csr_array(sparse.block_diag(self.blocks, format="csr"))
-
-    @cached_property
-    def _dynamics(self) -> Any:
-        return self.block_matrix()
-
-    def ode(
-        self, t: float, x: ArrayLike, u: ArrayLike | Callable[[float], ArrayLike] | None = None
-    ) -> FloatArray:
-        """Right-hand side `blkdiag(A_i) x + B u` in neuron states, for `scipy.integrate.solve_ivp`.
+        Where mass, damping and stiffness are symmetric and the modes diagonalise the damping (Rayleigh
+        damping), each
+        mode is one neuron of second order, from one symmetric problem of the size of `M`; any other model
+        goes
+        through its first-order form. States are `(q, q')`.
 
         Parameters
         ----------
-        t : float
-            Seconds; used only to evaluate a callable `u`.
-        x : array (m,)
-            Neuron states; `to_neurons(x0)` gives those of an original state.
-        u : array (n_u,), callable of t, or None
-            Inputs; None is zero.
+        M, P, K : array (n, n)
+            Mass, damping, stiffness; may be scipy.sparse.
+        B : array (n, n_u)
+            Forces.
+        C_position, C_velocity : array (n_y, n), optional
+            Outputs; one of them is needed.
+        D : array (n_y, n_u), optional
+            Direct link.
+        cond_max : float
+            As in `from_statespace`, for models without a modal form.
 
         Returns
         -------
-        array (m,)
+        LTINetwork
+
+        Raises
+        ------
+        ShapeError, DataError, OptionError
+            Matrices that cannot be used.
+        SolverError
+            As in `from_statespace`.
         """
-        state = as_float_array(x, "x")
-        if state.shape != (self.n_states,):
-            raise ShapeError(f"x has shape {state.shape}; expected ({self.n_states},), see to_neurons")
-        value = u(t) if callable(u) else u
-        rate = self._dynamics @ state
-        return rate if value is None else rate + self.B @ as_vector(value, "u", self.B.shape[1])
+        M, P, K, B, C_q, C_v, D = read_second_order(M, P, K, B, C_position, C_velocity, D)
+        n, n_u, n_y = len(M), B.shape[1], len(C_q)
+        names: dict[str, Any] = {
+            "state_names": tuple([*(f"q{i}" for i in range(n)), *(f"v{i}" for i in range(n))]),
+            "input_names": tuple(f"u{j}" for j in range(n_u)), "output_names": tuple(f"y{i}" for i in
+            range(n_y)),
+        }  # fmt: skip
+        fields = modal_fields(M, P, K, B, C_q, C_v)
+        if fields is None:
+            whole = (*first_order(M, P, K, B, C_q, C_v), D)
+            fields = build(whole, cond_max, "auto", False, None, None)
+        return cls(**{**fields, "D": D, "sample_time": 0.0, **names})
 
-    def output(self, x: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
-        """Outputs `C x + D u` of neuron states `(..., m)` and inputs `(..., n_u)`."""
-        y = _rows(x, "x", self.n_states) @ self.C.T
-        return y if u is None else y + _rows(u, "u", self.B.shape[1]) @ self.D.T
+    @classmethod
+    def from_zpk(cls, zeros: ArrayLike, poles: ArrayLike, gain: float, *, dt: float = 0.0) -> LTINetwork:
+        """Network of `gain prod(s - z) / prod(s - p)`; no polynomial is formed.
 
-    def to_neurons(self, x: ArrayLike) -> FloatArray:
-        """Neuron states `T_inv x` of original states `(..., n)`."""
-        return _rows(x, "x", self.T.shape[0]) @ self.T_inv.T
+        Parameters
+        ----------
+        zeros, poles : array
+            Complex ones with their conjugates.
+        gain : float
+            Leading coefficient.
+        dt : float
+            Sample time in seconds of a discrete model; 0 for a continuous one.
 
-    def to_states(self, w: ArrayLike) -> FloatArray:
-        """Original states `T w` of neuron states `(..., m)`."""
-        return _rows(w, "w", self.n_states) @ self.T.T
+        Returns
+        -------
+        LTINetwork
+        """
+        return cls.from_statespace((*zeros_and_poles(zeros, poles, gain), dt))
+
+    @classmethod
+    def from_reduced(
+        cls,
+        sys: Any,
+        order: int | None = None,
+        *,
+        tol: float | None = None,
+        match_dc: bool = True,
+    ) -> LTINetwork:
+        """Network of few neurons for a large sparse model, which is never made dense.
+
+        Balanced reduction with low-rank Gramians (ADI); memory is `n` times a few dozen columns.
+
+        Parameters
+        ----------
+        sys : as in `from_statespace`
+            Continuous and stable; `A` (and `E`) scipy.sparse.
+        order : int, optional
+            Number of states.
+        tol : float, optional
+            Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
+        match_dc : bool
+            Keep the static gain.
+
+        Returns
+        -------
+        LTINetwork
+            `reduction.residuals` say how much of the Gramians was found, `reduction.bound` counts the Hankel
+            singular values that were.
+
+        Raises
+        ------
+        ShapeError, DataError, OptionError, TimeBaseError
+            Input that cannot be used.
+        SolverError
+            The model is not stable, or its pencil is singular.
+        """
+        data = read_statespace(sys)
+        return cls(**reduced_large(data, data.E, order, tol, match_dc))
+
+    def step(self, t: ArrayLike | None = None) -> LTIResponse:
+        """Step responses, one input at a time: a batch of `n_u` runs.
+
+        Parameters
+        ----------
+        t : array (N + 1,), optional
+            Uniform grid in seconds; five time constants of the slowest pole by default.
+        """
+        n_u = self.B.shape[1]
+        time = settling_grid(self) if t is None else as_float_array(t, "t")
+        u = np.zeros((n_u, len(time), n_u))
+        u[np.arange(n_u), :, np.arange(n_u)] = 1.0
+        return self.simulate(time, u)
+
+    def sample(self, dt: float) -> LTINetwork:
+        """The discrete network with the same layers that gives this one's outputs for inputs held over `dt`.
+
+        Exact, layer by layer: `A_i -> exp(A_i dt)`, `B_i -> int_0^dt exp(A_i s) ds B_i`. Dead times stay;
+        they must be multiples of `dt` for what needs matrices.
+
+        Parameters
+        ----------
+        dt : float
+            Sample time in seconds.
+
+        Returns
+        -------
+        LTINetwork
+        """
+        return replace(self, **sampled_fields(self, check_dt(dt)))
 
     def simulate(
         self,
@@ -280,8 +342,17 @@ class LTINetwork:
             raise OptionError(
                 'hold is "foh", but the model was discrete; expected "zoh", under which it was converted'
             )
+        if self.discrete and not same_dt(h, self.sample_time, len(time)):
+            raise TimeBaseError(
+                f"t has steps of {h:g} s; expected the sample time of the discrete network, "
+                f"{self.sample_time:g} s. Resample, or build continuous neurons (time='continuous')"
+            )
         w0 = read_start(x0, self.T.shape[0], len(U)) @ self.T_inv.T
-        if states:
+        if states and self.delayed:
+            raise OptionError("states is True, but the network has dead times; expected states=False")
+        if self.delayed:
+            y, X = delayed_outputs(self, U, w0, h, hold), None
+        elif states:
             W = engine.neuron_states(self, U, w0, h, hold)
             y, X = W @ self.C.T + U @ self.D.T, W @ self.T.T
         else:
@@ -290,19 +361,66 @@ class LTINetwork:
             y, U, X = y[0], U[0], None if X is None else X[0]
         return LTIResponse(time, y, U, X, self.input_names, self.output_names, self.state_names, hold)
 
-    def error_bound(
-        self, u_bound: float = 1.0, tol: float = 0.0, x0_bound: float = 0.0, horizon: float | None = None
-    ) -> ErrorBound:
-        """Bound on the outputs' error; see `koopctrl.ltinet.error_bound.error_bound`."""
-        from koopctrl.ltinet.error_bound import error_bound
+    def reduce(
+        self,
+        order: int | None = None,
+        *,
+        tol: float | None = None,
+        method: str = "balanced",
+        match_dc: bool = True,
+    ) -> LTINetwork:
+        """A network of few neurons for nearly the same outputs, by balanced reduction.
 
-        return error_bound(self, u_bound, tol, x0_bound, horizon)
+        Poles that are not stable are kept as they are; discrete networks stay discrete.
 
-    def truncate(self, tol: float, *, relative: bool = True) -> Truncation:
-        """Drop the layers that contribute least; see `koopctrl.ltinet.truncate.truncate`."""
-        from koopctrl.ltinet.truncate import truncate
+        Parameters
+        ----------
+        order : int, optional
+            Number of states, those of unstable poles included; fewer where fewer carry anything beyond
+            rounding.
+        tol : float, optional
+            Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
+        method : {"balanced"}
+            Square-root balanced truncation; for modal truncation see `truncate`.
+        match_dc : bool
+            Keep the static gain (singular perturbation); otherwise the gain at infinite frequency is kept.
 
-        return truncate(self, tol, relative=relative)
+        Returns
+        -------
+        LTINetwork
+            With `reduction`: the Hankel singular values and `bound`, above which no frequency response
+            differs; `error_bound().left_out` is the peak gain of the difference.
+
+        Raises
+        ------
+        OptionError
+            Neither or both of `order` and `tol`, or an order out of range.
+        """
+        return replace(self, **reduced_fields(self, order, tol, method, match_dc))
+
+    def truncate(self, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[LTINetwork]:
+        """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""
+        return truncate(self, tol, relative=relative, refit=refit)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> LTINetwork:
+        """Read a network that `save` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+
+        Returns
+        -------
+        LTINetwork
+
+        Raises
+        ------
+        DataError
+            The file is damaged, holds something else, or was written by a newer version.
+        """
+        return cls(**read_network(path))
 
     def simulate_neurons(
         self,
@@ -312,71 +430,10 @@ class LTINetwork:
         *,
         tol: float = 1e-8,
     ) -> LTIResponse:
-        """Integrate neuron by neuron; see `koopctrl.ltinet.integrate.simulate_neurons`."""
-        from koopctrl.ltinet.integrate import simulate_neurons
-
+        """Integrate neuron by neuron; see `koopctrl.ltinet.simulate.integrate.simulate_neurons`."""
         return simulate_neurons(self, t, u, x0, tol)
 
-    def __repr__(self) -> str:
-        """Dimensions, neurons by order and conditioning."""
-        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-        return (
-            f"LTINetwork({self.n_states} states in {len(self.blocks)} layers, "
-            f"{self.n_states - 2 * second} first- and {second} second-order neurons, "
-            f"n_u={self.B.shape[1]}, n_y={self.C.shape[0]}, cond(T)={self.cond:.3g})"
-        )
 
-    def summary(self) -> Summary:
-        """Layers, neurons, weights, conditioning and bound; prints as a table."""
-        second = sum(int(np.count_nonzero(np.diagonal(block, -1))) for block in self.blocks)
-        inner = sum(int(np.count_nonzero(layer.weights)) for layer in self.layers if len(layer.matrix) > 1)
-        total = sum(int(np.count_nonzero(M)) for M in (*self.blocks, self.B, self.C, self.D))
-        n, n_u, n_y = self.T.shape[0], self.B.shape[1], self.C.shape[0]
-        return Summary(
-            n_states=self.n_states,
-            n_layers=len(self.blocks),
-            first_order=self.n_states - 2 * second,
-            second_order=second,
-            depth=max((layer.depth for layer in self.layers), default=0),
-            intra_layer_weights=inner,
-            weights=total,
-            dense_weights=n * n + n * n_u + n * n_y + n_u * n_y,
-            cond=self.cond,
-            residual=self.residual,
-            method=self.method,
-            bound=float(self.error_bound().total.max(initial=0.0)),
-        )
-
-    def to_statespace(self, coordinates: str = "block") -> Any:
-        """`control.StateSpace`; `coordinates` are neuron states ("block") or the model's own ("original")."""
-        from koopctrl.export.ltinet_pycontrol import network_to_statespace
-
-        return network_to_statespace(self, coordinates)
-
-    def to_casadi(self, name: str = "ltinet") -> Any:
-        """`casadi.Function` `(x, u) -> (dx, y)` in neuron states, called `name`."""
-        from koopctrl.export.ltinet_casadi import network_to_casadi
-
-        return network_to_casadi(self, name)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
-        from koopctrl.ltinet.network_file import write_network
-
-        write_network(self, path)
-
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the network on `ax`; for the other `options` see `koopctrl.plotting.ltinet.plot_network`."""
-        from koopctrl.plotting.ltinet import plot_network
-
-        return plot_network(self, ax, **options)
-
-
-def _rows(value: ArrayLike, name: str, size: int) -> FloatArray:
-    """Convert to `(..., size)`; a scalar is accepted when `size` is 1."""
-    array = as_float_array(value, name)
-    if array.ndim == 0 and size == 1:
-        array = array[None]
-    if array.ndim == 0 or array.shape[-1] != size:
-        raise ShapeError(f"{name} has shape {array.shape}; expected (..., {size})")
-    return array
+def network_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> LTINetwork:
+    """Network in a file's header and arrays; `koopctrl.load` calls this."""
+    return LTINetwork(**network_fields(header, arrays))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.ltinet.splitting import quasi_eigenvalues, quasi_starts
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues, quasi_starts
 
 
 @dataclass(frozen=True)
@@ -22,35 +22,52 @@ class Neuron:
     states : tuple of int
         Positions of its states in the network's state vector.
     matrix : array (order, order)
-        The diagonal entry, in 1/s.
+        The diagonal entry, in 1/s (of a discrete network: per sample).
+    dt : float
+        Sample time in seconds of a discrete neuron, a recurrence `x+ = a x + v`; 0 for a continuous one.
     """
 
     order: int
     states: tuple[int, ...]
     matrix: FloatArray
+    dt: float = 0.0
 
     @property
     def eigenvalues(self) -> np.ndarray:
-        """Its poles, in 1/s."""
+        """Its poles, in 1/s (of a discrete neuron: in the z-plane)."""
         return quasi_eigenvalues(self.matrix)
+
+    @property
+    def rates(self) -> np.ndarray:
+        """Poles in 1/s; of a discrete neuron those of the continuous system that it samples, if there is
+        one.
+        """
+        values = self.eigenvalues
+        if not self.dt:
+            return values
+        with np.errstate(divide="ignore"):
+            return np.log(values.astype(complex)) / self.dt
 
     @property
     def time_constant(self) -> float | None:
         """`-1 / a` in seconds, for a first-order neuron that is not an integrator."""
         a = float(self.matrix[0, 0])
-        return -1.0 / a if self.order == 1 and a != 0.0 else None
+        if self.order != 1 or (self.dt and a <= 0.0):
+            return None
+        rate = math.log(a) / self.dt if self.dt else a
+        return -1.0 / rate if rate != 0.0 else None
 
     @property
     def natural_frequency(self) -> float | None:
         """`sqrt(det)` in rad/s, for a second-order neuron."""
-        return float(abs(self.eigenvalues[0])) if self.order == 2 else None
+        return float(abs(self.rates[0])) if self.order == 2 else None
 
     @property
     def damping(self) -> float | None:
         """`-tr / (2 sqrt(det))`, for a second-order neuron; negative when unstable."""
         if self.order == 1 or not self.natural_frequency:
             return None
-        return float(-self.eigenvalues[0].real / self.natural_frequency)
+        return float(-self.rates[0].real / self.natural_frequency)
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,14 @@ class Layer:
     start : int
         First of its states in the network's state vector.
     matrix : array (k, k)
-        Quasi upper triangular block, in 1/s.
+        Quasi upper triangular block, in 1/s (of a discrete network: per sample).
+    dt : float
+        Sample time in seconds of a discrete network's layer; 0 for a continuous one.
     """
 
     start: int
     matrix: FloatArray
+    dt: float = 0.0
 
     @property
     def neurons(self) -> tuple[Neuron, ...]:
@@ -78,7 +98,9 @@ class Layer:
         result = []
         for i, j in zip(firsts, [*firsts[1:], len(self.matrix)], strict=True):
             result.append(
-                Neuron(j - i, tuple(range(self.start + i, self.start + j)), self.matrix[i:j, i:j].copy())
+                Neuron(
+                    j - i, tuple(range(self.start + i, self.start + j)), self.matrix[i:j, i:j].copy(), self.dt
+                )
             )
         return tuple(result)
 

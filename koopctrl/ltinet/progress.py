@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Progress:
-    """Context manager around rich's bar; `step(done)` sets how much is done, `restart` begins again.
+    """Context manager around rich's bar; `step(done, total)` sets how much is done.
 
     Parameters
     ----------
@@ -15,12 +15,10 @@ class Progress:
         Show the bar; rich is imported only then.
     label : str
         Text in front of it.
-    total : int
-        Amount of work.
     """
 
-    def __init__(self, enabled: bool, label: str, total: int) -> None:
-        self.enabled, self.label, self.total = enabled, label, total
+    def __init__(self, enabled: bool, label: str) -> None:
+        self.enabled, self.label = enabled, label
         self._bar: Any = None
         self._task: Any = None
 
@@ -30,17 +28,13 @@ class Progress:
 
             self._bar = Bar(transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total)
+            self._task = self._bar.add_task(self.label, total=None)
         return self
 
-    def step(self, done: int) -> None:
-        """Show that `done` of the total is finished."""
+    def step(self, done: int, total: int) -> None:
+        """Show that `done` of `total` is finished."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done)
-
-    def restart(self) -> None:
-        """Begin a further pass."""
-        self.step(0)
+            self._bar.update(self._task, completed=done, total=total)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

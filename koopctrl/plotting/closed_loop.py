@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, a
     """
     if not isinstance(results, Mapping) or not results:
         raise OptionError(
-            f"results is a {type(results).__name__} of {len(results) if isinstance(results, Sized) else 1}; "
+            f"results is {'empty' if isinstance(results, Mapping) else f'a {type(results).__name__}'}; "
             "expected a mapping of labels to closed-loop results"
         )
     for label, run in results.items():

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_integer
-from koopctrl.ltinet.truncate import layer_contributions
+from koopctrl.ltinet.reduce.truncate import layer_contributions
 
 if TYPE_CHECKING:
-    from koopctrl.ltinet.network import LTINetwork
+    from koopctrl.ltinet.structure import NetworkStructure
 
 _LEFT, _FIRST, _LAST, _RIGHT = 0.0, 0.3, 0.62, 1.0
 _POSITIVE, _NEGATIVE, _FIRST_ORDER, _SECOND_ORDER = "#2166ac", "#b2182b", "#4d9221", "#e08214"
 
 
-def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_edges: int = 400) -> Any:
+def plot_network(net: NetworkStructure, ax: Any = None, *, max_lanes: int = 30, max_edges: int = 400) -> Any:
     """Draw a network.
 
     Inputs stand on the left, outputs on the right, one lane per layer between them; in a lane neurons are
     evaluated from left to right. Circles are first-order neurons, diamonds second-order ones. Edges are as
-    thick as their weight is large (inputs, outputs and links each relative to their largest), blue where
-    positive, red where negative. Lanes are sorted by their contribution (see `truncate`); beyond `max_lanes`
-    the others share one strip at the bottom, in which each tick is a layer.
+    thick as their weight is large (relative to the largest of the same input, of the same output, or among
+    the links), blue where positive, red where negative. Lanes are sorted by their contribution (see
+    `truncate`); beyond `max_lanes` the others share one strip at the bottom, in which each tick is a layer.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure otherwise.
     max_lanes, max_edges : int
-        Lanes drawn one by one, and edges drawn of each kind (the heaviest).
+        Lanes drawn one by one, and edges drawn per input, per output and among the links (the heaviest).
 
     Returns
     -------
@@ -71,12 +71,17 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
                 zorder=0, solid_capstyle="round")  # fmt: skip
     states = np.flatnonzero(~np.isnan(place[:, 0]))
     sources = [((_LEFT, ins[j]), place[i], net.B[i, j]) for i in states for j in range(net.B.shape[1])]
-    _edges(ax, sources, max_edges)
-    _edges(
-        ax,
-        [(place[i], (_RIGHT, outs[j]), net.C[j, i]) for i in states for j in range(net.C.shape[0])],
-        max_edges,
-    )
+    # inputs and outputs have units of their own: each is drawn relative to its own heaviest edge
+    size_in, size_out = (np.abs(M).max(axis=axis, initial=0.0) for M, axis in ((net.B, 0), (net.C, 1)))
+    size_in, size_out = (np.where(size > 0.0, size, 1.0) for size in (size_in, size_out))
+    sources = [(a, b, weight / size_in[k % net.B.shape[1]]) for k, (a, b, weight) in enumerate(sources)]
+    _edges(ax, sources, max_edges * max(net.B.shape[1], 1))
+    sinks = [
+        (place[i], (_RIGHT, outs[j]), net.C[j, i] / size_out[j])
+        for j in range(net.C.shape[0])
+        for i in states
+    ]
+    _edges(ax, sinks, max_edges * max(net.C.shape[0], 1))
     direct = [((_LEFT, ins[j]), (_RIGHT, outs[i]), net.D[i, j]) for i, j in np.argwhere(net.D)]
     _edges(ax, direct, max_edges, linestyle=":")
     _draw_lanes(ax, net, shown, place, ys, max_edges)
@@ -95,7 +100,7 @@ def plot_network(net: LTINetwork, ax: Any = None, *, max_lanes: int = 30, max_ed
     return ax
 
 
-def _places(net: LTINetwork, shown: np.ndarray, folded: int) -> FloatArray:
+def _places(net: NetworkStructure, shown: np.ndarray, folded: int) -> FloatArray:
     """Position of every state's neuron, NaN where it is not drawn; the last neuron stands leftmost."""
     place = np.full((net.n_states, 2), np.nan)
     for lane, i in enumerate(shown.tolist()):
@@ -107,7 +112,7 @@ def _places(net: LTINetwork, shown: np.ndarray, folded: int) -> FloatArray:
 
 
 def _draw_lanes(
-    ax: Any, net: LTINetwork, shown: np.ndarray, place: FloatArray, ys: FloatArray, most: int
+    ax: Any, net: NetworkStructure, shown: np.ndarray, place: FloatArray, ys: FloatArray, most: int
 ) -> None:
     size = float(np.clip(1500.0 / max(len(shown), net.n_neurons if len(shown) < 5 else 1, 1), 8.0, 120.0))
     links = []
@@ -169,7 +174,7 @@ def _edges(ax: Any, edges: list[Any], most: int, arc: float = 0.0, linestyle: st
     )
 
 
-def _draw_strip(ax: Any, net: LTINetwork, folded: np.ndarray, y: float) -> None:
+def _draw_strip(ax: Any, net: NetworkStructure, folded: np.ndarray, y: float) -> None:
     """One tick per folded layer, from slow on the left to fast on the right."""
     speeds = np.array([float(np.abs(net.layers[i].neurons[0].eigenvalues[0])) for i in folded.tolist()])
     logs = np.log10(np.maximum(speeds, max(float(speeds.max(initial=0.0)), 1e-300) * 1e-12))
@@ -180,7 +185,7 @@ def _draw_strip(ax: Any, net: LTINetwork, folded: np.ndarray, y: float) -> None:
     ax.text(_LAST + 0.06, y, text, fontsize=6.5, color="0.35", va="center")
 
 
-def _legend(ax: Any, net: LTINetwork) -> None:
+def _legend(ax: Any, net: NetworkStructure) -> None:
     from matplotlib.lines import Line2D
 
     orders = [neuron.order for layer in net.layers for neuron in layer.neurons]

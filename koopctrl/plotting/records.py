@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from koopctrl._validation import check_kind
 from koopctrl.errors import OptionError
-from koopctrl.plotting._axes import ROW, WIDTH, stack, title_and_legend
+from koopctrl.plotting._axes import ROW, WIDTH, given_axes, stack, title_and_legend, whole_figure
 
 if TYPE_CHECKING:
     from koopctrl.data.spectrum import RecordSpectrum
@@ -19,22 +22,38 @@ if TYPE_CHECKING:
 
 _NAMED = 8  # episodes in a legend
 _SHOWN = 20  # directions
+_LINES = 3  # pairs in a title
 
 
-def plot_records(data: Trajectories, *, title: str = "") -> Figure:
+def _grid(n_rows: int, n_columns: int, height: float, axes: Any) -> tuple[Figure, list[Axes]]:
+    """Figure of pyplot's with a table of axes, row by row; or the caller's axes, and their figure."""
+    if axes is not None:
+        own = given_axes(axes, n_rows * n_columns)
+        return whole_figure(own), own
+    figure, made = plt.subplots(
+        n_rows, n_columns, squeeze=False, figsize=(WIDTH, height), layout="constrained"
+    )
+    return figure, list(made.ravel())
+
+
+def plot_records(data: Trajectories, *, title: str | None = None, axes: Any = None) -> Figure:
     """All signals of records over time; episodes over each other in colours of their own.
 
     Parameters
     ----------
     data : Trajectories
-    title : str
+    title : str, optional
+        By default what the records are.
+    axes : sequence of matplotlib axes, optional
+        One for each output and input; a new figure otherwise.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    n_y = data.n_y
-    figure, axes = stack(n_y + data.n_u)
+    check_kind(data, "data", ("episodes", "n_y", "n_u"), "Trajectories")
+    n_y, own = data.n_y, axes is not None
+    figure, axes = stack(n_y + data.n_u, axes)
     for k, e in enumerate(data):
         label = e.label if len(data) > 1 and k < _NAMED else None
         for i in range(n_y):
@@ -50,13 +69,29 @@ def plot_records(data: Trajectories, *, title: str = "") -> Figure:
         axis.set_ylabel(name)
         axis.grid(True, lw=0.3)
     axes[-1].set_xlabel("time [s]")
-    title_and_legend(figure, axes[0] if len(data) > 1 else None, title)
+    finding = f"{len(data)} record{'s' if len(data) > 1 else ''}, {data.n_steps} steps of {data.dt:.4g} s"
+    title_and_legend(axes, title, finding, legend=axes[0] if len(data) > 1 else None, own=own)
     return figure
 
 
-def plot_record_spectrum(found: RecordSpectrum, *, title: str = "") -> Figure:
-    """Power of outputs and inputs, and coherence with what chance does not exceed."""
-    figure, (y_ax, u_ax, c_ax) = stack(3)
+def plot_record_spectrum(found: RecordSpectrum, *, title: str | None = None, axes: Any = None) -> Figure:
+    """Power of outputs and inputs, and coherence with what chance does not exceed.
+
+    Parameters
+    ----------
+    found : RecordSpectrum
+    title : str, optional
+        By default how much of the outputs is coherent with the inputs.
+    axes : sequence of three matplotlib axes, optional
+        A new figure otherwise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    check_kind(found, "found", ("frequency", "coherence"), "what Trajectories.spectrum returns")
+    own = axes is not None
+    figure, (y_ax, u_ax, c_ax) = stack(3, axes)
     f = found.frequency[1:]
     for axis, names, power in (
         (y_ax, found.output_names, found.output_power),
@@ -74,19 +109,36 @@ def plot_record_spectrum(found: RecordSpectrum, *, title: str = "") -> Figure:
     c_ax.axhspan(0.0, found.coherence_bound, color="0.9", zorder=0, label=f"chance, {found.confidence:.0%}")
     c_ax.set(xlabel="frequency [Hz]", ylabel="coherence", ylim=(0.0, 1.02))
     c_ax.grid(True, which="both", lw=0.3)
-    title_and_legend(figure, c_ax, title)
+    known = found.coherence[1:][np.isfinite(found.coherence[1:])]
+    share = np.mean(known > found.coherence_bound) if len(known) else 0.0
+    finding = f"coherent beyond chance at {share:.0%} of the frequencies"
+    title_and_legend([y_ax, u_ax, c_ax], title, finding, legend=c_ax, own=own)
     return figure
 
 
-def plot_delays(found: DelaySuggestion, *, title: str = "") -> Figure:
-    """Impulse response of every pair with its bound; the dead time marked."""
+def plot_delays(found: DelaySuggestion, *, title: str | None = None, axes: Any = None) -> Figure:
+    """Impulse response of every pair with its bound; the dead time marked.
+
+    Parameters
+    ----------
+    found : DelaySuggestion
+    title : str, optional
+        By default the dead times.
+    axes : (n_y, n_u) array of matplotlib axes, optional
+        A new figure otherwise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    check_kind(found, "found", ("delay", "impulse"), "what suggest_delay returns")
     n_y, n_u = found.delay.shape
-    figure = Figure(figsize=(WIDTH, 0.7 + ROW * n_y), layout="constrained")
-    axes = figure.subplots(n_y, n_u, squeeze=False)
+    own = axes is not None
+    figure, flat = _grid(n_y, n_u, 0.7 + ROW * n_y, axes)
     lags = np.arange(len(found.impulse))
     for i, y in enumerate(found.output_names):
         for j, u in enumerate(found.input_names):
-            axis = axes[i, j]
+            axis = flat[i * n_u + j]
             axis.fill_between(
                 lags, -found.bound[:, i, j], found.bound[:, i, j], color="0.9", label="noise alone"
             )
@@ -96,14 +148,29 @@ def plot_delays(found: DelaySuggestion, *, title: str = "") -> Figure:
                 axis.axvline(float(found.delay[i, j]), color="C3", lw=0.9, ls=":", label="dead time")
             axis.set_title(f"{u} to {y}", fontsize="small")
             axis.set_xlabel("samples")
-    title_and_legend(figure, axes[0, 0], title)
+    finding = "; ".join(str(found).splitlines()[:_LINES])
+    title_and_legend(flat, "" if own else title, finding, legend=flat[0])
     return figure
 
 
-def plot_orders(found: OrderSuggestion, *, title: str = "") -> Figure:
-    """Held-out error by order, the suggestion marked, beside the singular values."""
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-    error_ax, value_ax = figure.subplots(1, 2)
+def plot_orders(found: OrderSuggestion, *, title: str | None = None, axes: Any = None) -> Figure:
+    """Held-out error by order, the suggestion marked, beside the singular values.
+
+    Parameters
+    ----------
+    found : OrderSuggestion
+    title : str, optional
+        By default the suggestion.
+    axes : two matplotlib axes, optional
+        A new figure otherwise.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    check_kind(found, "found", ("order", "errors"), "what suggest_order returns")
+    own = axes is not None
+    figure, (error_ax, value_ax) = _grid(1, 2, 3.0, axes)
     orders = np.array(list(found.errors))
     errors = np.array(list(found.errors.values()))
     error_ax.semilogy(orders, np.where(np.isfinite(errors), errors, np.nan), "o-", ms=3.5)
@@ -115,11 +182,14 @@ def plot_orders(found: OrderSuggestion, *, title: str = "") -> Figure:
     value_ax.set(xlabel="number", ylabel="singular value")
     for axis in (error_ax, value_ax):
         axis.grid(True, which="both", lw=0.3)
-    title_and_legend(figure, None, title)
+    finding = f"order {found.order}: held-out error {found.errors[found.order]:.3g} of the spread"
+    title_and_legend([error_ax, value_ax], title, finding, own=own)
     return figure
 
 
-def plot_uncertainty(found: LinearUncertainty, *, confidence: float = 0.95, title: str = "") -> Figure:
+def plot_uncertainty(
+    found: LinearUncertainty, *, confidence: float = 0.95, title: str | None = None, axes: Any = None
+) -> Figure:
     """Step response, Bode gain and phase with bands, and poles with their ellipses beside the zeros.
 
     Parameters
@@ -127,15 +197,18 @@ def plot_uncertainty(found: LinearUncertainty, *, confidence: float = 0.95, titl
     found : LinearUncertainty
     confidence : float
         Of bands and ellipses at each point, in (0, 1).
-    title : str
+    title : str, optional
+        By default what the bands are.
+    axes : sequence of four matplotlib axes, optional
+        Step response, poles and zeros, gain, phase; a new figure otherwise.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    factor = found.factor(confidence)
-    figure = Figure(figsize=(WIDTH, 6.5), layout="constrained")
-    (step_ax, pole_ax), (gain_ax, phase_ax) = figure.subplots(2, 2)
+    check_kind(found, "found", ("poles", "step_response"), "what linear_uncertainty returns")
+    factor, own = found.factor(confidence), axes is not None
+    figure, (step_ax, pole_ax, gain_ax, phase_ax) = _grid(2, 2, 6.5, axes)
     values, cov = found.poles()
     slow = np.abs(values).max(initial=0.0)
     n = int(np.clip(5.0 / max(-np.log(max(slow, 1e-3)), 1e-2), 20, 500)) if slow < 1.0 else 200
@@ -165,8 +238,8 @@ def plot_uncertainty(found: LinearUncertainty, *, confidence: float = 0.95, titl
     circle = np.stack([np.cos(angle), np.sin(angle)])
     radius = np.sqrt(-2.0 * np.log(1.0 - confidence))  # of a two-dimensional normal law
     for value, c in zip(values, cov, strict=True):
-        lengths, axes = np.linalg.eigh(c)
-        ellipse = axes @ (np.sqrt(np.maximum(lengths, 0.0))[:, None] * circle) * radius
+        lengths, turn = np.linalg.eigh(c)
+        ellipse = turn @ (np.sqrt(np.maximum(lengths, 0.0))[:, None] * circle) * radius
         pole_ax.plot(value.real + ellipse[0], value.imag + ellipse[1], color="C0", lw=0.7)
     pole_ax.set(
         xlabel="real part", ylabel="imaginary part", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal"
@@ -178,18 +251,22 @@ def plot_uncertainty(found: LinearUncertainty, *, confidence: float = 0.95, titl
     phase_ax.set(xscale="log", xlabel="frequency [rad/s]", ylabel="phase [deg]")
     for axis in (step_ax, gain_ax, phase_ax, pole_ax):
         axis.grid(True, which="both", lw=0.3)
-    title_and_legend(figure, None, title or f"bands of {confidence:.0%}")
+    finding = f"bands of {confidence:.0%} at each point; largest pole {slow:.3g}"
+    title_and_legend([step_ax, pole_ax, gain_ax, phase_ax], "" if own else title, finding)
     return figure
 
 
-def plot_directions(model: KoopmanRNN, *, title: str = "") -> Figure:
+def plot_directions(model: KoopmanRNN, *, title: str | None = None, axes: Any = None) -> Figure:
     """Which states, lags and inputs the nonlinear part depends on, from the last round of adapted sampling.
 
     Parameters
     ----------
     model : KoopmanRNN
         Fitted with `rounds` of at least 1.
-    title : str
+    title : str, optional
+        By default the number of directions.
+    axes : two matplotlib axes, optional
+        A new figure otherwise.
 
     Returns
     -------
@@ -201,8 +278,8 @@ def plot_directions(model: KoopmanRNN, *, title: str = "") -> Figure:
         )
     found = model.directions_[-1]
     names = [*model.state_names_, *model.input_names_][: len(found.basis)]
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    share_ax, energy_ax = figure.subplots(1, 2, width_ratios=[3, 1])
+    own = axes is not None
+    figure, (share_ax, energy_ax) = _grid(1, 2, 3.2, axes)
     share_ax.bar(np.arange(len(names)), found.shares)
     share_ax.set_xticks(np.arange(len(names)), names, rotation=90, fontsize="x-small")
     share_ax.set_ylabel("share of the curvature")
@@ -212,5 +289,6 @@ def plot_directions(model: KoopmanRNN, *, title: str = "") -> Figure:
     )
     energy_ax.axvline(found.basis.shape[1] + 0.5, color="C3", lw=0.9, ls=":")
     energy_ax.set(xlabel="direction", ylabel="curvature")
-    title_and_legend(figure, None, title)
+    finding = f"{found.basis.shape[1]} directions of {len(names)} hold the curvature"
+    title_and_legend([share_ax, energy_ax], title, finding, own=own)
     return figure

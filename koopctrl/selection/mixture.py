@@ -19,7 +19,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.ensemble import combine
 from koopctrl.identification.folds import Fold
-from koopctrl.identification.free_run_score import nrmse
+from koopctrl.identification.free_run_score import nrmse, spread_over_seeds
 from koopctrl.selection.trials import Trial
 
 POOL = 20
@@ -43,17 +43,47 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
     if not pool:  # its folds could not be rolled out; nothing to mix with
         return [trials[0]] * count
     runs = [found for t in pool if (found := mean_runs(t, folds)) is not None]
-    errors = [_errors(one, 1, folds) for one in runs]
-    first = int(np.argmin([e.mean() for e in errors]))
-    picked, total, error = [first], runs[first], errors[first]
+    spreads = [_spreads(t, folds) for t in pool]
+    seeds = np.array([_seeds(t, folds) for t in pool], dtype=float)
+
+    def judged(chosen: list[int], total: Runs) -> FloatArray:
+        """Errors by fold of the mean of the chosen ones, in an ensemble of `count` with these shares.
+
+        Of a candidate's variance over seeds, its mean over `S` of them holds `1 / S`, and its `n` members
+        among `count` will hold `1 / n`; that is put right.
+        """
+        share = np.bincount(chosen, minlength=len(pool)) / len(chosen)
+        members = np.maximum(share * count, 1.0)
+        extra = [
+            [sum(w**2 * v[f][j] * (1.0 / m - 1.0 / s)
+                 for w, v, m, s in zip(share, spreads, members, seeds, strict=True) if w and s > 1)
+             for j in range(len(fold.test))]
+            for f, fold in enumerate(folds)
+        ]  # fmt: skip
+        return _errors(total, len(chosen), folds, extra)
+
+    first = int(np.argmin([judged([i], one).mean() for i, one in enumerate(runs)]))
+    picked, total, error = [first], runs[first], judged([first], runs[first])
     while len(picked) < count:
-        n = len(picked) + 1
-        mixed = [_errors(_sum(total, one), n, folds) for one in runs]
+        mixed = [judged([*picked, i], _sum(total, one)) for i, one in enumerate(runs)]
         ranked = np.argsort([e.mean() for e in mixed], kind="stable")
         chosen = next(int(i) for i in ranked if i in picked or _clearly(error - mixed[i]))
         picked.append(chosen)
         total, error = _sum(total, runs[chosen]), mixed[chosen]
     return [pool[i] for i in picked]
+
+
+def _seeds(trial: Trial, folds: Sequence[Fold]) -> int:
+    return sum(len(runs) == len(folds) for runs in trial.runs.values())
+
+
+def _spreads(trial: Trial, folds: Sequence[Fold]) -> list[list[float]]:
+    """Variance over seeds of a trial's runs, by fold and record."""
+    seeds = [_clean(runs) for runs in trial.runs.values() if len(runs) == len(folds)]
+    return [
+        [spread_over_seeds([s[f][j] for s in seeds], fold) for j in range(len(fold.test))]
+        for f, fold in enumerate(folds)
+    ]
 
 
 def _clearly(gain: FloatArray) -> bool:
@@ -74,9 +104,13 @@ def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
     ]
 
 
-def _errors(total: Runs, n: int, folds: Sequence[Fold]) -> FloatArray:
+def _errors(total: Runs, n: int, folds: Sequence[Fold], extra: list[list[float]]) -> FloatArray:
     """Held-out error on each fold of the mean of `n` runs whose sum is `total`."""
-    return np.array([nrmse([run / n for run in runs], fold) for runs, fold in zip(total, folds, strict=True)])
+    found = [
+        nrmse([run / n for run in runs], fold, more)
+        for runs, fold, more in zip(total, folds, extra, strict=True)
+    ]
+    return np.array(found)
 
 
 def _sum(first: Runs, second: Runs) -> Runs:

@@ -10,8 +10,9 @@ from scipy.linalg import block_diag, schur
 
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.ltinet import LTINetwork, block_form
-from koopctrl.ltinet.residuals import cancelling_product
-from koopctrl.ltinet.splitting import quasi_eigenvalues, quasi_starts, separate, sylvester
+from koopctrl.ltinet.construct.residuals import cancelling_product
+from koopctrl.ltinet.construct.splitting import separate, sylvester
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues, quasi_starts
 from tests.ltinet import oracles
 from tests.plants_lti import SUITE, chain, convection_diffusion_1d, diffusion_2d, jordan, random_mimo
 
@@ -35,7 +36,7 @@ def test_block_form_is_a_similarity(name: str, method: str) -> None:
         assert np.array_equal(np.tril(block, -2), np.zeros_like(block))
 
 
-@pytest.mark.parametrize("N", [8, 14, 22, 30])
+@pytest.mark.parametrize("N", [8, 14, 20])
 def test_diffusion_falls_apart_into_first_order_neurons(N: int) -> None:
     net = LTINetwork.from_statespace(diffusion_2d(N))
     assert len(net.blocks) == net.n_neurons == N * N
@@ -103,10 +104,15 @@ def test_convection_diffusion_keeps_what_cannot_be_split() -> None:
         mine = (net.block_matrix().toarray(), net.B, net.C, net.D)
         return oracles.relative(np.array([oracles.transfer(mine, s) for s in points]), reference)
 
-    careful, reckless = LTINetwork.from_statespace(model), LTINetwork.from_statespace(model, cond_max=1e17)
-    assert error(careful) < 1e-8
+    net = LTINetwork.from_statespace(model)
+    assert error(net) < 1e-12
+    reckless = block_form(model[0], cond_max=1e17)
     assert len(reckless.blocks) == 60
-    assert error(reckless) > 1e-6
+    blocks, (_, B, C, D) = np.diag(reckless.eigenvalues.real), model
+    raw = np.array([oracles.transfer((blocks, reckless.T_inv @ B, C @ reckless.T, D), s) for s in points])
+    assert oracles.relative(raw, reference) > 1e-6
+    # a network is never built of it: layers that refinement cannot tell apart are merged
+    assert error(LTINetwork.from_statespace(model, cond_max=1e17)) < 1e-6
 
 
 def test_a_tighter_bound_gives_fewer_larger_layers() -> None:
@@ -175,11 +181,15 @@ def test_cancelling_product_against_extended_precision() -> None:
     assert np.abs(cancelling_product(left, right) - exact).max() <= 1e-3 * np.abs(exact).max()
 
 
-def test_a_progress_bar_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    for A in (convection_diffusion_1d(30, 0.5)[0], random_mimo(30, 1, 1, 0)[0]):
-        silent, shown = (block_form(A, cond_max=12.0, progress=progress) for progress in (False, True))
-        assert silent.sizes == shown.sizes
-        np.testing.assert_array_equal(silent.T, shown.T)
+def test_progress_is_told_and_changes_nothing() -> None:
+    A, told = convection_diffusion_1d(60, 0.32)[0], []
+    form = block_form(A, on_step=lambda done, total: told.append(done / total))
+    assert told
+    assert 0.0 < max(told) <= 1.0
+    np.testing.assert_array_equal(form.T, block_form(A).T)
+    model = (A, np.ones((60, 1)), np.ones((1, 60)), 0)
+    nets = [LTINetwork.from_statespace(model, progress=progress) for progress in (True, False)]
+    np.testing.assert_array_equal(nets[0].B, nets[1].B)
 
 
 @pytest.mark.parametrize("A", [np.zeros((0, 0)), np.zeros((1, 1)), np.zeros((3, 3)), np.full((1, 1), -2.5)])

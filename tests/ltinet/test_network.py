@@ -105,20 +105,26 @@ def test_reads_arrays_lists_and_sparse_matrices() -> None:
 @pytest.mark.parametrize(
     ("sys", "error", "text"),
     [
-        (control.tf([1], [1, 1]), OptionError, "control.ss"),
+        (3.0, OptionError, "num and den"),
         (([[-1]], [[1]], [[1]]), OptionError, "3 entries"),
         (([[-1, 0]], [[1]], [[1]], 0), ShapeError, "square"),
         (([[-1]], [[1], [2]], [[1]], 0), ShapeError, "B has 2 rows"),
         (([[-1]], [[1]], [[1, 2]], 0), ShapeError, "C has 2 columns"),
         (([[-1]], [[1]], [[1]], [[0, 0]]), ShapeError, "D has shape"),
         (control.StateSpace(-1, 1, 1, 0, True), TimeBaseError, "dt=True"),
-        (control.StateSpace([[0.5, 0], [0, -0.5]], [[1], [1]], [[1, 1]], 0, 0.1), SolverError, "negative"),
-        (control.StateSpace([[0, 1], [0, 0]], [[0], [1]], [[1, 0]], 0, 0.1), SolverError, "logarithm"),
     ],
 )
 def test_what_cannot_be_read(sys: object, error: type[KoopctrlError], text: str) -> None:
     with pytest.raises(error, match=text):
         LTINetwork.from_statespace(sys)
+
+
+@pytest.mark.parametrize("A", [[[0.5, 0.0], [0.0, -0.5]], [[0.0, 1.0], [0.0, 0.0]]])
+def test_continuous_neurons_of_a_model_without_a_logarithm_are_refused(A) -> None:
+    model = control.StateSpace(A, [[1], [1]], [[1, 1]], 0, 0.1)
+    with pytest.raises(SolverError, match="logarithm"):
+        LTINetwork.from_statespace(model, time="continuous")
+    assert LTINetwork.from_statespace(model).discrete
 
 
 @pytest.mark.parametrize(
@@ -249,6 +255,10 @@ def test_slow_modes_of_a_large_sparse_system() -> None:
     # the stationary response to a constant input misses no more than the bound says
     stationary = -C @ sparse.linalg.spsolve(sparse.csc_array(laplacian_2d(N)), B)
     mine = -net.C @ (net.B / net.eigenvalues.real[:, None])
+    np.testing.assert_allclose(net.D, stationary - mine, rtol=1e-6)
+    bare = LTINetwork.from_statespace((laplacian_2d(N), B, C, 0), n_modes=20, match_dc=False)
+    assert not bare.D.any()
+    assert (np.linalg.norm(stationary - mine, 2, axis=1) <= bare.defects.left_out).all()
     assert (np.linalg.norm(stationary - mine, 2, axis=1) <= net.defects.left_out).all()
     with pytest.raises(OptionError, match="original"):
         net.to_statespace("original")
@@ -322,6 +332,34 @@ def test_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     response = LTINetwork.from_statespace(chain(2)).simulate(np.linspace(0, 1, 11), 1.0)
     assert response.plot() is not None
     plt.close("all")
+
+
+def test_every_output_is_seen_to_be_connected_whatever_its_unit() -> None:
+    import matplotlib.pyplot as plt
+
+    A, B, C, D = random_mimo(12, 2, 5, 3)
+    units = 10.0 ** np.array([-6.0, -3.0, 0.0, 3.0, 6.0])
+    counts = []
+    for scale in (np.ones(5), units):
+        net = LTINetwork.from_statespace((A, B, C * scale[:, None], 0 * D))
+        ax = net.plot()
+        ends = [
+            path.vertices[-1] for c in ax.collections for path in c.get_paths() if len(path.vertices) == 24
+        ]
+        heights = sorted({round(float(y), 9) for x, y in ends if x == 1.0})
+        assert len(heights) == 5
+        counts.append([sum(x == 1.0 and round(float(y), 9) == h for x, y in ends) for h in heights])
+        plt.close(ax.figure)
+    assert counts[0] == counts[1]
+
+
+def test_large_sparse_models_have_one_remedy() -> None:
+    wide = sparse.eye_array(4001, format="csr") * -1.0 + sparse.eye_array(4001, k=1, format="csr") * 0.1
+    model = (wide, np.ones((4001, 1)), np.ones((1, 4001)), 0)
+    for arguments in ({}, {"n_modes": 3}):
+        with pytest.raises(KoopctrlError, match="from_reduced"):
+            LTINetwork.from_statespace(model, **arguments)
+    assert LTINetwork.from_reduced(model, 2).n_states == 2
 
 
 def test_transfer_function_through_python_control() -> None:

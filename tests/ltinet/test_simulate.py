@@ -8,8 +8,8 @@ import pytest
 
 from koopctrl import LTINetwork
 from koopctrl.errors import DataError, OptionError, ShapeError, SolverError, TimeBaseError
-from koopctrl.ltinet import simulate as engine
 from koopctrl.ltinet.grouped import phi1, phi2
+from koopctrl.ltinet.simulate import exact as engine
 from tests.ltinet import oracles
 from tests.plants_lti import chain, companion, diffusion_2d, jordan, random_mimo
 

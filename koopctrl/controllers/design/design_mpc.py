@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, check_choice, check_fitted, check_integer
+from koopctrl._warnings import warn
 from koopctrl.controllers.design.report import DesignReport
 from koopctrl.controllers.design.verify import verify_design
 from koopctrl.controllers.estimation.measurement import refuse_hidden
@@ -163,11 +164,10 @@ def design_mpc(
         made = RNNMPC(model, **size)
         report = verify_design(made, model, references=goals, n_starts=n_starts, seed=0)
     if not report.ok:
-        warnings.warn(
+        warn(
             f"{type(made).__name__}, tried on the network that was identified: {'; '.join(report.reasons)}. "
             "Print the design, and look at design.plot()",
             DesignWarning,
-            stacklevel=2,
         )
     return MPCDesign(made, model, lifted, taken, reason, report, lags)
 

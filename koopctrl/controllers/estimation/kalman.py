@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.filter_shell import FilterShell
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw, KalmanState
+from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.settings import arguments, copied
 from koopctrl.lifted.model import LiftedModel
 
@@ -18,7 +19,7 @@ class KalmanFilter(FilterShell):
 
     Parameters
     ----------
-    lifted : LiftedModel
+    lifted : LiftedModel or LTINetwork
     Qn : scalar, (n_z,) or (n_z, n_z) array_like, optional
         Covariance of the process noise in lifted coordinates; by default the one that was identified with the
         model, else that of its one-step residuals (`koopctrl.controllers.estimation.noise_defaults`).
@@ -101,6 +102,7 @@ class KalmanFilter(FilterShell):
         P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
+        lifted = as_lifted(lifted)
         # The arguments beside the model, for files.
         settings = self.settings = copied(arguments(locals()))
         law = self.law = KalmanLaw(settings.pop("lifted"), **settings)

@@ -19,6 +19,7 @@ from koopctrl.controllers.mpc.linear_law import LinearLaw, build_linear_law
 from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.mpc.terminal import KINDS, best_law, can_try, training_snapshots, warn_if_doubtful
+from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.threads import one_blas_thread
@@ -39,8 +40,8 @@ class LinearMPC(PredictiveController):
 
     Parameters
     ----------
-    lifted : LiftedModel
-        From `model.lift_at(...)` or `LiftedModel.from_matrices(...)`.
+    lifted : LiftedModel or LTINetwork
+        From `model.lift_at(...)`, `LiftedModel.from_matrices(...)` or `net.sample(dt)`.
     horizon : int
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (n_z, n_z) array_like
@@ -171,6 +172,7 @@ class LinearMPC(PredictiveController):
         max_solve_time: float | None = None,
         check: bool = True,
     ) -> None:
+        lifted = as_lifted(lifted)
         self._make(arguments(locals()), None)
 
     def _make(self, settings: dict[str, Any], known: LinearMPC | None) -> None:

@@ -1,0 +1,1 @@
+"""From a model to the blocks of a network."""

@@ -1,0 +1,1 @@
+"""Fewer neurons for nearly the same outputs."""

@@ -1,0 +1,1 @@
+"""Responses of a network: exact on a grid, or neuron by neuron."""
