@@ -227,13 +227,10 @@ def test_a_candidate_whose_samplings_scatter_about_the_truth_is_worth_its_mean_o
     scale = np.concatenate([e.outputs for e in TRAIN]).std()
 
     def seeds(noise, by):
-        return {
-            s: [
-                [e.outputs + scale * (by + noise * rng.normal(size=e.outputs.shape)) for e in f.test]
-                for f in folds
-            ]
-            for s in range(3)
-        }
+        def off(e):
+            return e.outputs + scale * (by + noise * rng.normal(size=e.outputs.shape))
+
+        return {s: [[off(e) for e in f.test] for f in folds] for s in range(3)}
 
     found = []
     for name, noise, by in ((1, 0.3, 0.0), (2, 0.0, 0.12)):
@@ -244,6 +241,22 @@ def test_a_candidate_whose_samplings_scatter_about_the_truth_is_worth_its_mean_o
     assert scattered.error > steady.error
     assert pick_members([steady, scattered], folds, 30)[0] is scattered
     assert pick_members([steady, scattered], folds, 2)[0] is steady
+
+
+def test_one_wild_sampling_does_not_make_a_candidate_look_good():
+    """Its variance is large because of that one; what is put right for it must not be more than it did."""
+    folds = make_folds(TRAIN, 3)
+    scale = np.concatenate([e.outputs for e in TRAIN]).std()
+
+    def runs(*shifts):
+        return {s: [[e.outputs + by * scale for e in f.test] for f in folds] for s, by in enumerate(shifts)}
+
+    found = []
+    for name, shifts in ((1, (0.25, 0.25, 1.5)), (2, (0.15, 0.15, 0.15))):
+        r = runs(*shifts)
+        errors = [nrmse(r[s][i], f) for s in range(3) for i, f in enumerate(folds)]
+        found.append(Trial({"n_features": name}, errors, [0.1] * 9, 3, runs=r))
+    assert {t.settings["n_features"] for t in pick_members(found, folds, 8)} == {2}
 
 
 # --- selection ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from koopctrl._time import check_dt
+from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.ltinet.simulate.sampling import matrices, sampled_fields
 from koopctrl.ltinet.structure import NetworkStructure
@@ -37,3 +38,12 @@ def network_to_lifted(net: NetworkStructure, dt: float | None) -> LiftedModel:
     return LiftedModel.from_matrices(
         A, B, C, D, dt=seconds, output_names=net.output_names, input_names=net.input_names
     )
+
+
+def lifted_from_matrices(
+    A: FloatArray, B: FloatArray, C: FloatArray, D: FloatArray, dt: float
+) -> LiftedModel:
+    """`LiftedModel` of discrete matrices."""
+    from koopctrl.lifted.model import LiftedModel
+
+    return LiftedModel.from_matrices(A, B, C, D, dt=dt)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.ensemble import combine
 from koopctrl.identification.folds import Fold
 from koopctrl.identification.free_run_score import nrmse, spread_over_seeds
 from koopctrl.selection.trials import Trial
@@ -92,14 +91,15 @@ def _clearly(gain: FloatArray) -> bool:
 
 
 def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:
-    """Mean over the seeds of a trial's held-out runs, samplings that left the others set aside; None if it
-    has not been rolled out through all folds.
+    """Mean over the seeds of a trial's held-out runs; None if it has not been rolled out through all folds.
+
+    Of all seeds: the variance that is put right afterwards is that of the plain mean.
     """
     seeds = [_clean(runs) for runs in trial.runs.values() if len(runs) == len(folds)]
     if not seeds:
         return None
     return [
-        [combine(np.stack(runs), np.ones(len(runs)))[0] for runs in zip(*by_seed, strict=True)]
+        [np.mean(np.stack(runs), axis=0) for runs in zip(*by_seed, strict=True)]
         for by_seed in zip(*seeds, strict=True)
     ]
 

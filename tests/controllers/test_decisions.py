@@ -115,7 +115,7 @@ def told(v):
 @pytest.mark.parametrize("kind", KINDS)
 def test_resets_copies_pickles_and_files_decide_alike(kind, folded, lag_model, tmp_path):
     controller = make(kind, folded, lag_model)
-    n_steps = 500 if not kind.startswith("rnn") else 200
+    n_steps = 250 if not kind.startswith("rnn") else 100
     expected = run(controller, lambda y, r, v: controller.control(y, r, **told(v)), n_steps)
     controller.reset()
     np.testing.assert_array_equal(
@@ -185,7 +185,7 @@ def test_a_block_decides_as_its_controller(kind, folded, lag_model):
         memory[0] = block.dynamics(0.0, memory[0], signals)
         return u
 
-    run(controller, decide, 500 if not kind.startswith("rnn") else 150)
+    run(controller, decide, 250 if not kind.startswith("rnn") else 100)
 
 
 def settled(decide, r, n=60):

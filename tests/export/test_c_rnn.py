@@ -167,3 +167,21 @@ def test_clean_under_sanitizers_and_valgrind(tmp_path, models, case):
     mpc_to_c(mpc, tmp_path)
     answer = check_clean(tmp_path, len(mpc.output_names), 3000, 200)
     assert (np.abs(answer[:, 0]) <= 3.0).all()
+
+
+def test_a_moving_reference_that_cannot_be_held_is_passed_through_alike(tmp_path, models):
+    mpc = RNNMPC(models["quadratic"], 15, Q=1.0, R=0.1, u_min=-3.0, u_max=3.0)
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
+    t = 0.1 * np.arange(120)
+    path = np.stack([1.5 * np.sin(t), 1.5 * np.cos(t)], axis=1)
+    x, errors = path[0], []
+    for k in range(100):
+        r = path[k : k + 16]
+        expected, u = mpc.control(x, r), compiled.control(x, r)
+        np.testing.assert_allclose(u, expected, atol=1e-5)
+        assert mpc.info.status == "optimal"
+        compiled.applied(expected)
+        x = PLANT.step(x, expected)
+        errors.append(np.abs(x - path[k + 1]).max())
+    # The speed is the position's own derivative: a point of the path moves on, and is followed all the same.
+    assert np.median(errors) < 0.2

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from scipy.integrate import solve_ivp
 
-from koopctrl import LTINetwork
+from koopctrl import LinearMPC, LTINetwork
 from koopctrl.errors import OptionError, ShapeError, SolverError
 from koopctrl.ltinet import ParameterNetwork, ScheduledLQR
 from koopctrl.ltinet.varying.affine import AffineModel, combine
@@ -190,7 +190,7 @@ def test_a_scheduled_regulator_follows_the_parameter() -> None:
     dt = 0.02
     lqr = ScheduledLQR(net, 1.0, 1e-3, dt=dt)
     for p in (low, 1.3, high):
-        A, b, _c, _ = lqr.sampled(np.array([p]))
+        A, b, _, _ = net.sampled([p], dt)
         K = lqr.gain([p])
         assert np.abs(np.linalg.eigvals(A - b @ K)).max() < 1.0
     full = AffineModel(tuple(parts), (B,), (C[1:],), (np.zeros((1, 1)),), np.array([low]), np.array([high]))
@@ -203,6 +203,29 @@ def test_a_scheduled_regulator_follows_the_parameter() -> None:
         out.append(C[1] @ x)
     assert abs(out[-1] - 1.0) <= 1e-2
     np.testing.assert_allclose(lqr.control(net.T_inv @ x, p), -lqr.gain(p) @ (net.T_inv @ x))
+
+
+def test_scheduled_predictive_control_keeps_its_bounds_while_the_parameter_moves() -> None:
+    parts, B, C, low, high = rod(30)
+    net = ParameterNetwork.from_affine(parts, B, C[1:], p_min=low, p_max=high, order=10)
+    dt, grid = 0.02, np.linspace(low, high, 5)
+    plans = [
+        LinearMPC(net.lifted_at([p], dt), 15, 1.0, 1e-3, u_min=-0.5, u_max=1.6, terminal="none", check=False)
+        for p in grid
+    ]
+    full = AffineModel(tuple(parts), (B,), (C[1:],), (np.zeros((1, 1)),), np.array([low]), np.array([high]))
+    x, out, inputs = np.zeros(30), [], []
+    for k in range(250):
+        p = np.array([0.5 * (low + high) + 0.5 * (high - low) * np.sin(0.5 * k * dt)])
+        mpc = plans[int(np.argmin(np.abs(grid - p)))]
+        u = mpc.control(net.T_inv @ x, reference=np.array([1.0]))
+        x = _advance(full, x, u, p, dt)
+        inputs.append(u[0])
+        out.append(C[1] @ x)
+    assert min(inputs) >= -0.5 - 1e-9
+    assert max(inputs) == pytest.approx(1.6, abs=1e-6)
+    assert abs(out[-1] - 1.0) <= 2e-2
+    np.testing.assert_allclose(net.lifted_at([1.0], dt).A, net.sampled([1.0], dt)[0])
 
 
 def _advance(full: AffineModel, x: np.ndarray, u: np.ndarray, p: np.ndarray, dt: float) -> np.ndarray:

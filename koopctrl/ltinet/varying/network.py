@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.linalg import block_diag
 
+from koopctrl._time import check_dt
 from koopctrl._validation import FloatArray, as_float_array, check_choice, check_integer
 from koopctrl.errors import OptionError, ShapeError, SolverError
 from koopctrl.ltinet.construct.block_form import block_form
@@ -36,7 +37,7 @@ from koopctrl.ltinet.reduce.balanced import project
 from koopctrl.ltinet.reduce.gramian import network_gramians
 from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
 from koopctrl.ltinet.varying.affine import AffineModel, combine, read_affine, sample_points
-from koopctrl.ltinet.varying.motion import moving_response
+from koopctrl.ltinet.varying.motion import moving_response, step_maps_of
 
 _DENSE = 700
 _FLOOR = 1e-20
@@ -229,6 +230,30 @@ class ParameterNetwork:
         names = [tuple(f"{k}{i}" for i in range(n)) for k, n in (("u", U.shape[1]), ("y", y.shape[1]))]
         states = tuple(f"x{i}" for i in range(len(self.T)))
         return LTIResponse(time, y, U, None, names[0], names[1], states, "zoh")
+
+    def sampled(self, p: ArrayLike, dt: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Discrete `(A, B, C, D)` at a frozen parameter, in the neuron states that all parameters share."""
+        values = self._inside(p)
+        E = step_maps_of(self.model, np.stack([values, values]), check_dt(dt), "zoh")[0]
+        m = self.n_states
+        _, _, C, D = self.model.at(values)
+        return E[:m, :m], E[:m, m:], C, D
+
+    def lifted_at(self, p: ArrayLike, dt: float) -> Any:
+        """Discrete `LiftedModel` at a frozen parameter, in the neuron states that all parameters share.
+
+        A `LinearMPC` per point of a grid of parameters is a scheduled one: all act on the same states.
+
+        Parameters
+        ----------
+        p : array (n_p,)
+            Parameter.
+        dt : float
+            Sample time in seconds.
+        """
+        from koopctrl.ltinet.lifted_face import lifted_from_matrices
+
+        return lifted_from_matrices(*self.sampled(p, dt), dt)
 
     def to_casadi(self, name: str = "parameter_network") -> Any:
         """`casadi.Function` `(x, u, p) -> (dx, y)` in neuron states, called `name`."""

@@ -12,7 +12,6 @@ from scipy.linalg import LinAlgError, solve_discrete_are
 from koopctrl._time import check_dt
 from koopctrl._validation import FloatArray, as_vector, as_weight, check_integer
 from koopctrl.errors import SolverError
-from koopctrl.ltinet.varying.motion import step_maps_of
 from koopctrl.ltinet.varying.network import ParameterNetwork
 
 
@@ -61,7 +60,7 @@ class ScheduledLQR:
         self._interpolate = RegularGridInterpolator(axes, self.gains)
 
     def _gain(self, p: FloatArray, Q: FloatArray, R: FloatArray) -> FloatArray:
-        A, B, C, _ = self.sampled(p)
+        A, B, C, _ = self.net.sampled(p, self.dt)
         try:
             P = solve_discrete_are(A, B, C.T @ Q @ C, R)
         except LinAlgError as error:
@@ -69,14 +68,6 @@ class ScheduledLQR:
                 f"no stabilising gain was found at p = {p.tolist()} ({error}); expected a stabilisable model"
             ) from error
         return np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
-
-    def sampled(self, p: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Discrete matrices at a frozen parameter, in the common neuron states."""
-        model = self.net.model
-        E = step_maps_of(model, np.stack([p, p]), self.dt, "zoh")[0]
-        m = self.net.n_states
-        _, _, C, D = model.at(p)
-        return E[:m, :m], E[:m, m:], C, D
 
     def gain(self, p: ArrayLike) -> FloatArray:
         """`K(p)`, (n_u, m)."""
