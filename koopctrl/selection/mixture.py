@@ -54,8 +54,8 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
         share = np.bincount(chosen, minlength=len(pool)) / len(chosen)
         members = np.maximum(share * count, 1.0)
         extra = [
-            [sum(w**2 * v[f][j] * (1.0 / m - 1.0 / s)
-                 for w, v, m, s in zip(share, spreads, members, seeds, strict=True) if w and s > 1)
+            [float(sum(w**2 * v[f][j] * (1.0 / m - 1.0 / s)
+                       for w, v, m, s in zip(share, spreads, members, seeds, strict=True) if w and s > 1))
              for j in range(len(fold.test))]
             for f, fold in enumerate(folds)
         ]  # fmt: skip

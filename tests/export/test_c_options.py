@@ -194,7 +194,8 @@ def test_rnn_closed_loop_is_that_of_python(tmp_path, models, case):
             y[-1] = np.nan
         told = random_disturbance(rng, mpc.n_v)
         expected, u = mpc.control(y, r, **told), compiled.control(y, r, **told)
-        np.testing.assert_allclose(u, expected, atol=1e-6)
+        # Iterations end where the cost settles: rounding may decide which is the last.
+        np.testing.assert_allclose(u, expected, atol=5e-6)
         assert compiled.info.status == mpc.info.status
         statuses.add(mpc.info.status)
         if not mpc.info.status.startswith("fallback"):

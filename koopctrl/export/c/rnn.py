@@ -62,7 +62,7 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c",
          "rnn_model.c", *source_files,
          "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
-         "rnn_mpc.c", "api.c"),
+         "rnn_iterate.c", "rnn_mpc.c", "api.c"),
         summary, _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
