@@ -133,7 +133,7 @@ def _by_parts(A: FloatArray, cond_max: float, method: str, on_step: OnStep) -> B
     T, T_inv, blocks, merges, size, large = np.zeros((n, n)), np.zeros((n, n)), [], [], 0.0, 0.0
     at = 0
     for part in parts:
-        inner = A[np.ix_(part, part)]
+        inner = A[part][:, part]
         form = _general(inner, cond_max, method, on_step)
         # |T| = |T^-1| for every part, so that their condition numbers do not multiply
         factor = math.sqrt(form.cond) / max(float(norm2(form.T)), np.finfo(float).tiny)

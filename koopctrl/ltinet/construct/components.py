@@ -42,7 +42,7 @@ def ordered_schur(A: FloatArray) -> tuple[FloatArray, FloatArray]:
         whole: Any = schur(A, output="real")
         return whole
     order, sizes = _upstream_last(A, label, count)
-    S, Q = A[np.ix_(order, order)], np.zeros((n, n))
+    S, Q = A[order][:, order], np.zeros((n, n))
     stops = np.cumsum(sizes)
     edges = np.concatenate([[0], stops])
     Z = np.eye(n)

@@ -131,7 +131,7 @@ def _block_residual(A: FloatArray, form: BlockForm, Lambda: FloatArray) -> Float
         R[:, single] = out
     if rest.size:
         right = T[:, rest]
-        two = cancelling_pair(right, Lambda[np.ix_(rest, rest)])
+        two = cancelling_pair(right, Lambda[rest][:, rest])
         R[:, rest] = (high[:, rest] - two[0]) + (low[:, rest] - two[1])
     return R
 

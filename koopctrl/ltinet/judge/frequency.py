@@ -138,7 +138,7 @@ def transfer_error(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
         )
     s = np.atleast_1d(np.asarray(points, dtype=complex))
     order = net.grouped.order
-    F, G, H = local.F[np.ix_(order, order)], local.G[order], local.H[:, order]
+    F, G, H = local.F[order][:, order], local.G[order], local.H[:, order]
     X = resolvent(net.grouped, s, net.B[order])
     inner = np.empty_like(X)
     for i in range(len(s)):

@@ -90,7 +90,7 @@ def truncate(net: Network, tol: float, *, relative: bool = True, refit: bool = F
         bound = layer_contributions(replace(net, C=changed))[0].sum(axis=0)
     local = net.defects.local
     if local is not None:
-        local = LocalDefects(local.F[np.ix_(rows, rows)], local.G[rows], local.H[:, rows])
+        local = LocalDefects(local.F[rows][:, rows], local.G[rows], local.H[:, rows])
     defects = replace(net.defects, local=local, left_out=net.defects.left_out + bound)
     smaller = replace(
         net,
