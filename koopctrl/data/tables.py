@@ -184,12 +184,15 @@ def _numbers_throughout(
 ) -> Any:
     """Whether each row has a number in every used column; if they are not to split there, all must.
 
-    The last inputs of an episode may be missing: no sample follows them.
+    The last inputs of an episode may be missing, for no sample follows them; but not after a row that is cut
+    out.
     """
     table = y if u is None else np.concatenate([y, u], axis=1)
     lacking = ~np.isfinite(table)
     for r in rows:
-        if lacking[r[-1], y.shape[1] :].all() and not lacking[r[-1], : y.shape[1]].any():
+        led_to = len(r) == 1 or not lacking[r[-2]].any()
+        unasked = u is not None and bool(np.isnan(u[r[-1]]).all())
+        if led_to and unasked and not lacking[r[-1], : y.shape[1]].any():
             lacking[r[-1]] = False
     if lacking.any() and not split:
         row, j = (int(i) for i in np.argwhere(lacking)[0])
