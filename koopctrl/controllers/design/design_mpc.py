@@ -139,8 +139,10 @@ def design_mpc(
     Examples
     --------
     >>> from koopctrl import datasets, design_mpc
-    >>> data = datasets.van_der_pol(seed=0)  # doctest: +SKIP
-    >>> design = design_mpc(data, 20, Q=1.0, R=0.1, u_min=-3, u_max=3)  # doctest: +SKIP
+    >>> train, test = datasets.robot_arm().split(0.5, by="time")
+    >>> design = design_mpc(train, 10, Q=1.0, R=0.01, u_min=-0.5, u_max=0.5, n_starts=2)
+    >>> design.controller.horizon
+    10
     """
     kind = check_choice(controller, "controller", KINDS)
     horizon = check_integer(horizon, "horizon", low=1)
