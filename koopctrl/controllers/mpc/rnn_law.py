@@ -198,7 +198,7 @@ class RNNLaw(PredictiveLaw):
         # Targets are held for good: the last of the previewed disturbances counts.
         end_r, end_tracked = (r[-1], tracked[-1]) if asked.is_preview else (r, tracked)
         question = targets.question(end_r, ahead.d, ahead.v[-1], ahead.offset, wish, np.array(end_tracked))
-        end, state = targets.find(state, question, deadline, moving=asked.is_preview)
+        end, state = targets.find(state, question, deadline)
         if asked.is_preview:
             wanted = r
             steady, state = targets.rows(state, r[:-1], tracked[:-1], question, end, deadline)

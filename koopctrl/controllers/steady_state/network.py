@@ -143,24 +143,21 @@ class TargetSolver:
         )  # fmt: skip
 
     def find(
-        self, state: TargetState, asked: Question, deadline: float = np.inf, *, moving: bool = False
+        self, state: TargetState, asked: Question, deadline: float = np.inf
     ) -> tuple[NonlinearTarget, TargetState]:
         """Target of a set-point, and the state from which the next search starts.
 
         The search starts at the last target that was reached: from the edge of what can be reached, where
         outputs do not move with inputs, rounding would decide where it leads. Unless it reaches the
         set-point, all starts are tried, once for much the same question: after that, the last answer is
-        refined. So it is along a reference that is `moving`: its points are passed through, not held. After
-        `deadline`, on the clock of `time.perf_counter`, no iteration is begun; what was found by then counts,
-        but is not remembered as an answer.
+        refined. After `deadline`, on the clock of `time.perf_counter`, no iteration is begun; what was found
+        by then counts, but is not remembered as an answer.
         """
         vector = asked.vector
         if state.answered and np.array_equal(vector, state.asked):
             x = state.found_x
             return NonlinearTarget(x, state.found_u, x[: self.rollout.n_y], state.converged), state
         known = state.has_searched and self._is_near(vector, state.searched)
-        if moving and state.answered and state.converged:
-            known = known or self._is_near(vector, state.asked, FOLLOWED)
         start = (state.found_x, state.found_u) if known else (state.x, state.u)
         found, reached, tried_all = self._search(asked, start, known, deadline)
         x, u = (found.x, found.u) if reached else (state.x, state.u)
@@ -183,9 +180,8 @@ class TargetSolver:
         """Steady inputs `(N, n_u)` of a preview's rows, whose end has its `target` already.
 
         A row starts at the nearest of the last sample's (or of the end's), a few Newton steps off; one that
-        has none near is searched for from all starts, and one that is not reached from the near one, from
-        that one alone. A row near a known one that is not reached so (beyond what can be, undamped steps go
-        astray) keeps that one's inputs.
+        has none near is searched for from the end's target. A row near a known one that is not reached so
+        (beyond what can be, undamped steps go astray) keeps that one's inputs.
         """
         n_y, N = rows.shape[1], len(rows)
         context = end.context
@@ -225,9 +221,7 @@ class TargetSolver:
             key = rows[k].tobytes() + tracked[k].tobytes()
             if key not in done:
                 one = replace(end, r=rows[k], tracked=tracked[k])
-                near = bool(far[k] <= FOLLOWED)
-                begin = (x[k], u[k]) if near else (target.x, target.u)
-                found = self._search(one, begin, near, deadline)[0]
+                found = self._search(one, (target.x, target.u), False, deadline)[0]
                 done[key] = k
                 x[k], u[k] = found.x, found.u
             x[k], u[k] = x[done[key]], u[done[key]]
@@ -299,9 +293,9 @@ class TargetSolver:
             best = NonlinearTarget(x, u, x[: view.n_y].copy(), False)
         return best, best_miss <= reached, tried_all
 
-    def _is_near(self, vector: FloatArray, other: FloatArray, limit: float = NEAR) -> bool:
-        """Whether this is much the same question as another one."""
-        return bool((np.abs(vector - other) / self.question_scale).max(initial=0.0) <= limit)
+    def _is_near(self, vector: FloatArray, searched: FloatArray) -> bool:
+        """Whether this is much the same question as when all starts were last tried."""
+        return bool((np.abs(vector - searched) / self.question_scale).max(initial=0.0) <= NEAR)
 
     @cached_property
     def question_scale(self) -> FloatArray:

@@ -27,7 +27,7 @@ static void kc_set_references(NAME_state *s, const kc_asked *q) {
     int i, k;
     kc_complete_references(s, q);
     for (i = 0; i < KC_N_U; i++) s->wish[i] = q->input != 0 && q->n_input_rows == 0 ? q->input[i] : kc_rest_u[i];
-    kc_find_target(s, kc_begin_row(s, KC_HORIZON), q->preview);
+    kc_find_target(s, kc_begin_row(s, KC_HORIZON));
     if (q->preview) kc_find_rows(s);
     else s->has_rows = 0;
     (void)kc_begin_row(s, KC_HORIZON);

@@ -1,6 +1,7 @@
 /* Steady inputs of a preview's rows: see koopctrl.controllers.steady_state.network. Each row starts at the nearest of the
  * last sample's, or of the end's, a few Newton steps off; one that has none near is searched for. */
 
+#define KC_FOLLOWED 1.0 /* distance in the outputs' scale over which a row is followed */
 #define KC_FOLLOW_STEPS 4
 #define KC_ROW_STEADY 1e-4
 #define KC_ROW_SETTLED 1e-2
@@ -121,8 +122,7 @@ static void kc_find_rows(NAME_state *s) {
         for (i = 0; i < KC_N_U; i++) u[i] = from < KC_HORIZON ? s->row_u[from * KC_N_U + i] : s->end_u[i];
         lost[k] = 0;
         if (distance < 0.0) continue;
-        if (!(distance <= KC_FOLLOWED)) lost[k] = 1;
-        else if (!kc_follow(s, r, x, u) && distance > KC_NEAR) lost[k] = 2; /* searched for from there alone */
+        lost[k] = !(distance <= KC_FOLLOWED) || (!kc_follow(s, r, x, u) && distance > KC_NEAR);
     }
     for (k = 0; k < KC_HORIZON; k++) {
         const double *r = kc_begin_row(s, k);
@@ -138,9 +138,9 @@ static void kc_find_rows(NAME_state *s) {
             same_x = s->new_x + j * KC_N_X;
             same_u = s->steady + j * KC_N_U;
         }
-        for (i = 0; i < KC_N_X && (known || lost[k] == 1); i++) x[i] = same_x[i];
-        for (i = 0; i < KC_N_U && (known || lost[k] == 1); i++) u[i] = same_u[i];
-        if (!known) (void)kc_search_target(s, r, lost[k] == 2, x, u, &tried_all);
+        for (i = 0; i < KC_N_X; i++) x[i] = same_x[i];
+        for (i = 0; i < KC_N_U; i++) u[i] = same_u[i];
+        if (!known) (void)kc_search_target(s, r, 0, x, u, &tried_all);
     }
     for (i = 0; i < KC_HORIZON * KC_N_Y; i++) {
         s->row_r[i] = s->wanted[i];

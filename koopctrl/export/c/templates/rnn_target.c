@@ -76,7 +76,6 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
 #define KC_AT_REST 1e-6
 #define KC_REACHED 1e-2
 #define KC_NEAR 0.1
-#define KC_FOLLOWED 1.0 /* distance in the outputs' scale over which a row is followed */
 #define KC_EXACT 1e-12
 #define KC_BEYOND 1e6
 
@@ -269,10 +268,11 @@ static void kc_pose_question(NAME_state *s, const double *r) {
     for (i = 0; i < KC_N_U; i++) *q++ = s->wish[i];
 }
 
-/* Whether this is much the same question as another one. */
-static int kc_target_near(const NAME_state *s, const double *other, double limit) {
-    int i, near = 1;
-    for (i = 0; i < KC_N_ASKED; i++) near = near && fabs(s->question[i] - other[i]) / kc_asked_scale[i] <= limit;
+/* Whether this is much the same question as when all starts were last tried. */
+static int kc_target_near(const NAME_state *s) {
+    int i, near = s->searched;
+    for (i = 0; i < KC_N_ASKED; i++)
+        near = near && fabs(s->question[i] - s->searched_for[i]) / kc_asked_scale[i] <= KC_NEAR;
     return near;
 }
 
@@ -302,13 +302,12 @@ static double kc_search_target(NAME_state *s, const double *r, int known, double
 
 /* Target of one set-point under the present disturbance: s->end_x, s->end_u. The last answer stands as long as the
  * question does. The search starts from the last one that was reached, or refines the last one where that was the best
- * of all starts for much the same question, and along a moving reference. */
-static void kc_find_target(NAME_state *s, const double *r, int moving) {
+ * of all starts for much the same question. */
+static void kc_find_target(NAME_state *s, const double *r) {
     double best;
     int i, same = s->has_target, tried_all, reached, known;
     kc_pose_question(s, r);
-    known = (s->searched && kc_target_near(s, s->searched_for, KC_NEAR))
-        || (moving && s->has_target && s->end_converged && kc_target_near(s, s->answered, KC_FOLLOWED));
+    known = kc_target_near(s);
     for (i = 0; i < KC_N_ASKED; i++) same = same && s->question[i] == s->answered[i];
     if (same) return;
     for (i = 0; i < KC_N_X && !known; i++) s->end_x[i] = s->start_x[i];
