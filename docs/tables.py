@@ -168,11 +168,6 @@ def unseen(results: Path) -> str:
     return _unseen(results, "plain")
 
 
-def unseen_noise(results: Path) -> str:
-    """The same with noise on records and loop, and the filters' default covariances."""
-    return _unseen(results, "noise")
-
-
 def unseen_load(results: Path) -> str:
     """The same under load and mismatch, with offset_free=True."""
     return _unseen(results, "load+mismatch")
@@ -284,7 +279,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
         selected,
         record_peers,
         unseen,
-        unseen_noise,
         unseen_load,
         unseen_setting,
         ltinet_reduction,
