@@ -202,7 +202,7 @@ def run_networks(networks, n):
     name = st.sampled_from(["linear", "bilinear", "network", "lags"])
 
     @settings(max_examples=n, **SETTINGS)
-    @given(name, problems(sizes=(2, 1), longest=20), st.integers(1, 3), st.sampled_from([False, True, 0.3]))
+    @given(name, problems(sizes=(2, 1), longest=20), st.integers(1, 3), st.sampled_from([False, 1.0, 0.3]))
     def every(name, problem, n_iterations, offset_free):
         problem = problem.on_states(*PLANT, 1 if name == "lags" else 2)
         check_network(networks, name, problem, n_iterations, offset_free, seen)
