@@ -1,5 +1,7 @@
 """The gain of offset-free controllers is chosen by what it does on the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,11 @@ def test_the_choice_does_not_depend_on_units(slow, factor):
         )  # fmt: skip
         found.append(mpc.offset_trial.taken)
     assert found[0] == found[1]
+
+
+def test_few_starts_still_show_both_a_load_and_none(network):
+    lifted = network.lift_at(0.0, 0.0)
+    z, du, z_next = lifted.training
+    tiny = replace(lifted, training=(z[:1], du[:1], z_next[:1]))
+    trial = LinearMPC(tiny, 15, **SIZE, offset_free=True).offset_trial
+    assert np.isfinite([*trial.loaded.values(), *trial.unloaded.values()]).all()

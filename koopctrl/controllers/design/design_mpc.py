@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, check_choice, check_fitted, check_integer
+from koopctrl._validation import FloatArray, as_float_array, check_choice, check_fitted, check_integer
 from koopctrl._warnings import warn
 from koopctrl.controllers.design.report import DesignReport
 from koopctrl.controllers.design.verify import verify_design
@@ -188,7 +188,7 @@ def _model(data: Any, horizon: int, random_state: Any) -> tuple[KoopmanRNN, LagC
 def _goals(reference: ArrayLike | None, model: KoopmanRNN) -> FloatArray | None:
     if reference is None:
         return None
-    goals = np.asarray(reference, dtype=float)
+    goals = as_float_array(reference, "reference")
     if goals.ndim < 2:
         goals = np.atleast_1d(goals)[None]
     if goals.ndim != 2 or goals.shape[1] != model.n_y:

@@ -78,12 +78,12 @@ def best_gain(
         Operating point.
     candidates : sequence of float or str
     n_episodes : int
-        Without loads and mismatch, and as many with them.
+        Without loads and mismatch, and as many with them; fewer where the data know fewer starts and goals.
     """
     bare = build(False)
     problem, moved = bare.problem, bare.channels.moved
     episodes = make_episodes(network, snapshots, home, problem, moved, 2 * n_episodes)
-    free, burdened = _disturbed(episodes, network, snapshots, moved, n_episodes)
+    free, burdened = _disturbed(episodes, network, snapshots, moved)
     n_steps = 2 * problem.horizon + problem.delay
 
     def costs(law: PredictiveLaw, some: list[Episode]) -> list[float]:
@@ -113,15 +113,17 @@ def best_gain(
 
 def _mean_ratio(costs: list[float], base: list[float]) -> float:
     """Geometric mean of the ratios."""
-    tiny = np.finfo(float).tiny
-    return float(np.exp(np.mean(np.log(np.maximum(costs, tiny) / np.maximum(base, tiny)))))
+    own, other = relative([costs, base])
+    return float(own / other)
 
 
 def _disturbed(
-    episodes: list[Episode], network: RecurrentNetwork, snapshots: Snapshots, moved: np.ndarray, n: int
+    episodes: list[Episode], network: RecurrentNetwork, snapshots: Snapshots, moved: np.ndarray
 ) -> tuple[list[Episode], list[Episode]]:
-    """Episodes with residuals, the first `n` without a load and the others with one."""
+    """Episodes with residuals, half without a load, half with one; one of each at least."""
     rng = np.random.default_rng(0)
+    episodes = episodes if len(episodes) > 1 else 2 * episodes
+    n = len(episodes) // 2
     predicted = network.step(snapshots.x, snapshots.u)[:, : network.window.n_y]
     residuals = snapshots.y_next - predicted
     size = _LOAD * np.ptp(snapshots.u, axis=0)
