@@ -1,0 +1,1 @@
+"""Sampled networks beyond recurrent models: supervised, differential equations, Hamiltonian."""
