@@ -82,7 +82,8 @@ def make_basis(
     features = layer.jet(quadrature.points, [(0,) * layer.domain.dim])[0]
     root = np.sqrt(quadrature.weights / quadrature.weights.sum())[:, None]
     matrix = root * np.concatenate([features, np.ones((len(features), 1))], axis=1)
-    _, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    # The triangle has the matrix's singular values, to rounding, and its left vectors are not needed.
+    _, s, vt = np.linalg.svd(np.linalg.qr(matrix, mode="r"))
     rank = int(np.count_nonzero(s > cut * s[0]))
     if rank > 0.8 * len(features):
         raise DataError(

@@ -10,11 +10,9 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.sampled.pde.basis import Basis
-from koopctrl.sampled.pde.conditions import Condition, Neumann
 from koopctrl.sampled.pde.domain import BoundaryPoints, Quadrature
 from koopctrl.sampled.pde.galerkin import forcing, nonlinearities
-from koopctrl.sampled.pde.multi_index import parse
-from koopctrl.sampled.pde.operators import gradient, normal_rows, strong
+from koopctrl.sampled.pde.operators import condition_rows, gradient, strong
 from koopctrl.sampled.pde.problem import PDE
 from koopctrl.sampled.pde.semi_discrete import BoundarySource, SemiDiscrete
 from koopctrl.sampled.pde.terms import LINEAR, NonlinearDiffusion, values_at
@@ -45,7 +43,7 @@ def assemble_collocation(
     rows, factors = [], []
     for condition in pde.boundary:
         at = places[condition.part]
-        raw = _rows(pde, basis, condition, at)
+        raw = condition_rows(basis, condition, at)
         share = np.sqrt(at.weights / at.weights.sum())
         size = float(np.linalg.norm(share[:, None] * raw)) / np.sqrt(basis.size)
         factors.append(share / size)
@@ -94,12 +92,6 @@ def assemble_collocation(
         tuple(sources), psi.T * quadrature.weights, points,
         basis(pde.sensors), dict(pde.parameters),  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
-
-
-def _rows(pde: PDE, basis: Basis, condition: Condition | Neumann, at: BoundaryPoints) -> FloatArray:
-    if isinstance(condition, Neumann):
-        return normal_rows(basis, condition, at)
-    return basis.jet(at.points, [parse(condition.of, pde.domain.axis_names)])[0]
 
 
 def _pull(linear: Mapping[str | None, FloatArray], parameters: Mapping[str, float]) -> float:

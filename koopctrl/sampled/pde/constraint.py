@@ -10,9 +10,9 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.errors import DataError
 from koopctrl.sampled.pde.basis import Basis
-from koopctrl.sampled.pde.conditions import BoundaryData, Condition, data_at
+from koopctrl.sampled.pde.conditions import BoundaryData, Condition, Neumann, data_at
 from koopctrl.sampled.pde.domain import BoundaryPoints
-from koopctrl.sampled.pde.multi_index import parse
+from koopctrl.sampled.pde.operators import condition_rows
 from koopctrl.sampled.pde.terms import values_at
 
 
@@ -60,7 +60,7 @@ def no_constraint(size: int) -> Constraint:
 
 def constrain(
     basis: Basis,
-    conditions: Sequence[Condition],
+    conditions: Sequence[Condition | Neumann],
     place: Callable[[str], BoundaryPoints],
     tolerance: float,
 ) -> Constraint:
@@ -79,8 +79,7 @@ def constrain(
     rows, blocks, shapes = [], [], []
     for condition in conditions:
         at = place(condition.part)
-        index = parse(condition.of, basis.layer.domain.axis_names)
-        values = np.sqrt(at.weights)[:, None] * basis.jet(at.points, [index])[0]
+        values = np.sqrt(at.weights)[:, None] * condition_rows(basis, condition, at)
         factor = np.sqrt(at.weights) / np.linalg.norm(values, 2)
         rows.append(values / np.linalg.norm(values, 2))
         blocks.append((condition.value, at.points, factor))

@@ -10,6 +10,7 @@ from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError, SolverError
 from koopctrl.sampled.pde.basis import Basis, make_basis
 from koopctrl.sampled.pde.collocation import assemble_collocation
+from koopctrl.sampled.pde.directions import varying_directions
 from koopctrl.sampled.pde.domain import Quadrature
 from koopctrl.sampled.pde.galerkin import assemble_galerkin
 from koopctrl.sampled.pde.layer import sample_layer
@@ -32,7 +33,7 @@ def discretise(
     cut: float = 1e-10,
     max_states: int | None = None,
     formulation: str = "auto",
-    boundary_tolerance: float = 1e-8,
+    boundary_tolerance: float = 1e-7,
     boundary_rate: float | None = None,
     random_state: int | np.random.Generator | None = None,
 ) -> SemiDiscrete:
@@ -46,7 +47,8 @@ def discretise(
     n_points : int, optional
         Quadrature points, about; by default three a neuron, at least 600.
     pair_distance, directions
-        Of the sampled layer; see `sample_layer`.
+        Of the sampled layer; see `sample_layer`. `directions="data"` are those in which start, forcing, boundary data
+        and actuators vary (`varying_directions`).
     cut : float
         Singular values of the layer on the points below this share are dropped.
     max_states : int, optional
@@ -82,6 +84,8 @@ def discretise(
     rng = np.random.default_rng(random_state)
     wanted = max(600, 3 * n_features) if n_points is None else check_integer(n_points, "n_points", low=4)
     quadrature = pde.domain.quadrature(wanted, rng)
+    if isinstance(directions, str) and directions == "data":
+        directions = varying_directions(pde, rng)
     layer = sample_layer(pde.domain, n_features, rng, pair_distance=pair_distance, directions=directions)
     if max_states is not None:
         check_integer(max_states, "max_states", low=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from koopctrl._validation import FloatArray
@@ -28,18 +31,33 @@ class ETDRK4:
         self._middle = h * (2.0 * p2 - 4.0 * p3)
         self._last = h * (4.0 * p3 - p2)
 
-    def step(self, x: FloatArray, t: float, nonlinear) -> FloatArray:  # noqa: ANN001
-        """State after one step; `nonlinear(x, t)` is everything but `L x`."""
-        h = self.h
+    def step(
+        self,
+        x: Any,
+        t: float,
+        nonlinear: Callable[[Any, float], Any],
+        times: Callable[[Any, Any], Any] = np.matmul,
+        constant: Callable[[FloatArray], Any] = np.asarray,
+    ) -> Any:
+        """State after one step; `nonlinear(x, t)` is everything but `L x`.
+
+        `times` multiplies a matrix, wrapped by `constant`, with a state: CasADi's symbols take their own.
+        """
+        half, q = constant(self._half), constant(self._q)
         n0 = nonlinear(x, t)
-        moved = self._half @ x
-        a = moved + self._q @ n0
-        na = nonlinear(a, t + 0.5 * h)
-        b = moved + self._q @ na
-        nb = nonlinear(b, t + 0.5 * h)
-        c = self._half @ a + self._q @ (2.0 * nb - n0)
-        nc = nonlinear(c, t + h)
-        return self._whole @ x + self._first @ n0 + self._middle @ (na + nb) + self._last @ nc
+        moved = times(half, x)
+        a = moved + times(q, n0)
+        na = nonlinear(a, t + 0.5 * self.h)
+        b = moved + times(q, na)
+        nb = nonlinear(b, t + 0.5 * self.h)
+        c = times(half, a) + times(q, 2.0 * nb - n0)
+        nc = nonlinear(c, t + self.h)
+        return (
+            times(constant(self._whole), x)
+            + times(constant(self._first), n0)
+            + times(constant(self._middle), na + nb)
+            + times(constant(self._last), nc)
+        )
 
 
 def linear_part(model: SemiDiscrete) -> FloatArray:

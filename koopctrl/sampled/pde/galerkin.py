@@ -41,11 +41,7 @@ def assemble_galerkin(
     """Model `<psi null, equation> = 0`; see `discretise`."""
     held = [c for c in pde.boundary if isinstance(c, Condition)]
     fluxes = [c for c in pde.boundary if isinstance(c, Neumann)]
-    if fluxes and not any(isinstance(t, Diffusion) for t in pde.terms):
-        raise OptionError(
-            "boundary has a Neumann condition, but no term is Diffusion, whose flux it is; expected "
-            'Condition(part, "u_x", value), held by the basis'
-        )
+    _check_fluxes(pde, fluxes)
     constraint = constrain(basis, held, places.__getitem__, tolerance)
     basis, constraint = _without_lift(basis, constraint)
     points, weights, test = quadrature.points, quadrature.weights, constraint.null
@@ -77,6 +73,22 @@ def assemble_galerkin(
         nonlinearities(pde, basis, points, project, weights, slopes, test), inputs, tuple(sources), project,
         points, basis(pde.sensors), dict(pde.parameters),  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
+
+
+def _check_fluxes(pde: PDE, fluxes: list[Neumann]) -> None:
+    """Refuse fluxes of which the weak form knows nothing."""
+    conservative = any(isinstance(t, NonlinearDiffusion) for t in pde.terms)
+    if fluxes and not conservative and not any(isinstance(t, Diffusion) for t in pde.terms):
+        raise OptionError(
+            "boundary has a Neumann condition, but no term is Diffusion, whose flux it is; expected "
+            'Condition(part, "u_x", value), held by the basis'
+        )
+    for c in fluxes:
+        if conservative and (callable(c.value) or c.value or c.loss or c.shape is not None):
+            raise OptionError(
+                f"boundary has a flux through {c.part!r} with NonlinearDiffusion; expected no flux there, or Dirichlet. "
+                'Condition(part, "u_x", value) prescribes a slope'
+            )
 
 
 def _without_lift(basis: Basis, constraint: Constraint) -> tuple[Basis, Constraint]:

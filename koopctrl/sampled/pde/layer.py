@@ -17,6 +17,7 @@ from koopctrl.sampled.pde.domain import Domain
 from koopctrl.sampled.pde.multi_index import MultiIndex, bell, outer_orders, tanh_derivative
 
 _CANDIDATES = 64  # second points among which the one nearest to the drawn distance is taken
+_ACROSS = 0.5  # pairs farther apart than this share are made by a step beyond the domain
 _RADIUS = 1.0 / (2.0 * np.pi)  # of a circle of length one
 
 
@@ -111,8 +112,9 @@ def sample_layer(
     rng : numpy.random.Generator
     pair_distance : float
         Least distance of a pair, as a share of the domain; distances are drawn log-uniformly from there to
-        half of it. It is the finest scale the layer resolves: neurons finer than the solution only add
-        directions in which the projected equation is stiff.
+        half of the domain, or to twice the least one if that is more. It is the finest scale the layer resolves: neurons
+        finer than the solution only add directions in which the projected equation is stiff. Above 1 neurons are flat
+        across the domain and span polynomials of low degree, for smooth solutions in many dimensions.
     directions : {"any", "axes"} or (dim, k) array_like
         Along which pairs lie: any, single axes (solutions that are sums over coordinates, many dimensions),
         or the span of given columns, outside of which the solution does not vary.
@@ -123,11 +125,12 @@ def sample_layer(
         If the distance is no share, or `directions` is neither.
     """
     check_integer(n_features, "n_features", low=1)
-    check_number(pair_distance, "pair_distance", low=0.0, high=0.5, strict=True)
-    distance = pair_distance * np.exp(rng.uniform(0.0, np.log(0.5 / pair_distance), n_features))
+    check_number(pair_distance, "pair_distance", low=0.0, high=100.0, strict=True)
+    reach = max(0.5 / pair_distance, 2.0)
+    distance = pair_distance * np.exp(rng.uniform(0.0, np.log(reach), n_features))
     if isinstance(domain, Interval) and domain.edges is not None:
         first, second = _along_levels(domain, distance, rng)
-    elif isinstance(directions, str) and directions == "any":
+    elif isinstance(directions, str) and directions == "any" and pair_distance <= _ACROSS:
         first, second = _nearest_to_distance(domain, distance, rng)
     else:
         first = domain.sample(n_features, rng)
@@ -147,6 +150,7 @@ def _along_levels(
     domain: Interval, distance: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Pairs that are `distance` apart in the coordinate in which panels are equally long: finer where it is."""
+    distance = np.minimum(distance, 1.0)
     start = rng.uniform(size=len(distance)) * (1.0 - distance)
     return domain.from_level(start)[:, None], domain.from_level(start + distance)[:, None]
 
@@ -170,6 +174,8 @@ def _directions(
     domain: Domain, directions: str | ArrayLike, n: int, rng: np.random.Generator
 ) -> FloatArray:
     if isinstance(directions, str):
+        if directions == "any":
+            return rng.standard_normal((n, domain.dim))
         if directions != "axes":
             raise OptionError(f"directions is {directions!r}; expected 'any', 'axes' or columns (dim, k)")
         return np.eye(domain.dim)[np.arange(n) % domain.dim] * rng.choice([-1.0, 1.0], size=(n, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.sampled.pde.basis import Basis
-from koopctrl.sampled.pde.conditions import Neumann
+from koopctrl.sampled.pde.conditions import Condition, Neumann
 from koopctrl.sampled.pde.domain import BoundaryPoints
 from koopctrl.sampled.pde.multi_index import parse, unit
 from koopctrl.sampled.pde.terms import Advection, Derivative, Diffusion, Term, values_at
@@ -69,8 +69,10 @@ def normal_conductivity(term: Diffusion, at: BoundaryPoints) -> FloatArray:
     return np.sum(k * at.normals**2, axis=1)
 
 
-def normal_rows(basis: Basis, condition: Neumann, at: BoundaryPoints) -> FloatArray:
-    """`d psi / dn + loss psi` at boundary points."""
+def condition_rows(basis: Basis, condition: Condition | Neumann, at: BoundaryPoints) -> FloatArray:
+    """What a condition prescribes, of the basis functions at boundary points: `(n_points, size)`."""
+    if isinstance(condition, Condition):
+        return basis.jet(at.points, [parse(condition.of, basis.layer.domain.axis_names)])[0]
     slopes = gradient(basis, at.points)
     rows = np.sum([at.normals[:, i, None] * slope for i, slope in enumerate(slopes)], axis=0)
     return rows + condition.loss * basis(at.points)

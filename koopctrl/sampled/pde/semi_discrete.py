@@ -271,6 +271,12 @@ class SemiDiscrete:
 
         return linearise(self, x, v)
 
+    def affine_matrices(self) -> dict[str | None, tuple[FloatArray, FloatArray]]:
+        """`(A_p, B_p)` by parameter; see `koopctrl.sampled.pde.faces.affine_matrices`."""
+        from koopctrl.sampled.pde.faces import affine_matrices
+
+        return affine_matrices(self)
+
     def to_statespace(self, name: str = "pde") -> control.StateSpace:
         """Linear equation as a continuous-time `control.StateSpace`."""
         from koopctrl.export.pde import to_statespace

@@ -137,14 +137,14 @@ def _scipy(
     pieces = [(0, len(times) - 1)] if (acting == acting[:1]).all() else [(k, k + 1) for k in range(len(acting))]
     for start, end in pieces:
         v = acting[start]
-        scale = float(np.abs(states[-1]).max(initial=0.0))
+        scale = _scale(model, states[-1], v, float(times[start]), float(times[end]))
         extra: dict[str, Any] = {"jac": lambda s, x, v=v: model.jacobian(x, v, s)[0]} if implicit else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # LSODA's and Radau's remarks: success is judged below
             found = solve_ivp(
                 lambda s, x, v=v: model.derivative(x, v, s), (times[start], times[end]), states[-1],
                 method=_SCIPY[method], t_eval=times[start : end + 1], rtol=max(rtol, 3e-14),
-                atol=rtol * 1e-2 * (scale or 1.0), **extra,
+                atol=rtol * 1e-2 * scale, **extra,
             )  # fmt: skip
         if not found.success:
             raise SolverError(
@@ -153,3 +153,12 @@ def _scipy(
             )
         states.extend(found.y.T[1:])
     return np.array(states)
+
+
+def _scale(model: SemiDiscrete, x: FloatArray, v: FloatArray, start: float, end: float) -> float:
+    """Size of the states to come: of the start, or where that is zero of what a moment's slope makes of it."""
+    size = float(np.abs(x).max(initial=0.0))
+    if size == 0.0:
+        moments = np.linspace(start, end, 5)
+        size = (end - start) * max(float(np.abs(model.derivative(x, v, t)).max(initial=0.0)) for t in moments)
+    return size or 1.0

@@ -194,6 +194,23 @@ def axis_flux(term: NonlinearDiffusion, derivative: str) -> Pointwise:
     )
 
 
+def expanded(term: NonlinearDiffusion, axis_names: Sequence[str]) -> Pointwise:
+    """The same term without weak form: `k(u) sum_i u_ii + k'(u) sum_i u_i^2`."""
+    n = len(axis_names)
+    first = [f"u_{a}" for a in axis_names]
+    second = [f"u_{a}{a}" for a in axis_names]
+
+    def value(u: Any, *rest: Any) -> Any:
+        if term.slope is not None:
+            slope = term.slope(u)
+        else:
+            step = np.cbrt(np.finfo(float).eps) * (float(np.abs(u).max(initial=0.0)) or 1.0)
+            slope = (term.conductivity(u + step) - term.conductivity(u - step)) / (2.0 * step)
+        return term.conductivity(u) * sum(rest[n:]) + slope * sum(r * r for r in rest[:n])
+
+    return Pointwise(value, ("u", *first, *second), None, term.parameter)
+
+
 def check_terms(terms: Any) -> tuple[Term, ...]:
     """Refuse what is no term."""
     found = tuple(terms) if isinstance(terms, (list, tuple)) else (terms,)
