@@ -14,7 +14,7 @@ from koopctrl.sampled.pde.conditions import Condition, Neumann
 from koopctrl.sampled.pde.constraint import Constraint, constrain
 from koopctrl.sampled.pde.domain import BoundaryPoints, Quadrature
 from koopctrl.sampled.pde.multi_index import MultiIndex, parse, unit
-from koopctrl.sampled.pde.operators import gradient, normal_conductivity, strong, weak_diffusion
+from koopctrl.sampled.pde.operators import conductivity_at, gradient, normal_conductivity, strong, weak_diffusion
 from koopctrl.sampled.pde.problem import PDE
 from koopctrl.sampled.pde.semi_discrete import BoundarySource, Nonlinearity, SemiDiscrete
 from koopctrl.sampled.pde.terms import (
@@ -57,6 +57,7 @@ def assemble_galerkin(
         if isinstance(term, Diffusion):
             matrix = weak_diffusion(term, points, weights, slopes, test)
             matrix += _boundary_flux(pde, basis, test, term, fluxes, places, inputs, sources)
+            matrix += _own_flux(basis, test, term, held, places)
         else:
             matrix = project @ strong(basis, points, term)
         linear[term.parameter] = linear.get(term.parameter, 0.0) + matrix
@@ -124,6 +125,23 @@ def _boundary_flux(
             column = len(pde.actuators) + columns.index(condition)
             part = inputs.setdefault(term.parameter, np.zeros((test.shape[1], pde.n_inputs)))
             part[:, column] += weighted @ values_at(condition.shape, at.points, "shape")
+    return matrix
+
+
+def _own_flux(
+    basis: Basis, test: FloatArray, term: Diffusion, held: list[Condition], places: Mapping[str, BoundaryPoints]
+) -> FloatArray:
+    """`<psi, k du/dn>` where the basis holds a derivative: the test functions do not vanish there, and the flux is
+    that of the solution itself.
+    """
+    matrix = np.zeros((test.shape[1], basis.size))
+    parts = {c.part for c in held if c.of != "u"} - {c.part for c in held if c.of == "u"}
+    for part in parts:
+        at = places[part]
+        slopes = gradient(basis, at.points)
+        k = conductivity_at(term, at.points, len(slopes))
+        normal = np.sum([(k[:, i] * at.normals[:, i])[:, None] * s for i, s in enumerate(slopes)], axis=0)
+        matrix += (basis(at.points) @ test).T @ (at.weights[:, None] * normal)
     return matrix
 
 
