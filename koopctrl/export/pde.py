@@ -68,8 +68,9 @@ def to_casadi(
 ) -> casadi.Function:
     """`(x, v, p) -> (x', y)`, or with a sample time `(x, v, p) -> (x_next, y)`; `y` at the time of `x`.
 
-    `p` holds the parameters in the order of `model.parameters` (empty if there are none). The next state is ETDRK4's, with
-    the linear part at the parameters' present values as its stiff part: it stays of fourth order when `p` moves.
+    `p` holds the parameters in the order of `model.parameters` (empty if there are none). The next state is
+    ETDRK4's, with the linear part at the parameters' present values as its stiff part: it stays of fourth
+    order when `p` moves.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def _derivative(model: SemiDiscrete, x: casadi.MX, v: casadi.MX, p: casadi.MX) -
             value = casadi.MX(term.term.function(*arguments))
         except (TypeError, NotImplementedError, ValueError) as error:
             raise OptionError(
-                f"a nonlinear term fails on CasADi's symbols ({error}); expected arithmetic and NumPy's functions"
+                f"a nonlinear term fails on CasADi's symbols ({error}); expected arithmetic and "
+                "NumPy's functions"
             ) from error
         total += weight[k] * casadi.mtimes(casadi.DM(term.project), value)
     if model.pde.order == 1:

@@ -26,7 +26,9 @@ class Ball(Domain):
     def __init__(self, centre: ArrayLike, radius: float = 1.0) -> None:
         self.centre = check_finite(as_float_array(centre, "centre").copy(), "centre")
         if self.centre.ndim != 1 or len(self.centre) < 2:
-            raise ShapeError(f"centre has shape {self.centre.shape}; expected (dim,) with two or more entries")
+            raise ShapeError(
+                f"centre has shape {self.centre.shape}; expected (dim,) with two or more entries"
+            )
         self.radius = check_number(radius, "radius", low=0.0, strict=True)
         self.low, self.high = self.centre - self.radius, self.centre + self.radius
         self.periodic = np.zeros(len(self.centre), dtype=bool)

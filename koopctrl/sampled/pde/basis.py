@@ -22,9 +22,10 @@ class Basis:
     With `S = diag(sqrt(w)) [phi(X), 1] = U diag(s) V'`, the columns of `V diag(1/s)` with `s > cut s_1` make
     :math:`\sum_i w_i \psi_j(x_i) \psi_k(x_i) = \delta_{jk}`: least squares on the points is a product.
 
-    Entries of `V diag(1/s)` are up to `1 / cut`, and their rounding tilts the last functions towards the first ones by
-    `eps / cut`. A second orthonormalisation of the computed functions, kept as a factor of its own, takes that out:
-    what stays is noise of the evaluation, which meets only the small coefficients of those last functions.
+    Entries of `V diag(1/s)` are up to `1 / cut`, and their rounding tilts the last functions towards the
+    first ones by `eps / cut`. A second orthonormalisation of the computed functions, kept as a factor of its
+    own, takes that out: what stays is noise of the evaluation, which meets only the small coefficients of
+    those last functions.
 
     Attributes
     ----------
@@ -68,9 +69,7 @@ class Basis:
         return replace(self, mix=self.mix @ columns)
 
 
-def make_basis(
-    layer: SpatialLayer, quadrature: Quadrature, cut: float, max_size: int | None = None
-) -> Basis:
+def make_basis(layer: SpatialLayer, quadrature: Quadrature, cut: float, max_size: int | None = None) -> Basis:
     """Orthonormal basis of the layer and the constant.
 
     Raises

@@ -69,7 +69,7 @@ class Box(Domain):
     @property
     def parts(self) -> tuple[str, ...]:
         """`x-`, `x+`, `y-`, ..: the faces where an axis begins and ends, unless it is periodic."""
-        open_axes = np.flatnonzero(~self.periodic)
+        open_axes = np.flatnonzero(np.logical_not(self.periodic))
         return tuple(f"{self.axis_names[i]}{side}" for i in open_axes for side in "-+")
 
     def quadrature(self, n_points: int, rng: np.random.Generator) -> Quadrature:
@@ -97,7 +97,7 @@ def _rule(
 ) -> Quadrature:
     dim = len(low)
     if dim > _GAUSS_DIM:
-        unit = qmc.Sobol(dim, seed=rng).random_base2(max(1, int(np.ceil(np.log2(max(n_points, 2))))))
+        unit = qmc.Sobol(dim, seed=rng).random_base2(max(1, int(np.ceil(np.log2(max(n_points, 2))))))  # pyright: ignore[reportCallIssue]
         weight = np.prod(high - low) / len(unit)
         return Quadrature(low + (high - low) * unit, np.full(len(unit), weight), False)
     per_axis = max(4, round(n_points ** (1.0 / dim)))

@@ -1,4 +1,4 @@
-"""Least squares at collocation points, the boundary as weighted rows: for domains without a precise quadrature."""
+"""Least squares at collocation points, boundary as weighted rows: without a precise quadrature."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def assemble_collocation(
     .. math::
         |\psi(X) c' - R|_w^2 + |B c' - \dot g - \gamma (g - B c)|_{w_b}^2
 
-    with boundary rows `B`, their data `g`, and the rate :math:`\gamma` at which the boundary is pulled to them. The rows
-    are weighted to count as much as the interior.
+    with boundary rows `B`, their data `g`, and the rate :math:`\gamma` at which the boundary is pulled to
+    them. The rows are weighted to count as much as the interior.
     """
     if any(isinstance(t, NonlinearDiffusion) for t in pde.terms):
         raise OptionError(

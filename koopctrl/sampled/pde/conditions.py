@@ -1,4 +1,4 @@
-"""What is prescribed on the boundary: values, derivatives, and fluxes with losses; each may carry an input."""
+"""What is prescribed on the boundary: values, derivatives, fluxes with losses, with inputs or without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_float_array, check_finite
+from koopctrl._validation import FloatArray, as_float_array, check_finite, check_number
 from koopctrl.errors import OptionError, ShapeError
 
 BoundaryData = float | Callable[[FloatArray, float], ArrayLike]
@@ -40,7 +40,7 @@ class Condition:
     name: str | None = None
 
 
-def Dirichlet(  # noqa: N802
+def Dirichlet(
     part: str = "all", value: BoundaryData = 0.0, *, shape: Shape | None = None, name: str | None = None
 ) -> Condition:
     """`u = value + shape v` on a part of the boundary; see `Condition`.
@@ -63,8 +63,8 @@ def Dirichlet(  # noqa: N802
 class Neumann:
     """`du/dn = value(x, t) - loss u + shape(x) v(t)` on a part, along the outward normal.
 
-    With `Diffusion` in weak form this is natural: no function of the basis is given up for it. Parts of the boundary
-    without a condition then have no flux.
+    With `Diffusion` in weak form this is natural: no function of the basis is given up for it. Parts of the
+    boundary without a condition then have no flux.
 
     Parameters
     ----------
@@ -105,4 +105,10 @@ def check_conditions(conditions: Any) -> tuple[Condition | Neumann, ...]:
             raise OptionError(
                 f"boundary has a {type(condition).__name__}; expected Dirichlet, Neumann or Condition"
             )
+        for name in ("value", "shape"):
+            given = getattr(condition, name)
+            if not callable(given) and given is not None:
+                check_number(given, name)
+        if isinstance(condition, Neumann):
+            check_number(condition.loss, "loss")
     return found

@@ -20,8 +20,9 @@ from koopctrl.sampled.pde.terms import values_at
 class Constraint:
     r"""Coefficients `C = null c + lift g(t)` that satisfy `rows C = g(t)`.
 
-    `null` is an orthonormal basis of the null space of the rows, `lift` their pseudo-inverse. Since the basis is
-    orthonormal and `null' lift = 0`, projecting the equation on `psi null` needs no time derivative of `g`.
+    `null` is an orthonormal basis of the null space of the rows, `lift` their pseudo-inverse. Since the basis
+    is orthonormal and `null' lift = 0`, projecting the equation on `psi null` needs no time derivative of
+    `g`.
 
     Attributes
     ----------
@@ -66,8 +67,9 @@ def constrain(
 ) -> Constraint:
     """Split the basis by singular values of the boundary rows.
 
-    Each condition's rows are weighted by the boundary rule and scaled to norm one, so that derivatives of different
-    order, and units, count alike. Directions whose rows are below `tolerance` satisfy the conditions to that.
+    Each condition's rows are weighted by the boundary rule and scaled to norm one, so that derivatives of
+    different order, and units, count alike. Directions whose rows are below `tolerance` satisfy the
+    conditions to that.
 
     Raises
     ------
@@ -114,5 +116,6 @@ def _check_consistent(matrix: FloatArray, constraint: Constraint) -> None:
     if miss > 0.1 * size > 0.0:
         raise DataError(
             f"boundary conditions at t = 0 are met to {miss / size:.0%} only; expected data that one smooth "
-            "function takes. Two conditions on one part contradict each other, or the data jump along the boundary"
+            "function takes. Two conditions on one part contradict each other, or the data jump "
+            "along the boundary"
         )

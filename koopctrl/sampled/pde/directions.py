@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +19,16 @@ _CUT = 1e-7  # relative singular values of the gradients; central differences le
 def varying_directions(pde: PDE, rng: np.random.Generator) -> FloatArray:
     """Orthonormal columns `(dim, k)` that span the gradients of start, forcing, boundary data and actuators.
 
-    Leading left singular vectors of gradients by central differences at random points, in scaled coordinates; each
-    function counts by its own size. For equations whose operator treats all directions alike the solution stays in that
-    span as long as the boundary's data, which are among the functions, agree.
+    Leading left singular vectors of gradients by central differences at random points, in scaled coordinates;
+    each function counts by its own size. For equations whose operator treats all directions alike the
+    solution stays in that span as long as the boundary's data, which are among the functions, agree.
 
     Raises
     ------
     DataError
         If none of the functions varies.
     """
-    functions: list[tuple[str, Callable[[FloatArray], object]]] = []
+    functions: list[tuple[str, Callable[[FloatArray], Any]]] = []
     if callable(pde.initial):
         functions.append(("initial", pde.initial))
     if callable(pde.initial_rate):
@@ -59,7 +60,8 @@ def varying_directions(pde: PDE, rng: np.random.Generator) -> FloatArray:
             gradients.append(gradient / size)
     if not gradients:
         raise DataError(
-            'directions is "data", but start, forcing, boundary data and actuators are constant; expected one that varies'
+            'directions is "data", but start, forcing, boundary data and actuators are constant; '
+            "expected one that varies"
         )
     u, s, _ = np.linalg.svd(np.concatenate(gradients, axis=1), full_matrices=False)
     # Columns of the layer are given along the axes themselves: scaled steps are `column / extent`.

@@ -1,11 +1,13 @@
-"""From an equation to a model of its basis coefficients: sampling, projection, boundary, check of the spectrum."""
+"""From an equation to a model of its coefficients: sampling, projection, boundary, spectrum."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import Any
 
-from koopctrl._validation import FloatArray, check_choice, check_integer, check_number
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from koopctrl._validation import check_choice, check_integer, check_number
 from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError, SolverError
 from koopctrl.sampled.pde.basis import Basis, make_basis
@@ -47,16 +49,17 @@ def discretise(
     n_points : int, optional
         Quadrature points, about; by default three a neuron, at least 600.
     pair_distance, directions
-        Of the sampled layer; see `sample_layer`. `directions="data"` are those in which start, forcing, boundary data
-        and actuators vary (`varying_directions`).
+        Of the sampled layer; see `sample_layer`. `directions="data"` are those in which start, forcing,
+        boundary data and actuators vary (`varying_directions`).
     cut : float
         Singular values of the layer on the points below this share are dropped.
     max_states : int, optional
         Most basis functions.
     formulation : {"auto", "galerkin", "collocation"}
-        `"galerkin"` projects with the domain's quadrature, `Diffusion` in weak form and boundary conditions held by the
-        basis; `"collocation"` makes the residual least at the points, with the boundary as weighted rows that are pulled
-        to their data at `boundary_rate`. `"auto"` is the first where the domain has a precise quadrature.
+        `"galerkin"` projects with the domain's quadrature, `Diffusion` in weak form and boundary conditions
+        held by the basis; `"collocation"` makes the residual least at the points, with the boundary as
+        weighted rows that are pulled to their data at `boundary_rate`. `"auto"` is the first where the domain
+        has a precise quadrature.
     boundary_tolerance : float
         Relative size of boundary rows that counts as zero.
     boundary_rate : float, optional
@@ -70,7 +73,8 @@ def discretise(
     Warns
     -----
     NumericalWarning
-        If the basis was shrunk because the projected operator had eigenvalues that a smaller basis does not have.
+        If the basis was shrunk because the projected operator had eigenvalues that a smaller basis does not
+        have.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def discretise(
     return _with_stable_spectrum(assemble, basis, quadrature)
 
 
-def _with_stable_spectrum(assemble, basis: Basis, quadrature: Quadrature) -> SemiDiscrete:  # noqa: ANN001
+def _with_stable_spectrum(assemble, basis: Basis, quadrature: Quadrature) -> SemiDiscrete:
     """Shrink the basis until its operator has no growth that a smaller basis lacks."""
     model = assemble(basis)
     growth, size = growth_of(model)
@@ -117,8 +121,10 @@ def _with_stable_spectrum(assemble, basis: Basis, quadrature: Quadrature) -> Sem
         kept = int(_SMALLER * basis.size)
         if kept < _LEAST:
             raise SolverError(
-                f"the operator projected on {start} functions grows at {growth:.3g} 1/s, and so do all smaller "
-                "ones differently; expected a stable discretisation. Take a larger pair_distance, more points, or "
+                f"the operator projected on {start} functions grows at {growth:.3g} 1/s, and so do "
+                "all smaller "
+                "ones differently; expected a stable discretisation. Take a larger pair_distance, "
+                "more points, or "
                 "check signs and boundary conditions"
             )
         fewer = basis.combined(np.eye(basis.size)[:, :kept])
@@ -149,10 +155,10 @@ def growth_of(model: SemiDiscrete) -> tuple[float, float]:
     return float(eigenvalues.real.max(initial=0.0)), float(np.abs(eigenvalues).max(initial=0.0))
 
 
-def eigenvalues_of(model: SemiDiscrete) -> FloatArray:
+def eigenvalues_of(model: SemiDiscrete) -> NDArray[Any]:
     """Eigenvalues of the linear part at zero input, 1/s."""
     a = model.combined(model.linear) @ model.null
     n = len(a)
     if model.pde.order == 2:
         a = np.block([[np.zeros((n, n)), np.eye(n)], [a, -model.pde.damping * np.eye(n)]])
-    return np.linalg.eigvals(a)
+    return np.asarray(np.linalg.eigvals(a))

@@ -1,4 +1,4 @@
-"""What every domain offers: points with quadrature weights, a boundary with normals, and coordinates scaled to 1."""
+"""What every domain offers: points with weights, a boundary with normals, coordinates scaled to 1."""
 
 from __future__ import annotations
 

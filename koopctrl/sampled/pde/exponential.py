@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from math import factorial
 
@@ -58,7 +59,8 @@ def integrate_linear(
     times: FloatArray,
     rtol: float,
 ) -> FloatArray:
-    """States `(n_times, n)` of `x' = A x + held_k + force(t)`, `held_k` constant on each step `(n_times - 1, n)`.
+    """States `(n_times, n)` of `x' = A x + held_k + force(t)`, `held_k` constant on each step `(n_times - 1,
+    n)`.
 
     Between times the number of steps is doubled until the final states agree to `rtol` of their largest.
     """
@@ -73,7 +75,7 @@ def integrate_linear(
     n = 1
     while n <= _MOST_STEPS:
         found = [x0]
-        for k, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        for k, (start, end) in enumerate(itertools.pairwise(times)):
             steps = max(1, int(np.ceil(n * (end - start) / longest - 1e-9)))
             h, x = float(end - start) / steps, found[-1]
             for j in range(steps):
@@ -85,6 +87,7 @@ def integrate_linear(
             return states
         before, n = states, 2 * n
     raise SolverError(
-        f"the forcing is not resolved by {_MOST_STEPS} steps between two times to rtol = {rtol:g}; expected a smooth "
+        f"the forcing is not resolved by {_MOST_STEPS} steps between two times to rtol = {rtol:g}; "
+        "expected a smooth "
         "function of time. Ask for more times, or a larger rtol"
     )

@@ -23,10 +23,13 @@ def linear_matrices(model: SemiDiscrete) -> tuple[FloatArray, FloatArray, FloatA
         If the equation is nonlinear, or driven by forcing or boundary data that are no inputs.
     """
     if not model.pde.linear:
-        raise OptionError("the equation is nonlinear; expected a linear one. Use linearise(x, v) or to_nlsys()")
+        raise OptionError(
+            "the equation is nonlinear; expected a linear one. Use linearise(x, v) or to_nlsys()"
+        )
     if not model.autonomous:
         raise OptionError(
-            "the equation has forcing or boundary data; expected inputs alone. Give them as actuators, or as conditions "
+            "the equation has forcing or boundary data; expected inputs alone. Give them as "
+            "actuators, or as conditions "
             "with a shape"
         )
     return linearise(model, np.zeros(model.n_states), np.zeros(model.n_inputs))
@@ -46,7 +49,8 @@ def linearise(
 
 
 def affine_matrices(model: SemiDiscrete) -> dict[str | None, tuple[FloatArray, FloatArray]]:
-    """`(A_p, B_p)` by parameter, `None` the constant part: `A(p) = A_None + sum_p p A_p`, of the linear terms.
+    """`(A_p, B_p)` by parameter, `None` the constant part: `A(p) = A_None + sum_p p A_p`, of the linear
+    terms.
 
     An exact parameter-varying model of a linear equation: parameters may move in time.
     """

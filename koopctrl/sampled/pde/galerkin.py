@@ -14,7 +14,13 @@ from koopctrl.sampled.pde.conditions import Condition, Neumann
 from koopctrl.sampled.pde.constraint import Constraint, constrain
 from koopctrl.sampled.pde.domain import BoundaryPoints, Quadrature
 from koopctrl.sampled.pde.multi_index import MultiIndex, parse, unit
-from koopctrl.sampled.pde.operators import conductivity_at, gradient, normal_conductivity, strong, weak_diffusion
+from koopctrl.sampled.pde.operators import (
+    conductivity_at,
+    gradient,
+    normal_conductivity,
+    strong,
+    weak_diffusion,
+)
 from koopctrl.sampled.pde.problem import PDE
 from koopctrl.sampled.pde.semi_discrete import BoundarySource, Nonlinearity, SemiDiscrete
 from koopctrl.sampled.pde.terms import (
@@ -87,7 +93,8 @@ def _check_fluxes(pde: PDE, fluxes: list[Neumann]) -> None:
     for c in fluxes:
         if conservative and (callable(c.value) or c.value or c.loss or c.shape is not None):
             raise OptionError(
-                f"boundary has a flux through {c.part!r} with NonlinearDiffusion; expected no flux there, or Dirichlet. "
+                f"boundary has a flux through {c.part!r} with NonlinearDiffusion; expected no flux "
+                "there, or Dirichlet. "
                 'Condition(part, "u_x", value) prescribes a slope'
             )
 
@@ -129,10 +136,14 @@ def _boundary_flux(
 
 
 def _own_flux(
-    basis: Basis, test: FloatArray, term: Diffusion, held: list[Condition], places: Mapping[str, BoundaryPoints]
+    basis: Basis,
+    test: FloatArray,
+    term: Diffusion,
+    held: list[Condition],
+    places: Mapping[str, BoundaryPoints],
 ) -> FloatArray:
-    """`<psi, k du/dn>` where the basis holds a derivative: the test functions do not vanish there, and the flux is
-    that of the solution itself.
+    """`<psi, k du/dn>` where the basis holds a derivative: the test functions do not vanish there, and the
+    flux is that of the solution itself.
     """
     matrix = np.zeros((test.shape[1], basis.size))
     parts = {c.part for c in held if c.of != "u"} - {c.part for c in held if c.of == "u"}

@@ -1,18 +1,20 @@
 r"""Inverse problems: unknown parameters, actuator gains and sources from noisy fields, by one least squares.
 
-With test functions `w(t)` that vanish at the ends of a window, and the equation projected on the leading functions
-`psi_k` of the basis,
+With test functions `w(t)` that vanish at the ends of a window, and the equation projected on the leading
+functions `psi_k` of the basis,
 
 .. math::
     -\int \dot w\, c_k\,dt - \int w\,[\text{known}]_k\,dt = \sum_p \theta_p \int w\,[G_p(c)]_k\,dt
     + \sum_j g_j \int w\,B_{kj} v_j\,dt + \sum_s a_s \int w\,S_{ks}\,dt
 
-is linear in all unknowns. Nothing noisy is differentiated, in time or (the weak form) more than once in space.
+is linear in all unknowns. Nothing noisy is differentiated, in time or (the weak form) more than once in
+space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +27,8 @@ from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 from koopctrl.sampled.pde.solve import held_inputs
 from koopctrl.sampled.pde.terms import values_at
 
+_CLEAR = 40.0  # signal over noise of a mode that is tested on
+_LEAST_TESTS = 4
 _POWER = 4  # of the window (1 - s^2)^4: three derivatives vanish at its ends
 
 
@@ -56,8 +60,8 @@ class Identified:
     values : dict
         Estimates by name: parameters, `gain <input>`, `source <i>`.
     std : dict
-        Their standard deviations, from the residuals of the windows (those of neighbouring windows are correlated, which
-        is allowed for).
+        Their standard deviations, from the residuals of the windows (those of neighbouring windows are
+        correlated, which is allowed for).
     model : SemiDiscrete
         The model with the estimates put in: parameters and gains.
     n_modes : int
@@ -90,7 +94,7 @@ def identify(
     sources: Sequence[Callable[[FloatArray], ArrayLike]] = (),
     n_modes: int | None = None,
     n_tests: int | None = None,
-    windows: int = 20,
+    windows: int | None = None,
 ) -> Identified:
     """Estimate what an equation does not know from fields that were measured on it.
 
@@ -108,11 +112,14 @@ def identify(
     sources : sequence of callables
         Shapes of constant sources whose amplitudes are unknown.
     n_modes : int, optional
-        Basis functions for the fields; chosen by the Bayesian information criterion by default.
+        Basis functions for the fields; chosen by Akaike's information criterion by default.
     n_tests : int, optional
-        Leading functions on which the equation is tested; half of the modes by default, since those are smooth.
-    windows : int
-        Windows in a record's time, each overlapping the next by half.
+        Leading functions on which the equation is tested. By default those whose coefficients stand clear of
+        the noise, by a factor of forty: noise in what multiplies an unknown pulls it towards zero.
+    windows : int, optional
+        Windows in a record's time, each overlapping the next by half; by default such that each holds about
+        eighty samples, at least four and at most twenty. Long ones average noise, short ones follow inputs
+        that change quickly.
 
     Raises
     ------
@@ -127,12 +134,15 @@ def identify(
             raise OptionError(f"unknown has {name!r}; expected some of {sorted(model.parameters)}")
     if not names and not gains and not sources:
         raise DataError("nothing is unknown: no parameters, gains or sources; expected at least one of them")
-    check_integer(windows, "windows", low=2)
+    if windows is not None:
+        check_integer(windows, "windows", low=2)
     at = model.pde.domain.check_points(points)
     data = [_checked(model, r, len(at)) for r in ([records] if isinstance(records, FieldRecord) else records)]
     modes, noise = _choose_modes(model, at, data, n_modes)
-    tests = max(2, modes // 2) if n_tests is None else check_integer(n_tests, "n_tests", low=1)
     inverse = np.linalg.pinv(model.basis(at) @ model.null[:, :modes])
+    tests = (
+        _clear_modes(data, inverse, noise) if n_tests is None else check_integer(n_tests, "n_tests", low=1)
+    )
     labels = [*names, *(f"gain {n}" for n in (model.pde.input_names or ()) if gains)]
     labels += [f"source {i}" for i in range(len(sources))]
     shapes = [model.project @ values_at(s, model.points, f"sources[{i}]") for i, s in enumerate(sources)]
@@ -141,7 +151,8 @@ def identify(
     for t, values, inputs in data:
         coordinates = np.zeros((len(t), model.n_coordinates))
         coordinates[:, :modes] = values @ inverse.T
-        blocks += _equations(model, t, coordinates, inputs, names, gains, shapes, min(tests, modes), windows)
+        n = int(np.clip(len(t) // 40, 4, 20)) if windows is None else windows
+        blocks += _equations(model, t, coordinates, inputs, names, gains, shapes, min(tests, modes), n)
     return _solved(model, blocks, labels, names, gains, modes, noise)
 
 
@@ -173,12 +184,20 @@ def _choose_modes(
         q = np.linalg.qr(psi[:, :k])[0]
         left = fields - (fields @ q) @ q.T
         square = max(float(np.sum(left**2)), 1e-28 * float(np.sum(fields**2)))
-        score = fields.size * np.log(square) + k * len(fields) * np.log(fields.size)
+        score = fields.size * np.log(square) + 2.0 * k * len(fields)
         noise = float(np.sqrt(square / max(1, len(fields) * (len(at) - k))))
         if best is None or score < best[0]:
             best = (score, k, noise)
     assert best is not None  # at least one number is tried
     return best[1], best[2]
+
+
+def _clear_modes(data: Sequence[tuple[FloatArray, ...]], inverse: FloatArray, noise: float) -> int:
+    """Leading modes before the first whose coefficient varies by less than `_CLEAR` times its noise."""
+    coefficients = np.concatenate([values @ inverse.T for _, values, _ in data])
+    clear = coefficients.std(axis=0) > _CLEAR * noise * np.linalg.norm(inverse, axis=1)
+    first = len(clear) if clear.all() else int(np.argmin(clear))
+    return max(_LEAST_TESTS, first)
 
 
 def _equations(
@@ -196,7 +215,7 @@ def _equations(
     acting = np.concatenate([inputs, inputs[-1:]])
     full = c @ model.null.T + acting @ model.lift_inputs.T
     known = np.zeros((len(t), model.n_coordinates))
-    columns = {name: np.zeros_like(known) for name in names}
+    columns: dict[str, FloatArray] = {name: np.zeros_like(known) for name in names}
     for p, matrix in model.linear.items():
         _add(model, p, full @ matrix.T, known, columns)
     for p, term in model.nonlinear:
@@ -230,7 +249,11 @@ def _equations(
 
 
 def _add(
-    model: SemiDiscrete, parameter: str | None, value: FloatArray, known: FloatArray, columns: Mapping[str, FloatArray]
+    model: SemiDiscrete,
+    parameter: str | None,
+    value: FloatArray,
+    known: FloatArray,
+    columns: dict[str, FloatArray],
 ) -> None:
     if parameter in columns:
         columns[parameter] += value  # pyright: ignore[reportArgumentType]
@@ -261,7 +284,8 @@ def _solved(
     answer = accumulator.solve(1e-10)
     if answer.rank < len(labels):
         raise DataError(
-            f"the fields determine {answer.rank} of {len(labels)} unknowns ({', '.join(labels)}); expected all. Excite "
+            f"the fields determine {answer.rank} of {len(labels)} unknowns ({', '.join(labels)}); "
+            "expected all. Excite "
             "every input, let the solution vary, or ask for fewer"
         )
     theta = answer.coef[:, 0]
@@ -270,7 +294,7 @@ def _solved(
     inverse = np.linalg.pinv((x / scale).T @ (x / scale))
     scores = [(b / scale).T @ (r - b @ theta) for b, r in blocks]
     middle = sum(np.outer(a, a) for a in scores)
-    for a, b in zip(scores[:-1], scores[1:], strict=True):
+    for a, b in itertools.pairwise(scores):
         middle = middle + 0.5 * (np.outer(a, b) + np.outer(b, a))
     variance = np.maximum(np.diag(inverse @ middle @ inverse), 0.0)
     std = np.sqrt(variance) / scale

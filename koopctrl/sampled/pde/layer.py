@@ -25,8 +25,8 @@ _RADIUS = 1.0 / (2.0 * np.pi)  # of a circle of length one
 class SpatialLayer:
     r"""Hidden layer :math:`\phi(x) = \tanh(W e(x) + b)` on the embedded coordinates `e(x)`.
 
-    An open axis is embedded as `(x - low) / extent`, a periodic one as the point of a circle of length one, so that
-    every neuron is smooth and periodic by construction.
+    An open axis is embedded as `(x - low) / extent`, a periodic one as the point of a circle of length one,
+    so that every neuron is smooth and periodic by construction.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ class SpatialLayer:
         return results
 
     def second_order_sum(self, points: FloatArray, coefficients: FloatArray) -> FloatArray:
-        """`sum_i coefficients_i d^2 phi / dx_i^2` in one pass where all axes are open: cheap in 100 dimensions."""
+        """`sum_i coefficients_i d^2 phi / dx_i^2` in one pass where all axes are open: cheap in 100
+        dimensions.
+        """
         scaled = self.hidden.weights / self.domain.extent
         value = self.hidden(embed(self.domain, points))
         return tanh_derivative(value, 2) * (scaled**2 @ coefficients)
@@ -112,9 +114,10 @@ def sample_layer(
     rng : numpy.random.Generator
     pair_distance : float
         Least distance of a pair, as a share of the domain; distances are drawn log-uniformly from there to
-        half of the domain, or to twice the least one if that is more. It is the finest scale the layer resolves: neurons
-        finer than the solution only add directions in which the projected equation is stiff. Above 1 neurons are flat
-        across the domain and span polynomials of low degree, for smooth solutions in many dimensions.
+        half of the domain, or to twice the least one if that is more. It is the finest scale the layer
+        resolves: neurons finer than the solution only add directions in which the projected equation is
+        stiff. Above 1 neurons are flat across the domain and span polynomials of low degree, for smooth
+        solutions in many dimensions.
     directions : {"any", "axes"} or (dim, k) array_like
         Along which pairs lie: any, single axes (solutions that are sums over coordinates, many dimensions),
         or the span of given columns, outside of which the solution does not vary.
@@ -139,8 +142,8 @@ def sample_layer(
         second = first + scaled * domain.extent
     start, end = embed(domain, first), embed(domain, second)
     if domain.periodic.any():
-        # Two points of a circle are equally far from its centre: all neurons would be odd under half a turn, and even
-        # harmonics out of reach. The step of the pair starts from a point of its own.
+        # Two points of a circle are equally far from its centre: all neurons would be odd under half a
+        # turn, and even harmonics out of reach. The step of the pair starts from a point of its own.
         elsewhere = embed(domain, domain.sample(n_features, rng))
         start, end = elsewhere, elsewhere + (end - start)
     return SpatialLayer(domain, Layer.from_pairs(start, end, "tanh", 1.0))
@@ -149,7 +152,9 @@ def sample_layer(
 def _along_levels(
     domain: Interval, distance: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Pairs that are `distance` apart in the coordinate in which panels are equally long: finer where it is."""
+    """Pairs that are `distance` apart in the coordinate in which panels are equally long: finer where it
+    is.
+    """
     distance = np.minimum(distance, 1.0)
     start = rng.uniform(size=len(distance)) * (1.0 - distance)
     return domain.from_level(start)[:, None], domain.from_level(start + distance)[:, None]
@@ -170,9 +175,7 @@ def _nearest_to_distance(
     return first, others[pool[np.arange(n), best]]
 
 
-def _directions(
-    domain: Domain, directions: str | ArrayLike, n: int, rng: np.random.Generator
-) -> FloatArray:
+def _directions(domain: Domain, directions: str | ArrayLike, n: int, rng: np.random.Generator) -> FloatArray:
     if isinstance(directions, str):
         if directions == "any":
             return rng.standard_normal((n, domain.dim))

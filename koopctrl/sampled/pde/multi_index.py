@@ -1,7 +1,8 @@
 """Names of derivatives (`"u_xx"`) and the chain rule of a neuron to order four.
 
-A neuron is `sigma(p)` with `p = b + g_1(x_1) + .. + g_d(x_d)`: each coordinate enters by a function of its own, linear
-on open axes, a cosine on periodic ones. All mixed derivatives of `p` vanish, so Faa di Bruno's formula factors,
+A neuron is `sigma(p)` with `p = b + g_1(x_1) + .. + g_d(x_d)`: each coordinate enters by a function of its
+own, linear on open axes, a cosine on periodic ones. All mixed derivatives of `p` vanish, so Faa di Bruno's
+formula factors,
 
     d^alpha sigma(p) = sum_k sigma^(k_1 + .. + k_d)(p) prod_i B_{alpha_i, k_i}(g_i', g_i'', ..)
 

@@ -29,13 +29,12 @@ def strong(basis: Basis, points: FloatArray, term: Term) -> FloatArray:
         return values_at(term.coefficient, points, "coefficient")[:, None] * basis.jet(points, [index])[0]
     if isinstance(term, Advection):
         velocity = values_at(term.velocity, points, "velocity", domain.dim)
-        return -sum(
-            velocity[:, i, None] * slope for i, slope in enumerate(gradient(basis, points))
-        )  # pyright: ignore[reportReturnType]
+        return -sum(velocity[:, i, None] * slope for i, slope in enumerate(gradient(basis, points)))  # pyright: ignore[reportReturnType]
     assert isinstance(term, Diffusion)  # the caller passes linear terms
     if callable(term.conductivity):
         raise OptionError(
-            'Diffusion has a function as conductivity, which needs formulation="galerkin"; expected a number. '
+            'Diffusion has a function as conductivity, which needs formulation="galerkin"; expected '
+            "a number. "
             "Write it as Derivative terms with functions as coefficients"
         )
     k = values_at(term.conductivity, points[:1], "conductivity", domain.dim)[0]
@@ -57,9 +56,7 @@ def weak_diffusion(
 ) -> FloatArray:
     """`-<grad psi, k grad psi>`, the test functions being the combinations `test` of the basis."""
     k = conductivity_at(term, points, len(slopes))
-    parts = [
-        (slope @ test).T @ ((weights * k[:, i])[:, None] * slope) for i, slope in enumerate(slopes)
-    ]
+    parts = [(slope @ test).T @ ((weights * k[:, i])[:, None] * slope) for i, slope in enumerate(slopes)]
     return -np.sum(parts, axis=0)
 
 

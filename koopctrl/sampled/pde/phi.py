@@ -1,8 +1,9 @@
 r"""Functions :math:`\varphi_k(A)` of a matrix, for exponential integrators.
 
-:math:`\varphi_0 = e^A`, :math:`\varphi_{k+1}(A) = (\varphi_k(A) - I/k!) A^{-1}`; a linear equation with polynomial forcing is
-solved exactly by them. By scaling and modified squaring (Skaflestad and Wright, *The scaling and modified squaring
-method for matrix functions related to the exponential*, Appl. Numer. Math. 59, 2009): no inverse, no eigenvectors.
+:math:`\varphi_0 = e^A`, :math:`\varphi_{k+1}(A) = (\varphi_k(A) - I/k!) A^{-1}`; a linear equation with
+polynomial forcing is solved exactly by them. By scaling and modified squaring (Skaflestad and Wright, *The
+scaling and modified squaring method for matrix functions related to the exponential*, Appl. Numer. Math. 59,
+2009): no inverse, no eigenvectors.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _TERMS = 16  # of the Taylor series at norm <= 1/2: 2^-16 / 16! is below roundin
 def phi_functions(matrix: FloatArray, k_max: int) -> list[FloatArray]:
     """`[phi_0(A), .., phi_{k_max}(A)]`."""
     n = len(matrix)
-    eye = np.eye(n)
+    eye: FloatArray = np.eye(n)
     norm = float(np.linalg.norm(matrix, 1))
     halvings = max(0, int(np.ceil(np.log2(norm))) + 1) if norm > 0.0 else 0
     small = matrix / 2.0**halvings
@@ -27,7 +28,7 @@ def phi_functions(matrix: FloatArray, k_max: int) -> list[FloatArray]:
     top = eye / factorial(k_max + _TERMS)
     for j in range(_TERMS - 1, -1, -1):
         top = small @ top + eye / factorial(k_max + j)
-    phis = [top]
+    phis: list[FloatArray] = [top]
     for k in range(k_max, 0, -1):
         phis.insert(0, small @ phis[0] + eye / factorial(k - 1))
     for _ in range(halvings):

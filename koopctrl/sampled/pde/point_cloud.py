@@ -22,8 +22,8 @@ class PointCloud(Domain):
     weights : (n,) array_like, optional
         Quadrature weights, as of a finite-element mesh; equal by default.
     parts : mapping of str to (points, normals, weights)
-        Boundary points `(k, dim)`, outward normals `(k, dim)` (they are scaled to length one) and weights `(k,)`;
-        weights may be None for equal ones.
+        Boundary points `(k, dim)`, outward normals `(k, dim)` (they are scaled to length one) and weights
+        `(k,)`; weights may be None for equal ones.
     precise : bool
         Whether the weights integrate smooth functions to many digits; the weak form relies on it.
     """
@@ -42,7 +42,9 @@ class PointCloud(Domain):
             raise DataError(f"points has {n} rows; expected at least 4 collocation points")
         w = np.full(n, 1.0 / n) if weights is None else as_vector(weights, "weights", n).copy()
         if not (w > 0.0).all():
-            raise DataError(f"weights has {int((w <= 0.0).sum())} entries of zero or less; expected positive ones")
+            raise DataError(
+                f"weights has {int((w <= 0.0).sum())} entries of zero or less; expected positive ones"
+            )
         self._quadrature = Quadrature(cloud, w, check_bool(precise, "precise"))
         self._parts: dict[str, BoundaryPoints] = {}
         every = [cloud]
@@ -56,7 +58,9 @@ class PointCloud(Domain):
             if not (length > 0.0).all():
                 raise DataError(f"parts[{name!r}] has a normal of length zero; expected outward normals")
             raw = np.full(len(at), 1.0 / len(at)) if given[2] is None else as_float_array(given[2], "weights")
-            self._parts[name] = BoundaryPoints(at.copy(), normals / length, as_vector(raw, "weights", len(at)))
+            self._parts[name] = BoundaryPoints(
+                at.copy(), normals / length, as_vector(raw, "weights", len(at))
+            )
             every.append(at)
         together = np.concatenate(every)
         self.low, self.high = together.min(axis=0), together.max(axis=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import Delaunay
 
 from koopctrl._validation import FloatArray, as_matrix
@@ -19,7 +19,8 @@ _REFINEMENTS = 5
 class Polygon(Domain):
     """Polygon with polygonal holes; curved shapes are polygons of many edges.
 
-    Its quadrature is exact for polynomials of degree eight on a triangulation, so the weak form holds to many digits.
+    Its quadrature is exact for polynomials of degree eight on a triangulation, so the weak form holds to many
+    digits.
 
     Parameters
     ----------
@@ -42,7 +43,9 @@ class Polygon(Domain):
         self.periodic = np.zeros(2, dtype=bool)
         self.area = _signed_area(outer) - sum(_signed_area(loop) for loop in inner)
         if self.area <= 0.0:
-            raise DataError(f"the holes have all of the polygon's area; expected them inside, got {self.area:g} left")
+            raise DataError(
+                f"the holes have all of the polygon's area; expected them inside, got {self.area:g} left"
+            )
         self._mesh: tuple[FloatArray, float] | None = None
 
     @property
@@ -50,7 +53,7 @@ class Polygon(Domain):
         """`outer`, then `hole0`, `hole1`, .."""
         return ("outer", *(f"hole{i}" for i in range(len(self.loops) - 1)))
 
-    def contains(self, points: FloatArray) -> FloatArray:
+    def contains(self, points: FloatArray) -> NDArray[np.bool_]:
         """Whether points `(n, 2)` are inside, by the number of edges that a ray to the right crosses."""
         crossings = np.zeros(len(points), dtype=int)
         x, y = points[:, 0, None], points[:, 1, None]
@@ -82,7 +85,9 @@ class Polygon(Domain):
         edge = np.roll(loop, -1, axis=0) - loop
         length = np.linalg.norm(edge, axis=1)
         node, weight = np.polynomial.legendre.leggauss(_PER_EDGE)
-        piece = max(float(length.sum()) * _PER_EDGE / max(n_points, 8 * _PER_EDGE), 1e-12 * float(length.sum()))
+        piece = max(
+            float(length.sum()) * _PER_EDGE / max(n_points, 8 * _PER_EDGE), 1e-12 * float(length.sum())
+        )
         points, normals, weights = [], [], []
         for start, along, size in zip(loop, edge, length, strict=True):
             n = max(1, round(size / piece))
@@ -111,7 +116,8 @@ class Polygon(Domain):
                 return corners[keep]
             h /= 1.6  # an edge of the outline is no edge of the triangulation yet
         raise DataError(
-            "the outline cannot be triangulated; expected loops that neither cross nor touch, with holes inside. Check the "
+            "the outline cannot be triangulated; expected loops that neither cross nor touch, with "
+            "holes inside. Check the "
             "vertices' order, or give a PointCloud with a mesh of your own"
         )
 

@@ -15,7 +15,8 @@ from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 def reduce_model(model: SemiDiscrete, n_states: int, snapshots: ArrayLike) -> SemiDiscrete:
     """Galerkin projection onto the leading singular vectors of coordinates (proper orthogonal decomposition).
 
-    The basis is orthonormal in the domain's quadrature, so these directions are those of the functions themselves.
+    The basis is orthonormal in the domain's quadrature, so these directions are those of the functions
+    themselves.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ def reduce_model(model: SemiDiscrete, n_states: int, snapshots: ArrayLike) -> Se
     _, s, vt = np.linalg.svd(data, full_matrices=False)
     rank = int(np.count_nonzero(s > 1e-12 * s[0]))
     if rank < wanted:
-        raise DataError(f"snapshots span {rank} directions; expected at least {wanted}. Simulate longer or with inputs")
+        raise DataError(
+            f"snapshots span {rank} directions; expected at least {wanted}. Simulate longer or with inputs"
+        )
     return onto(model, vt[:wanted].T)
 
 
@@ -54,9 +57,7 @@ def onto(model: SemiDiscrete, directions: FloatArray) -> SemiDiscrete:
         model,
         null=model.null @ directions,
         linear={p: to @ m for p, m in model.linear.items()},
-        nonlinear=tuple(
-            (p, replace(term, project=to @ term.project)) for p, term in model.nonlinear
-        ),
+        nonlinear=tuple((p, replace(term, project=to @ term.project)) for p, term in model.nonlinear),
         input_parts={p: to @ m for p, m in model.input_parts.items()},
         sources=tuple((p, _Projected(to, source)) for p, source in model.sources),
         project=to @ model.project,
@@ -67,7 +68,7 @@ def onto(model: SemiDiscrete, directions: FloatArray) -> SemiDiscrete:
 class _Projected:
     """A source of time in fewer coordinates."""
 
-    def __init__(self, to: FloatArray, source) -> None:  # noqa: ANN001
+    def __init__(self, to: FloatArray, source) -> None:
         self._to, self._source = to, source
 
     def __call__(self, t: float) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -91,7 +92,9 @@ def solve_in_blocks(
         If the domain is no open interval or the equation of second order.
     """
     if not isinstance(pde.domain, Interval) or pde.domain.periodic[0] or pde.order != 1:
-        raise OptionError("pde is not of first order on an open Interval; expected that. Use discretise and solve")
+        raise OptionError(
+            "pde is not of first order on an open Interval; expected that. Use discretise and solve"
+        )
     check_integer(passes, "passes", low=1)
     check_integer(n_panels, "n_panels", low=2)
     check_number(steep_share, "steep_share", low=0.0, high=0.95)
@@ -106,7 +109,7 @@ def solve_in_blocks(
     block = np.zeros(len(times), dtype=int)
     low, high = float(pde.domain.low[0]), float(pde.domain.high[0])
     here, acting = pde, np.zeros((0, pde.n_inputs))
-    for i, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (begin, end) in enumerate(itertools.pairwise(edges)):
         mine = np.flatnonzero((times > begin) & (times <= end)) if i else np.flatnonzero(times <= end)
         looks = np.union1d(np.union1d([begin, end], times[mine]), np.linspace(begin, end, _LOOKS))
         fine = np.union1d(np.linspace(low, high, _FINE), pde.domain.from_level(np.linspace(0, 1, _FINE)))
@@ -117,9 +120,7 @@ def solve_in_blocks(
         for _ in range(passes):
             panels = steep_panels(low, high, fine, steepness, n_panels, steep_share)
             here = replace(pde, domain=Interval(low, high, edges=panels), initial=start)
-            model = here.discretise(
-                n_features, n_points=16 * n_panels, random_state=rng, **options
-            )
+            model = here.discretise(n_features, n_points=16 * n_panels, random_state=rng, **options)
             held = _inputs_on(model, times, inputs, looks)
             found = solve(model, looks, held, method=method, rtol=rtol)
             fine = np.union1d(np.linspace(low, high, _FINE), here.domain.from_level(np.linspace(0, 1, _FINE)))  # pyright: ignore[reportAttributeAccessIssue]
@@ -141,7 +142,9 @@ def _block_edges(times: FloatArray, blocks: int | Sequence[float]) -> FloatArray
     inner = as_float_array(blocks, "blocks")
     edges = np.concatenate([times[:1], inner, times[-1:]])
     if inner.ndim != 1 or not (np.diff(edges) > 0).all():
-        raise OptionError(f"blocks is {blocks!r}; expected rising times between {times[0]:g} and {times[-1]:g}")
+        raise OptionError(
+            f"blocks is {blocks!r}; expected rising times between {times[0]:g} and {times[-1]:g}"
+        )
     return edges
 
 

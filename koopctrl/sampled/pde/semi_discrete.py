@@ -1,4 +1,4 @@
-r"""The equation in basis coefficients: `c' = A C + F(t) + B v + sum_k P_k f_k(E C)`, `C = null c + lift(t, v)`."""
+"""The equation in coefficients: `c' = A C + F(t) + B v + sum_k P_k f_k(E C)`, `C = null c + lift(t, v)`."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ class Nonlinearity:
         """Its derivative with respect to `C`, `(n, size)`."""
         values = [e @ full for e in self.evaluations]
         slopes = partials_of(self.term, values)
-        return sum(
-            (self.project * slope) @ e for slope, e in zip(slopes, self.evaluations, strict=True)
-        )  # pyright: ignore[reportReturnType]
+        return sum((self.project * slope) @ e for slope, e in zip(slopes, self.evaluations, strict=True))  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +246,9 @@ class SemiDiscrete:
     def _inputs(self, v: ArrayLike | None) -> FloatArray:
         inputs = np.zeros(self.n_inputs) if v is None else as_float_array(v, "v")
         if inputs.shape[-1:] != (self.n_inputs,):
-            raise ShapeError(f"v has shape {inputs.shape}; expected (.., {self.n_inputs}), the model's inputs")
+            raise ShapeError(
+                f"v has shape {inputs.shape}; expected (.., {self.n_inputs}), the model's inputs"
+            )
         return check_finite(inputs, "v")
 
     # -- delegates

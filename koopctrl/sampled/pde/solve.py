@@ -1,4 +1,4 @@
-"""Integration in time: exact exponentials for linear equations, implicit or exponential steps for the others."""
+"""Integration in time: exact exponentials for linear equations, stiff steps for the others."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ def solve(
     initial : (n_states,) array_like, optional
         State to start from; the projected start of the equation by default.
     method : {"auto", "exponential", "radau", "bdf", "lsoda", "dop853", "etdrk4"}
-        `"exponential"` is for linear equations: exact under held inputs. `"etdrk4"` treats the linear part exactly and the
-        nonlinear one by fourth-order Runge-Kutta with steps halved until `rtol` is met. The others are SciPy's. `"auto"` is
-        exponential if the equation is linear, else `"etdrk4"` without and `"radau"` with forcing or moving boundary data.
+        `"exponential"` is for linear equations: exact under held inputs. `"etdrk4"` treats the linear part
+        exactly and the nonlinear one by fourth-order Runge-Kutta with steps halved until `rtol` is met. The
+        others are SciPy's. `"auto"` is exponential if the equation is linear, else `"etdrk4"` without and
+        `"radau"` with forcing or moving boundary data.
     rtol : float
         Relative to the largest coefficient.
 
@@ -77,7 +78,8 @@ def solve(
     if not np.isfinite(states).all():
         where = float(times[np.argmax(~np.isfinite(states).all(axis=1))])
         raise SolverError(
-            f"the solution leaves finite numbers before t = {where:g}; expected it to stay bounded. Take more "
+            f"the solution leaves finite numbers before t = {where:g}; expected it to stay bounded. "
+            "Take more "
             "features where it is steep, a larger pair_distance, or check the signs of the terms"
         )
     last = acting[-1:] if len(acting) else np.zeros((1, model.n_inputs))
@@ -91,7 +93,11 @@ def held_inputs(model: SemiDiscrete, inputs: ArrayLike | None, n_steps: int) -> 
     if inputs is None:
         return np.zeros((n_steps, model.n_inputs))
     array = as_float_array(inputs, "inputs")
-    if array.ndim == 1 and len(array) == model.n_inputs and not (model.n_inputs == 1 and len(array) == n_steps):
+    if (
+        array.ndim == 1
+        and len(array) == model.n_inputs
+        and not (model.n_inputs == 1 and len(array) == n_steps)
+    ):
         return np.broadcast_to(check_finite(array, "inputs"), (n_steps, model.n_inputs))
     array = as_signal(array, "inputs", model.n_inputs)
     if len(array) != n_steps:
@@ -122,8 +128,10 @@ def _linear(
     if not model.autonomous:
         zero, still = np.zeros(model.n_states), np.zeros(model.n_inputs)
 
-        def force(s: float) -> FloatArray:
+        def driven(s: float) -> FloatArray:
             return model.derivative(zero, still, s) / scale
+
+        force = driven
 
     scaled = a * scale / scale[:, None]
     return integrate_linear(scaled, force, (acting @ b.T) / scale, x0 / scale, times, rtol) * scale
@@ -134,7 +142,9 @@ def _scipy(
 ) -> FloatArray:
     implicit = method in ("radau", "bdf", "lsoda")
     states = [x0]
-    pieces = [(0, len(times) - 1)] if (acting == acting[:1]).all() else [(k, k + 1) for k in range(len(acting))]
+    pieces = (
+        [(0, len(times) - 1)] if (acting == acting[:1]).all() else [(k, k + 1) for k in range(len(acting))]
+    )
     for start, end in pieces:
         v = acting[start]
         scale = _scale(model, states[-1], v, float(times[start]), float(times[end]))
@@ -148,7 +158,8 @@ def _scipy(
             )  # fmt: skip
         if not found.success:
             raise SolverError(
-                f"{method} stopped at t = {found.t[-1] if len(found.t) else times[start]:g}: {found.message} Take more "
+                f"{method} stopped at t = {found.t[-1] if len(found.t) else times[start]:g}: "
+                f"{found.message} Take more "
                 "features where the solution is steep, or another method"
             )
         states.extend(found.y.T[1:])
@@ -156,7 +167,9 @@ def _scipy(
 
 
 def _scale(model: SemiDiscrete, x: FloatArray, v: FloatArray, start: float, end: float) -> float:
-    """Size of the states to come: of the start, or where that is zero of what a moment's slope makes of it."""
+    """Size of the states to come: of the start, or where that is zero of what a moment's slope makes of
+    it.
+    """
     size = float(np.abs(x).max(initial=0.0))
     if size == 0.0:
         moments = np.linspace(start, end, 5)

@@ -73,9 +73,9 @@ def solve_static(
 ) -> StaticSolution:
     """Solve `0 = sum of terms + forcing(x, 0) + actuators' inputs` with the equation's boundary conditions.
 
-    The residual is made least at the quadrature points. On domains with a precise quadrature the basis holds the
-    boundary conditions; on others they are rows that weigh as much as the interior. Nonlinear terms take Gauss-Newton
-    steps, halved where they do not lower the residual, from `initial`.
+    The residual is made least at the quadrature points. On domains with a precise quadrature the basis holds
+    the boundary conditions; on others they are rows that weigh as much as the interior. Nonlinear terms take
+    Gauss-Newton steps, halved where they do not lower the residual, from `initial`.
 
     Parameters
     ----------
@@ -148,7 +148,9 @@ def solve_static(
     start = basis(points).T @ (quadrature.weights * values_at(pde.initial, points, "initial"))
     free = constraint.null.T @ (start if pointwise else np.zeros(basis.size))
     most = _MOST_ITERATIONS if pointwise else 1
-    for iteration in range(1, most + 1):
+    iterations = 0
+    while iterations < most:
+        iterations += 1
         value, slope = residual(constraint.null @ free + fixed)
         step = _solve(slope @ constraint.null, -value)
         length = 1.0
@@ -160,16 +162,17 @@ def solve_static(
             break
     else:
         raise SolverError(
-            f"the static equation does not settle in {most} Gauss-Newton steps; expected a start nearer to its "
+            f"the static equation does not settle in {most} Gauss-Newton steps; expected a start "
+            "nearer to its "
             "solution. Give one as initial"
         )
     full = constraint.null @ free + fixed
     left = residual(full)[0]
     size = max(float(np.sqrt(np.mean((operator @ full) ** 2))), float(np.sqrt(np.mean(known**2))))
-    return StaticSolution(basis, full, float(np.linalg.norm(left)) / (size or 1.0), iteration)
+    return StaticSolution(basis, full, float(np.linalg.norm(left)) / (size or 1.0), iterations)
 
 
-def _lower(residual, full: FloatArray, before: FloatArray) -> bool:  # noqa: ANN001
+def _lower(residual, full: FloatArray, before: FloatArray) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         value = residual(full)[0]
     return bool(np.isfinite(value).all() and np.linalg.norm(value) <= np.linalg.norm(before))

@@ -21,8 +21,8 @@ _MOST_SUBSTEPS = 2**12
 class StepFace:
     """Plant of a control loop: the equation under inputs that are held for `dt` seconds.
 
-    Linear equations without forcing are stepped exactly, others by ETDRK4 with as many substeps as halving needs to
-    change a step by less than `rtol`.
+    Linear equations without forcing are stepped exactly, others by ETDRK4 with as many substeps as halving
+    needs to change a step by less than `rtol`.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ class StepFace:
             tried = finite and bool(np.abs(found - before).max(initial=0.0) / 15.0 <= self.rtol * size)
             if not tried and self._n_substeps >= _MOST_SUBSTEPS:
                 raise SolverError(
-                    f"a sample of {self.dt:g} s is not resolved by {_MOST_SUBSTEPS} substeps; expected a state within "
+                    f"a sample of {self.dt:g} s is not resolved by {_MOST_SUBSTEPS} substeps; "
+                    "expected a state within "
                     "what the model describes. Take a shorter dt, or more features"
                 )
             self._tried = max(self._tried, rest)

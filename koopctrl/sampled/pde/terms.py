@@ -54,8 +54,8 @@ class Advection:
 class Diffusion:
     """Linear term `div(conductivity grad u)`.
 
-    In a weak form it is `-<grad psi, conductivity grad u>`: symmetric and never unstable, and the flux through the
-    boundary is data.
+    In a weak form it is `-<grad psi, conductivity grad u>`: symmetric and never unstable, and the flux
+    through the boundary is data.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ class Pointwise:
     Parameters
     ----------
     function : callable
-        Of as many arrays as `of` names, elementwise; from `+ - * / **` and NumPy's functions it works on CasADi's
-        symbols too.
+        Of as many arrays as `of` names, elementwise; from `+ - * / **` and NumPy's functions it works on
+        CasADi's symbols too.
     of : sequence of str
         Derivatives that are its arguments.
     partials : callable, optional
@@ -139,7 +139,7 @@ def values_at(coefficient: Any, points: FloatArray, name: str, columns: int | No
     """A coefficient at points: `(n,)`, or with `columns` `(n, columns)`."""
     shape = (len(points),) if columns is None else (len(points), columns)
     if callable(coefficient):
-        array = as_float_array(coefficient(points), f"{name}(points)")
+        array = as_float_array(coefficient(points), f"{name}(points)")  # pyright: ignore[reportArgumentType]
         if columns is not None and array.ndim == 1 and columns == 1:
             array = array[:, None]
         if array.shape != shape:
@@ -157,9 +157,7 @@ def values_at(coefficient: Any, points: FloatArray, name: str, columns: int | No
 def partials_of(term: Pointwise, values: Sequence[FloatArray]) -> list[FloatArray]:
     """Partial derivatives of a pointwise function, given or by central differences."""
     if term.partials is not None:
-        return [
-            np.broadcast_to(np.asarray(p, dtype=float), values[0].shape) for p in term.partials(*values)
-        ]
+        return [np.broadcast_to(np.asarray(p, dtype=float), values[0].shape) for p in term.partials(*values)]
     found = []
     for i, value in enumerate(values):
         step = np.cbrt(np.finfo(float).eps) * (float(np.abs(value).max(initial=0.0)) or 1.0)
@@ -189,9 +187,7 @@ def axis_flux(term: NonlinearDiffusion, derivative: str) -> Pointwise:
         step = np.cbrt(np.finfo(float).eps) * (float(np.abs(u).max(initial=0.0)) or 1.0)
         return (k(u + step) - k(u - step)) / (2.0 * step) * gradient, k(u)
 
-    return Pointwise(
-        lambda u, gradient: k(u) * gradient, ("u", derivative), partials, term.parameter
-    )
+    return Pointwise(lambda u, gradient: k(u) * gradient, ("u", derivative), partials, term.parameter)
 
 
 def expanded(term: NonlinearDiffusion, axis_names: Sequence[str]) -> Pointwise:

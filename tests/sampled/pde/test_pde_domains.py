@@ -14,7 +14,9 @@ def circle(centre, radius, n=24):
     return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], axis=1)
 
 
-HOLED = Polygon([[0, 0], [2, 0], [2, 1], [1, 1.5], [0, 1]], [circle((0.5, 0.5), 0.2), circle((1.4, 0.6), 0.25, 7)[::-1]])
+HOLED = Polygon(
+    [[0, 0], [2, 0], [2, 1], [1, 1.5], [0, 1]], [circle((0.5, 0.5), 0.2), circle((1.4, 0.6), 0.25, 7)[::-1]]
+)
 DOMAINS = {
     "interval": Interval(-1.0, 2.0),
     "graded interval": Interval(-1.0, 2.0, edges=np.array([-1.0, 0.5, 0.6, 0.65, 2.0])),
@@ -27,13 +29,15 @@ DOMAINS = {
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_divergence_theorem_holds_to_many_digits(name):
-    """int div F = int F . n, with F smooth: interior and boundary rules, and normals, belong together."""
+    """Int div F = int F . n, with F smooth: interior and boundary rules, and normals, belong together."""
     domain = DOMAINS[name]
     q, b = domain.quadrature(2000, RNG(0)), domain.on("all", 400, RNG(0))
     assert q.precise
 
     def field(x):
-        return np.stack([np.exp(0.5 * x[:, 0]) * np.cos(x.sum(axis=1) + i) for i in range(domain.dim)], axis=1)
+        return np.stack(
+            [np.exp(0.5 * x[:, 0]) * np.cos(x.sum(axis=1) + i) for i in range(domain.dim)], axis=1
+        )
 
     e = np.exp(0.5 * q.points[:, 0])
     total = q.points.sum(axis=1)
@@ -101,7 +105,7 @@ def test_a_point_cloud_hands_out_what_it_was_given():
         (lambda: Interval(0, 1).on("top", 3, RNG(0)), OptionError, "'left', 'right', 'all'"),
         (lambda: Interval(0, 1, periodic=True).on("left", 3, RNG(0)), OptionError, "periodic"),
     ],
-)  # fmt: skip
+)
 def test_bad_domains_are_refused(make, kind, words):
     with pytest.raises(kind, match=words):
         make()

@@ -40,9 +40,12 @@ def test_advection_goes_around_without_loss(speed, seed):
 
 def test_a_wave_keeps_its_energy_and_its_shape():
     pde = PDE(
-        Interval(0, 1), [Diffusion(4.0)], [Dirichlet()], order=2,
+        Interval(0, 1),
+        [Diffusion(4.0)],
+        [Dirichlet()],
+        order=2,
         initial=lambda x: np.sin(np.pi * x[:, 0]) + 0.5 * np.sin(4 * np.pi * x[:, 0]),
-    )  # fmt: skip
+    )
     model = pde.discretise(300, pair_distance=0.05, random_state=0)
     solution = model.solve(np.linspace(0, 1, 11))
     t = solution.t[:, None]
@@ -58,10 +61,13 @@ def test_a_wave_keeps_its_energy_and_its_shape():
 
 def test_a_supported_beam_under_load():
     pde = PDE(
-        Interval(0, np.pi), [Derivative("u_xxxx", -1.0)], [Dirichlet(), Condition("all", "u_xx")], order=2,
+        Interval(0, np.pi),
+        [Derivative("u_xxxx", -1.0)],
+        [Dirichlet(), Condition("all", "u_xx")],
+        order=2,
         initial=lambda x: np.sin(x[:, 0]),
         forcing=lambda x, t: (1 - 16 * np.pi**2) * np.sin(x[:, 0]) * np.cos(4 * np.pi * t),
-    )  # fmt: skip
+    )
     solution = pde.discretise(200, random_state=0).solve(np.linspace(0, 1, 6))
     exact = np.sin(np.pi * X) * np.cos(4 * np.pi * solution.t[:, None])
     assert error(solution(np.pi * X), exact) < 1e-7
@@ -82,7 +88,13 @@ def manufactured(right):
         "flux with loss": Neumann("right", lambda x, t: slope(x, t) + 2.0 * u(x, t), loss=2.0),
         "slope held": Condition("right", "u_x", slope),
     }[right]
-    return PDE(Interval(0, 1), [Diffusion(1.0)], [Dirichlet("left", u), condition], lambda x: u(x, 0.0), forcing=forcing), u
+    return PDE(
+        Interval(0, 1),
+        [Diffusion(1.0)],
+        [Dirichlet("left", u), condition],
+        lambda x: u(x, 0.0),
+        forcing=forcing,
+    ), u
 
 
 @pytest.mark.parametrize("right", ["value", "flux", "flux with loss", "slope held"])
@@ -95,6 +107,7 @@ def test_moving_boundary_data(right):
 
 def test_variable_coefficients():
     """(1 + x) u_x as a derivative term, and div((1 + x) grad u), with a manufactured solution."""
+
     def u(x, t):
         return np.exp(-t) * np.sin(np.pi * x[:, 0])
 
@@ -103,15 +116,20 @@ def test_variable_coefficients():
         return np.exp(-t) * (-s - k * np.pi * c - (np.pi * c - k * np.pi**2 * s))
 
     pde = PDE(
-        Interval(0, 1), [Derivative("u_x", lambda x: 1 + x[:, 0]), Diffusion(lambda x: 1 + x[:, 0])], [Dirichlet()],
-        lambda x: u(x, 0.0), forcing=forcing,
-    )  # fmt: skip
+        Interval(0, 1),
+        [Derivative("u_x", lambda x: 1 + x[:, 0]), Diffusion(lambda x: 1 + x[:, 0])],
+        [Dirichlet()],
+        lambda x: u(x, 0.0),
+        forcing=forcing,
+    )
     assert error(pde.discretise(200, random_state=0).solve([0.0, 0.3])(X)[-1], u(X[:, None], 0.3)) < 1e-7
 
 
 def test_a_disc_cools_as_a_bessel_function():
     j = jn_zeros(0, 1)[0]
-    pde = PDE(Ball([0.0, 0.0]), [Diffusion(0.5)], [Dirichlet()], lambda x: jv(0, j * np.linalg.norm(x, axis=1)))
+    pde = PDE(
+        Ball([0.0, 0.0]), [Diffusion(0.5)], [Dirichlet()], lambda x: jv(0, j * np.linalg.norm(x, axis=1))
+    )
     model = pde.discretise(250, pair_distance=0.3, n_points=1200, random_state=0)
     points = np.random.default_rng(0).uniform(-0.7, 0.7, (200, 2))
     exact = np.exp(-0.5 * j**2 * 0.4) * jv(0, j * np.linalg.norm(points, axis=1))
@@ -120,9 +138,11 @@ def test_a_disc_cools_as_a_bessel_function():
 
 def test_heat_in_a_box_with_one_periodic_axis():
     pde = PDE(
-        Box([0, 0], [1, 1], periodic=[True, False]), [Diffusion([0.1, 0.2])], [Dirichlet()],
+        Box([0, 0], [1, 1], periodic=[True, False]),
+        [Diffusion([0.1, 0.2])],
+        [Dirichlet()],
         lambda x: np.sin(2 * np.pi * x[:, 0]) * np.sin(np.pi * x[:, 1]),
-    )  # fmt: skip
+    )
     model = pde.discretise(400, pair_distance=0.15, n_points=900, random_state=0)
     points = np.random.default_rng(0).uniform(size=(200, 2))
     rate = 0.1 * 4 * np.pi**2 + 0.2 * np.pi**2
@@ -176,9 +196,12 @@ def test_phi_functions_are_those_of_the_augmented_exponential():
             np.testing.assert_allclose(found, whole[:6, 5 + j], rtol=1e-9, atol=1e-11 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize(("length", "time", "size"), [(1e-9, 1.0, 1.0), (1e9, 1e-6, 1.0), (1.0, 1e9, 1e-9), (1e3, 1.0, 1e9)])
+@pytest.mark.parametrize(
+    ("length", "time", "size"), [(1e-9, 1.0, 1.0), (1e9, 1e-6, 1.0), (1.0, 1e9, 1e-9), (1e3, 1.0, 1e9)]
+)
 def test_units_do_not_matter(length, time, size):
     """One equation in other units of length, time and field: the same states up to the unit, and a volume."""
+
     def model(L, T, S):
         pde = PDE(
             Interval(0, L), [Diffusion(0.1 * L**2 / T), Advection(0.3 * L / T)],

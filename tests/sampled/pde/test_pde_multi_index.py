@@ -17,7 +17,9 @@ def test_derivatives_of_tanh(order):
         assert tanh_derivative(np.tanh(np.array(p)), order) == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
 
-@pytest.mark.parametrize("name", ["u_x", "u_xx", "u_xxx", "u_xxxx", "u_y", "u_xy", "u_xxy", "u_xxyy", "u_yyyy", "u_xyz"])
+@pytest.mark.parametrize(
+    "name", ["u_x", "u_xx", "u_xxx", "u_xxxx", "u_y", "u_xy", "u_xxy", "u_xxyy", "u_yyyy", "u_xyz"]
+)
 def test_derivatives_against_finite_differences_of_the_next_lower_one(name):
     domain = Box([0.0, -1.0, 2.0], [1.5, 1.0, 5.0], periodic=[True, False, True])
     rng = np.random.default_rng(0)
@@ -59,7 +61,9 @@ def test_the_sum_of_second_derivatives_is_that_of_single_ones():
     points = domain.quadrature(30, rng).points
     k = np.arange(1.0, 7.0)
     single = layer.jet(points, [tuple(2 * (i == j) for j in range(6)) for i in range(6)])
-    np.testing.assert_allclose(layer.second_order_sum(points, k), np.tensordot(k, single, 1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        layer.second_order_sum(points, k), np.tensordot(k, single, 1), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_pairs_keep_their_distance():

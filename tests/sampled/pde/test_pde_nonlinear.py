@@ -1,4 +1,4 @@
-"""Nonlinear equations against Cole-Hopf, a pseudospectral solver, manufactured solutions and conservation laws."""
+"""Nonlinear equations against Cole-Hopf, pseudospectral and manufactured solutions, conserved quantities."""
 
 import numpy as np
 import pytest
@@ -49,9 +49,11 @@ def pseudospectral(u0, length, t, linear, rtol=1e-9):
 def test_a_shock_with_blocks_and_resampling():
     nu = 0.01 / np.pi
     pde = PDE(
-        Interval(-1, 1), [Diffusion(nu), Product(-1.0, "u", "u_x")], [Dirichlet()],
+        Interval(-1, 1),
+        [Diffusion(nu), Product(-1.0, "u", "u_x")],
+        [Dirichlet()],
         initial=lambda x: -np.sin(np.pi * x[:, 0]),
-    )  # fmt: skip
+    )
     x, t = np.linspace(-1, 1, 1001), np.linspace(0, 1, 6)
     exact = np.array([cole_hopf(x, s, nu) for s in t])
     rough = solve_in_blocks(
@@ -78,7 +80,9 @@ def test_periodic_burgers_by_every_kind_of_step(method):
     grid = np.arange(256) / 256
     reference = pseudospectral(start(grid), 1.0, 1.0, lambda k: 0.02 * k**2)
     pde = PDE(
-        Interval(0, 1, periodic=True), [Diffusion(0.02), Product(-1.0, "u", "u_x")], initial=lambda x: start(x[:, 0])
+        Interval(0, 1, periodic=True),
+        [Diffusion(0.02), Product(-1.0, "u", "u_x")],
+        initial=lambda x: start(x[:, 0]),
     )
     model = pde.discretise(300, pair_distance=0.05, random_state=0)
     solution = model.solve([0.0, 1.0], method=method, rtol=1e-7)
@@ -116,7 +120,11 @@ def test_nonlinear_diffusion_around_holes():
         return -value - ((1 + value**2) * (-5 * value) + 2 * value * 5 * slope**2)
 
     pde = PDE(
-        domain, [NonlinearDiffusion(lambda u: 1 + u**2)], [Dirichlet("all", u)], lambda x: u(x, 0.0), forcing=forcing
+        domain,
+        [NonlinearDiffusion(lambda u: 1 + u**2)],
+        [Dirichlet("all", u)],
+        lambda x: u(x, 0.0),
+        forcing=forcing,
     )
     model = pde.discretise(250, pair_distance=0.3, n_points=2500, boundary_tolerance=1e-6, random_state=0)
     points = np.random.default_rng(0).uniform(size=(300, 2))
@@ -127,9 +135,10 @@ def test_nonlinear_diffusion_around_holes():
 
 def test_nonlinear_diffusion_loses_nothing_without_flux():
     pde = PDE(
-        Interval(0, 1), [NonlinearDiffusion(lambda u: 0.05 + u**2, lambda u: 2 * u)],
+        Interval(0, 1),
+        [NonlinearDiffusion(lambda u: 0.05 + u**2, lambda u: 2 * u)],
         initial=lambda x: 1 + np.cos(np.pi * x[:, 0]),
-    )  # fmt: skip
+    )
     solution = pde.discretise(100, pair_distance=0.2, random_state=0).solve([0, 0.05, 0.2], method="radau")
     q = pde.domain.quadrature(200, np.random.default_rng(0))
     np.testing.assert_allclose(solution(q.points) @ q.weights, 1.0, rtol=1e-6)
@@ -146,12 +155,13 @@ def test_reaction_diffusion_in_five_dimensions_that_varies_in_two():
         return -2 * value + value**3 - 0.1 * laplacian
 
     pde = PDE(
-        Box(-np.ones(5), np.ones(5)), [Diffusion(0.1), Pointwise(lambda u: u - u**3)],
-        [Dirichlet("all", u)], initial=lambda x: u(x, 0.0), forcing=forcing,
-    )  # fmt: skip
-    model = pde.discretise(
-        150, n_points=1500, pair_distance=0.4, directions="data", cut=1e-8, random_state=0
+        Box(-np.ones(5), np.ones(5)),
+        [Diffusion(0.1), Pointwise(lambda u: u - u**3)],
+        [Dirichlet("all", u)],
+        initial=lambda x: u(x, 0.0),
+        forcing=forcing,
     )
+    model = pde.discretise(150, n_points=1500, pair_distance=0.4, directions="data", cut=1e-8, random_state=0)
     points = np.random.default_rng(0).uniform(-1, 1, (300, 5))
     assert error(model.solve([0.0, 0.5], method="bdf", rtol=1e-6)(points)[-1], u(points, 0.5)) < 1e-3
 
@@ -159,9 +169,11 @@ def test_reaction_diffusion_in_five_dimensions_that_varies_in_two():
 def test_a_wave_with_a_nonlinear_spring_keeps_its_energy():
     """u_tt = u_xx - u^3 (first integral: |u_t|^2 / 2 + |u_x|^2 / 2 + |u|^4 / 4)."""
     pde = PDE(
-        Interval(0, 1, periodic=True), [Diffusion(1.0), Pointwise(lambda u: -(u**3))], order=2,
+        Interval(0, 1, periodic=True),
+        [Diffusion(1.0), Pointwise(lambda u: -(u**3))],
+        order=2,
         initial=lambda x: 2 * np.cos(2 * np.pi * x[:, 0]),
-    )  # fmt: skip
+    )
     model = pde.discretise(200, random_state=0)
     solution = model.solve([0.0, 0.3, 1.0], method="dop853", rtol=1e-9)
     q = pde.domain.quadrature(400, np.random.default_rng(0))
@@ -175,10 +187,16 @@ def test_a_wave_with_a_nonlinear_spring_keeps_its_energy():
 def test_jacobians_against_finite_differences():
     pde = PDE(
         Interval(0, 1),
-        [Diffusion(0.1), Product(-1.0, "u", "u_x", parameter="p"), Pointwise(lambda u, s: np.exp(-u) * s**2, ("u", "u_x")),
-         NonlinearDiffusion(lambda u: 1 + u**2)],
-        [Dirichlet("left", 0.0, shape=1.0)], actuators=[lambda x: x[:, 0]], parameters={"p": 1.7},
-    )  # fmt: skip
+        [
+            Diffusion(0.1),
+            Product(-1.0, "u", "u_x", parameter="p"),
+            Pointwise(lambda u, s: np.exp(-u) * s**2, ("u", "u_x")),
+            NonlinearDiffusion(lambda u: 1 + u**2),
+        ],
+        [Dirichlet("left", 0.0, shape=1.0)],
+        actuators=[lambda x: x[:, 0]],
+        parameters={"p": 1.7},
+    )
     model = pde.discretise(60, pair_distance=0.3, random_state=0)
     rng = np.random.default_rng(0)
     x, v = 0.3 * rng.standard_normal(model.n_states), rng.standard_normal(2)
@@ -198,9 +216,10 @@ def test_etdrk4_converges_with_order_four():
     from koopctrl.sampled.pde.etdrk4 import ETDRK4, linear_part
 
     pde = PDE(
-        Interval(0, 1, periodic=True), [Diffusion(0.02), Product(-1.0, "u", "u_x")],
+        Interval(0, 1, periodic=True),
+        [Diffusion(0.02), Product(-1.0, "u", "u_x")],
         initial=lambda x: np.sin(2 * np.pi * x[:, 0]),
-    )  # fmt: skip
+    )
     model = pde.discretise(100, random_state=0)
     matrix, v = linear_part(model), np.zeros(0)
 
