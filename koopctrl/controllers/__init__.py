@@ -11,6 +11,7 @@ from koopctrl.controllers.estimation.protocol import Estimator, LinearEstimator,
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.mpc.field import FieldMPC
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
@@ -27,6 +28,7 @@ __all__ = [
     "DesignReport",
     "Estimator",
     "ExtendedKalmanFilter",
+    "FieldMPC",
     "KalmanFilter",
     "LagWindow",
     "LiftedMeasurement",

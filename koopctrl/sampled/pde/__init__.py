@@ -6,6 +6,7 @@ from koopctrl.sampled.pde.conditions import Condition, Dirichlet, Neumann
 from koopctrl.sampled.pde.discretise import discretise
 from koopctrl.sampled.pde.domain import BoundaryPoints, Domain, Quadrature
 from koopctrl.sampled.pde.inverse import FieldRecord, Identified, identify
+from koopctrl.sampled.pde.observer import FieldObserver
 from koopctrl.sampled.pde.point_cloud import PointCloud
 from koopctrl.sampled.pde.polygon import Polygon
 from koopctrl.sampled.pde.problem import PDE
@@ -35,6 +36,7 @@ __all__ = [
     "Diffusion",
     "Dirichlet",
     "Domain",
+    "FieldObserver",
     "FieldRecord",
     "Identified",
     "Interval",

@@ -143,7 +143,7 @@ def _with_stable_spectrum(assemble, basis: Basis, quadrature: Quadrature) -> Sem
 
 def growth_of(model: SemiDiscrete) -> tuple[float, float]:
     """Largest growth rate of the linear part, and its largest eigenvalue, 1/s (zero input)."""
-    operator = model.combined(model.linear) @ model.null
+    operator = model.operator @ model.null
     eigenvalues = np.linalg.eigvals(operator)
     if model.pde.order == 2:
         damping = model.pde.damping
@@ -157,7 +157,7 @@ def growth_of(model: SemiDiscrete) -> tuple[float, float]:
 
 def eigenvalues_of(model: SemiDiscrete) -> NDArray[Any]:
     """Eigenvalues of the linear part at zero input, 1/s."""
-    a = model.combined(model.linear) @ model.null
+    a = model.operator @ model.null
     n = len(a)
     if model.pde.order == 2:
         a = np.block([[np.zeros((n, n)), np.eye(n)], [a, -model.pde.damping * np.eye(n)]])

@@ -64,7 +64,7 @@ class ETDRK4:
 
 def linear_part(model: SemiDiscrete) -> FloatArray:
     """Matrix of the state that the linear terms make."""
-    a = model.combined(model.linear) @ model.null
+    a = model.operator @ model.null
     if model.pde.order == 1:
         return a
     n = len(a)
@@ -120,7 +120,7 @@ def _run(
         v = acting[k]
 
         def nonlinear(state: FloatArray, t: float, v: FloatArray = v) -> FloatArray:
-            return model.derivative(state, v, t) - matrix @ state
+            return model.rest(state, v, t)
 
         for j in range(steps):
             x = kept[h].step(x, start + j * h, nonlinear)

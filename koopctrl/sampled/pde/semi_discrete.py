@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,25 +173,48 @@ class SemiDiscrete:
         full = c @ self.null.T + v @ self.lift_inputs.T
         return full if self.offset is None else full + self.offset(t)
 
+    @cached_property
+    def operator(self) -> FloatArray:
+        """Linear terms at the parameters in use, `(n, size)`."""
+        return self.combined(self.linear)
+
+    @cached_property
+    def inputs_in(self) -> FloatArray:
+        """How inputs enter at the parameters in use, `(n, n_inputs)`."""
+        return self.combined(self.input_parts)
+
     def slope(self, c: FloatArray, v: FloatArray, t: float = 0.0) -> FloatArray:
         """Right-hand side of the equation in coordinates, `(n,)`."""
         full = self.full(c, v, t)
-        result = full @ self.combined(self.linear).T + v @ self.combined(self.input_parts).T
+        return full @ self.operator.T + self._beside(full, v, t)
+
+    def _beside(self, full: FloatArray, v: FloatArray, t: float) -> FloatArray:
+        """What adds to the linear terms: inputs, nonlinear terms, sources."""
+        result = v @ self.inputs_in.T
         for parameter, term in self.nonlinear:
             result = result + self.weight(parameter) * term.value(full)
         for parameter, source in self.sources:
             result = result + self.weight(parameter) * source(t)
         return result
 
+    def rest(self, x: FloatArray, v: FloatArray, t: float = 0.0) -> FloatArray:
+        """`derivative` without the linear terms of the state itself: what exponential steps treat explicitly."""
+        c = x[..., : self.n_coordinates]
+        full = self.full(c, v, t)
+        value = self._beside(full, v, t)
+        if self.offset is not None or self.lift_inputs.any():
+            value = value + (full - c @ self.null.T) @ self.operator.T
+        return value if self.pde.order == 1 else np.concatenate([np.zeros_like(value), value], axis=-1)
+
     def slope_jacobian(self, c: FloatArray, v: FloatArray, t: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Derivatives of `slope` with respect to coordinates and inputs."""
-        whole = self.combined(self.linear)
+        whole = self.operator
         if self.nonlinear:
             full = self.full(c, v, t)
             whole = whole + np.sum(
                 [self.weight(p) * term.jacobian(full) for p, term in self.nonlinear], axis=0
             )
-        return whole @ self.null, whole @ self.lift_inputs + self.combined(self.input_parts)
+        return whole @ self.null, whole @ self.lift_inputs + self.inputs_in
 
     def derivative(self, x: FloatArray, v: FloatArray, t: float = 0.0) -> FloatArray:
         """Time derivative of the state `(n_states,)`."""

@@ -73,7 +73,7 @@ class StepFace:
 
         Where the nonlinear part is larger than any for which the substeps were tried, they are tried again.
         """
-        rest = float(np.abs(self.model.derivative(x, v, t) - self._matrix @ x).max(initial=0.0))
+        rest = float(np.abs(self.model.rest(x, v, t)).max(initial=0.0))
         found = self._run(x, v, t)
         tried = rest <= 1.5 * self._tried
         while not tried:
@@ -97,7 +97,7 @@ class StepFace:
         h = self.dt / self._n_substeps
 
         def rest(state: FloatArray, time: float) -> FloatArray:
-            return self.model.derivative(state, v, time) - self._matrix @ state
+            return self.model.rest(state, v, time)
 
         with np.errstate(over="ignore", invalid="ignore"):
             for j in range(self._n_substeps):

@@ -205,7 +205,10 @@ def test_units_do_not_matter(length, time, size):
     def model(L, T, S):
         pde = PDE(
             Interval(0, L), [Diffusion(0.1 * L**2 / T), Advection(0.3 * L / T)],
-            [Dirichlet("left", lambda x, t: S * np.sin(3 * t / T)), Neumann("right", 0.2 * S / L, loss=0.5 / L)],
+            [
+                Dirichlet("left", lambda x, t: S * np.sin(3 * t / T)),
+                Neumann("right", 0.2 * S / L, loss=0.5 / L),
+            ],
             initial=lambda x: S * np.sin(np.pi * x[:, 0] / L),
             forcing=lambda x, t: S / T * np.cos(x[:, 0] / L + t / T),
         )  # fmt: skip

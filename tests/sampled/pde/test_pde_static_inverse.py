@@ -168,7 +168,8 @@ def test_sources_and_several_records():
 
     def plant(k, a, start):
         return PDE(
-            Interval(0, 1), [Diffusion(1.0, parameter="k")], [Dirichlet()], initial=start, parameters={"k": k},
+            Interval(0, 1), [Diffusion(1.0, parameter="k")], [Dirichlet()],
+            initial=start, parameters={"k": k},
             forcing=(lambda x, t: a * source(x)) if a else None,
         ).discretise(150, pair_distance=0.15, random_state=0)  # fmt: skip
 
