@@ -22,6 +22,7 @@ from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 from koopctrl.sampled.pde.step_face import StepFace
 
 _HALVINGS = 4
+_STEP_RTOL = 1e-4  # of a predicted sample, relative to the largest coefficient
 
 
 class FieldMPC:
@@ -111,14 +112,14 @@ class FieldMPC:
                 f"model has {model.n_outputs} outputs and {model.n_inputs} inputs; expected {self.n_y} and "
                 f"{self.n_u}, those of the controller"
             )
-        self._model, self._face = model, StepFace(model, self.dt)
+        self._model, self._face = model, StepFace(model, self.dt, _STEP_RTOL)
         _, _, self._C, self._D = model.linearise(np.zeros(model.n_states))
 
     def reset(self) -> None:
         """Forget estimates, inputs and plans."""
         if self.estimator is not None:
             self.estimator.reset()
-        self._face = StepFace(self._model, self.dt)
+        self._face = StepFace(self._model, self.dt, _STEP_RTOL)
         self._u_last = np.clip(np.zeros(self.n_u), self.u_min, self.u_max)
         self._plan = np.tile(self._u_last, (self.horizon, 1))
         self.info: MPCInfo | None = None
