@@ -1,7 +1,7 @@
 """Equations of `pde.py` with their exact or independent solutions, one function a case.
 
-Every case is `case(seed) -> {"error", "seconds", "states"}`: relative L2 error over all times and points that are
-compared, and wall time of sampling, assembling and solving.
+Every case is `case(seed) -> {"error", "seconds", "states"}`: relative L2 error over all times and points that
+are compared, and wall time of sampling, assembling and solving.
 """
 
 from __future__ import annotations
@@ -105,11 +105,7 @@ def shock(fine: bool, seed: int) -> Figures:
     )  # fmt: skip
     rough = {"n_features": 300, "n_panels": 40, "pair_distance": 0.04, "method": "bdf", "rtol": 1e-5}
     careful = {"blocks": 3, "n_panels": 60, "pair_distance": 0.05, "method": "radau"}
-    s, seconds = timed(
-        lambda: solve_in_blocks(
-            pde, TIMES, random_state=seed, **(careful if fine else rough)
-        )
-    )
+    s, seconds = timed(lambda: solve_in_blocks(pde, TIMES, random_state=seed, **(careful if fine else rough)))
     x, exact = shock_exact()
     return judged(seconds, s(x), exact, max(m.n_states for m in s.models))
 
@@ -120,7 +116,9 @@ def _circle(centre: tuple[float, float], radius: float) -> Array:
 
 
 def holes(seed: int) -> Figures:
-    """u_t = div((1 + u^2) grad u) + f on the unit square without two 24-gons, u = exp(-t) sin(x + 2 y), to t = 1."""
+    """u_t = div((1 + u^2) grad u) + f on the unit square without two 24-gons, u = exp(-t) sin(x + 2 y), to t
+    = 1.
+    """
     domain = Polygon([[0, 0], [1, 0], [1, 1], [0, 1]], [_circle((0.3, 0.3), 0.1), _circle((0.7, 0.6), 0.15)])
 
     def u(x: Array, t: float) -> Array:
@@ -184,7 +182,7 @@ def heat(dim: int, directions: str, seed: int) -> Figures:
     cut = 1e-6 if directions == "any" else 1e-8
     s, seconds = timed(
         lambda: pde.discretise(
-            width, pair_distance=10.0, n_points=2000, cut=cut,
+            width, pair_distance=10.0, n_points=1500, cut=cut,
             directions=directions, random_state=seed,
         ).solve([0.0, 0.5, 1.0], rtol=1e-6)
     )  # fmt: skip

@@ -1,9 +1,9 @@
 """Partial differential equations on sampled bases: accuracy, control and inverse problems.
 
-Each equation is solved with several seeds; errors are relative L2 errors over all compared times and points, against
-closed forms, quadrature (Cole and Hopf) or a pseudospectral solver. `seconds` are those of sampling, assembling and
-solving. Published figures of the method (other machines) stand beside. Settings (pair distance, cut, number of
-neurons) were chosen on the first five seeds of the same equations.
+Each equation is solved with several seeds; errors are relative L2 errors over all compared times and points,
+against closed forms, quadrature (Cole and Hopf) or a pseudospectral solver. `seconds` are those of sampling,
+assembling and solving. Published figures of the method (other machines) stand beside. Settings (pair
+distance, cut, number of neurons) were chosen on the first five seeds of the same equations.
 
 `--only TEXT` runs the parts whose name contains it.
 """
@@ -37,9 +37,14 @@ def peers() -> dict[str, Any]:
     for n in (200, 400):
         (x, u), seconds = c.timed(lambda n=n: ref.advection_by_differences(n, 40.0, 1.0))
         error = cases.relative(u, np.sin(x - 40.0))
-        found[f"advection, speed 40: differences of order 4, {n} points"] = {"error": error, "seconds": seconds}
+        found[f"advection, speed 40: differences of order 4, {n} points"] = {
+            "error": error,
+            "seconds": seconds,
+        }
     for n, rtol in ((1000, 1e-5), (4000, 1e-6)):
-        (x, u), seconds = c.timed(lambda n=n, rtol=rtol: ref.burgers_by_differences(n, cases.NU, cases.TIMES, rtol))
+        (x, u), seconds = c.timed(
+            lambda n=n, rtol=rtol: ref.burgers_by_differences(n, cases.NU, cases.TIMES, rtol)
+        )
         exact = np.array([ref.cole_hopf(x, t, cases.NU) for t in cases.TIMES])
         found[f"Burgers shock: central differences, {n} points"] = {
             "error": cases.relative(u, exact), "seconds": seconds,

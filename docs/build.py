@@ -44,6 +44,7 @@ API = {
         "Controller",
         "ControllerPolicy",
         "NMPC",
+        "FieldMPC",
         "LiftedMeasurement",
         "LagWindow",
         "Estimator",
@@ -86,6 +87,7 @@ API = {
         "plot_uncertainty",
         "plot_directions",
     ],
+    "koopctrl.sampled.pde": None,
     "koopctrl_envs": [
         "Plant",
         "PlantEnv",

@@ -266,6 +266,72 @@ def ltinet_models(results: Path) -> str:
     )  # fmt: skip
 
 
+def _power(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def pde_accuracy(results: Path) -> str:
+    """Errors of the equations beside their targets and what was published."""
+    rows = [
+        [name, _power(f["error"]["median"]), _power(f["error"]["max"]), _short(f["seconds"]["median"]),
+         f"{f['states']['median']:.0f}", "" if isinstance(f["target"], str) else _power(f["target"]), f["published"]]
+        for name, f in _load(results, "pde")["figures"]["accuracy"].items()
+    ]  # fmt: skip
+    return markdown(["equation", "error", "worst", "s", "states", "target", "published"], rows)
+
+
+def pde_peers(results: Path) -> str:
+    """Classical solvers on the same equations."""
+    found = _load(results, "pde")["figures"]["peers"]
+    return markdown(["", "error", "s"], [[n, _power(f["error"]), _short(f["seconds"])] for n, f in found.items()])
+
+
+def pde_states(results: Path) -> str:
+    """Error of the controlled flow by number of states."""
+    found = _load(results, "pde")["figures"]["states"]
+    return markdown(["", "error", "worst"], [[n, _power(f["error"]["median"]), _power(f["error"]["max"])] for n, f in found.items()])
+
+
+def pde_tracking(results: Path) -> str:
+    """Cost of following uniform speeds with Burgers' equation."""
+    return _followed(results, "tracking")
+
+
+def pde_canal(results: Path) -> str:
+    """Cost of following levels with the equation of Korteweg and de Vries."""
+    return _followed(results, "canal")
+
+
+def _followed(results: Path, part: str) -> str:
+    found = _load(results, "pde")["figures"][part]
+    idle = found["no control"]["cost"]["median"]
+    rows = [
+        [n, f"{f['cost']['median'] / idle:.3f} ({f['cost']['max'] / idle:.3f})", f"{f['states']['median']:.0f}",
+         _short(1e3 * f["step"]["median"]), _short(f["design"]["median"])]
+        for n, f in found.items()
+    ]  # fmt: skip
+    return markdown(["", "cost over that of no control, median (worst)", "states", "ms a step", "s to make"], rows)
+
+
+def pde_plate(results: Path) -> str:
+    """Cost of regulating the plate."""
+    found = _load(results, "pde")["figures"]["plate"]
+    best = found["all cells"]["cost"]["median"]
+    return markdown(
+        ["", "cost over that of all cells", "states"],
+        [[n, f"{f['cost']['median'] / best:.3f}", str(f["states"])] for n, f in found.items()],
+    )
+
+
+def pde_inverse(results: Path) -> str:
+    """Errors of parameters and gains by noise."""
+    rows = [
+        [noise, what, *(f"{100 * f[k]:.3f} %" for k in ("bias", "rms", "reported"))]
+        for noise, values in _load(results, "pde")["figures"]["inverse"].items() for what, f in values.items()
+    ]  # fmt: skip
+    return markdown(["", "", "bias", "root mean square", "reported"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
     for f in (
@@ -285,5 +351,12 @@ TABLES: dict[str, Callable[[Path], str]] = {
         ltinet_large,
         ltinet_models,
         ltinet_simulation,
+        pde_accuracy,
+        pde_peers,
+        pde_states,
+        pde_tracking,
+        pde_canal,
+        pde_plate,
+        pde_inverse,
     )
 }

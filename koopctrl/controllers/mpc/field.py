@@ -32,10 +32,10 @@ class FieldMPC:
         \min \sum_{k=1}^{N} |y_k - r_k|_Q^2 + \sum_{k=0}^{N-1} |v_k - v_r|_R^2 + |v_k - v_{k-1}|_S^2
         \quad\text{s.t.}\quad v_{min} \le v_k \le v_{max}
 
-    along the model's own roll-out. At each sample the last plan, moved on by one, is rolled out, the equation is
-    linearised along it (exponentials of its derivative at every sample), and one dense QP in the inputs is solved;
-    a step that does not lower the cost of the roll-out is halved. The QP's size is `n_inputs * horizon` whatever
-    the number of states.
+    along the model's own roll-out. At each sample the last plan, moved on by one, is rolled out, the equation
+    is linearised along it (exponentials of its derivative at every sample), and one dense QP in the inputs is
+    solved; a step that does not lower the cost of the roll-out is halved. The QP's size is `n_inputs *
+    horizon` whatever the number of states.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ class FieldMPC:
         self,
         model: SemiDiscrete,
         horizon: int,
-        Q: ArrayLike,  # noqa: N803
-        R: ArrayLike,  # noqa: N803
+        Q: ArrayLike,
+        R: ArrayLike,
         *,
         dt: float,
-        R_rate: ArrayLike | None = None,  # noqa: N803
+        R_rate: ArrayLike | None = None,
         u_min: ArrayLike | None = None,
         u_max: ArrayLike | None = None,
         estimator: FieldObserver | None = None,
@@ -177,7 +177,7 @@ class FieldMPC:
         return plan[0].copy()
 
     def _plan_from(self, x: FloatArray, r: FloatArray, u_r: FloatArray) -> tuple[FloatArray, float, bool]:
-        """Inputs `(N, n_u)`, their cost, and whether they are better than those before or as good as they get."""
+        """Inputs `(N, n_u)`, their cost, and whether a linearisation lowered it."""
         plan = self._plan
         states, outputs = self._roll(x, plan)
         cost = self._cost(outputs, plan, r, u_r)
@@ -218,7 +218,9 @@ class FieldMPC:
         N, m = plan.shape
         gamma = self._sensitivities(states, plan)
         e = (outputs - r).ravel()
-        weighted = np.einsum("kij,il->klj", gamma.reshape(N, self.n_y, N * m), self.Q).reshape(N * self.n_y, -1)
+        weighted = np.einsum("kij,il->klj", gamma.reshape(N, self.n_y, N * m), self.Q).reshape(
+            N * self.n_y, -1
+        )
         moves = np.kron(np.eye(N) - np.eye(N, k=-1), np.eye(m))
         rate, size = np.kron(np.eye(N), self.R_rate), np.kron(np.eye(N), self.R)
         H = gamma.T @ weighted + size + moves.T @ rate @ moves
@@ -251,4 +253,3 @@ class FieldMPC:
     def __repr__(self) -> str:
         """Sizes."""
         return f"FieldMPC({self._model.n_states} states, {self.n_u} inputs, horizon {self.horizon})"
-

@@ -82,8 +82,14 @@ def constrain(
     for condition in conditions:
         at = place(condition.part)
         values = np.sqrt(at.weights)[:, None] * condition_rows(basis, condition, at)
-        factor = np.sqrt(at.weights) / np.linalg.norm(values, 2)
-        rows.append(values / np.linalg.norm(values, 2))
+        size = float(np.linalg.norm(values, 2))
+        if size == 0.0:
+            raise DataError(
+                f"a condition on {condition.part!r} is zero for every basis function; expected one that "
+                "prescribes something. Take more features"
+            )
+        factor = np.sqrt(at.weights) / size
+        rows.append(values / size)
         blocks.append((condition.value, at.points, factor))
         if condition.shape is not None:
             shapes.append((len(blocks) - 1, factor * values_at(condition.shape, at.points, "shape")))

@@ -51,9 +51,9 @@ class FieldObserver:
         self,
         model: SemiDiscrete,
         dt: float,
-        Qn: ArrayLike,  # noqa: N803
-        Rn: ArrayLike,  # noqa: N803
-        P0: ArrayLike | None = None,  # noqa: N803
+        Qn: ArrayLike,
+        Rn: ArrayLike,
+        P0: ArrayLike | None = None,
     ) -> None:
         if not model.n_outputs:
             raise OptionError("the model has no sensors; expected some. Give the equation sensors=points")
@@ -72,13 +72,17 @@ class FieldObserver:
         self._started = False
 
     def step(self, y: ArrayLike, v_last: ArrayLike | None = None) -> FloatArray:
-        """Estimate at this sample from its outputs `(n_outputs,)`, NaN where missing, and the input held since."""
+        """Estimate from the outputs `(n_outputs,)`, NaN where missing, and the input held before them."""
         measured = as_float_array(y, "y")
         if measured.shape != (self.model.n_outputs,):
             raise ShapeError(f"y has shape {measured.shape}; expected ({self.model.n_outputs},)")
         there = ~np.isnan(measured)
         check_finite(measured[there], "y")
-        v = np.zeros(self.model.n_inputs) if v_last is None else as_vector(v_last, "v_last", self.model.n_inputs)
+        v = (
+            np.zeros(self.model.n_inputs)
+            if v_last is None
+            else as_vector(v_last, "v_last", self.model.n_inputs)
+        )
         if self._started:
             a, _ = self.model.jacobian(self.x, v)
             transition = linalg.expm(self.face.dt * a)

@@ -198,7 +198,7 @@ class SemiDiscrete:
         return result
 
     def rest(self, x: FloatArray, v: FloatArray, t: float = 0.0) -> FloatArray:
-        """`derivative` without the linear terms of the state itself: what exponential steps treat explicitly."""
+        """`derivative` without the linear terms of the state: what exponential steps treat explicitly."""
         c = x[..., : self.n_coordinates]
         full = self.full(c, v, t)
         value = self._beside(full, v, t)
