@@ -15,6 +15,8 @@ from koopctrl.sampled.pde.domain import BoundaryPoints
 from koopctrl.sampled.pde.operators import condition_rows
 from koopctrl.sampled.pde.terms import values_at
 
+_CLEAR = 1e-2  # of the largest singular value: row directions in which data are seen clearly
+
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
@@ -95,14 +97,19 @@ def constrain(
             shapes.append((len(blocks) - 1, factor * values_at(condition.shape, at.points, "shape")))
     matrix = np.concatenate(rows)
     u, s, vt = np.linalg.svd(matrix, full_matrices=True)
-    rank = int(np.count_nonzero(s > tolerance * s[0]))
+    sizes = np.cumsum([0, *(len(r) for r in rows)])
+    wanted = [np.concatenate([f * data_at(value, x, 0.0) for value, x, f in blocks])]
+    for block, values in shapes:
+        whole = np.zeros(len(matrix))
+        whole[sizes[block] : sizes[block + 1]] = values
+        wanted.append(whole)
+    rank = _rank(s, np.array(wanted) @ u[:, : len(s)], tolerance)
     if rank >= basis.size:
         raise DataError(
             f"the boundary conditions leave none of {basis.size} basis functions; expected fewer conditions "
             "or more features"
         )
     lift = (vt[:rank].T / s[:rank]) @ u[:, :rank].T
-    sizes = np.cumsum([0, *(len(r) for r in rows)])
     inputs = np.zeros((basis.size, len(shapes)))
     for j, (block, values) in enumerate(shapes):
         inputs[:, j] = lift[:, sizes[block] : sizes[block + 1]] @ values
@@ -110,6 +117,29 @@ def constrain(
     constraint = Constraint(null, lift, tuple(blocks), inputs, float(np.linalg.norm(matrix @ null, 2)))
     _check_consistent(matrix, constraint)
     return constraint
+
+
+def _rank(s: FloatArray, components: FloatArray, tolerance: float) -> int:
+    """Number of row directions that are held, from singular values and the data's components `(n_data, n)`.
+
+    Lifting divides components by singular values. Of data that the basis represents these quotients stay
+    level; of others (fronts too steep for it, corners) they rise where the singular values fall, to fields of
+    any size. Directions are held up to where the quotients, averaged over a window, rise above all that are
+    clearly seen (the discrete Picard condition, P. C. Hansen, BIT 30, 1990); those beyond are free to follow
+    the equation.
+    """
+    held = int(np.count_nonzero(s > tolerance * s[0]))
+    clear = int(np.count_nonzero(s > _CLEAR * s[0]))
+    window = max(4, held // 20)
+    for parts in components:
+        square = np.concatenate([[0.0], np.cumsum((parts[:held] / s[:held]) ** 2)])
+        starts = np.arange(max(held - window + 1, 0))
+        level = square[starts + window] - square[starts]
+        seen = level[: max(clear - window + 1, 1)].max(initial=0.0)
+        above = (level > seen) & (starts >= clear) if seen > 0.0 else np.zeros(len(starts), dtype=bool)
+        if above.any():
+            held = min(held, int(np.argmax(above)))
+    return held
 
 
 def _check_consistent(matrix: FloatArray, constraint: Constraint) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,26 +17,9 @@ from koopctrl.sampled.pde.problem import PDE
 from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 from koopctrl.sampled.pde.solution import Solution
 from koopctrl.sampled.pde.solve import held_inputs, solve
+from koopctrl.sampled.pde.steepness import of_solution, of_start, steep_interval
 
-_FINE = 4001  # points on which steepness is looked at, and as many levels again
-_LOOKS = 24  # times within a block at which it is
-
-
-def steep_panels(
-    low: float, high: float, points: FloatArray, steepness: FloatArray, n_panels: int, share: float
-) -> FloatArray:
-    """Edges that divide `(1 - share) / length + share * steepness / integral` into equal parts.
-
-    With `share = 0.5` half of the panels lie where the solution changes, whatever its units.
-    """
-    density = (1.0 - share) / (high - low) * np.ones(len(points))
-    area = float(np.trapezoid(steepness, points))
-    if area > 0.0:
-        density += share * steepness / area
-    level = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(points))])
-    edges = np.interp(np.linspace(0.0, 1.0, n_panels + 1), level / level[-1], points)
-    edges[0], edges[-1] = low, high
-    return edges
+_LOOKS = 24  # times within a block at which the field is looked at
 
 
 def solve_in_blocks(
@@ -57,12 +40,14 @@ def solve_in_blocks(
     """Solve on an interval with a basis of its own for each block of time, sampled by `p(x) ~ |u_x|`.
 
     In each block the equation is solved once with a basis made from its start, then `passes - 1` times with
-    bases made from the largest slope met anywhere in the block.
+    bases made from the largest slope met anywhere in the block. The quadrature's panels follow the steepness
+    too, and distances of pairs shrink with them. In more dimensions neurons are fronts across the whole
+    domain, and sampling them by steepness gained nothing where it was tried.
 
     Parameters
     ----------
     pde : PDE
-        On an `Interval` that is not periodic, first order in time.
+        Of first order in time, on an `Interval` that is not periodic.
     t : (n_times,) array_like
         Rising times, s.
     inputs : (n_inputs,) or (n_times - 1, n_inputs) array_like, optional
@@ -71,8 +56,10 @@ def solve_in_blocks(
         Number of blocks, equal in time, or the times at which blocks begin after the first.
     passes : int
         Solutions per block.
-    n_features, n_panels : int
-        Neurons, and panels of the Gauss rule.
+    n_features : int
+        Neurons.
+    n_panels : int
+        Panels of the Gauss rule, 16 points each.
     steep_share : float
         Share of panels and neurons that go where the solution is steep, the others spread evenly.
     random_state : int, Generator or None
@@ -89,9 +76,10 @@ def solve_in_blocks(
     Raises
     ------
     OptionError
-        If the domain is no open interval or the equation of second order.
+        If the domain is no open interval, the equation of second order, or blocks are no rising times.
     """
-    if not isinstance(pde.domain, Interval) or pde.domain.periodic[0] or pde.order != 1:
+    base = pde.domain
+    if not isinstance(base, Interval) or base.periodic[0] or pde.order != 1:
         raise OptionError(
             "pde is not of first order on an open Interval; expected that. Use discretise and solve"
         )
@@ -103,28 +91,22 @@ def solve_in_blocks(
         raise TimeBaseError(f"t has shape {times.shape}; expected at least two rising times in seconds")
     edges = _block_edges(times, blocks)
     rng = np.random.default_rng(random_state)
-    start = pde.initial
+    start, now = pde.initial, base
     states: list[FloatArray] = []
     models: list[SemiDiscrete] = []
     block = np.zeros(len(times), dtype=int)
-    low, high = float(pde.domain.low[0]), float(pde.domain.high[0])
-    here, acting = pde, np.zeros((0, pde.n_inputs))
-    for i, (begin, end) in enumerate(itertools.pairwise(edges)):
+    for i, (begin, end) in enumerate(pairwise(edges)):
         mine = np.flatnonzero((times > begin) & (times <= end)) if i else np.flatnonzero(times <= end)
         looks = np.union1d(np.union1d([begin, end], times[mine]), np.linspace(begin, end, _LOOKS))
-        fine = np.union1d(np.linspace(low, high, _FINE), pde.domain.from_level(np.linspace(0, 1, _FINE)))
-        if i:
-            fine = np.union1d(fine, here.domain.from_level(np.linspace(0, 1, _FINE)))  # pyright: ignore[reportAttributeAccessIssue]
-        steepness = _slope_of(start, fine)
+        steepness = of_start(pde.domain, start)
         found: Solution | None = None
         for _ in range(passes):
-            panels = steep_panels(low, high, fine, steepness, n_panels, steep_share)
-            here = replace(pde, domain=Interval(low, high, edges=panels), initial=start)
+            now = steep_interval(base, now, steepness, n_panels, steep_share)
+            here = replace(pde, domain=now, initial=start)
             model = here.discretise(n_features, n_points=16 * n_panels, random_state=rng, **options)
             held = _inputs_on(model, times, inputs, looks)
             found = solve(model, looks, held, method=method, rtol=rtol)
-            fine = np.union1d(np.linspace(low, high, _FINE), here.domain.from_level(np.linspace(0, 1, _FINE)))  # pyright: ignore[reportAttributeAccessIssue]
-            steepness = np.abs(found(fine, of="u_x")).max(axis=0)
+            steepness = of_solution(found)
         assert found is not None  # passes is at least 1
         at = np.searchsorted(looks, times[mine])
         states.extend(found.states[k] for k in at)
@@ -140,18 +122,12 @@ def _block_edges(times: FloatArray, blocks: int | Sequence[float]) -> FloatArray
     if isinstance(blocks, (int, np.integer)):
         return np.linspace(times[0], times[-1], check_integer(blocks, "blocks", low=1) + 1)
     inner = as_float_array(blocks, "blocks")
-    edges = np.concatenate([times[:1], inner, times[-1:]])
+    edges = np.concatenate([times[:1], inner.ravel(), times[-1:]])
     if inner.ndim != 1 or not (np.diff(edges) > 0).all():
         raise OptionError(
             f"blocks is {blocks!r}; expected rising times between {times[0]:g} and {times[-1]:g}"
         )
     return edges
-
-
-def _slope_of(start: Any, fine: FloatArray) -> FloatArray:
-    if not callable(start):
-        return np.zeros(len(fine))
-    return np.abs(np.gradient(np.asarray(start(fine[:, None]), dtype=float), fine))
 
 
 def _as_start(found: Solution) -> Callable[[FloatArray], FloatArray]:

@@ -215,3 +215,18 @@ def test_units_do_not_matter(length, time, size):
         return pde.discretise(100, random_state=0).solve(T * np.array([0.0, 0.4, 1.0]))(L * X) / S
 
     np.testing.assert_allclose(model(length, time, size), model(1.0, 1.0, 1.0), rtol=1e-6, atol=1e-7)
+
+
+def test_data_too_steep_for_the_basis_are_not_lifted_to_any_size():
+    """A front of width 0.05 moves through a square on a basis that represents it to a few per cent."""
+    u = lambda x, t: np.tanh((x[:, 0] + 0.5 * x[:, 1] - 0.5 - 0.3 * t) / 0.05)  # noqa: E731
+
+    def forcing(x, t):
+        value = u(x, t)
+        slope = 1 - value**2
+        return -6.0 * slope + 0.02 * 1.25 * 400.0 * 2 * value * slope
+
+    pde = PDE(Box([0, 0], [1, 1]), [Diffusion(0.02)], [Dirichlet("all", u)], lambda x: u(x, 0.0), forcing=forcing)
+    model = pde.discretise(250, pair_distance=0.1, n_points=1600, random_state=0)
+    points = np.random.default_rng(0).uniform(size=(300, 2))
+    assert error(model.solve([0.0, 0.2], rtol=1e-4)(points)[-1], u(points, 0.2)) < 0.3

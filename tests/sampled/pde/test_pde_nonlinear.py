@@ -17,7 +17,7 @@ from koopctrl.sampled.pde import (
     Product,
     solve_in_blocks,
 )
-from koopctrl.sampled.pde.resample import steep_panels
+from koopctrl.sampled.pde.steepness import steep_panels
 
 
 def error(found, expected):
