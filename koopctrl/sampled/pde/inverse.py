@@ -296,7 +296,9 @@ def _solved(
     middle = sum(np.outer(a, a) for a in scores)
     for a, b in itertools.pairwise(scores):
         middle = middle + 0.5 * (np.outer(a, b) + np.outer(b, a))
-    variance = np.maximum(np.diag(inverse @ middle @ inverse), 0.0)
+    # As many degrees of freedom as there are windows, less those that were fitted.
+    freedom = len(blocks) / max(len(blocks) - len(labels), 1)
+    variance = freedom * np.maximum(np.diag(inverse @ middle @ inverse), 0.0)
     std = np.sqrt(variance) / scale
     found = model.at(**{n: float(theta[i]) for i, n in enumerate(names)})
     if gains:
