@@ -97,6 +97,7 @@ API = {
         "CSTREnv",
         "DCMotorEnv",
         "DuffingEnv",
+        "FieldEnv",
         "LTINetworkEnv",
         "PHNeutralizationEnv",
         "PendulumEnv",

@@ -16,6 +16,7 @@ from koopctrl_envs.cart_pole import CartPole, CartPoleEnv
 from koopctrl_envs.cstr import CSTR, CSTREnv, CSTRTemperature, CSTRTemperatureEnv
 from koopctrl_envs.dc_motor import DCMotor, DCMotorEnv
 from koopctrl_envs.duffing import Duffing, DuffingEnv
+from koopctrl_envs.field import FieldEnv
 from koopctrl_envs.lti_network import LTINetworkEnv
 from koopctrl_envs.pendulum import Pendulum, PendulumEnv
 from koopctrl_envs.ph import PHNeutralization, PHNeutralizationEnv
@@ -38,6 +39,7 @@ __all__ = [
     "DCMotorEnv",
     "Duffing",
     "DuffingEnv",
+    "FieldEnv",
     "LTINetworkEnv",
     "PHNeutralization",
     "PHNeutralizationEnv",

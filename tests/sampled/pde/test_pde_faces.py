@@ -3,6 +3,7 @@
 import control
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from scipy import sparse
 from scipy.integrate import solve_ivp
 from scipy.sparse.linalg import spsolve
@@ -10,6 +11,7 @@ from scipy.sparse.linalg import spsolve
 from koopctrl import KalmanFilter, LiftedModel, LinearMPC, LTINetwork, run_closed_loop
 from koopctrl.errors import OptionError, ShapeError
 from koopctrl.sampled.pde import PDE, Box, Diffusion, Dirichlet, Interval, Neumann, Product, StepFace
+from koopctrl_envs import FieldEnv
 
 SENSORS = [[0.2, 0.2], [0.8, 0.3], [0.5, 0.5]]
 
@@ -183,21 +185,36 @@ def test_inputs_at_a_dirichlet_boundary():
     np.testing.assert_allclose(held(np.array([0.0, 0.5, 1.0]))[-1], [2.0, 1.0, 0.0], atol=1e-6)
 
 
-class Plate:
-    """The model behind a gymnasium-like door."""
+def test_the_environment_keeps_gymnasiums_contract(warm):
+    def draw(rng):
+        size = rng.uniform(-1, 1)
+        return lambda x: size * np.cos(np.pi * x[:, 0])
 
-    def __init__(self, face):
-        self.face, self.dt = face, face.dt
-
-    def reset(self, *, seed=None, options=None):
-        return self.face.reset(lambda x: 0.0 * x[:, 0]), {}
-
-    def step(self, action):
-        return self.face.step(action), 0.0, False, False, {}
+    env = FieldEnv(
+        warm, 0.2, u_min=-2.0, u_max=2.0, y_min=-3.0, y_max=3.0, draw_start=draw, measurement_noise=0.01
+    )
+    check_env(FieldEnv(warm, 0.2, y_min=-3.0, y_max=3.0, draw_start=draw), skip_render_check=True)
+    y, info = env.reset(seed=1, options={"initial": lambda x: 1.0 + 0 * x[:, 0]})
+    np.testing.assert_allclose(y, 1.0, atol=0.05)
+    face = warm.step_face(0.2)
+    face.reset(lambda x: 1.0 + 0 * x[:, 0])
+    _, reward, ended, _, info = env.step([5.0, 0.0])
+    expected = face.step([2.0, 0.0])
+    np.testing.assert_allclose(info["x"], face.x)
+    np.testing.assert_array_equal(info["u"], [2.0, 0.0])
+    assert reward == pytest.approx(-(expected @ expected) - 0.1 * 4.0)
+    assert not ended
+    hot = FieldEnv(warm, 0.2, y_min=-0.5, y_max=0.5)
+    hot.reset(options={"initial": lambda x: 1.0 + 0 * x[:, 0]})
+    _, _, ended, _, info = hot.step([0.0, 0.0])
+    assert ended
+    assert info["failure"].startswith("a = ")
+    with pytest.raises(ValueError, match="u_min < u_max"):
+        FieldEnv(warm, 0.2, u_min=1.0, u_max=1.0)
 
 
 def test_predictive_control_warms_the_plate_from_its_sensors(warm):
-    face = warm.step_face(0.2)
+    env = FieldEnv(warm, 0.2, u_min=-2.0, u_max=2.0)
     system = control.sample_system(warm.to_statespace(), 0.2)
     lifted = LiftedModel.from_matrices(system.A, system.B, system.C, system.D, dt=0.2)
     mpc = LinearMPC(
@@ -214,7 +231,7 @@ def test_predictive_control_warms_the_plate_from_its_sensors(warm):
     a, b, c, d = warm.matrices()
     gain = d - c @ np.linalg.solve(a, b)
     reachable = gain @ np.linalg.lstsq(gain, target)[0]
-    result = run_closed_loop(Plate(face), mpc, n_steps=60, reference=target, seed=0)
+    result = run_closed_loop(env, mpc, n_steps=60, reference=target, seed=0)
     np.testing.assert_allclose(result.outputs[-1], reachable, atol=0.01)
 
 

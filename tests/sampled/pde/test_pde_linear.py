@@ -226,7 +226,9 @@ def test_data_too_steep_for_the_basis_are_not_lifted_to_any_size():
         slope = 1 - value**2
         return -6.0 * slope + 0.02 * 1.25 * 400.0 * 2 * value * slope
 
-    pde = PDE(Box([0, 0], [1, 1]), [Diffusion(0.02)], [Dirichlet("all", u)], lambda x: u(x, 0.0), forcing=forcing)
+    pde = PDE(
+        Box([0, 0], [1, 1]), [Diffusion(0.02)], [Dirichlet("all", u)], lambda x: u(x, 0.0), forcing=forcing
+    )
     model = pde.discretise(250, pair_distance=0.1, n_points=1600, random_state=0)
     points = np.random.default_rng(0).uniform(size=(300, 2))
     assert error(model.solve([0.0, 0.2], rtol=1e-4)(points)[-1], u(points, 0.2)) < 0.3
