@@ -310,7 +310,7 @@ def _followed(results: Path, part: str) -> str:
          _short(1e3 * f["step"]["median"]), _short(f["design"]["median"])]
         for n, f in found.items()
     ]  # fmt: skip
-    return markdown(["", "cost over that of no control, median (worst)", "states", "ms a step", "s to make"], rows)
+    return markdown(["", "cost over the median without control, median (worst start)", "states", "ms a step", "s to make"], rows)
 
 
 def pde_plate(results: Path) -> str:
