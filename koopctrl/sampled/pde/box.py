@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import qmc
 
 from koopctrl._validation import FloatArray, as_float_array, check_bool, check_finite, check_number
 from koopctrl.errors import OptionError, ShapeError
@@ -97,6 +96,8 @@ def _rule(
 ) -> Quadrature:
     dim = len(low)
     if dim > _GAUSS_DIM:
+        from scipy.stats import qmc  # slow to load, and seldom needed
+
         unit = qmc.Sobol(dim, seed=rng).random_base2(max(1, int(np.ceil(np.log2(max(n_points, 2))))))  # pyright: ignore[reportCallIssue]
         weight = np.prod(high - low) / len(unit)
         return Quadrature(low + (high - low) * unit, np.full(len(unit), weight), False)

@@ -171,7 +171,8 @@ def _nearest_to_distance(
     wrapped = np.where(domain.periodic, step - np.round(step), step)
     apart = np.linalg.norm(wrapped, axis=2)
     miss = np.where(apart < 0.5 * distance[:, None], np.inf, np.abs(apart - distance[:, None]))
-    best = np.argmin(miss, axis=1)
+    # Points of a grid are equally far to many digits: rounding, and so units, must not decide between them.
+    best = np.argmin(np.round(miss, 9), axis=1)
     return first, others[pool[np.arange(n), best]]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import Delaunay
 
 from koopctrl._validation import FloatArray, as_matrix
 from koopctrl.errors import DataError
@@ -103,6 +102,8 @@ class Polygon(Domain):
         """Corners `(n, 3, 2)` of a triangulation that has the polygon's area, to rounding."""
         if self._mesh is not None and self._mesh[1] <= spacing:
             return self._mesh[0]
+        from scipy.spatial import Delaunay  # slow to load, and seldom needed
+
         h = spacing
         for _ in range(_REFINEMENTS):
             nodes = np.concatenate([self._outline(h), self._inside(h)])

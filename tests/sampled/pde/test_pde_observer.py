@@ -173,3 +173,40 @@ def test_bad_settings_are_refused(model):
     np.testing.assert_array_equal(u, 0.0)
     with pytest.raises(OptionError, match="outputs"):
         mpc.model = rod()
+
+
+def test_decisions_do_not_depend_on_units():
+    """One flow in other units of length, time, field and input: the same inputs up to the unit."""
+
+    def run(length, second, size, push):
+        pde = PDE(
+            Interval(0, length, periodic=True),
+            [Diffusion(0.02 * length**2 / second), Product(-length / (size * second), "u", "u_x")],
+            actuators=[lambda x: size / (second * push) * np.exp(-((15 * (x[:, 0] / length - 0.25)) ** 2))],
+            sensors=length * np.arange(6) / 6,
+            initial=0.5 * size,
+        )
+        model = pde.discretise(120, n_points=120, max_states=21, random_state=0)
+        dt = 0.1 * second
+        observer = FieldObserver(
+            model, dt, 1e-5 * size**2 * length, 1e-6 * size**2, P0=0.1 * size**2 * length
+        )
+        mpc = FieldMPC(
+            model,
+            5,
+            1.0 / size**2,
+            0.05 / push**2,
+            dt=dt,
+            u_min=-0.1 * push,
+            u_max=0.1 * push,
+            estimator=observer,
+        )
+        face = model.step_face(dt)
+        y = face.reset(lambda x: size * (0.5 + 0.2 * np.sin(2 * np.pi * x[:, 0] / length)))
+        inputs = []
+        for _ in range(6):
+            inputs.append(mpc.control(y, reference=0.52 * size * np.ones(6)))
+            y = face.step(inputs[-1])
+        return np.array(inputs) / push
+
+    np.testing.assert_allclose(run(1e-6, 1e4, 1e6, 1e-9), run(1.0, 1.0, 1.0, 1.0), rtol=1e-8, atol=1e-9)
