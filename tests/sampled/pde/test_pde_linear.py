@@ -214,7 +214,7 @@ def test_units_do_not_matter(length, time, size):
         )  # fmt: skip
         return pde.discretise(100, random_state=0).solve(T * np.array([0.0, 0.4, 1.0]))(L * X) / S
 
-    np.testing.assert_allclose(model(length, time, size), model(1.0, 1.0, 1.0), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(model(length, time, size), model(1.0, 1.0, 1.0), rtol=1e-8, atol=1e-9)
 
 
 def test_data_too_steep_for_the_basis_are_not_lifted_to_any_size():
