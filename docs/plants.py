@@ -35,7 +35,7 @@ state leaves its limits, and `info["failure"]` says where. Pictures show runs un
 set-point.
 """
 
-_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3)}
+_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3), "BallAndBeam": (14, 0.25, 3), "Arm": (45, 0.25, 3)}
 """Steps, part of the inputs' range, and seed, where the usual ones show a plant that is at rest or has failed."""
 
 

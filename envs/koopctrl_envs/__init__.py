@@ -9,6 +9,9 @@ Importing this package registers the envs:
 
 from gymnasium import register
 
+from koopctrl_envs.acrobot import Acrobot, AcrobotEnv
+from koopctrl_envs.arm import Arm, ArmEnv
+from koopctrl_envs.ball_and_beam import BallAndBeam, BallAndBeamEnv
 from koopctrl_envs.base import PlantEnv
 from koopctrl_envs.batched import PlantVectorEnv
 from koopctrl_envs.burgers import Burgers, BurgersEnv
@@ -16,17 +19,27 @@ from koopctrl_envs.cart_pole import CartPole, CartPoleEnv
 from koopctrl_envs.cstr import CSTR, CSTREnv, CSTRTemperature, CSTRTemperatureEnv
 from koopctrl_envs.dc_motor import DCMotor, DCMotorEnv
 from koopctrl_envs.duffing import Duffing, DuffingEnv
+from koopctrl_envs.fermenter import Fermenter, FermenterEnv
+from koopctrl_envs.heated_plate import HeatedPlate, HeatedPlateEnv
+from koopctrl_envs.lorenz import Lorenz, LorenzEnv
 from koopctrl_envs.lti_network import LTINetworkEnv
 from koopctrl_envs.pendulum import Pendulum, PendulumEnv
 from koopctrl_envs.ph import PHNeutralization, PHNeutralizationEnv
 from koopctrl_envs.plant import Plant
 from koopctrl_envs.quadrotor import Quadrotor, QuadrotorEnv
 from koopctrl_envs.quadruple_tank import QuadrupleTank, QuadrupleTankEnv, QuadrupleTankNonminimumPhaseEnv
+from koopctrl_envs.thermal_zone import ThermalZone, ThermalZoneEnv
 from koopctrl_envs.two_tanks import TwoTanks, TwoTanksEnv
 from koopctrl_envs.van_der_pol import VanDerPol, VanDerPolEnv
 
 __all__ = [
     "CSTR",
+    "Acrobot",
+    "AcrobotEnv",
+    "Arm",
+    "ArmEnv",
+    "BallAndBeam",
+    "BallAndBeamEnv",
     "Burgers",
     "BurgersEnv",
     "CSTREnv",
@@ -38,7 +51,13 @@ __all__ = [
     "DCMotorEnv",
     "Duffing",
     "DuffingEnv",
+    "Fermenter",
+    "FermenterEnv",
+    "HeatedPlate",
+    "HeatedPlateEnv",
     "LTINetworkEnv",
+    "Lorenz",
+    "LorenzEnv",
     "PHNeutralization",
     "PHNeutralizationEnv",
     "Pendulum",
@@ -51,6 +70,8 @@ __all__ = [
     "QuadrupleTank",
     "QuadrupleTankEnv",
     "QuadrupleTankNonminimumPhaseEnv",
+    "ThermalZone",
+    "ThermalZoneEnv",
     "TwoTanks",
     "TwoTanksEnv",
     "VanDerPol",
@@ -58,17 +79,24 @@ __all__ = [
 ]
 
 for _name, _env in {
+    "Acrobot": AcrobotEnv,
+    "Arm": ArmEnv,
+    "BallAndBeam": BallAndBeamEnv,
     "Burgers": BurgersEnv,
     "CSTR": CSTREnv,
     "CSTRTemperature": CSTRTemperatureEnv,
     "CartPole": CartPoleEnv,
     "DCMotor": DCMotorEnv,
     "Duffing": DuffingEnv,
+    "Fermenter": FermenterEnv,
+    "HeatedPlate": HeatedPlateEnv,
+    "Lorenz": LorenzEnv,
     "PHNeutralization": PHNeutralizationEnv,
     "Pendulum": PendulumEnv,
     "Quadrotor": QuadrotorEnv,
     "QuadrupleTank": QuadrupleTankEnv,
     "QuadrupleTankNonminimumPhase": QuadrupleTankNonminimumPhaseEnv,
+    "ThermalZone": ThermalZoneEnv,
     "TwoTanks": TwoTanksEnv,
     "VanDerPol": VanDerPolEnv,
 }.items():
