@@ -22,15 +22,19 @@ from koopctrl_envs.duffing import Duffing, DuffingEnv
 from koopctrl_envs.fermenter import Fermenter, FermenterEnv
 from koopctrl_envs.heated_plate import HeatedPlate, HeatedPlateEnv
 from koopctrl_envs.lorenz import Lorenz, LorenzEnv
+from koopctrl_envs.lti import LTIEnv
 from koopctrl_envs.lti_network import LTINetworkEnv
+from koopctrl_envs.model_env import ModelEnv
 from koopctrl_envs.pendulum import Pendulum, PendulumEnv
 from koopctrl_envs.ph import PHNeutralization, PHNeutralizationEnv
 from koopctrl_envs.plant import Plant
 from koopctrl_envs.quadrotor import Quadrotor, QuadrotorEnv
 from koopctrl_envs.quadruple_tank import QuadrupleTank, QuadrupleTankEnv, QuadrupleTankNonminimumPhaseEnv
+from koopctrl_envs.system_env import SystemEnv
 from koopctrl_envs.thermal_zone import ThermalZone, ThermalZoneEnv
 from koopctrl_envs.two_tanks import TwoTanks, TwoTanksEnv
 from koopctrl_envs.van_der_pol import VanDerPol, VanDerPolEnv
+from koopctrl_envs.zone_under_weather import ThermalZoneUnderWeatherEnv, ZoneUnderWeather
 
 __all__ = [
     "CSTR",
@@ -55,9 +59,11 @@ __all__ = [
     "FermenterEnv",
     "HeatedPlate",
     "HeatedPlateEnv",
+    "LTIEnv",
     "LTINetworkEnv",
     "Lorenz",
     "LorenzEnv",
+    "ModelEnv",
     "PHNeutralization",
     "PHNeutralizationEnv",
     "Pendulum",
@@ -70,12 +76,15 @@ __all__ = [
     "QuadrupleTank",
     "QuadrupleTankEnv",
     "QuadrupleTankNonminimumPhaseEnv",
+    "SystemEnv",
     "ThermalZone",
     "ThermalZoneEnv",
+    "ThermalZoneUnderWeatherEnv",
     "TwoTanks",
     "TwoTanksEnv",
     "VanDerPol",
     "VanDerPolEnv",
+    "ZoneUnderWeather",
 ]
 
 for _name, _env in {
@@ -97,6 +106,7 @@ for _name, _env in {
     "QuadrupleTank": QuadrupleTankEnv,
     "QuadrupleTankNonminimumPhase": QuadrupleTankNonminimumPhaseEnv,
     "ThermalZone": ThermalZoneEnv,
+    "ThermalZoneUnderWeather": ThermalZoneUnderWeatherEnv,
     "TwoTanks": TwoTanksEnv,
     "VanDerPol": VanDerPolEnv,
 }.items():

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight
 from koopctrl_envs.plant import Plant
+from koopctrl_envs.rendering.drawn import Drawn
 
 OVERSHOOT = 0.25
 """Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
@@ -21,7 +22,7 @@ NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
 
-class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
+class PlantEnv(Drawn):
     r"""A plant behind `reset` and `step`, in physical units.
 
     One step holds the input for `dt` seconds. The reward is
@@ -79,14 +80,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Sample time, s.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 20}  # noqa: RUF012
     plant_class: ClassVar[type[Plant]]
     default_Q: ClassVar[float | tuple[float, ...]] = 1.0
     default_R: ClassVar[float | tuple[float, ...]] = 0.1
-    body: ClassVar[str] = "phase_plane"
-    """What pictures show on the left: a name in `koopctrl_envs.rendering.bodies.BODIES`."""
-    shown: ClassVar[tuple[str, ...] | None] = None
-    """Outputs that pictures trace, by default all; none to have the states as a map over time."""
 
     def __init__(
         self,
@@ -104,8 +100,6 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode is {render_mode!r}; expected 'rgb_array', 'human' or None")
         if plant is None:
             plant = self.plant_class()  # pyright: ignore[reportCallIssue] (subclasses have defaults)
         names = [field.name for field in dataclasses.fields(plant)]
@@ -116,15 +110,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 )
         if integrator not in ("rk4", "solve_ivp"):
             raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
-        self.plant = plant = dataclasses.replace(plant, **parameters)
+        self.plant = plant = plant.replaced(**parameters)
         self.dt = plant.dt
-        self.render_mode = render_mode
-        rate = round(1.0 / plant.dt)
-        if rate >= 10:
-            # In real time; slower plants are shown faster than they are.
-            self.metadata = {**self.metadata, "render_fps": min(rate, 60)}
-        self._history: Any = None
-        self._frame: Any = None
+        self._set_render_mode(render_mode, plant.dt)
 
         self.Q = as_weight(self.default_Q if Q is None else Q, "Q", plant.n_y)
         self.R = as_weight(self.default_R if R is None else R, "R", plant.n_u)
@@ -176,9 +164,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         super().reset(seed=seed)
         self._x = self.start_of(options or {}, self.np_random)
         self._n_steps = 0
-        self._history = None
-        observation = self._observe(self.plant.output(self._x))
-        self._record(self.input_reference, "")
+        y = self.plant.output(self._x)
+        observation = self._observe(y)
+        self._record(0.0, self._x, y, self.reference, self.input_reference)
         return observation, self._info(self.input_reference, "")
 
     def step(self, action: ArrayLike) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
@@ -218,56 +206,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         y = self.plant.output(self._x)
         reward = float(self.reward_of(y, u))
         failure = self.plant.failure(self._x)
-        self._record(u, failure)
+        self._record(self._n_steps * self.dt, self._x, y, self.reference, u, failure)
         return self._observe(y), reward, failure != "", False, self._info(u, failure)
-
-    def render(self) -> Any:
-        """The episode so far: pixels `(360, 640, 3)` in mode "rgb_array"; "human" shows its window.
-
-        Set-points are those of `reference` at each step, which may be assigned to between steps.
-        """
-        if self.render_mode is None:
-            gymnasium.logger.warn("render() was called without a render_mode; pass one to gymnasium.make")
-            return None
-        if self._x is None:
-            raise gymnasium.error.ResetNeeded("render() was called before reset(); call reset() first")
-        frame = self._open_frame()
-        frame.draw(self._history)
-        if self.render_mode == "rgb_array":
-            return frame.array()
-        frame.show(1.0 / self.metadata["render_fps"])
-        return None
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        if self._frame is not None:
-            self._frame.close()
-            self._frame = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles draw figures of their own.
-        return {**self.__dict__, "_frame": None}
-
-    def _open_frame(self) -> Any:
-        if self._frame is None:
-            from koopctrl_envs.rendering.frame import Frame
-
-            shown = self.plant.output_names if self.shown is None else self.shown
-            self._frame = Frame(self.plant, self.body, shown, self.render_mode == "human")
-        return self._frame
-
-    def _record(self, u: FloatArray, note: str) -> None:
-        """Keep a sample for pictures, and show it where there is a window."""
-        if self.render_mode is None or self._x is None:
-            return
-        from koopctrl_envs.rendering.history import History
-
-        if self._history is None:
-            self._history = History()
-        self._history.add(self._n_steps * self.dt, self._x, self.plant.output(self._x), self.reference, u)
-        self._history.note = note
-        if self.render_mode == "human":
-            self.render()
 
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""

@@ -179,7 +179,7 @@ def _propagators(plant: HeatedPlate, dt: float) -> tuple[FloatArray, FloatArray,
     n, m = B.shape
     block = np.zeros((n + m + 1, n + m + 1))
     block[:n] = np.column_stack([A, B, c])
-    whole = expm(block * dt)
+    whole = np.asarray(expm(block * dt), dtype=np.float64)
     return whole[:n, :n].copy(), whole[:n, n:-1].copy(), whole[:n, -1].copy()
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,6 +99,15 @@ class Plant(ABC):
                 )
         if np.less(self.x0_low, self.x_min).any() or np.greater(self.x0_high, self.x_max).any():
             raise ValueError("x0_low, x0_high leave the box x_min, x_max; widen x_min, x_max as well")
+
+    def replaced(self, **parameters: Any) -> Self:
+        """The same plant with other parameters.
+
+        A box that is the same for all states stays so where their number changes (the points of a grid).
+        """
+        boxes = ("x0_low", "x0_high", "x_min", "x_max")
+        same = {n: v[0] for n in boxes if n not in parameters and len(set(v := getattr(self, n))) == 1}
+        return dataclasses.replace(self, **same, **parameters)
 
     @property
     def n_x(self) -> int:

@@ -46,12 +46,12 @@ class ThermalZone(Plant):
         As in `Plant`.
     """
 
-    state_names: ClassVar = ("Ti", "Te", "s", "c", "w")
-    state_units: ClassVar = ("°C", "°C", "1", "1", "K")
-    input_names: ClassVar = ("heat", "vent")
-    input_units: ClassVar = ("kW", "kW/K")
-    output_names: ClassVar = ("Ti", "To", "Is")
-    output_units: ClassVar = ("°C", "°C", "kW/m^2")
+    state_names: ClassVar[tuple[str, ...]] = ("Ti", "Te", "s", "c", "w")
+    state_units: ClassVar[tuple[str, ...]] = ("°C", "°C", "1", "1", "K")
+    input_names: ClassVar[tuple[str, ...]] = ("heat", "vent")
+    input_units: ClassVar[tuple[str, ...]] = ("kW", "kW/K")
+    output_names: ClassVar[tuple[str, ...]] = ("Ti", "To", "Is")
+    output_units: ClassVar[tuple[str, ...]] = ("°C", "°C", "kW/m^2")
     positive: ClassVar = ("Ci", "Ce", "Rie", "Rea", "Aw", "sun", "tau")
     step_error: ClassVar = 1e-6
 
@@ -96,17 +96,17 @@ class ThermalZone(Plant):
 
     def rhs_components(self, x: Components, u: Components, xp: Any = np) -> tuple[Any, ...]:
         """Time derivative of both temperatures and of the weather, per second; see `Plant.rhs_components`."""
-        Ti, Te, s, c, w = x
-        To = self._outside(s, c, w)
-        inward, outward = (Te - Ti) / self.Rie, (To - Te) / self.Rea
+        _, _, s, c, w = x
         turn = 2.0 * math.pi / DAY
-        return (
-            (inward + u[0] + self.Aw * self._sunshine(c, xp) + u[1] * (To - Ti)) / (self.Ci * HOUR),
-            (outward - inward) / (self.Ce * HOUR),
-            turn * c,
-            -turn * s,
-            -w / (self.tau * HOUR),
-        )
+        warming = self._warming(x, u, self._outside(s, c, w), self._sunshine(c, xp))
+        return *warming, turn * c, -turn * s, -w / (self.tau * HOUR)
+
+    def _warming(self, x: Components, u: Components, To: Any, Is: Any) -> tuple[Any, Any]:
+        """Time derivative of the temperatures of air and envelope, K/s."""
+        Ti, Te = x[0], x[1]
+        inward, outward = (Te - Ti) / self.Rie, (To - Te) / self.Rea
+        gained = u[0] + self.Aw * Is + u[1] * (To - Ti)
+        return (inward + gained) / (self.Ci * HOUR), (outward - inward) / (self.Ce * HOUR)
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Temperatures inside and outside, and the irradiation."""
@@ -117,7 +117,8 @@ class ThermalZone(Plant):
         """Box of the outputs; see `Plant.output_bounds`."""
         swing = self.T_day * math.sqrt(0.5)
         low, high = (
-            np.array([x[0], self.T_mean + x[4] + swing * (x[2] + x[3]), 0.0]) for x in (self.x_min, self.x_max)
+            np.array([x[0], self.T_mean + x[4] + swing * (x[2] + x[3]), 0.0])
+            for x in (self.x_min, self.x_max)
         )
         high[2] = self._sunshine(self.x_max[3], math)
         return low, high
@@ -178,7 +179,8 @@ class ThermalZoneEnv(PlantEnv):
     under weather of its own, or `reset(options={"x0": [18.0, 15.0, 0.0, -1.0, 0.0]})`, at midnight before a
     clear day. **End**: outside the limits; truncated after 200 steps (50 h).
 
-    Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
+    `koopctrl/ThermalZoneUnderWeather-v0` has the weather among its inputs instead, as controllers take
+    measured disturbances. Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 
     Source: P. Bacher, H. Madsen, *Identifying suitable models for the heat dynamics of buildings*, Energy and
     Buildings 43(7), 2011, whose model of interior and envelope this is, with parameters of the size of those

@@ -9,7 +9,7 @@ from koopctrl_envs.rendering.heat import plate, thermal_zone
 from koopctrl_envs.rendering.links import acrobot, arm, ball_and_beam
 from koopctrl_envs.rendering.motion import cart_pole, pendulum, quadrotor
 from koopctrl_envs.rendering.parts import Draw
-from koopctrl_envs.rendering.planes import butterfly, field, phase_plane
+from koopctrl_envs.rendering.planes import butterfly, field, phase_plane, state_bars
 from koopctrl_envs.rendering.tanks import fermenter, ph_tank, quadruple_tank, two_tanks
 
 BODIES: dict[str, Callable[[Any, Any], Draw]] = {
@@ -26,6 +26,7 @@ BODIES: dict[str, Callable[[Any, Any], Draw]] = {
     "plate": plate,
     "quadrotor": quadrotor,
     "quadruple_tank": quadruple_tank,
+    "state_bars": state_bars,
     "thermal_zone": thermal_zone,
     "two_tanks": two_tanks,
 }

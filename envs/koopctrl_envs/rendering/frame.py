@@ -26,7 +26,7 @@ class Frame:
 
     Parameters
     ----------
-    plant : Plant
+    plant : Plant or Signals
     body : str
         Name in `BODIES` of what is drawn on the left.
     shown : tuple of str
@@ -35,7 +35,7 @@ class Frame:
         Whether the figure is one of pyplot's, on the screen where there is one, or in memory alone.
     """
 
-    def __init__(self, plant: Plant, body: str, shown: tuple[str, ...], window: bool = False) -> None:
+    def __init__(self, plant: Any, body: str, shown: tuple[str, ...], window: bool = False) -> None:
         self.plant, self._window = plant, window
         if window:
             import matplotlib.pyplot as plt
@@ -54,7 +54,14 @@ class Frame:
         self._clock = self.figure.text(0.985, 0.955, "", ha="right", fontsize=FONT + 1.0, color=INK)
         hours = WINDOW * plant.dt >= LONG
         self._second, self._unit = (1.0 / 3600.0, "h") if hours else (1.0, "s")
-        self.figure.text(0.02, 0.955, type(plant).__name__, fontsize=FONT + 1.0, weight="bold", color=INK)
+        self.figure.text(
+            0.02,
+            0.955,
+            getattr(plant, "title", type(plant).__name__),
+            fontsize=FONT + 1.0,
+            weight="bold",
+            color=INK,
+        )
         self._note = self.figure.text(0.5, 0.955, "", ha="center", fontsize=FONT, color=REFERENCE)
         self._body = BODIES[body](self.figure.add_subplot(grid[:, 0]), plant)
         axes = [self.figure.add_subplot(grid[i, 1]) for i in range(n)]
@@ -115,7 +122,7 @@ def _by_unit(shown: tuple[str, ...], names: tuple[str, ...], units: tuple[str, .
 class _Lines:
     """Outputs of one unit over their set-points."""
 
-    def __init__(self, axes: Any, plant: Plant, which: list[int]) -> None:
+    def __init__(self, axes: Any, plant: Any, which: list[int]) -> None:
         self._axes, self._which = axes, which
         tidy(axes)
         names = [plant.output_names[i] for i in which]
@@ -175,7 +182,7 @@ class _Map:
 class _Inputs:
     """Inputs of one unit, held, between their limits."""
 
-    def __init__(self, axes: Any, plant: Plant, which: list[int]) -> None:
+    def __init__(self, axes: Any, plant: Any, which: list[int]) -> None:
         self._axes, self._which = axes, which
         names = [plant.input_names[i] for i in which]
         ends = [end[i] for i in which for end in (plant.u_min, plant.u_max)]

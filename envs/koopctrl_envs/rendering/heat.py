@@ -79,7 +79,9 @@ def thermal_zone(axes: Any, plant: Any) -> Draw:
     draught = Arrow(axes)
 
     def update(history: History) -> None:
-        (Ti, To, Is), x, (heat, vent) = history.y[-1], history.x[-1], history.u[-1]
+        # The weather is measured, or sent with the inputs.
+        Ti, To, Is = (*history.y[-1], *history.u[-1][2:])
+        x, (heat, vent) = history.x[-1], history.u[-1][:2]
         part = fraction(plant, history.u[-1])
         room.set_facecolor(_shade(colours, Ti))
         envelope.set_facecolor(_shade(colours, x[1]))

@@ -103,3 +103,25 @@ def butterfly(axes: Any, plant: Any) -> Draw:
         push.set_data([0.0, ends[0][1] * fraction(plant, history.u[-1])[0]], [height, height])
 
     return update
+
+
+def state_bars(axes: Any, plant: Any) -> Draw:
+    """All states as bars, as far as the largest has come."""
+    tidy(axes)
+    n = len(plant.state_names)
+    bars = axes.bar(np.arange(n), np.zeros(n), width=0.7 if n < 60 else 1.0, color=SIGNALS[0])
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    if n <= 12:
+        axes.set_xticks(np.arange(n), plant.state_names, rotation=90 if n > 5 else 0)
+    axes.set_xlabel("state", fontsize=FONT, color=INK)
+    axes.set_xlim(-0.8, n - 0.2)
+
+    def update(history: History) -> None:
+        for bar, value in zip(bars, history.x[-1], strict=True):
+            bar.set_height(value)
+        reached = np.abs(np.array(history.x)).max()
+        reached = 1.1 * reached if reached > 0.0 else 1.0
+        low = -reached if np.min(history.x) < 0.0 else 0.0
+        axes.set_ylim(low, reached)
+
+    return update
