@@ -46,6 +46,7 @@ class Acrobot(Plant):
     output_names: ClassVar = ("cos1", "sin1", "cos2", "sin2", "omega1", "omega2")
     output_units: ClassVar = ("1", "1", "1", "1", "rad/s", "rad/s")
     positive: ClassVar = ("m1", "m2", "l1", "l2", "s1", "s2", "I1", "I2", "g")
+    nonnegative: ClassVar = ("b",)
     step_error: ClassVar = 1e-5
 
     m1: float = 1.0

@@ -49,6 +49,7 @@ class Arm(Plant):
     output_names: ClassVar = state_names
     output_units: ClassVar = state_units
     positive: ClassVar = ("m1", "m2", "l1", "l2", "s1", "s2", "I1", "I2")
+    nonnegative: ClassVar = ("b", "c")
     step_error: ClassVar = 1e-6
 
     m1: float = 1.4

@@ -43,6 +43,7 @@ class CartPole(Plant):
     output_names: ClassVar = ("p", "v", "cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("m", "m/s", "1", "1", "rad/s")
     positive: ClassVar = ("M", "m", "l", "g")
+    nonnegative: ClassVar = ("b", "c")
 
     M: float = 1.0
     m: float = 0.1

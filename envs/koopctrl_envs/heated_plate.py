@@ -8,7 +8,6 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import expm
 
 from koopctrl_envs.base import PlantEnv
 from koopctrl_envs.checks import FloatArray, as_floats, as_number
@@ -175,6 +174,8 @@ def _matrices(plant: HeatedPlate) -> tuple[FloatArray, FloatArray, FloatArray]:
 @lru_cache(maxsize=32)
 def _propagators(plant: HeatedPlate, dt: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`F, G, e` of :math:`T_{k+1} = F T_k + G u_k + e` with held inputs."""
+    from scipy.linalg import expm
+
     A, B, c = _matrices(plant)
     n, m = B.shape
     block = np.zeros((n + m + 1, n + m + 1))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import control
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl_envs.checks import FloatArray, as_number, as_vector
 from koopctrl_envs.system_env import SystemEnv
+
+if TYPE_CHECKING:
+    import control
 
 
 class LTIEnv(SystemEnv):
@@ -50,6 +52,8 @@ class LTIEnv(SystemEnv):
         x0_high: ArrayLike = 0.0,
         **options: Any,
     ) -> None:
+        import control
+
         if not isinstance(system, control.StateSpace):
             raise ValueError(
                 f"system is a {type(system).__name__}; expected control.StateSpace. control.ss(...) makes one"
@@ -70,6 +74,8 @@ class LTIEnv(SystemEnv):
     @property
     def system(self) -> control.StateSpace:
         """The discrete system that runs; made anew, since those of python-control cannot be pickled."""
+        import control
+
         return control.StateSpace(
             self._A, self._B, self._C, self._D, self.dt, states=list(self.plant.state_names),
             inputs=list(self.plant.input_names), outputs=list(self.plant.output_names),
@@ -90,6 +96,8 @@ class LTIEnv(SystemEnv):
 
 
 def _sampled(system: control.StateSpace, dt: float | None) -> control.StateSpace:
+    import control
+
     own = system.dt
     if own is None or own is True:
         if dt is None:

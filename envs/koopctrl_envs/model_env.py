@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import control
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl_envs.checks import FloatArray, as_floats
 from koopctrl_envs.system_env import SystemEnv
+
+if TYPE_CHECKING:
+    import control
 
 TRUST = 0.5
 """Outputs may leave the range of the data by this part of its width before an episode ends."""
@@ -84,7 +86,7 @@ class ModelEnv(SystemEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
-        if not isinstance(self._model, control.NonlinearIOSystem):
+        if self._model is not self.system:
             del state["system"]
         return state
 
@@ -116,6 +118,8 @@ class ModelEnv(SystemEnv):
 
 
 def _discrete_face(model: Any) -> control.NonlinearIOSystem:
+    import control
+
     if isinstance(model, type):
         raise ValueError(f"model is the class {model.__name__}; expected a fitted object of it")
     if not isinstance(model, control.NonlinearIOSystem):

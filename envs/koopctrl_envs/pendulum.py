@@ -29,7 +29,7 @@ class Pendulum(Plant):
     g : float
         Acceleration of gravity, m/s^2.
     b : float
-        Viscous damping, N m s/rad, above zero.
+        Viscous damping, N m s/rad; zero for an undamped pendulum.
     dt, n_substeps, u_min, u_max, x0_low, x0_high, x_min, x_max
         As in `Plant`.
     """
@@ -40,7 +40,8 @@ class Pendulum(Plant):
     input_units: ClassVar = ("N m",)
     output_names: ClassVar = ("cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("1", "1", "rad/s")
-    positive: ClassVar = ("m", "l", "g", "b")
+    positive: ClassVar = ("m", "l", "g")
+    nonnegative: ClassVar = ("b",)
     step_error: ClassVar = 1e-10
 
     m: float = 1.0

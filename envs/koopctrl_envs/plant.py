@@ -60,6 +60,8 @@ class Plant(ABC):
     output_units: ClassVar[tuple[str, ...]]
     positive: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that must be above zero."""
+    nonnegative: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters that must not be below zero: frictions, that make a plant undamped at zero."""
     integers: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that count something: integers above zero."""
     step_error: ClassVar[float] = 1e-8
@@ -90,7 +92,8 @@ class Plant(ABC):
                 value = tuple(as_vector(value, name, sizes[name], spread=True, infinite=ends).tolist())
             else:
                 # Plain floats: a numpy scalar on the left of a CasADi symbol takes the product over.
-                value = as_number(value, name, positive=name in ("dt", *self.positive))
+                positive = name in ("dt", *self.positive)
+                value = as_number(value, name, positive=positive, negative=name not in self.nonnegative)
             object.__setattr__(self, name, value)
         for low, high in (("u_min", "u_max"), ("x0_low", "x0_high"), ("x_min", "x_max")):
             if any(a > b for a, b in zip(getattr(self, low), getattr(self, high), strict=True)):
@@ -187,12 +190,16 @@ class Plant(ABC):
         """
         return self._integrate(lambda state: self.rhs_components(state, u, xp), tuple(x), dt)
 
+    def n_substeps_of(self, dt: float) -> int:
+        """Number of equal sub-steps that `dt` seconds are cut into."""
+        return max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
+
     def _integrate(
         self, slopes: Callable[[Components], tuple[Any, ...]], state: tuple[Any, ...], dt: float | None
     ) -> tuple[Any, ...]:
         """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
         dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
-        n_substeps = max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
+        n_substeps = self.n_substeps_of(dt)
         h = dt / n_substeps
         for _ in range(n_substeps):
             k1 = slopes(state)
