@@ -119,6 +119,11 @@ def _entry(name: str, env: Any, variants: list[str]) -> str:
         f"{', '.join(f'{n} = {v:.4g}' if isinstance(v, float) else '..' for n, v in point)}, held by {holding}. "
         f"Sample time {plant.dt:g} s, {method}, step error {plant.step_error:.0e}.\n"
     ]
+    if plant.energy_drift is not None:
+        lines += [
+            f"Without friction and input its energy drifts by less than {plant.energy_drift:.0e} of what lies between "
+            "the lowest and the highest state at rest, in 10,000 steps.\n"
+        ]
     lines += [_at_rest(plant), _plain(doc[doc.index("**Observation**") :].split("\n\n")[0]) + "\n"]
     if variants:
         docs = [

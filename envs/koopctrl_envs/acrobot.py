@@ -48,6 +48,7 @@ class Acrobot(Plant):
     positive: ClassVar = ("m1", "m2", "l1", "l2", "s1", "s2", "I1", "I2", "g")
     nonnegative: ClassVar = ("b",)
     step_error: ClassVar = 1e-5
+    energy_drift: ClassVar = 1e-6
 
     m1: float = 1.0
     m2: float = 1.0

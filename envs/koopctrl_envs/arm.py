@@ -50,7 +50,8 @@ class Arm(Plant):
     output_units: ClassVar = state_units
     positive: ClassVar = ("m1", "m2", "l1", "l2", "s1", "s2", "I1", "I2")
     nonnegative: ClassVar = ("b", "c")
-    step_error: ClassVar = 1e-6
+    step_error: ClassVar = 1e-7
+    energy_drift: ClassVar = 1e-4
 
     m1: float = 1.4
     m2: float = 1.0
@@ -64,7 +65,7 @@ class Arm(Plant):
     c: float = 0.025
     g: float = 0.0
     dt: float = 0.02
-    n_substeps: int = 5
+    n_substeps: int = 10
     u_min: tuple[float, ...] = (-2.0, -1.0)
     u_max: tuple[float, ...] = (2.0, 1.0)
     x0_low: tuple[float, ...] = (0.0, 0.4, -1.0, -1.0)
@@ -133,7 +134,7 @@ class ArmEnv(PlantEnv):
     `b, c`              friction of the joints and between them      0.05, 0.025       N m s/rad
     `g`                 gravity along the plane, 9.81 when upright   0                 m/s^2
     `dt`                sample time                                  0.02              s
-    `n_substeps`        Runge-Kutta steps per sample                 5
+    `n_substeps`        Runge-Kutta steps per sample                 10
     `u_min, u_max`      limits of the torques                        +-2, +-1          N m
     `x0_low, x0_high`   box the starts are drawn from                [0, 0.4, -1,      rad, rad,
                                                                      -1], [1.6, 2,     rad/s, rad/s

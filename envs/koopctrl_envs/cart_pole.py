@@ -42,6 +42,7 @@ class CartPole(Plant):
     input_units: ClassVar = ("N",)
     output_names: ClassVar = ("p", "v", "cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("m", "m/s", "1", "1", "rad/s")
+    energy_drift: ClassVar = 1e-6
     positive: ClassVar = ("M", "m", "l", "g")
     nonnegative: ClassVar = ("b", "c")
 
@@ -75,6 +76,13 @@ class CartPole(Plant):
             self.l * (4.0 / 3.0 - self.m * cos * cos / total)
         )
         return v, push - moment * alpha * cos / total, omega, alpha
+
+    def energy(self, x: Components, xp: Any = np) -> Any:
+        """Kinetic and potential energy of a state, J."""
+        _, v, theta, omega = x
+        cos, tip = xp.cos(theta), self.l * omega
+        kinetic = 0.5 * (self.M + self.m) * v * v + self.m * tip * (v * cos + 2.0 / 3.0 * tip)
+        return kinetic + self.m * self.g * self.l * cos
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Position, speed, cosine and sine of the angle, angular speed."""

@@ -43,6 +43,7 @@ class Pendulum(Plant):
     positive: ClassVar = ("m", "l", "g")
     nonnegative: ClassVar = ("b",)
     step_error: ClassVar = 1e-10
+    energy_drift: ClassVar = 1e-8
 
     m: float = 1.0
     l: float = 1.0
@@ -66,6 +67,11 @@ class Pendulum(Plant):
         """Time derivative of `theta`, `omega`; see `Plant.rhs_components`."""
         theta, omega = x
         return omega, self.g / self.l * xp.sin(theta) + (u[0] - self.b * omega) / (self.m * self.l * self.l)
+
+    def energy(self, x: Components, xp: Any = np) -> Any:
+        """Kinetic and potential energy of a state, J."""
+        theta, omega = x
+        return self.m * self.l * (0.5 * self.l * omega * omega + self.g * xp.cos(theta))
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Cosine and sine of the angle, and the speed."""

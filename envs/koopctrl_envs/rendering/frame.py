@@ -65,7 +65,7 @@ class Frame:
         self._note = self.figure.text(0.5, 0.955, "", ha="center", fontsize=FONT, color=REFERENCE)
         self._body = BODIES[body](self.figure.add_subplot(grid[:, 0]), plant)
         axes = [self.figure.add_subplot(grid[i, 1]) for i in range(n)]
-        self._panels: list[Any] = [_Lines(a, plant, names) for a, names in zip(axes, panels, strict=False)]
+        self._panels: list[Any] = [_Lines(a, plant, names, n) for a, names in zip(axes, panels, strict=False)]
         if not panels:
             self._panels.append(_Map(axes[0], plant))
         tail = axes[n - len(inputs) :]
@@ -122,8 +122,10 @@ def _by_unit(shown: tuple[str, ...], names: tuple[str, ...], units: tuple[str, .
 class _Lines:
     """Outputs of one unit over their set-points."""
 
-    def __init__(self, axes: Any, plant: Any, which: list[int]) -> None:
+    def __init__(self, axes: Any, plant: Any, which: list[int], n_panels: int) -> None:
         self._axes, self._which = axes, which
+        # The lower the panel, the larger the part of it that a legend takes.
+        self._legend = 0.09 * n_panels if len(which) > 1 else 0.0
         tidy(axes)
         names = [plant.output_names[i] for i in which]
         colours = [SIGNALS[k % len(SIGNALS)] for k in range(len(which))]
@@ -152,8 +154,7 @@ class _Lines:
         low, high = float(values.min()), float(values.max())
         pad = 0.08 * (high - low) + self._least
         self._axes.set_xlim(start, end)
-        legend = 0.22 * (high - low + self._least) if len(self._which) > 1 else 0.0
-        self._axes.set_ylim(low - pad, high + pad + legend)
+        self._axes.set_ylim(low - pad, high + pad + self._legend * (high - low + self._least))
 
 
 class _Map:

@@ -94,7 +94,7 @@ def fermenter(axes: Any, plant: Any) -> Draw:
     tank = Tank(axes, (0.9, 0.0), (2.4, 3.4), 1.0, "")
     _pipe(axes, [(1.3, 4.4), (1.3, 3.4)])
     _pipe(axes, [(3.3, 2.7), (4.2, 2.7)])
-    axes.plot([2.1, 2.1], [4.3, 0.7], color=INK, linewidth=2.5, zorder=4)
+    axes.plot([2.1, 2.1], [3.9, 0.7], color=INK, linewidth=2.5, zorder=4)
     axes.plot([1.6, 2.6], [0.7, 0.7], color=INK, linewidth=5, zorder=4)
     feed = Flow(axes, (1.3, 4.6), plant.input_names[0])
     substrate = axes.text(1.72, 4.25, "", fontsize=FONT, color=INK)
