@@ -184,9 +184,11 @@ def _equations(doc: str) -> str:
     parts = []
     for block in blocks:
         body = textwrap.dedent(block).strip()
+        # Matrices align by themselves.
+        bare = re.sub(r"\\begin\{bmatrix\}.*?\\end\{bmatrix\}", "", body, flags=re.DOTALL)
         parts.append(
             "```math\n"
-            + (f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if "&" in body else body)
+            + (f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if "&" in bare else body)
             + "\n```\n"
         )
     return "\n".join(parts)

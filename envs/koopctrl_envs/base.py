@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike
 
-from koopctrl_envs.checks import FloatArray, as_vector, as_weight
+from koopctrl.errors import DataError
+from koopctrl_envs.checks import FloatArray, as_vector, as_weight, check_choice
 from koopctrl_envs.plant import Plant
 from koopctrl_envs.rendering.drawn import Drawn
 
@@ -39,7 +40,8 @@ class PlantEnv(Drawn):
 
     `info` holds the time `t` (s), the true state `x`, the applied input `u` (`input_reference` after
     `reset`): the action, converted to physical units and clipped to `[u_min, u_max]`, without the
-    disturbance; and `failure`, which says what terminated the episode, else `""`.
+    disturbance; `clipped`, whether the action lay outside of its space; and `failure`, which says what
+    terminated the episode, else `""`.
 
     Parameters
     ----------
@@ -64,6 +66,9 @@ class PlantEnv(Drawn):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
+    out_of_bounds : {"clip", "refuse"}
+        What becomes of an action outside the action space: it is clipped, and `info["clipped"]` is True; or
+        `step` raises a `DataError`.
     integrator : {"rk4", "solve_ivp"}
         Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
     render_mode : {"rgb_array", "human"}, optional
@@ -96,6 +101,7 @@ class PlantEnv(Drawn):
         measurement_noise: ArrayLike = 0.0,
         disturbance: ArrayLike = 0.0,
         normalized_action: bool = False,
+        out_of_bounds: str = "clip",
         integrator: str = "rk4",
         render_mode: str | None = None,
         **parameters: Any,
@@ -132,6 +138,7 @@ class PlantEnv(Drawn):
         self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
+        self.out_of_bounds = check_choice(out_of_bounds, "out_of_bounds", ("clip", "refuse"))
         unit = np.ones(plant.n_u)
         low, high = (-unit, unit) if self.normalized_action else (self._u_min, self._u_max)
         self.action_space = spaces.Box(low, high, dtype=np.float64)
@@ -175,7 +182,7 @@ class PlantEnv(Drawn):
         Parameters
         ----------
         action : array_like, (n_u,)
-            Finite; clipped to the action space.
+            Finite; clipped to the action space, or refused outside of it (`out_of_bounds`).
 
         Returns
         -------
@@ -194,7 +201,9 @@ class PlantEnv(Drawn):
         """
         if self._x is None:
             raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
-        u = self.inputs_of(as_vector(action, "action", self.plant.n_u))
+        action = as_vector(action, "action", self.plant.n_u)
+        outside = bool(self.outside(action))
+        u = self.inputs_of(action)
         x = self._advance(self._x, u + self.disturbance + self.noise_of(self.process_noise, self.np_random))
         if not np.isfinite(x).all():
             raise ValueError(
@@ -207,13 +216,31 @@ class PlantEnv(Drawn):
         reward = float(self.reward_of(y, u))
         failure = self.plant.failure(self._x)
         self._record(self._n_steps * self.dt, self._x, y, self.reference, u, failure)
-        return self._observe(y), reward, failure != "", False, self._info(u, failure)
+        return self._observe(y), reward, failure != "", False, self._info(u, failure, outside)
 
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
         if self.normalized_action:
             actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
         return np.clip(actions, self._u_min, self._u_max)
+
+    def outside(self, actions: FloatArray) -> Any:
+        """Which actions `(..., n_u)` lie outside the action space, `(...)` of bool.
+
+        Raises
+        ------
+        DataError
+            If one does and `out_of_bounds` is "refuse".
+        """
+        space: Any = self.action_space
+        beyond = ((actions < space.low) | (actions > space.high)).any(axis=-1)
+        if self.out_of_bounds == "refuse" and beyond.any():
+            first = actions.reshape(-1, self.plant.n_u)[np.flatnonzero(beyond)[0]]
+            raise DataError(
+                f"action is {first.tolist()}; expected entries from {space.low.tolist()} to "
+                f'{space.high.tolist()}. Clip it, or make the env with out_of_bounds="clip"'
+            )
+        return beyond
 
     def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
         """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""
@@ -259,9 +286,10 @@ class PlantEnv(Drawn):
         space: Any = self.observation_space
         return np.clip(y + self.noise_of(self.measurement_noise, self.np_random), space.low, space.high)
 
-    def _info(self, u: FloatArray, failure: str) -> dict[str, Any]:
+    def _info(self, u: FloatArray, failure: str, clipped: bool = False) -> dict[str, Any]:
         # Copies: callers keep and change what they are given.
-        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy(), "failure": failure}
+        info = {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy()}
+        return info | {"clipped": clipped, "failure": failure}
 
 
 def _as_std(value: ArrayLike, name: str, size: int) -> FloatArray:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from koopctrl._validation import as_float_array, check_integer, check_number
 from koopctrl._validation import as_weight as as_weight
+from koopctrl._validation import check_choice as check_choice
 from koopctrl.errors import DataError, OptionError, ShapeError
 
 FloatArray = NDArray[np.float64]

@@ -365,6 +365,7 @@ def test_parameters_reach_the_plant():
         ({"disturbance": np.nan}, "disturbance"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'; expected 'rgb_array', 'human' or None"),
         ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4' or 'solve_ivp'"),
+        ({"out_of_bounds": "wrap"}, "out_of_bounds is 'wrap'; expected one of 'clip', 'refuse'"),
         ({"input_reference": [0.0, 0.0]}, r"input_reference has shape \(2,\)"),
         ({"x_max": [np.nan, 1.0]}, "x_max is .*NaN"),
     ],

@@ -191,6 +191,13 @@ def test_bad_actions_and_modes_are_refused_and_change_nothing(name):
             env.step(action)
     beyond = 2.0 * np.array(env.plant.u_max) + 1.0
     _, _, _, _, info = env.step(beyond)
+    assert info["clipped"] is True
+    assert env.step(env.input_reference)[4]["clipped"] is False
+    strict = make(name, out_of_bounds="refuse")
+    strict.reset(seed=0)
+    with pytest.raises(KoopctrlError, match=r"action is .* expected entries from .* Clip it"):
+        strict.step(beyond)
+    np.testing.assert_array_equal(strict.step(env.plant.u_max)[4]["x"], info["x"])
     np.testing.assert_array_equal(info["u"], env.plant.u_max)
     np.testing.assert_array_equal(info["x"], env.plant.step(before["x"], env.plant.u_max))
     with pytest.raises(ValueError, match="render_mode is 'ascii'; expected 'rgb_array', 'human' or None"):
