@@ -63,8 +63,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
-    integrator : {"rk4", "solve_ivp"}
-        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
+    integrator : {"rk4", "solve_ivp", "cvodes"}
+        The plant's own fixed steps, `n_substeps` per sample, or a method of `Plant.exact_step`.
     render_mode : {"rgb_array", "human"}, optional
         What `render()` gives: pixels, `(360, 640, 3)`; or a window of matplotlib's, brought up to date by
         `reset` and `step` themselves.
@@ -114,8 +114,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 raise ValueError(
                     f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
-        if integrator not in ("rk4", "solve_ivp"):
-            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
+        if integrator not in ("rk4", "solve_ivp", "cvodes"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4', 'solve_ivp' or 'cvodes'")
         self.plant = plant = dataclasses.replace(plant, **parameters)
         self.dt = plant.dt
         self.render_mode = render_mode
@@ -141,7 +141,6 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
         self.integrator = integrator
-        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
         unit = np.ones(plant.n_u)
@@ -268,6 +267,25 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self._history.note = note
         if self.render_mode == "human":
             self.render()
+
+    def _advance(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        plant = self.plant
+        return (
+            plant.step(x, u) if self.integrator == "rk4" else plant.exact_step(x, u, method=self.integrator)
+        )
+
+    @property
+    def state(self) -> FloatArray:
+        """The true state now, `(n_x,)`, a copy: what `info["x"]` said last.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
+        """
+        if self._x is None:
+            raise gymnasium.error.ResetNeeded("there is no state before reset(); call reset() first")
+        return self._x.copy()
 
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
