@@ -21,6 +21,10 @@ NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
 
+FIXED = ("dt", "n_substeps", "u_min", "u_max", "x0_low", "x0_high", "x_min", "x_max")
+"""Fields of a plant that stay as they are while an env lives: its spaces and its clock are made from them."""
+
+
 class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     r"""A plant behind `reset` and `step`, in physical units.
 
@@ -292,6 +296,38 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         if self.normalized_action:
             actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
         return np.clip(actions, self._u_min, self._u_max)
+
+    def actions_of(self, inputs: FloatArray) -> FloatArray:
+        """Actions `(..., n_u)` that stand for inputs `(..., n_u)` within their limits."""
+        if self.normalized_action:
+            return 2.0 * (inputs - self._u_min) / (self._u_max - self._u_min) - 1.0
+        return np.array(inputs)
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Go on with other parameters of the plant; wrappers that draw or drift them call this.
+
+        Parameters
+        ----------
+        **parameters
+            Fields of the plant, without those that spaces and clocks are made from.
+
+        Raises
+        ------
+        ValueError
+            If one is no parameter of the plant, has a value that it refuses, or would change the env's spaces
+            or sample time.
+        """
+        names = [field.name for field in dataclasses.fields(self.plant)]
+        for name in parameters:
+            if name not in names or name in FIXED:
+                raise ValueError(
+                    f"{name} is no parameter that may change; {type(self.plant).__name__} has "
+                    f"{', '.join(n for n in names if n not in FIXED)}"
+                )
+        changed = dataclasses.replace(self.plant, **parameters)
+        if (changed.n_x, changed.n_u, changed.n_y) != (self.plant.n_x, self.plant.n_u, self.plant.n_y):
+            raise ValueError(f"{', '.join(parameters)} would change the number of signals; make another env")
+        self.plant = changed
 
     def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
         """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""

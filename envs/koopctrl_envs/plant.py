@@ -239,8 +239,8 @@ class Plant(ABC):
         dt : float, optional
             Length of the interval, s; by default the plant's own.
         method : {"solve_ivp", "cvodes"}
-            scipy's LSODA to a relative error of 1e-10, or SUNDIALS' CVODES through CasADi, which is built once
-            for each plant and is then the faster one.
+            scipy's LSODA to a relative error of 1e-10, or SUNDIALS' CVODES through CasADi, which is built
+            once for each plant and is then the faster one.
         """
         from koopctrl_envs.integration import exact_step
 
