@@ -23,6 +23,10 @@ NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
 
+FIXED = ("dt", "n_substeps", "u_min", "u_max", "x0_low", "x0_high", "x_min", "x_max")
+"""Fields of a plant that stay as they are while an env lives: its spaces and its clock are made from them."""
+
+
 class PlantEnv(Drawn):
     r"""A plant behind `reset` and `step`, in physical units.
 
@@ -69,8 +73,8 @@ class PlantEnv(Drawn):
     out_of_bounds : {"clip", "refuse"}
         What becomes of an action outside the action space: it is clipped, and `info["clipped"]` is True; or
         `step` raises a `DataError`.
-    integrator : {"rk4", "solve_ivp"}
-        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
+    integrator : {"rk4", "solve_ivp", "cvodes"}
+        The plant's own fixed steps, `n_substeps` per sample, or a method of `Plant.exact_step`.
     render_mode : {"rgb_array", "human"}, optional
         What `render()` gives: pixels, `(360, 640, 3)`; or a window of matplotlib's, brought up to date by
         `reset` and `step` themselves.
@@ -114,8 +118,8 @@ class PlantEnv(Drawn):
                 raise ValueError(
                     f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
-        if integrator not in ("rk4", "solve_ivp"):
-            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
+        if integrator not in ("rk4", "solve_ivp", "cvodes"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4', 'solve_ivp' or 'cvodes'")
         self.plant = plant = plant.replaced(**parameters)
         self.dt = plant.dt
         self._set_render_mode(render_mode, plant.dt)
@@ -135,7 +139,6 @@ class PlantEnv(Drawn):
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
         self.integrator = integrator
-        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
         self.out_of_bounds = check_choice(out_of_bounds, "out_of_bounds", ("clip", "refuse"))
@@ -218,6 +221,25 @@ class PlantEnv(Drawn):
         self._record(self._n_steps * self.dt, self._x, y, self.reference, u, failure)
         return self._observe(y), reward, failure != "", False, self._info(u, failure, outside)
 
+    def _advance(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        plant = self.plant
+        return (
+            plant.step(x, u) if self.integrator == "rk4" else plant.exact_step(x, u, method=self.integrator)
+        )
+
+    @property
+    def state(self) -> FloatArray:
+        """The true state now, `(n_x,)`, a copy: what `info["x"]` said last.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
+        """
+        if self._x is None:
+            raise gymnasium.error.ResetNeeded("there is no state before reset(); call reset() first")
+        return self._x.copy()
+
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
         if self.normalized_action:
@@ -241,6 +263,38 @@ class PlantEnv(Drawn):
                 f'{space.high.tolist()}. Clip it, or make the env with out_of_bounds="clip"'
             )
         return beyond
+
+    def actions_of(self, inputs: FloatArray) -> FloatArray:
+        """Actions `(..., n_u)` that stand for inputs `(..., n_u)` within their limits."""
+        if self.normalized_action:
+            return 2.0 * (inputs - self._u_min) / (self._u_max - self._u_min) - 1.0
+        return np.array(inputs)
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Go on with other parameters of the plant; wrappers that draw or drift them call this.
+
+        Parameters
+        ----------
+        **parameters
+            Fields of the plant, without those that spaces and clocks are made from.
+
+        Raises
+        ------
+        ValueError
+            If one is no parameter of the plant, has a value that it refuses, or would change the env's spaces
+            or sample time.
+        """
+        names = [field.name for field in dataclasses.fields(self.plant)]
+        for name in parameters:
+            if name not in names or name in FIXED:
+                raise ValueError(
+                    f"{name} is no parameter that may change; {type(self.plant).__name__} has "
+                    f"{', '.join(n for n in names if n not in FIXED)}"
+                )
+        changed = dataclasses.replace(self.plant, **parameters)
+        if (changed.n_x, changed.n_u, changed.n_y) != (self.plant.n_x, self.plant.n_u, self.plant.n_y):
+            raise ValueError(f"{', '.join(parameters)} would change the number of signals; make another env")
+        self.plant = changed
 
     def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
         """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""

@@ -95,7 +95,7 @@ def holding_gain(plant: Plant, x: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def jacobians(plant: Plant, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return plant.linearize(x, u, plant.dt)
+    return plant.jacobians(x, u, plant.dt)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_lorenz_holds_its_wings_and_neighbours_part_as_known():
 
 
 def jacobians(plant, x, u, dt=0.0):
-    return plant.linearize(x, u, dt)
+    return plant.jacobians(x, u, dt)
 
 
 def test_the_fermenter_has_the_operating_point_of_its_paper_and_washes_out():
