@@ -62,4 +62,7 @@ def as_number(value: Any, name: str, *, positive: bool = False, negative: bool =
 
 def as_count(value: Any, name: str) -> int:
     """Convert to an int above zero."""
-    return check_integer(value, name, low=1)
+    try:
+        return check_integer(value, name, low=1)
+    except OptionError as error:
+        raise OptionError(f"{name} is {value!r}; expected a positive integer") from error

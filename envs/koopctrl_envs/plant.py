@@ -58,6 +58,8 @@ class Plant(ABC):
     input_units: ClassVar[tuple[str, ...]]
     output_names: ClassVar[tuple[str, ...]]
     output_units: ClassVar[tuple[str, ...]]
+    disturbance_names: ClassVar[tuple[str, ...]] = ()
+    """Inputs that are measured disturbances, not to be chosen: the weather."""
     positive: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that must be above zero."""
     nonnegative: ClassVar[tuple[str, ...]] = ()
@@ -321,7 +323,7 @@ class Plant(ABC):
         y : array_like, (n_y,)
             Outputs; NaN where one may be anything, for instance where there are more outputs than inputs.
         x_guess, u_guess : array_like, (n_x,) and (n_u,), optional
-            Where the search starts; by default at the first equilibrium.
+            Where the search starts; by default at the first equilibrium. Measured disturbances stay there.
 
         Returns
         -------

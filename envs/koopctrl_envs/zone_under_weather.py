@@ -31,6 +31,7 @@ class ZoneUnderWeather(ThermalZone):
     state_units: ClassVar[tuple[str, ...]] = ("°C", "°C")
     input_names: ClassVar[tuple[str, ...]] = ("heat", "vent", "To", "Is")
     input_units: ClassVar[tuple[str, ...]] = ("kW", "kW/K", "°C", "kW/m^2")
+    disturbance_names: ClassVar = ("To", "Is")
     output_names: ClassVar[tuple[str, ...]] = ("Ti",)
     output_units: ClassVar[tuple[str, ...]] = ("°C",)
 

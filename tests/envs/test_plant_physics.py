@@ -202,7 +202,7 @@ def test_burgers_sensors_are_ten_places_on_any_grid():
     assert 0.0 < np.abs(error).max() < (2 * np.pi / 128) ** 2 / 8
     with pytest.raises(ValueError, match="n_points is 9; expected at least 10"):
         Burgers(n_points=9)
-    with pytest.raises(ValueError, match=r"n_points is 40\.5; expected an integer"):
+    with pytest.raises(ValueError, match=r"n_points is 40\.5; expected a positive integer"):
         Burgers(n_points=40.5)  # pyright: ignore[reportArgumentType]
 
 
