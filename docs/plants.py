@@ -31,10 +31,14 @@ on floats, arrays of any batch shape and CasADi symbols, and as a block of pytho
     plant.to_nlsys()                       # control.NonlinearIOSystem; plant.dt for the sampled one
     plant.to_casadi()                      # casadi.Function (x, u) -> (x_next, y); plant.to_do_mpc() for do-mpc
 
-One sample is `n_substeps` steps of Runge-Kutta, or exact where it says so; "step error" is the largest error of a sample from the starts on under
-any input, over the width of the box of starts (`integrator="solve_ivp"` and `"cvodes"` have none to speak of). Episodes end when the
-state leaves its limits, and `info["failure"]` says where. Pictures show runs under random held inputs; red is the
-set-point.
+One sample is `n_substeps` steps of Runge-Kutta, or exact where it says so; "step error" is the largest error of a sample
+from the starts on under any input, over the width of the box of starts (`integrator="solve_ivp"`, `"cvodes"`: next to none).
+Episodes end when the state leaves its limits, and `info["failure"]` says where. Actions beyond their limits are clipped,
+which `info["clipped"]` tells, or refused with `out_of_bounds="refuse"`. Pictures show runs under random held inputs; red is
+the set-point.
+
+Any `control.StateSpace` is a plant too (`LTIEnv`), so is a fitted model in place of what it was learned from (`ModelEnv`)
+and a linear network (`LTINetworkEnv`): see [with other tools](other-tools.md).
 """
 
 _RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3), "BallAndBeam": (14, 0.25, 3), "Arm": (45, 0.25, 3)}

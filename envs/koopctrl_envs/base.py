@@ -120,7 +120,8 @@ class PlantEnv(Drawn):
                 )
         if integrator not in ("rk4", "solve_ivp", "cvodes"):
             raise ValueError(f"integrator is {integrator!r}; expected 'rk4', 'solve_ivp' or 'cvodes'")
-        self.plant = plant = plant.replaced(**parameters)
+        plant = plant.replaced(**parameters)
+        self.plant: Plant = plant
         self.dt = plant.dt
         self._set_render_mode(render_mode, plant.dt)
 

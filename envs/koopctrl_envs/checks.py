@@ -24,7 +24,7 @@ def as_floats(value: ArrayLike, name: str, size: int | None = None) -> FloatArra
     ShapeError, DataError
         If `value` is ragged, complex, not numeric, or of the wrong size.
     """
-    array = as_float_array(value, name)
+    array: FloatArray = np.asarray(as_float_array(value, name), dtype=np.float64)
     if size is not None and (array.ndim == 0 or array.shape[-1] != size):
         raise ShapeError(f"{name} has shape {array.shape}; expected (..., {size}), signals on the last axis")
     return array
@@ -36,7 +36,7 @@ def as_vector(
     """Convert to a new vector without NaN, and finite unless `infinite`; a scalar is accepted if `size` is 1,
     or to fill it with `spread`.
     """
-    array = as_float_array(value, name)
+    array: FloatArray = np.asarray(as_float_array(value, name), dtype=np.float64)
     if array.ndim == 0 and (spread or size == 1):
         array = np.full(size, float(array))
     if array.shape != (size,):
