@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike
 
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight
 from koopctrl_envs.plant import Plant
+
+if TYPE_CHECKING:
+    from koopctrl_envs.rendering.artist import Artist
 
 OVERSHOOT = 0.25
 """Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
@@ -91,6 +94,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     """What pictures show on the left: a name in `koopctrl_envs.rendering.bodies.BODIES`."""
     shown: ClassVar[tuple[str, ...] | None] = None
     """Outputs that pictures trace, by default all; none to have the states as a map over time."""
+
+    task_settings: ClassVar[dict[str, Any]] = {}
+    """Fields of `koopctrl_envs.tasks.TaskSettings` in which the standard tasks of this plant differ."""
 
     def __init__(
         self,
@@ -240,6 +246,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
             return frame.array()
         frame.show(1.0 / self.metadata["render_fps"])
         return None
+
+    def artist(self) -> Artist:
+        """What draws this plant from recorded states; `koopctrl`'s results animate with it."""
+        from koopctrl_envs.rendering.artist import Artist
+
+        return Artist(self.plant, self.body, self.plant.output_names if self.shown is None else self.shown)
 
     def close(self) -> None:
         """Close the window, if there is one."""
