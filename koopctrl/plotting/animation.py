@@ -19,6 +19,7 @@ from koopctrl.plotting.closed_loop import plot_closed_loop
 
 SUFFIXES = (".gif", ".mp4")
 _SLOW, _FAST, _USUAL = 10.0, 30.0, 20.0  # pictures a second
+_LINE = 90  # grey
 
 
 def animate_closed_loop(
@@ -115,17 +116,20 @@ def _signals(result: Any, chosen: list[int]) -> Iterator[np.ndarray]:
     """The figure of the run, with a line at the time of each picture."""
     figure = plot_closed_loop(result)
     canvas: Any = figure.canvas
-    lines = [axis.axvline(result.time[0], color="0.4", lw=1.0) for axis in figure.axes]
-    try:
-        for k in chosen:
-            for line in lines:
-                line.set_xdata([result.time[k]] * 2)
-            canvas.draw()
-            pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
-            # Videos take even numbers of pixels alone.
-            yield pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2].copy()
-    finally:
-        plt.close(figure)
+    canvas.draw()
+    # The figure is drawn once, and the line painted over it: drawing takes a tenth of a second each time.
+    still = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    height = len(still)
+    boxes = [(axis, axis.get_window_extent()) for axis in figure.axes]
+    for k in chosen:
+        pixels = still.copy()
+        for axis, box in boxes:
+            column = round(float(axis.transData.transform((result.time[k], 0.0))[0]))
+            column = min(max(column, 0), pixels.shape[1] - 1)
+            pixels[height - round(box.y1) : height - round(box.y0), column] = _LINE
+        # Videos take even numbers of pixels alone.
+        yield pixels[: height // 2 * 2, : pixels.shape[1] // 2 * 2].copy()
+    plt.close(figure)
 
 
 def _write_gif(frames: Iterator[np.ndarray], path: Path, rate: float) -> None:

@@ -49,6 +49,7 @@ def plot_benchmark(result: Any, *, title: str | None = None, ax: Any = None) -> 
     if not known:
         finite = np.where(np.isfinite(values), values, np.inf)
         best = finite.min(axis=1, keepdims=True)
+        best = np.where(np.isfinite(best) & (best > 0.0), best, 1.0)
         values, worst = values / best, worst / best
     drawn = values[np.isfinite(values)]
     end = 1.6 * max(float(drawn.max(initial=1.0)), float(worst[np.isfinite(worst)].max(initial=1.0)), 1.5)

@@ -168,7 +168,7 @@ class Task:
         for part in parts:
             scale = float(np.abs(part).max(initial=0.0)) or 1.0
             # Rounded, since the last digits of rest points are the machine's; -0 is 0.
-            digest.update((np.round(part / scale, 7) + 0.0).tobytes())
+            digest.update(f"{scale:.6e}".encode() + (np.round(part / scale, 7) + 0.0).tobytes())
         return digest.hexdigest()[:16]
 
 

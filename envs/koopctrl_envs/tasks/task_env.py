@@ -48,7 +48,7 @@ class TaskEnv(Layer):
         space: Any = env.observation_space
         if observe != "outputs":
             rows = task.preview + 1 if observe == "preview" else 1
-            low, high = task.references.min(axis=0), task.references.max(axis=0)
+            low, high = self._plant_env.plant.output_bounds()
             self.observation_space = spaces.Box(
                 np.concatenate([space.low, np.tile(low, rows)]),
                 np.concatenate([space.high, np.tile(high, rows)]),
