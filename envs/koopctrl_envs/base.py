@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,9 @@ from koopctrl.errors import DataError
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight, check_choice
 from koopctrl_envs.plant import Plant
 from koopctrl_envs.rendering.drawn import Drawn
+
+if TYPE_CHECKING:
+    from koopctrl_envs.rendering.artist import Artist
 
 OVERSHOOT = 0.25
 """Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
@@ -92,6 +95,9 @@ class PlantEnv(Drawn):
     plant_class: ClassVar[type[Plant]]
     default_Q: ClassVar[float | tuple[float, ...]] = 1.0
     default_R: ClassVar[float | tuple[float, ...]] = 0.1
+
+    task_settings: ClassVar[dict[str, Any]] = {}
+    """Fields of `koopctrl_envs.tasks.TaskSettings` in which the standard tasks of this plant differ."""
 
     def __init__(
         self,
@@ -221,6 +227,12 @@ class PlantEnv(Drawn):
         failure = self.plant.failure(self._x)
         self._record(self._n_steps * self.dt, self._x, y, self.reference, u, failure)
         return self._observe(y), reward, failure != "", False, self._info(u, failure, outside)
+
+    def artist(self) -> Artist:
+        """What draws this plant from recorded states; `koopctrl`'s results animate with it."""
+        from koopctrl_envs.rendering.artist import Artist
+
+        return Artist(self.plant, self.body, self.plant.output_names if self.shown is None else self.shown)
 
     def _advance(self, x: FloatArray, u: FloatArray) -> FloatArray:
         plant = self.plant

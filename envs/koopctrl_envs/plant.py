@@ -328,7 +328,7 @@ class Plant(ABC):
             [np.broadcast_to(x, (*lead, self.n_x)), np.broadcast_to(u, (*lead, self.n_u))], axis=-1
         )
 
-        def formula(columns: FloatArray) -> tuple[Any, ...]:
+        def formula(columns: Any) -> tuple[Any, ...]:
             states, inputs = tuple(columns[: self.n_x]), tuple(columns[self.n_x :])
             if dt == 0.0:
                 return self.rhs_components(states, inputs, np)
@@ -386,7 +386,7 @@ class Plant(ABC):
         return cast(FloatArray, np.stack([np.broadcast_to(part, lead) for part in parts], axis=-1))
 
 
-def _complex_step(formula: Callable[[FloatArray], tuple[Any, ...]], point: FloatArray) -> FloatArray:
+def _complex_step(formula: Callable[[Any], tuple[Any, ...]], point: FloatArray) -> FloatArray:
     """Derivatives `(..., m, n)` of a component formula of `n` arguments at points `(..., n)`."""
     tiny = 1e-30
     columns = np.moveaxis(point[..., None, :] + 1j * tiny * np.eye(point.shape[-1]), -1, 0)

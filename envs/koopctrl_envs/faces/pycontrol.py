@@ -36,7 +36,7 @@ def plant_to_statespace(plant: Plant, x: ArrayLike, u: ArrayLike, dt: float = 0.
     dt = _sample_time(dt)
     x, u = as_vector(x, "x", plant.n_x), as_vector(u, "u", plant.n_u)
     A, B = plant.jacobians(x, u, dt)
-    return control.ss(
+    return control.StateSpace(
         A,
         B,
         plant.output_jacobian(x),

@@ -213,7 +213,14 @@ def run_closed_loop(
         input_names=input_names,
         disturbances=None if v is None else np.array(disturbances),
         disturbance_names=disturbance_names,
+        artist=_artist(env),
     )
+
+
+def _artist(env: Any) -> Any:
+    """What draws the plant from recorded states, if it has such a thing."""
+    make = getattr(getattr(env, "unwrapped", env), "artist", None)
+    return make() if callable(make) else None
 
 
 def _wants_dt(env: Any) -> bool:
