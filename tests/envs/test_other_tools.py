@@ -27,7 +27,7 @@ def test_gymnasiums_wrappers_go_around_every_plant(name):
     env = PassiveEnvChecker(gymnasium.make(name, disable_env_checker=True).unwrapped)
     rest = env.unwrapped.input_reference
     scaled = RescaleAction(env, -1.0, 1.0)
-    stack = NormalizeObservation(FrameStackObservation(TimeLimit(RecordEpisodeStatistics(scaled), 4), 3))
+    stack = NormalizeObservation(FrameStackObservation(RecordEpisodeStatistics(TimeLimit(scaled, 4)), 3))
     space = env.action_space
     action = (2.0 * (rest - space.low) / (space.high - space.low) - 1.0).astype(np.float64)
     observation, _ = stack.reset(seed=0)
