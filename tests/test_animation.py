@@ -168,12 +168,12 @@ def test_gymnasium_records_videos(tmp_path):
     from gymnasium.wrappers import RecordVideo
 
     env = gymnasium.make("koopctrl_envs:koopctrl/Pendulum-v0", render_mode="rgb_array", max_episode_steps=5)
-    env = RecordVideo(env, str(tmp_path), disable_logger=True)
+    env = RecordVideo(env, str(tmp_path / "videos"), disable_logger=True)
     env.reset(seed=0)
     for _ in range(5):
         env.step(np.zeros(1))
     env.close()
-    assert list(tmp_path.glob("*.mp4"))
+    assert list((tmp_path / "videos").glob("*.mp4"))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,10 @@ def _env(env_id: str) -> PlantEnv | None:
         env = gymnasium.make(env_id, disable_env_checker=True).unwrapped
     except TypeError:
         return None
-    return env if isinstance(env, PlantEnv) and len(env.plant.equilibria) else None
+    if not isinstance(env, PlantEnv) or not len(env.plant.equilibria):
+        return None
+    # Whoever could choose what disturbs the plant would choose it away: such plants are not for ranking.
+    return None if env.plant.disturbance_names else env
 
 
 class _Maker:
