@@ -57,7 +57,9 @@ def bench(
             )  # fmt: skip
     finally:
         sys.path.remove(str(Path.cwd()))
-    said.table("costs on the true plants", [_short(row, seeds) for row in result.rows()])
+    rows = result.rows()
+    for plant in dict.fromkeys(row["plant"] for row in rows):
+        said.table(f"{plant}, the true plant", [_short(row, seeds) for row in rows if row["plant"] == plant])
     if len(names) > 1:
         said.table("controllers, the best first", result.ranking())
     for message in result.messages():
@@ -75,14 +77,9 @@ def bench(
 
 
 def _short(row: dict[str, Any], seeds: int) -> dict[str, Any]:
-    """A row for narrow screens: `worst` has nothing to say of one seed."""
-    shown = {
-        "task": f"{row['plant']}/{row['task']}",
-        **{k: v for k, v in row.items() if k not in ("plant", "task")},
-    }
-    if seeds == 1:
-        del shown["worst"]
-    return shown
+    """A row of one plant's table; `worst` has nothing to say of one seed."""
+    left_out = ("plant", "worst") if seeds == 1 else ("plant",)
+    return {name: value for name, value in row.items() if name not in left_out}
 
 
 def _labelled(names: list[str]) -> dict[str, str]:

@@ -101,7 +101,7 @@ def _artist(result: Any, env: Any) -> Any:
             f"env is a {type(env).__name__} that has no artist(); expected one of koopctrl_envs, or None for "
             "the signals alone"
         )
-    artist = made() if callable(made) else getattr(result, "artist", None)
+    artist: Any = made() if callable(made) else getattr(result, "artist", None)
     if artist is None or artist.fits(result.states, result.inputs):
         return artist
     if env is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from koopctrl._validation import check_kind
 from koopctrl.plotting._axes import WIDTH
@@ -62,6 +63,11 @@ def plot_benchmark(result: Any, *, title: str | None = None, ax: Any = None) -> 
         ax.plot(x[~finite], y[~finite], "x", ms=5.0, color=f"C{j}", label=None if finite.any() else name)
     ax.axvline(1.0, color="0.35", lw=1.0, ls=":")
     ax.set_xscale("log")
+    # Plain numbers, also between the powers of ten where there is but one of them.
+    few = end < 30.0
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}" if few else NullFormatter())
+    ax.tick_params(axis="x", which="both", labelsize="small")
     ax.set_xlim(right=1.15 * end)
     ax.set_yticks(range(len(tasks)), ["/".join(t) for t in tasks], fontsize="small")
     ax.invert_yaxis()

@@ -5,6 +5,7 @@ import itertools
 import pickle
 import warnings
 
+import control
 import gymnasium
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation, NormalizeObservation, RescaleAction, TimeLimit
 
-from koopctrl import KoopmanRNN, LinearMPC, collect, run_closed_loop
-from koopctrl_envs import Duffing, VanDerPol, wrappers
+from koopctrl import KoopmanRNN, LinearMPC, LTINetwork, collect, run_closed_loop
+from koopctrl_envs import Duffing, LTINetworkEnv, VanDerPol, wrappers
 from koopctrl_envs.wrappers import (
     ActuatorSaturation,
     DeadZone,
@@ -323,6 +324,27 @@ def test_inputs_behind_rescaled_actions_are_in_the_plants_units():
     info = env.step(np.array([0.5]))[4]
     np.testing.assert_allclose(info["u_accepted"], [1.5], rtol=1e-6)
     np.testing.assert_allclose(env.step(np.array([0.0]))[4]["u"], [1.5], rtol=1e-6)
+
+
+def test_what_set_out_is_what_arrives_later():
+    """Through converters, limits and dead zones on the far side of the delay."""
+    far = DeadZone(ActuatorSaturation(Quantisation(plain(), action=0.25), -1.0, 0.5), 0.3)
+    answers = run(InputDelay(RescaleAction(far, -6.0, 6.0), 3))
+    arrived = np.array([info["u"] for *_, info in answers[1:]])
+    set_out = np.array([info["u_accepted"] for *_, info in answers[1:]])
+    np.testing.assert_allclose(arrived[3:], set_out[:-3], atol=1e-12)
+    assert len(np.unique(set_out)) > 3
+
+
+def test_envs_that_are_no_plant_take_what_needs_none():
+    net = LTINetwork.from_statespace(control.ss([[0.0, 1.0], [-1.0, -0.4]], [[0.0], [1.0]], [[1.0, 0.0]], 0))
+    env = MeasurementNoise(InputDelay(RateLimit(LTINetworkEnv(net, 0.1), 2.0), 2), 0.01)
+    _, info = env.reset(seed=0)
+    inputs = [env.step([1.0])[4]["u"][0] for _ in range(8)]
+    np.testing.assert_allclose(inputs, [0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    assert set(info) >= {"noise", "pending", "u_accepted", "rate_limited"}
+    with pytest.raises(ValueError, match="LoadDisturbance needs an env with disturbance"):
+        LoadDisturbance(env, 1.0)
 
 
 @pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])

@@ -35,9 +35,13 @@ class ActuatorSaturation(Layer):
         observation, info = super().reset(seed=seed, options=options)
         return observation, {**info, "saturated": np.zeros(self.n_actions, dtype=bool)}
 
+    def passed(self, action: FloatArray) -> FloatArray:
+        """The action within the limits."""
+        return np.clip(action, self.low, self.high)
+
     def step(self, action: ArrayLike) -> Step:
         """One step of the env."""
         given = as_action(action, self.n_actions)
-        sent = np.clip(given, self.low, self.high)
+        sent = self.passed(given)
         observation, reward, terminated, truncated, info = self.env.step(sent)
         return observation, reward, terminated, truncated, {**info, "saturated": sent != given}

@@ -39,9 +39,14 @@ class DeadZone(Layer):
         observation, info = super().reset(seed=seed, options=options)
         return observation, {**info, "dead": np.zeros(self.n_actions, dtype=bool)}
 
+    def passed(self, action: FloatArray) -> FloatArray:
+        """The action without the zone."""
+        away = action - self.centre
+        return self.centre + np.sign(away) * np.maximum(np.abs(away) - self.width, 0.0)
+
     def step(self, action: ArrayLike) -> Step:
         """One step of the env."""
-        away = as_action(action, self.n_actions) - self.centre
-        sent = self.centre + np.sign(away) * np.maximum(np.abs(away) - self.width, 0.0)
-        observation, reward, terminated, truncated, info = self.env.step(sent)
-        return observation, reward, terminated, truncated, {**info, "dead": np.abs(away) <= self.width}
+        given = as_action(action, self.n_actions)
+        observation, reward, terminated, truncated, info = self.env.step(self.passed(given))
+        dead = np.abs(given - self.centre) <= self.width
+        return observation, reward, terminated, truncated, {**info, "dead": dead}

@@ -58,6 +58,10 @@ class Layer(AnyWrapper, RecordConstructorArgs):
         self._seed(seed)
         return self.env.reset(seed=seed, options=options)
 
+    def passed(self, action: FloatArray) -> FloatArray:
+        """What an action becomes on its way through, where that depends on nothing but the action."""
+        return action
+
     def _seed(self, seed: int | None) -> None:
         if seed is not None:
             # Told by its kind and by how many of that kind lie further in, not by its place among others.
@@ -94,9 +98,11 @@ def resting_action(env: Any) -> FloatArray:
 
 
 def input_behind(env: Any, action: FloatArray) -> FloatArray:
-    """Input in the plant's units that an action stands for, without what acts in time on its way."""
+    """Input in the plant's units that an action stands for; what has a memory on its way is left out."""
     for layer in layers(env):
-        if isinstance(layer, gymnasium.ActionWrapper):
+        if isinstance(layer, Layer):
+            action = layer.passed(action)
+        elif isinstance(layer, gymnasium.ActionWrapper):
             action = np.asarray(layer.action(action), dtype=np.float64)
     bare = env.unwrapped
     return np.array(bare.inputs_of(action)) if hasattr(bare, "inputs_of") else np.array(action)

@@ -40,10 +40,14 @@ class Quantisation(Layer):
         observation, info = super().reset(seed=seed, options=options)
         return self._told(observation, info, np.zeros(self.n_actions))
 
+    def passed(self, action: FloatArray) -> FloatArray:
+        """The action, rounded."""
+        return _rounded(action, self.action_step)
+
     def step(self, action: ArrayLike) -> Step:
         """One step of the env."""
         given = as_action(action, self.n_actions)
-        sent = _rounded(given, self.action_step)
+        sent = self.passed(given)
         observation, reward, terminated, truncated, info = self.env.step(sent)
         observation, info = self._told(observation, info, sent - given)
         return observation, reward, terminated, truncated, info
