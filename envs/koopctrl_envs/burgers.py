@@ -123,14 +123,14 @@ class Burgers(Plant):
         around = np.concatenate([v[..., -1:], v, v[..., :1]], axis=-1)
         before, after = around[..., :-2], around[..., 2:]
         both = before + after
-        slopes = both + v
-        slopes *= before - after
-        slopes *= n / 6.0
-        both -= v
-        both -= v
+        convection = after - before
+        convection *= both + v
+        convection *= n / 6.0
+        both -= 2.0 * v
         both *= self.nu * n * n
+        slopes = push - convection
         slopes += both
-        return slopes + push
+        return slopes
 
     def _shapes(self) -> FloatArray:
         """Shapes of the actuators along the grid, `(n_u, n_points)`."""
