@@ -108,7 +108,7 @@ def own_linearisation(task: Task, model: KoopmanRNN) -> LiftedModel | None:
         return None
     lifted = model.lift_at(task.x_op, task.u_op, method="jacobian")
     u_op = np.broadcast_to(task.u_op, (task.n_u,)).astype(float)
-    a, b = plant.linearize(np.asarray(task.x_op, dtype=float), u_op, dt=plant.dt)
+    a, b = plant.jacobians(np.asarray(task.x_op, dtype=float), u_op, dt=plant.dt)
     scale = lifted.observables.x_scale
     drift = (plant.step(task.x_op, u_op) - task.x_op) / scale
     return replace(lifted, A=a * scale / scale[:, None], B=b / scale[:, None], c=drift, network=None)

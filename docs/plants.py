@@ -25,12 +25,14 @@ on floats, arrays of any batch shape and CasADi symbols, and as a block of pytho
     plant = env.unwrapped.plant
     plant.step(x, u)                       # one sample, NumPy; leading axes are a batch
     plant.step_components(x, u, casadi)    # the same formulas on symbols
-    plant.linearize(x, u, dt=plant.dt)     # A, B, exact to rounding
+    plant.jacobians(x, u, dt=plant.dt)     # A, B, exact to rounding
+    plant.linearize(x, u, dt=plant.dt)     # control.StateSpace of deviations, with names
     plant.steady_state(y)                  # state and input at rest with given outputs
-    plant.to_nlsys()                       # control.NonlinearIOSystem
+    plant.to_nlsys()                       # control.NonlinearIOSystem; plant.dt for the sampled one
+    plant.to_casadi()                      # casadi.Function (x, u) -> (x_next, y); plant.to_do_mpc() for do-mpc
 
 One sample is `n_substeps` steps of Runge-Kutta; "step error" is the largest error of a sample from the starts on under
-any input, over the width of the box of starts (`integrator="solve_ivp"` has none to speak of). Episodes end when the
+any input, over the width of the box of starts (`integrator="solve_ivp"` and `"cvodes"` have none to speak of). Episodes end when the
 state leaves its limits, and `info["failure"]` says where. Pictures show runs under random held inputs; red is the
 set-point.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -13,12 +13,19 @@ from numpy.typing import ArrayLike
 from koopctrl_envs.checks import FloatArray, as_vector, as_weight
 from koopctrl_envs.plant import Plant
 
+if TYPE_CHECKING:
+    from koopctrl_envs.rendering.artist import Artist
+
 OVERSHOOT = 0.25
 """Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
 lies outside by up to one step."""
 
 NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
+
+
+FIXED = ("dt", "n_substeps", "u_min", "u_max", "x0_low", "x0_high", "x_min", "x_max")
+"""Fields of a plant that stay as they are while an env lives: its spaces and its clock are made from them."""
 
 
 class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
@@ -63,8 +70,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
-    integrator : {"rk4", "solve_ivp"}
-        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
+    integrator : {"rk4", "solve_ivp", "cvodes"}
+        The plant's own fixed steps, `n_substeps` per sample, or a method of `Plant.exact_step`.
     render_mode : {"rgb_array", "human"}, optional
         What `render()` gives: pixels, `(360, 640, 3)`; or a window of matplotlib's, brought up to date by
         `reset` and `step` themselves.
@@ -87,6 +94,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     """What pictures show on the left: a name in `koopctrl_envs.rendering.bodies.BODIES`."""
     shown: ClassVar[tuple[str, ...] | None] = None
     """Outputs that pictures trace, by default all; none to have the states as a map over time."""
+
+    task_settings: ClassVar[dict[str, Any]] = {}
+    """Fields of `koopctrl_envs.tasks.TaskSettings` in which the standard tasks of this plant differ."""
 
     def __init__(
         self,
@@ -114,8 +124,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 raise ValueError(
                     f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
-        if integrator not in ("rk4", "solve_ivp"):
-            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
+        if integrator not in ("rk4", "solve_ivp", "cvodes"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4', 'solve_ivp' or 'cvodes'")
         self.plant = plant = dataclasses.replace(plant, **parameters)
         self.dt = plant.dt
         self.render_mode = render_mode
@@ -141,7 +151,6 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
         self.integrator = integrator
-        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
         unit = np.ones(plant.n_u)
@@ -238,6 +247,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         frame.show(1.0 / self.metadata["render_fps"])
         return None
 
+    def artist(self) -> Artist:
+        """What draws this plant from recorded states; `koopctrl`'s results animate with it."""
+        from koopctrl_envs.rendering.artist import Artist
+
+        return Artist(self.plant, self.body, self.plant.output_names if self.shown is None else self.shown)
+
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._frame is not None:
@@ -269,11 +284,62 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         if self.render_mode == "human":
             self.render()
 
+    def _advance(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        plant = self.plant
+        return (
+            plant.step(x, u) if self.integrator == "rk4" else plant.exact_step(x, u, method=self.integrator)
+        )
+
+    @property
+    def state(self) -> FloatArray:
+        """The true state now, `(n_x,)`, a copy: what `info["x"]` said last.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
+        """
+        if self._x is None:
+            raise gymnasium.error.ResetNeeded("there is no state before reset(); call reset() first")
+        return self._x.copy()
+
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
         if self.normalized_action:
             actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
         return np.clip(actions, self._u_min, self._u_max)
+
+    def actions_of(self, inputs: FloatArray) -> FloatArray:
+        """Actions `(..., n_u)` that stand for inputs `(..., n_u)` within their limits."""
+        if self.normalized_action:
+            return 2.0 * (inputs - self._u_min) / (self._u_max - self._u_min) - 1.0
+        return np.array(inputs)
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Go on with other parameters of the plant; wrappers that draw or drift them call this.
+
+        Parameters
+        ----------
+        **parameters
+            Fields of the plant, without those that spaces and clocks are made from.
+
+        Raises
+        ------
+        ValueError
+            If one is no parameter of the plant, has a value that it refuses, or would change the env's spaces
+            or sample time.
+        """
+        names = [field.name for field in dataclasses.fields(self.plant)]
+        for name in parameters:
+            if name not in names or name in FIXED:
+                raise ValueError(
+                    f"{name} is no parameter that may change; {type(self.plant).__name__} has "
+                    f"{', '.join(n for n in names if n not in FIXED)}"
+                )
+        changed = dataclasses.replace(self.plant, **parameters)
+        if (changed.n_x, changed.n_u, changed.n_y) != (self.plant.n_x, self.plant.n_u, self.plant.n_y):
+            raise ValueError(f"{', '.join(parameters)} would change the number of signals; make another env")
+        self.plant = changed
 
     def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
         """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""

@@ -184,5 +184,6 @@ class BurgersEnv(PlantEnv):
     """
 
     plant_class = Burgers
+    task_settings: ClassVar = {"hold": 50}  # Actuators change the mean by 0.012 a step.
     body = "field"
     shown = ()

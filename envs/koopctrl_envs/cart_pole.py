@@ -136,3 +136,4 @@ class CartPoleEnv(PlantEnv):
     shown = ("p", "cos_theta")
     default_Q = (1.0, 0.1, 5.0, 5.0, 0.1)
     default_R = 0.01
+    task_settings: ClassVar = {"hold": 100}  # Before, moving does not pay.

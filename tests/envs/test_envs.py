@@ -364,7 +364,7 @@ def test_parameters_reach_the_plant():
         ({"measurement_noise": [0.1, 0.1, 0.1]}, "measurement_noise has shape"),
         ({"disturbance": np.nan}, "disturbance"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'; expected 'rgb_array', 'human' or None"),
-        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4' or 'solve_ivp'"),
+        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4', 'solve_ivp' or 'cvodes'"),
         ({"input_reference": [0.0, 0.0]}, r"input_reference has shape \(2,\)"),
         ({"x_max": [np.nan, 1.0]}, "x_max is .*NaN"),
     ],

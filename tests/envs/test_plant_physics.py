@@ -65,7 +65,7 @@ def test_the_quadruple_tank_has_the_levels_and_zeros_of_its_paper(plant, levels,
     x, u = plant.equilibria[0], plant.equilibrium_inputs[0]
     # The paper's levels are measured ones.
     np.testing.assert_allclose(x, levels, atol=0.25)
-    A, B = plant.linearize(x, u)
+    A, B = plant.jacobians(x, u)
     found = control.StateSpace(A, B, np.eye(4)[:2], np.zeros((2, 2))).zeros()
     np.testing.assert_allclose(np.sort(found.real), zeros, atol=2e-3)
 
@@ -81,7 +81,7 @@ def test_the_reactor_has_the_operating_point_of_its_book_and_three_steady_states
     T = np.linspace(300.0, 420.0, 400)
     signs = np.sign([imbalance(t) for t in T])
     assert np.count_nonzero(signs[1:] != signs[:-1]) == 3
-    assert np.linalg.eigvals(plant.linearize(plant.equilibria[0], [300.0])[0]).real.max() > 0.0
+    assert np.linalg.eigvals(plant.jacobians(plant.equilibria[0], [300.0])[0]).real.max() > 0.0
 
 
 def test_cold_it_dies_out_and_warm_it_ignites():
