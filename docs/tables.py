@@ -168,6 +168,11 @@ def unseen(results: Path) -> str:
     return _unseen(results, "plain")
 
 
+def unseen_noise(results: Path) -> str:
+    """The same with noise on records and measurements, with the filters' defaults."""
+    return _unseen(results, "noise")
+
+
 def unseen_load(results: Path) -> str:
     """The same under load and mismatch, with offset_free=True."""
     return _unseen(results, "load+mismatch")
@@ -175,10 +180,12 @@ def unseen_load(results: Path) -> str:
 
 def _unseen(results: Path, condition: str) -> str:
     figures = _load(results, "unseen_plants")["figures"]
-    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"][condition])
+    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"].get(condition, {}))
     rows = []
     for plant, f in figures.items():
         row = [plant.replace("_", " ")]
+        if condition not in f["ratios"]:
+            continue
         for name in names:
             runs = f["ratios"][condition].get(name, [])
             good = sorted(v for v in runs if isinstance(v, float))
@@ -200,7 +207,7 @@ def unseen_setting(results: Path) -> str:
     verdicts = [v for f in found["figures"].values() for v in f["verdicts"]]
     bad, fine = ([v for v in verdicts if v["worse"] == w] for w in (True, False))
     return (
-        f"`{found['command']}`, {found['date']}: {len(found['seeds'])} identification seeds. `verify_design` flags "
+        f"`python benchmarks/unseen_plants.py --seeds {len(found['seeds'])}`, up to {found['date']}. `verify_design` flags "
         f"{sum(v['flagged'] is True for v in bad)} of {len(bad)} controllers that cost more than twice what the same one on "
         f"DMDc does on the true plant, and {sum(v['flagged'] is True for v in fine)} of {len(fine)} others.\n"
     )
@@ -280,6 +287,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         record_peers,
         unseen,
         unseen_load,
+        unseen_noise,
         unseen_setting,
         ltinet_reduction,
         ltinet_large,
