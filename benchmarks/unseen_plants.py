@@ -9,8 +9,8 @@ mismatch).
 - LinearMPC on least-squares DMDc, the same QP and options;
 - LinearMPC on one reduced lift at a cut of 1e-6, what `lift_at` did before it chose;
 - LinearMPC on the plant's own linearisation, where the outputs are the state;
-- under load, NMPC with the plant's own equations and its state, that is told of load and mismatch no more than
-  the others are: what telling is worth.
+- under load, NMPC with the plant's own equations and its state, told of load and mismatch no more than the
+  others are: what telling is worth.
 
 Conditions: `plain`; `noise` of 1 % of the outputs' range, on the records too, with the filters' default
 covariances (`KalmanFilter(lifted)`, `ExtendedKalmanFilter(model)`); `load+mismatch`, a constant input load
