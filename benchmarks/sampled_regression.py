@@ -4,7 +4,8 @@ Data sets that scikit-learn ships (diabetes, breast cancer, wine, digits), a qua
 functions f(x) = sqrt(3/2) (|x - a| - |x + a|), |a| = 1/2 with equal entries, x uniform in [-1, 1]^D, 10,000
 points, as many for the test: relative root-mean-square error against width, with the slope of its logarithm
 over that of the width. Settings are the estimators' defaults but for the width (and relu on the Barron
-functions, which have kinks); the MLP has its documented defaults and 500 epochs at most, on standardised data.
+functions, which have kinks); the MLP has its documented defaults and 500 epochs at most, on
+standardised data.
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+r"""From trajectories to equations: Gauss collocation, and the mixed point of symplectic Euler.
+
+**Gauss.** Over one step, `(x1 - x0) / h` is the mean of the right-hand side over the stages of a Gauss method.
+Stages start on the chord and are moved onto the model's own trajectory between two fits, what is left at the end of
+the step being spread over it: at the fixed point they are the collocation's stages, and the model is exact to its
+order `2 s` (Hairer, Lubich, Wanner, *Geometric Numerical Integration*, 2006, section II.1).
+
+**Mixed point.** A flow has a generating function, `q1 = q0 + h F_p(q0, p1)`, `p0 = p1 + h F_q(q0, p1)`, which is
+exactly what symplectic Euler with the energy `F` does; and `F = H + (h / 2) H_q H_p + O(h^2)` by the
+Hamilton-Jacobi equation, so `H` is found by fitting to what this correction leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import legendre
+
+from koopctrl._validation import FloatArray
+from koopctrl.identification.least_squares import LeastSquares, Ridge
+from koopctrl.sampled.hamiltonian.equations import Parts, fit_parts
+
+_SWEEPS = 3
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Pairs of neighbouring samples, `x0` and `x1` `(n, 2d)`, the input `u` held between, and the time `h`."""
+
+    x0: FloatArray
+    x1: FloatArray
+    u: FloatArray
+    h: float
+
+    @property
+    def slope(self) -> FloatArray:
+        """Difference quotients."""
+        return (self.x1 - self.x0) / self.h
+
+
+def gauss(n_stages: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Nodes `c`, weights `b` and matrix `A` of the Gauss method with so many stages."""
+    nodes, weights = legendre.leggauss(n_stages)
+    c, b = (nodes + 1.0) / 2.0, weights / 2.0
+    powers = np.arange(1, n_stages + 1)
+    vandermonde = c[:, None] ** (powers - 1)
+    integrals = c[:, None] ** powers / powers
+    return c, b, np.linalg.solve(vandermonde.T, integrals.T).T
+
+
+def stages_on_model(
+    rhs: Callable[[FloatArray, FloatArray], FloatArray], steps: Steps, stages: FloatArray, n_sweeps: int
+) -> FloatArray:
+    """Stages `(n, s, 2d)` moved towards the model's trajectory through both ends of each step."""
+    n, s, width = stages.shape
+    c, b, a = gauss(s)
+    u = np.repeat(steps.u, s, axis=0)
+    for _ in range(n_sweeps):
+        f = rhs(stages.reshape(-1, width), u).reshape(n, s, width)
+        left = steps.x1 - steps.x0 - steps.h * np.einsum("i,nik->nk", b, f)
+        stages = steps.x0[:, None] + steps.h * np.einsum("ij,njk->nik", a, f) + c[:, None] * left[:, None]
+    return stages
+
+
+def fit_gauss(
+    parts: Parts,
+    steps: Steps,
+    units: FloatArray,
+    rcond: float,
+    ridge: Ridge,
+    n_stages: int,
+    max_iter: int,
+    limits: tuple[FloatArray, FloatArray],
+) -> tuple[Parts, LeastSquares, list[float]]:
+    """Model by collocation; the changes of its derivatives from fit to fit, relative to `units`, come with it.
+
+    `limits` are the box that stages are held in, so that the model is never asked far from its data.
+    """
+    c, b, _ = gauss(n_stages)
+    d = steps.x0.shape[1] // 2
+    stages = steps.x0[:, None] + c[:, None] * (steps.x1 - steps.x0)[:, None]
+    velocity = np.broadcast_to(steps.slope[:, None, :d], (*stages.shape[:2], d))
+    changes: list[float] = []
+    before: FloatArray | None = None
+    best: tuple[Parts, LeastSquares] | None = None
+    for _ in range(max_iter):
+        fitted, solution = fit_parts(
+            parts, stages, steps.slope, steps.u, units, rcond, ridge, quadrature=b, velocity=velocity
+        )
+        now = fitted.rhs(steps.x0, steps.u)
+        change = np.inf if before is None else float(np.sqrt(np.mean(((now - before) / units) ** 2)))
+        if changes and change > changes[-1] and np.isfinite(changes[-1]):
+            break  # rounding or noise: the last fit was as good
+        best, before = (fitted, solution), now
+        changes.append(change)
+        if change < 1e-14:
+            break
+        stages = np.clip(stages_on_model(fitted.rhs, steps, stages, _SWEEPS), *limits)
+        if parts.damping is not None:
+            flat = stages.reshape(-1, 2 * d)
+            velocity = fitted.energy.gradient(flat)[:, d:].reshape(*stages.shape[:2], d)
+    if best is None:  # max_iter is at least one
+        raise AssertionError
+    return *best, changes
+
+
+def fit_mixed(
+    parts: Parts, steps: Steps, units: FloatArray, rcond: float, ridge: Ridge, n_corrections: int
+) -> tuple[Parts, LeastSquares, list[float]]:
+    """Model by symplectic Euler's mixed point, its energy corrected to first order in the sample time."""
+    d = steps.x0.shape[1] // 2
+    point = np.concatenate([steps.x0[:, :d], steps.x1[:, d:]], axis=1)
+    fitted, solution = fit_parts(parts, point, steps.slope, steps.u, units, rcond, ridge)
+    changes = []
+    for _ in range(n_corrections):
+        # The gradient of (h / 2) H_q H_p, by the product rule.
+        gradient, hessian = fitted.energy.gradient(point), fitted.energy.hessian(point)
+        bent = np.einsum("ni,nic->nc", gradient[:, d:], hessian[:, :d])
+        bent = 0.5 * steps.h * (bent + np.einsum("ni,nic->nc", gradient[:, :d], hessian[:, d:]))
+        left = steps.slope - np.concatenate([bent[:, d:], -bent[:, :d]], axis=1)
+        before = fitted.rhs(point, steps.u)
+        fitted, solution = fit_parts(parts, point, left, steps.u, units, rcond, ridge)
+        changes.append(float(np.sqrt(np.mean(((fitted.rhs(point, steps.u) - before) / units) ** 2))))
+    return fitted, solution, changes
