@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from koopctrl._validation import FloatArray
@@ -76,11 +76,10 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
         -------
         The estimator itself.
         """
-        X, y = self._table(X, y, reset=True)
-        weights = self._weights(sample_weight, X)
-        used = y if weights is None else y[weights > 0]
-        self.classes_ = unique_labels(used)
-        self._begin(X, y, weights)
+        points, labels = self._table(X, y, reset=True)
+        weights = self._weights(sample_weight, points)
+        self.classes_ = np.unique(labels if weights is None else labels[weights > 0])
+        self._begin(points, labels, weights)
         return self
 
     def partial_fit(
@@ -107,21 +106,21 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
         The estimator itself.
         """
         first = not hasattr(self, "solution_")
-        X, y = self._table(X, y, reset=first)
-        weights = self._weights(sample_weight, X)
+        points, labels = self._table(X, y, reset=first)
+        weights = self._weights(sample_weight, points)
         if first:
-            self.classes_ = unique_labels(y if classes is None else classes)
-        unknown = np.setdiff1d(y, self.classes_)
+            self.classes_ = np.unique(np.asarray(labels if classes is None else classes))
+        unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise DataError(
                 f"y has the classes {unknown.tolist()}, which the first batch did not name; expected labels "
                 f"among {self.classes_.tolist()}. Pass all of them as classes with the first batch"
             )
         if first:
-            self._begin(X, y, weights, stream=True)
+            self._begin(points, labels, weights, stream=True)
         else:
-            self._add_rows(X, self._indicators(y), weights)
-            self._calibrate(X, y, weights)
+            self._add_rows(points, self._indicators(labels), weights)
+            self._calibrate(points, labels, weights)
         return self
 
     def predict(self, X: ArrayLike) -> Any:
@@ -144,7 +143,7 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
         scores = self._outputs(X)
         return log_softmax(self.gain_ * scores, axis=1)
 
-    def _table(self, X: Any, y: Any, reset: bool) -> tuple[FloatArray, Any]:
+    def _table(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         X, y = validate_data(self, X, y, dtype=np.float64, reset=reset, ensure_min_samples=2 if reset else 1)
         check_classification_targets(y)
         return X, np.asarray(y)
@@ -180,4 +179,5 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
             log_p = log_softmax(10.0**exponent * scores, axis=1)
             return -float(counts @ log_p[np.arange(len(rows)), rows])
 
-        self.gain_ = float(10.0 ** optimize.minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded").x)
+        best: Any = optimize.minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded")
+        self.gain_ = float(10.0**best.x)

@@ -28,7 +28,8 @@ def joined(
     rows, counts = rows[order], counts[order]
     new = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
     rows, inverse = rows[new], np.cumsum(new) - 1
-    return rows[:, : points.shape[1]], rows[:, points.shape[1] :], np.bincount(inverse, weights=counts)
+    found = np.bincount(inverse, weights=counts).astype(np.float64)
+    return rows[:, : points.shape[1]], rows[:, points.shape[1] :], found
 
 
 @dataclass(frozen=True, eq=False)

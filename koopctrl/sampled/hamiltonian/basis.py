@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,9 +47,10 @@ class Encoding:
 
     def derivatives(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Entries, and their first and second derivatives by their own coordinate, `(n, n_code)` each."""
-        raw, line = x[:, self.source], np.array([k == "line" for k in self.kind])
-        shift = np.array([np.pi / 2 if k == "cos" else 0.0 for k in self.kind])
-        scale, mean = self.scale[self.source], self.mean[self.source]
+        line, shift, mean, scale = self._by_entry
+        raw = x[:, self.source]
+        if line.all():
+            return (raw - mean) / scale, np.broadcast_to(1.0 / scale, raw.shape), np.zeros_like(raw)
         s, c = np.sin(raw + shift), np.cos(raw + shift)
         return (
             np.where(line, (raw - mean) / scale, s),
@@ -56,11 +58,18 @@ class Encoding:
             np.where(line, 0.0, -s),
         )
 
+    @cached_property
+    def _by_entry(self) -> tuple[np.ndarray, FloatArray, FloatArray, FloatArray]:
+        """Which entries are no angles', what is added to an angle (a cosine is a sine), mean and scale."""
+        line = np.array([k == "line" for k in self.kind], dtype=bool)
+        shift = np.array([np.pi / 2 if k == "cos" else 0.0 for k in self.kind])
+        return line, shift, self.mean[self.source], self.scale[self.source]
+
     def __call__(self, x: FloatArray) -> FloatArray:
         """Entries at points."""
         return self.derivatives(x)[0]
 
-    @property
+    @cached_property
     def gather(self) -> FloatArray:
         """Ones where an entry comes from a coordinate, `(n_code, n_in)`."""
         return (self.source[:, None] == np.arange(len(self.mean))).astype(np.float64)
@@ -125,23 +134,27 @@ class Basis:
         zeta = self.encoding(x)
         return constant + zeta @ line + self.layer(zeta) @ outer
 
+    def _by_code(self, zeta: FloatArray, line: FloatArray, outer: FloatArray) -> FloatArray:
+        """Gradients by the code, `(n, n_code, m)`."""
+        slope = self.layer.derivative(zeta)
+        return line + np.stack([(slope * w) @ self.layer.weights for w in outer.T], axis=2)
+
     def combine_slopes(self, x: FloatArray, coef: FloatArray) -> FloatArray:
         """Their gradients, `(n, n_in, m)`."""
         _, line, outer = self._split(coef)
         zeta, first, _ = self.encoding.derivatives(x)
-        by_code = line + self.layer.jacobian(zeta, outer)
-        return np.einsum("ne,ec,nem->ncm", first, self.encoding.gather, by_code, optimize=True)
+        return self.encoding.gather.T @ (first[..., None] * self._by_code(zeta, line, outer))
 
     def combine_curvatures(self, x: FloatArray, coef: FloatArray) -> FloatArray:
         """Their Hessians, `(n, n_in, n_in, m)`."""
         _, line, outer = self._split(coef)
         zeta, first, second = self.encoding.derivatives(x)
-        by_code = line + self.layer.jacobian(zeta, outer)
-        gather, w = self.encoding.gather, self.layer.weights
-        bend = np.einsum("nj,jm,je,jf->nefm", self.layer.second_derivative(zeta), outer, w, w, optimize=True)
-        to_x = first[:, :, None] * gather
-        full = np.einsum("nec,nefm,nfd->ncdm", to_x, bend, to_x, optimize=True)
-        return full + np.einsum("ne,ec,ed,nem->ncdm", second, gather, gather, by_code, optimize=True)
+        gather, weights = self.encoding.gather, self.layer.weights
+        bend, to_x = self.layer.second_derivative(zeta), first[:, :, None] * gather
+        turned = to_x.transpose(0, 2, 1)
+        parts = [turned @ (((weights.T * (bend * w)[:, None, :]) @ weights) @ to_x) for w in outer.T]
+        own = gather.T @ (second[..., None] * self._by_code(zeta, line, outer))
+        return np.stack(parts, axis=3) + own[:, :, None] * np.eye(len(self.encoding.mean))[:, :, None]
 
 
 def no_layer(n_code: int) -> Layer:

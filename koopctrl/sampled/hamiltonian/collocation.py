@@ -1,12 +1,13 @@
 r"""From trajectories to equations: Gauss collocation, and the mixed point of symplectic Euler.
 
-**Gauss.** Over one step, `(x1 - x0) / h` is the mean of the right-hand side over the stages of a Gauss method.
-Stages start on the chord and are moved onto the model's own trajectory between two fits, what is left at the end of
-the step being spread over it: at the fixed point they are the collocation's stages, and the model is exact to its
-order `2 s` (Hairer, Lubich, Wanner, *Geometric Numerical Integration*, 2006, section II.1).
+**Gauss.** Over one step, `(x1 - x0) / h` is the mean of the right-hand side over the stages of a Gauss
+method. Stages start on the chord and are moved onto the model's own trajectory between two fits, what is left
+at the end of the step being spread over it: at the fixed point they are the collocation's stages, and the
+model is exact to its order `2 s` (Hairer, Lubich, Wanner, *Geometric Numerical Integration*, 2006, section
+II.1).
 
-**Mixed point.** A flow has a generating function, `q1 = q0 + h F_p(q0, p1)`, `p0 = p1 + h F_q(q0, p1)`, which is
-exactly what symplectic Euler with the energy `F` does; and `F = H + (h / 2) H_q H_p + O(h^2)` by the
+**Mixed point.** A flow has a generating function, `q1 = q0 + h F_p(q0, p1)`, `p0 = p1 + h F_q(q0, p1)`, which
+is exactly what symplectic Euler with the energy `F` does; and `F = H + (h / 2) H_q H_p + O(h^2)` by the
 Hamilton-Jacobi equation, so `H` is found by fitting to what this correction leaves.
 """
 
@@ -27,7 +28,7 @@ _SWEEPS = 3
 
 @dataclass(frozen=True)
 class Steps:
-    """Pairs of neighbouring samples, `x0` and `x1` `(n, 2d)`, the input `u` held between, and the time `h`."""
+    """Neighbouring samples, `x0` and `x1` `(n, 2d)`, the input `u` held between them, and the time `h`."""
 
     x0: FloatArray
     x1: FloatArray
@@ -74,7 +75,7 @@ def fit_gauss(
     max_iter: int,
     limits: tuple[FloatArray, FloatArray],
 ) -> tuple[Parts, LeastSquares, list[float]]:
-    """Model by collocation; the changes of its derivatives from fit to fit, relative to `units`, come with it.
+    """Model by collocation, and how much its derivatives changed from fit to fit, relative to `units`.
 
     `limits` are the box that stages are held in, so that the model is never asked far from its data.
     """
@@ -113,14 +114,18 @@ def fit_mixed(
     d = steps.x0.shape[1] // 2
     point = np.concatenate([steps.x0[:, :d], steps.x1[:, d:]], axis=1)
     fitted, solution = fit_parts(parts, point, steps.slope, steps.u, units, rcond, ridge)
-    changes = []
+    changes: list[float] = []
     for _ in range(n_corrections):
         # The gradient of (h / 2) H_q H_p, by the product rule.
         gradient, hessian = fitted.energy.gradient(point), fitted.energy.hessian(point)
         bent = np.einsum("ni,nic->nc", gradient[:, d:], hessian[:, :d])
         bent = 0.5 * steps.h * (bent + np.einsum("ni,nic->nc", gradient[:, :d], hessian[:, d:]))
         left = steps.slope - np.concatenate([bent[:, d:], -bent[:, :d]], axis=1)
-        before = fitted.rhs(point, steps.u)
-        fitted, solution = fit_parts(parts, point, left, steps.u, units, rcond, ridge)
-        changes.append(float(np.sqrt(np.mean(((fitted.rhs(point, steps.u) - before) / units) ** 2))))
+        tried, found = fit_parts(parts, point, left, steps.u, units, rcond, ridge)
+        difference = tried.rhs(point, steps.u) - fitted.rhs(point, steps.u)
+        change = float(np.sqrt(np.mean((difference / units) ** 2)))
+        if changes and change > 0.5 * changes[-1]:
+            break  # for this sample time the correction is no small one: the series does not converge
+        changes.append(change)
+        fitted, solution = tried, found
     return fitted, solution, changes

@@ -1,12 +1,13 @@
 r"""Energies of `x = [q, p]`: one sampled function of both, or kinetic and potential energy.
 
-All have values `(n,)`, gradients `(n, 2d)` and Hessians `(n, 2d, 2d)` at points `(n, 2d)`; those that are linear
-in their coefficients also the derivatives of every column.
+All have values `(n,)`, gradients `(n, 2d)` and Hessians `(n, 2d, 2d)` at points `(n, 2d)`; those that are
+linear in their coefficients also the derivatives of every column.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -114,7 +115,7 @@ class MechanicalEnergy:
         """Degrees of freedom."""
         return len(self.p_scale)
 
-    @property
+    @cached_property
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
         return np.triu_indices(self.n_dof)
 
@@ -127,7 +128,8 @@ class MechanicalEnergy:
         """The same functions with other coefficients."""
         return replace(self, coef=coef)
 
-    def _parts(self) -> tuple[FloatArray, FloatArray]:
+    @cached_property
+    def parts(self) -> tuple[FloatArray, FloatArray]:
         """Coefficients of `V`, `(k, 1)`, and of the entries of `N`, `(n_functions, n_pairs)`."""
         k = self.potential.n_functions
         return self.coef[:k, None], self.coef[k:].reshape(len(self._pairs[0]), -1).T
@@ -164,7 +166,7 @@ class MechanicalEnergy:
     def value(self, x: FloatArray) -> FloatArray:
         """Energies `(n,)`."""
         d = self.n_dof
-        v, n = self._parts()
+        v, n = self.parts
         mono = self._monomials(x[:, d:])[0]
         kinetic = np.sum(mono * self.mobility.combine(x[:, :d], n), axis=1)
         return self.potential.combine(x[:, :d], v)[:, 0] + kinetic - self.offset
@@ -173,7 +175,7 @@ class MechanicalEnergy:
         """Gradients `(n, 2d)`."""
         d = self.n_dof
         q = x[:, :d]
-        v, n = self._parts()
+        v, n = self.parts
         mono, mono_p, _ = self._monomials(x[:, d:])
         by_q = self.potential.combine_slopes(q, v)[..., 0]
         by_q = by_q + np.einsum("nm,ncm->nc", mono, self.mobility.combine_slopes(q, n))
@@ -184,7 +186,7 @@ class MechanicalEnergy:
         """Hessians `(n, 2d, 2d)`."""
         d = self.n_dof
         q = x[:, :d]
-        v, n = self._parts()
+        v, n = self.parts
         mono, mono_p, mono_pp = self._monomials(x[:, d:])
         out = np.empty((len(x), 2 * d, 2 * d))
         out[:, :d, :d] = self.potential.combine_curvatures(q, v)[..., 0]
@@ -227,7 +229,8 @@ class LagrangianEnergy:
         d = self.n_dof
         return self.potential.n_functions + d * (d + 1) // 2 * self.mass.n_functions
 
-    def _parts(self) -> tuple[FloatArray, FloatArray]:
+    @cached_property
+    def parts(self) -> tuple[FloatArray, FloatArray]:
         """Coefficients of `V`, `(k, 1)`, and of all entries of `M` in raw units, `(n_functions, d d)`."""
         k, d = self.potential.n_functions, self.n_dof
         upper = self.coef[k:].reshape(d * (d + 1) // 2, -1).T
@@ -240,7 +243,7 @@ class LagrangianEnergy:
     def mass_matrix(self, q: FloatArray) -> FloatArray:
         """Mass matrices `(n, d, d)`."""
         d = self.n_dof
-        return self.mass.combine(q, self._parts()[1]).reshape(-1, d, d)
+        return self.mass.combine(q, self.parts[1]).reshape(-1, d, d)
 
     def velocity(self, x: FloatArray) -> FloatArray:
         """Velocities `(n, d)` of states `[q, p]`."""
@@ -255,13 +258,13 @@ class LagrangianEnergy:
         """Energies `(n,)`."""
         d = self.n_dof
         kinetic = 0.5 * np.sum(x[:, d:] * self.velocity(x), axis=1)
-        return kinetic + self.potential.combine(x[:, :d], self._parts()[0])[:, 0] - self.offset
+        return kinetic + self.potential.combine(x[:, :d], self.parts[0])[:, 0] - self.offset
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """Gradients `(n, 2d)`."""
         d = self.n_dof
         q, v = x[:, :d], self.velocity(x)
-        coef_v, coef_m = self._parts()
+        coef_v, coef_m = self.parts
         slopes = self.mass.combine_slopes(q, coef_m).reshape(len(x), d, d, d)
         by_q = self.potential.combine_slopes(q, coef_v)[..., 0]
         by_q = by_q - 0.5 * np.einsum("ni,ncij,nj->nc", v, slopes, v)
@@ -271,7 +274,7 @@ class LagrangianEnergy:
         """Hessians `(n, 2d, 2d)`."""
         d = self.n_dof
         q, v = x[:, :d], self.velocity(x)
-        coef_v, coef_m = self._parts()
+        coef_v, coef_m = self.parts
         inverse = np.linalg.inv(self.mass_matrix(q))
         slopes = self.mass.combine_slopes(q, coef_m).reshape(len(x), d, d, d)
         bends = self.mass.combine_curvatures(q, coef_m).reshape(len(x), d, d, d, d)

@@ -2,8 +2,8 @@ r"""Rows of the least-squares problem: Hamilton's equations at given points.
 
 .. math:: \dot q = H_p, \qquad \dot p = -H_q - D(q)\,\dot q + G(q)\,u
 
-are linear in the coefficients of `H`, `D` and `G`, since :math:`\dot q` is measured. Every row is divided by the
-spread of its own derivative, so units have no part in it.
+are linear in the coefficients of `H`, `D` and `G`, since :math:`\dot q` is measured. Every row is divided by
+the spread of its own derivative, so units have no part in it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Parts:
 
 
 def row_units(xdot: FloatArray, scale: FloatArray) -> FloatArray:
-    """Size of each derivative `(2d,)`; of one that is zero throughout, as its conjugate and the states say."""
+    """Size of each derivative `(2d,)`; of one that is zero throughout, as its conjugate's rate says."""
     d = len(scale) // 2
     size = np.abs(xdot).max(axis=0)
     unit = np.where(size > 0.0, size, 1.0)

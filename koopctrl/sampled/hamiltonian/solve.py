@@ -2,9 +2,10 @@ r"""The one least-squares problem of a Hamiltonian model, some of its coefficien
 
 .. math:: \min_{\theta,\ \delta \ge 0} |\Phi\,\theta + \Psi\,\delta - y|^2 + \lambda\,|\text{scaled}|^2
 
-Rows are kept as one triangular factor. Where the free solution has no negative :math:`\delta` it is the answer;
-else :math:`\theta` is eliminated, which the factor has done already: its last rows hold :math:`\delta` alone, and
-a small problem of non-negative least squares is left (Lawson & Hanson, *Solving Least Squares Problems*, 1974).
+Rows are kept as one triangular factor. Where the free solution has no negative :math:`\delta` it is the
+answer; else :math:`\theta` is eliminated, which the factor has done already: its last rows hold
+:math:`\delta` alone, and a small problem of non-negative least squares is left (Lawson & Hanson, *Solving
+Least Squares Problems*, 1974).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg, optimize
 
-from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import LeastSquares, QRAccumulator, Ridge, triangle
 
 
