@@ -42,6 +42,8 @@ class PortHamiltonian:
 
     parts_: Parts
     scale_: FloatArray
+    x_min_: FloatArray
+    x_max_: FloatArray
     state_names_: tuple[str, ...]
     input_names_: tuple[str, ...]
 

@@ -189,7 +189,9 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         self.parts_ = parts.with_gauge(rest, check_number(value, "gauge"))
         self.state_names_ = (*data.output_names[:d], *(f"momentum of {n}" for n in data.output_names[:d]))
         self.input_names_ = data.input_names
-        warn_indefinite(self.parts_, np.concatenate([x0[:, :d], mass], axis=1))
+        states = np.concatenate([x0[:, :d], mass], axis=1)
+        self.x_min_, self.x_max_ = states.min(axis=0), states.max(axis=0)
+        warn_indefinite(self.parts_, states)
         return self
 
     def momentum(self, x: ArrayLike) -> FloatArray:

@@ -1,0 +1,214 @@
+"""EnergyShaping: swing-up by the energy of a port-Hamiltonian model, then a regulator about the target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctrl._validation import (
+    FloatArray,
+    as_vector,
+    as_weight,
+    broadcast_vector,
+    check_dt,
+    check_finite,
+    check_integer,
+    check_kind,
+    check_number,
+)
+from koopctrl.controllers.bounds import input_bounds
+from koopctrl.controllers.energy_catch import make_catch
+from koopctrl.controllers.energy_law import EnergyInfo, EnergyLaw, EnergyState, with_time
+from koopctrl.controllers.estimation.measurement import as_measurement
+from koopctrl.controllers.threads import one_blas_thread
+from koopctrl.errors import OptionError
+from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
+
+# A target that moves faster than this share of the states' units in a second is no equilibrium.
+_AT_REST = 1e-2
+_PROBES = 2000
+
+
+class EnergyShaping:
+    r"""Swing-up and stabilisation on a port-Hamiltonian model.
+
+    While swinging the input drives the energy to that of the target, `koopctrl.controllers.energy_law` has
+    the law and its Lyapunov function; near the target a linear-quadratic regulator takes over, within a
+    region that was tried on the model.
+
+    Parameters
+    ----------
+    model : HamiltonianNetwork or MechanicalNetwork
+        Fitted, with inputs.
+    x_target : (2d,) array_like
+        Equilibrium to bring the plant to: positions, then momenta (zeros).
+    dt : float
+        Sample time, s.
+    u_min, u_max : scalar or (n_u,) array_like
+        Bounds on the inputs; finite.
+    to_state : callable, optional
+        Positions and momenta `(2d,)` (of a `MechanicalNetwork`: positions and velocities) from a measurement;
+        by default the measurement is that.
+    n_measured : int, optional
+        Measured signals; `2d` by default.
+    u_target : (n_u,) array_like, optional
+        Input that holds the target; 0 by default.
+    gain : float
+        How much of the input's span an energy error of the swing's height asks for, at the velocity of the
+        swing.
+    hold : float
+        Weight of positions and velocities that inputs work on, beside the energy; 0 leaves them free. Above 2
+        the law is smooth from the bottom on.
+    travel : scalar or (n_u,) array_like, optional
+        Excursion of these positions that counts as one; needed with `hold`.
+    Q, R : array_like, optional
+        Weights of the regulator on states and inputs; by default one at the states' spread and at the input's
+        span.
+    reach : scalar or (2d,) array_like, optional
+        Largest errors at which the regulator may take over; by default half a unit of the states' spread.
+
+    Attributes
+    ----------
+    law : EnergyLaw
+        Numbers that do not change, and a pure `step`.
+    state : EnergyState
+        All that is remembered; may be kept and set again.
+    catch : Catch
+        Gain, cost to go and region of the regulator.
+    info : EnergyInfo
+        Of the last step: `status` is `swing`, `balance` or `fallback_hold`, and `lyapunov` the value of the
+        Lyapunov function.
+
+    Raises
+    ------
+    OptionError
+        If the model has no inputs, the target is no equilibrium, or a setting is outside its range.
+    SolverError
+        If the regulator holds no neighbourhood of the target.
+    """
+
+    def __init__(
+        self,
+        model: PortHamiltonian,
+        x_target: ArrayLike,
+        *,
+        dt: float,
+        u_min: ArrayLike,
+        u_max: ArrayLike,
+        to_state: Callable[[FloatArray], ArrayLike] | None = None,
+        n_measured: int | None = None,
+        u_target: ArrayLike | None = None,
+        gain: float = 5.0,
+        hold: float = 0.0,
+        travel: ArrayLike | None = None,
+        Q: ArrayLike | None = None,
+        R: ArrayLike | None = None,
+        reach: ArrayLike | None = None,
+    ) -> None:
+        check_kind(model, "model", ("linearize", "energy", "simulate"), "a fitted HamiltonianNetwork")
+        if not model.n_u:
+            raise OptionError("model has no inputs; expected one that was fitted with them")
+        n_x, n_u = 2 * model.n_dof, model.n_u
+        if to_state is not None and not callable(to_state):
+            raise OptionError(f"to_state is a {type(to_state).__name__}; expected a callable or None")
+        self.model, self.dt, self.n_u = model, check_dt(dt), n_u
+        self.n_measured = n_x if n_measured is None else check_integer(n_measured, "n_measured", low=1)
+        self.u_min, self.u_max = input_bounds(u_min, u_max, n_u)
+        span = 0.5 * (self.u_max - self.u_min)
+        if not (np.isfinite(span).all() and (span > 0.0).all()):
+            raise OptionError("u_min, u_max leave an input unbounded or fixed; expected finite bounds apart")
+        target = as_vector(x_target, "x_target", n_x)
+        u_0 = np.zeros(n_u) if u_target is None else as_vector(u_target, "u_target", n_u)
+        scale = model.scale_
+        speed = float(np.abs(model.rhs(target, u_0) / scale).max())
+        rates = np.abs(np.linalg.eigvals(model.linearize(target, u_0)[0]))
+        if speed > _AT_REST * float(rates.max(initial=0.0)):
+            raise OptionError(
+                f"x_target moves by {speed:.2g} of the states' units a second under u_target; expected an "
+                "equilibrium of the model"
+            )
+        gain, hold = check_number(gain, "gain", low=0.0, strict=True), check_number(hold, "hold", low=0.0)
+        if hold and travel is None:
+            raise OptionError("hold is given without travel; expected the excursion that counts as one")
+        lengths = np.ones(n_u) if travel is None else broadcast_vector(travel, "travel", n_u)
+        if (lengths <= 0.0).any():
+            raise OptionError(f"travel is {lengths.tolist()}; expected excursions above zero")
+        self.Q = np.diag(scale**-2.0) if Q is None else as_weight(Q, "Q", n_x)
+        self.R = np.diag(span**-2.0) if R is None else as_weight(R, "R", n_u, definite=True)
+        limits = 0.5 * scale if reach is None else broadcast_vector(reach, "reach", n_x)
+        angles = tuple(int(a) for a in getattr(model, "angles", ()))
+        with one_blas_thread():
+            catch = make_catch(model, target, u_0, self.dt, self.Q, self.R, (self.u_min, self.u_max), limits)
+            height, v_scale = _scales(model, target, angles)
+        self.catch = catch
+        self.law = EnergyLaw(
+            model.parts_, _reader(model, to_state, n_x), target.copy(), u_0.copy(), angles, gain, hold,
+            height, v_scale, lengths, span, self.u_min, self.u_max, catch, self.n_measured,
+        )  # fmt: skip
+        self.reset()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Of the model."""
+        return self.model.input_names_
+
+    def reset(self) -> None:
+        """Forget past measurements and inputs."""
+        self.state: EnergyState = self.law.initial()
+        self.info: EnergyInfo | None = None
+
+    def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
+        """Input at this sample.
+
+        Parameters
+        ----------
+        measurement : (n_measured,) array_like
+            Newest outputs; where one is missing (NaN) the last input is held.
+        reference : array_like, optional
+            Not used; there for the loop. The target is the equilibrium that the controller was made for.
+
+        Returns
+        -------
+        (n_u,) array
+        """
+        start = time.perf_counter()
+        y = as_measurement(measurement, self.n_measured)
+        with one_blas_thread():
+            u, self.state, info = self.law.step(self.state, y)
+        self.info = with_time(info, time.perf_counter() - start)
+        return u
+
+    def __repr__(self) -> str:
+        """Dimensions and gains."""
+        return f"EnergyShaping(n_x={2 * self.model.n_dof}, n_u={self.n_u}, dt={self.dt:g} s)"
+
+
+def _reader(model: Any, to_state: Any, n_x: int) -> Callable[[FloatArray], FloatArray]:
+    """State of the model from a measurement."""
+    turn = getattr(model, "momentum", None)
+
+    def read(y: FloatArray) -> FloatArray:
+        x = y if to_state is None else as_vector(to_state(y), "to_state(measurement)", n_x)
+        check_finite(x, "to_state(measurement)")
+        return np.array(x if turn is None else turn(x))
+
+    return read
+
+
+def _scales(model: Any, target: FloatArray, angles: tuple[int, ...]) -> tuple[float, FloatArray]:
+    """Height of the energy at the target above the lowest at rest, and velocities that go with it."""
+    d = model.n_dof
+    low, high = model.x_min_[:d].copy(), model.x_max_[:d].copy()
+    for i in angles:
+        low[i], high[i] = -np.pi, np.pi
+    q = np.random.default_rng(0).uniform(low, high, (_PROBES, d))
+    rest = np.concatenate([q, np.zeros_like(q)], axis=1)
+    energies = model.energy(rest) - model.energy(target)
+    height = float(max(-energies.min(), 0.0)) or float(np.ptp(energies)) or 1.0
+    gain = model.input_gain_at(target[:d])
+    mobility = np.diag(gain.T @ model.parts_.energy.hessian(target[None])[0, d:, d:] @ gain)
+    return height, np.sqrt(2.0 * height * np.maximum(mobility, np.finfo(float).tiny))
