@@ -92,7 +92,7 @@ def make_catch(
     for _ in range(_LEVELS):
         x = target + np.sqrt(level) * edge
         for _ in range(n_steps):
-            u = np.clip(u_target - (x - target) @ found.K.T, *bounds)
+            u = np.clip(u_target - (x - target) @ found.K.T, bounds[0], bounds[1])
             x = runge_kutta(model.parts_, x, u, dt)
             x = np.where(np.isfinite(x), x, 1e6 * np.abs(reach) + np.abs(target))
             x = np.clip(x, target - 1e6 * reach, target + 1e6 * reach)

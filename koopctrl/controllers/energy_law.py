@@ -1,18 +1,25 @@
 r"""The law of energy shaping: numbers that do not change, a state, and a pure step.
 
-With the energy error :math:`\varepsilon = (H - H^*) / H_s`, the velocities that inputs work on,
-:math:`\nu = G' \dot q / v_s`, and their positions :math:`\sigma = G'(q - q^*) / L`,
+**Fully actuated, or nothing to hold.** With :math:`\varepsilon = (H - H^*) / H_s` and the velocities that
+inputs work on, :math:`\nu = G' \dot q / v_s`,
 
-.. math:: V = \tfrac12 \varepsilon^2 + \tfrac{\rho}{2} (|\nu|^2 + |\sigma|^2)
+.. math:: u = u^* - k\,U \varepsilon\,\nu, \qquad V = \tfrac12 \varepsilon^2, \qquad
+          \dot V = \varepsilon\,\dot q'(G u - D \dot q) / H_s
 
-falls along the model without damping under
+so `V` falls but for what damping takes (Astrom & Furuta, *Automatica* 36, 2000).
 
-.. math:: u = u^* - C^{-1} \rho\,(a / v_s^2 + \sigma / L) - k\,U H_s\,C \nu, \qquad
-          C = \varepsilon / H_s + \rho\,B / v_s^2
+**With positions to hold** (the cart of a cart-pole), what is shaped is the energy of the rest, seen from the
+moving part: `E`, with velocities less those that inputs work on. Inputs give these the acceleration `w`
+(collocated partial feedback linearisation, Spong, *IEEE Control Systems* 15, 1995), and :math:`\dot E = \eta'
+w`,
 
-where :math:`\dot{(G'\dot q)} = a + B u`. Without a hold on positions (:math:`\rho = 0`) this is Astrom and
-Furuta's :math:`u = -k\,U \varepsilon \nu` (*Automatica* 36, 2000), with it Fantoni and Lozano's (*Non-linear
-Control for Underactuated Mechanical Systems*, 2002). Near the target a regulator takes over.
+.. math:: w = -k\,W \varepsilon\,\eta / \eta_s - \omega^2 s - 2 \omega \dot s, \qquad
+          V = \tfrac12 \varepsilon^2 + \tfrac12 (|\dot s|^2 + \omega^2 |s|^2) / (\omega L)^2
+
+the first term held within `W`, :math:`\omega = \tfrac12 \sqrt{W / L}`. Here `V` falls on the whole; while the
+moving part is called back it may rise, which its rate tells.
+
+Near the target a regulator takes over.
 """
 
 from __future__ import annotations
@@ -30,8 +37,34 @@ from koopctrl.controllers.info import ControlInfo
 # Within this many times its level the regulator keeps what it has caught.
 _KEEP = 4.0
 # Speeds, in their scale, below which a plant far from its energy stands still and is given a push.
-_STILL = 1e-3
+_STILL, _FAR = 1e-3, 0.05
 _PUSH = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class SwingFrame:
+    """Scales of the swing, and which velocities inputs work on.
+
+    Parameters
+    ----------
+    v_scale : (n_u,) array
+        Velocities that inputs work on, in a swing of full height.
+    travel : (n_u,) array or None
+        Excursion of their positions that counts as one; None leaves these free.
+    lift : (d, n_u) array
+        Velocities that belong to one unit of those that inputs work on.
+    remove : (d, d) array
+        Takes these out of a velocity.
+    eta_scale, w_scale : (n_u,) arrays
+        Of the coupling and of the accelerations.
+    """
+
+    v_scale: FloatArray
+    travel: FloatArray | None
+    lift: FloatArray
+    remove: FloatArray
+    eta_scale: FloatArray
+    w_scale: FloatArray
 
 
 @dataclass(frozen=True)
@@ -74,11 +107,13 @@ class EnergyLaw:
     x_target, u_target : arrays
     angles : tuple of int
         Positions whose errors are wrapped to half a turn.
-    gain, hold : float
-        `k` and `rho`.
+    gain : float
+        `k`.
     energy_scale : float
-    v_scale, travel, u_span, u_min, u_max : (n_u,) arrays
-        `v_s`, `L`, `U` and the bounds.
+    u_span, u_min, u_max : (n_u,) arrays
+        Half the width between the bounds, and these.
+    frame : SwingFrame
+        Scales and split of the velocities.
     catch : Catch
     n_measured : int
     """
@@ -89,13 +124,11 @@ class EnergyLaw:
     u_target: FloatArray
     angles: tuple[int, ...]
     gain: float
-    hold: float
     energy_scale: float
-    v_scale: FloatArray
-    travel: FloatArray
     u_span: FloatArray
     u_min: FloatArray
     u_max: FloatArray
+    frame: SwingFrame
     catch: Catch
     n_measured: int
 
@@ -129,30 +162,41 @@ class EnergyLaw:
 
     def _swing(self, x: FloatArray, error: FloatArray, energy: float) -> tuple[FloatArray, float, float]:
         """Input, Lyapunov function and its rate on the model."""
-        d, m = len(x) // 2, len(self.u_span)
-        point, rest = x[None], np.zeros((1, m))
+        d, f = len(x) // 2, self.frame
+        point = x[None]
         gain = self.parts.gain.matrix(point[:, :d])[0]
         gradient = self.parts.energy.gradient(point)[0]
-        hessian = self.parts.energy.hessian(point)[0]
         speed = gain.T @ gradient[d:]
-        drift = gain.T @ (hessian[d:] @ self.parts.rhs(point, rest)[0])
-        mobility = gain.T @ hessian[d:, d:] @ gain
-        eps, nu, sigma = energy / self.energy_scale, speed / self.v_scale, gain.T @ error[:d] / self.travel
-        coupling = np.eye(m) * eps / self.energy_scale
-        pull = np.zeros(m)
-        if self.hold:
-            coupling = coupling + self.hold * mobility / self.v_scale[:, None] ** 2
-            pull = self.hold * (drift / self.v_scale**2 + sigma / self.travel)
-            pull = np.linalg.solve(coupling, pull)
-        u = self.u_target - pull - self.gain * self.u_span * self.energy_scale * (coupling @ nu)
-        if np.abs(nu).max() < _STILL and np.abs(u - self.u_target).max() < _STILL * self.u_span.max():
+        if f.travel is None:
+            eps, turn = energy / self.energy_scale, speed / f.v_scale
+            u = self.u_target - self.gain * self.u_span * eps * turn
+            lyapunov = 0.5 * eps**2
+        else:
+            hessian = self.parts.energy.hessian(point)[0]
+            inverse = np.linalg.inv(hessian[d:, d:])
+            rest = f.remove @ gradient[d:]
+            potential = energy - 0.5 * float(x[d:] @ hessian[d:, d:] @ x[d:])
+            eps = (0.5 * float(rest @ inverse @ rest) + potential) / self.energy_scale
+            eta = -f.lift.T @ inverse @ rest
+            turn = eta / f.eta_scale
+            place, omega = gain.T @ error[:d], 0.5 * np.sqrt(f.w_scale / f.travel)
+            drift = gain.T @ (hessian[d:] @ self.parts.rhs(point, np.zeros((1, len(self.u_span))))[0])
+            mobility = gain.T @ hessian[d:, d:] @ gain
+            w = np.clip(-self.gain * f.w_scale * eps * turn, -f.w_scale, f.w_scale)
+            w = w - omega**2 * place - 2.0 * omega * speed
+            u = np.linalg.solve(mobility, w - drift)
+            stray = speed**2 + (omega * place) ** 2
+            lyapunov = 0.5 * eps**2 + 0.5 * float(np.sum(stray / (omega * f.travel) ** 2))
+        if np.abs(turn).max() < _STILL and abs(eps) > _FAR:
             u = self.u_target + _PUSH * self.u_span
         u = np.clip(u, self.u_min, self.u_max)
-        lyapunov = 0.5 * eps**2 + 0.5 * self.hold * float(nu @ nu + sigma @ sigma)
-        flow = self.parts.rhs(point, u[None])[0]
-        rate = eps * float(gradient @ flow) / self.energy_scale
-        rate += self.hold * float(np.sum(nu * (drift + mobility @ u) / self.v_scale))
-        rate += self.hold * float(np.sum(sigma * speed / self.travel))
+        if f.travel is None:
+            flow = self.parts.rhs(point, u[None])[0]
+            rate = eps * float(gradient @ flow) / self.energy_scale
+        else:
+            w = drift + mobility @ u
+            rate = eps * float(eta @ w) / self.energy_scale
+            rate += float(np.sum(speed * (w + omega**2 * place) / (omega * f.travel) ** 2))
         return u, lyapunov, rate
 
 

@@ -22,7 +22,7 @@ from koopctrl._validation import (
 )
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.energy_catch import make_catch
-from koopctrl.controllers.energy_law import EnergyInfo, EnergyLaw, EnergyState, with_time
+from koopctrl.controllers.energy_law import EnergyInfo, EnergyLaw, EnergyState, SwingFrame, with_time
 from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
@@ -60,11 +60,9 @@ class EnergyShaping:
     gain : float
         How much of the input's span an energy error of the swing's height asks for, at the velocity of the
         swing.
-    hold : float
-        Weight of positions and velocities that inputs work on, beside the energy; 0 leaves them free. Above 2
-        the law is smooth from the bottom on.
     travel : scalar or (n_u,) array_like, optional
-        Excursion of these positions that counts as one; needed with `hold`.
+        Excursion of the positions that inputs work on, such as a cart's along its track, that the swing may
+        use; they are called back to the target. By default they are free.
     Q, R : array_like, optional
         Weights of the regulator on states and inputs; by default one at the states' spread and at the input's
         span.
@@ -102,8 +100,7 @@ class EnergyShaping:
         to_state: Callable[[FloatArray], ArrayLike] | None = None,
         n_measured: int | None = None,
         u_target: ArrayLike | None = None,
-        gain: float = 5.0,
-        hold: float = 0.0,
+        gain: float = 20.0,
         travel: ArrayLike | None = None,
         Q: ArrayLike | None = None,
         R: ArrayLike | None = None,
@@ -131,23 +128,27 @@ class EnergyShaping:
                 f"x_target moves by {speed:.2g} of the states' units a second under u_target; expected an "
                 "equilibrium of the model"
             )
-        gain, hold = check_number(gain, "gain", low=0.0, strict=True), check_number(hold, "hold", low=0.0)
-        if hold and travel is None:
-            raise OptionError("hold is given without travel; expected the excursion that counts as one")
-        lengths = np.ones(n_u) if travel is None else broadcast_vector(travel, "travel", n_u)
-        if (lengths <= 0.0).any():
+        gain = check_number(gain, "gain", low=0.0, strict=True)
+        lengths = None if travel is None else broadcast_vector(travel, "travel", n_u)
+        if lengths is not None and (lengths <= 0.0).any():
             raise OptionError(f"travel is {lengths.tolist()}; expected excursions above zero")
+        if lengths is not None and n_u >= model.n_dof:
+            raise OptionError(
+                f"travel is given, with {n_u} inputs on {model.n_dof} positions; expected fewer inputs than "
+                "positions: nothing is left to swing"
+            )
         self.Q = np.diag(scale**-2.0) if Q is None else as_weight(Q, "Q", n_x)
         self.R = np.diag(span**-2.0) if R is None else as_weight(R, "R", n_u, definite=True)
         limits = 0.5 * scale if reach is None else broadcast_vector(reach, "reach", n_x)
         angles = tuple(int(a) for a in getattr(model, "angles", ()))
         with one_blas_thread():
             catch = make_catch(model, target, u_0, self.dt, self.Q, self.R, (self.u_min, self.u_max), limits)
-            height, v_scale = _scales(model, target, angles)
+            height = _height(model, target, angles)
+            frame = _frame(model, target, height, span, lengths)
         self.catch = catch
         self.law = EnergyLaw(
-            model.parts_, _reader(model, to_state, n_x), target.copy(), u_0.copy(), angles, gain, hold,
-            height, v_scale, lengths, span, self.u_min, self.u_max, catch, self.n_measured,
+            model.parts_, _reader(model, to_state, n_x), target.copy(), u_0.copy(), angles, gain, height,
+            span, self.u_min, self.u_max, frame, catch, self.n_measured,
         )  # fmt: skip
         self.reset()
 
@@ -199,8 +200,8 @@ def _reader(model: Any, to_state: Any, n_x: int) -> Callable[[FloatArray], Float
     return read
 
 
-def _scales(model: Any, target: FloatArray, angles: tuple[int, ...]) -> tuple[float, FloatArray]:
-    """Height of the energy at the target above the lowest at rest, and velocities that go with it."""
+def _height(model: Any, target: FloatArray, angles: tuple[int, ...]) -> float:
+    """Height of the energy at the target above the lowest at rest."""
     d = model.n_dof
     low, high = model.x_min_[:d].copy(), model.x_max_[:d].copy()
     for i in angles:
@@ -208,7 +209,28 @@ def _scales(model: Any, target: FloatArray, angles: tuple[int, ...]) -> tuple[fl
     q = np.random.default_rng(0).uniform(low, high, (_PROBES, d))
     rest = np.concatenate([q, np.zeros_like(q)], axis=1)
     energies = model.energy(rest) - model.energy(target)
-    height = float(max(-energies.min(), 0.0)) or float(np.ptp(energies)) or 1.0
+    return float(max(-energies.min(), 0.0)) or float(np.ptp(energies)) or 1.0
+
+
+def _frame(
+    model: Any, target: FloatArray, height: float, span: FloatArray, travel: FloatArray | None
+) -> SwingFrame:
+    """Scales of a swing of full height, velocities split in units of what each reaches in it."""
+    d = model.n_dof
     gain = model.input_gain_at(target[:d])
-    mobility = np.diag(gain.T @ model.parts_.energy.hessian(target[None])[0, d:, d:] @ gain)
-    return height, np.sqrt(2.0 * height * np.maximum(mobility, np.finfo(float).tiny))
+    mobility = model.parts_.energy.hessian(target[None])[0, d:, d:]
+    unit = np.sqrt(2.0 * height * np.maximum(np.diag(mobility), np.finfo(float).tiny))
+    through = np.diag(gain.T @ mobility @ gain)
+    v_scale, w_scale = np.sqrt(2.0 * height * through), span * through
+    scaled = gain * unit[:, None]
+    length = np.linalg.norm(scaled, axis=0)
+    inverse = np.linalg.pinv((scaled / length).T) / length
+    lift = unit[:, None] * inverse
+    remove = np.eye(d) - lift @ gain.T
+    # The coupling of a swing of full height in which everything that is left moves.
+    eta_scale = np.abs(lift.T @ np.linalg.inv(mobility) @ remove) @ unit
+    if travel is not None and not (eta_scale > 0.0).all():
+        raise OptionError(
+            "travel is given but moving what inputs work on moves nothing else; expected a coupling"
+        )
+    return SwingFrame(v_scale, travel, lift, remove, eta_scale, w_scale)
