@@ -72,7 +72,7 @@ def energy_expression(energy: Any, x: casadi.MX) -> casadi.MX:
     if isinstance(energy, LagrangianEnergy):
         v, m = energy.parts
         mass = casadi.reshape(casadi.mtimes(casadi.DM(m.T), _functions(energy.mass, q)), d, d)
-        kinetic = 0.5 * casadi.dot(p, casadi.solve(mass, p))
+        kinetic = 0.5 * casadi.dot(p, casadi.solve(mass, p, "symbolicqr", {}))
         return kinetic + casadi.dot(casadi.DM(v), _functions(energy.potential, q)) - energy.offset
     raise OptionError(f"the energy is a {type(energy).__name__}; expected one of the package's")
 

@@ -70,7 +70,8 @@ def test_derivatives_give_the_energy(sampler):
 
 
 @pytest.mark.parametrize(
-    ("structure", "angles", "n"), [("quadratic", (0,), 0), ("quadratic", (), 60), ("mass_matrix", (0,), 10)]
+    ("structure", "angles", "n"),
+    [("quadratic", (0,), 0), ("quadratic", (), 60), ("mobility", (0,), 10), ("mass_matrix", (0,), 10)],
 )
 def test_what_is_known_makes_it_exact(structure, angles, n):
     x, test = points(300), points(seed=5)
@@ -84,9 +85,7 @@ def models(ported):
     two = np.random.default_rng(3).uniform(-1, 1, (400, 4))
     slope = np.concatenate([two[:, 2:], -(two[:, :2] ** 3)], axis=1)
     yield ported
-    yield HamiltonianNetwork(40, structure="mass_matrix", angles=[0], random_state=0).fit_derivatives(
-        x, rhs(x)
-    )
+    yield HamiltonianNetwork(40, structure="mobility", angles=[0], random_state=0).fit_derivatives(x, rhs(x))
     yield HamiltonianNetwork(30, structure="mass_matrix", angles=[1], random_state=0).fit_derivatives(
         two, slope
     )
@@ -109,6 +108,25 @@ def test_gradients_hessians_and_linear_models_agree_with_finite_differences(port
             np.testing.assert_allclose(
                 net.rhs(x[k], u[k] + 1.0) - net.rhs(x[k], u[k]), b.sum(axis=1), atol=1e-9
             )
+
+
+def test_products_of_angles_are_within_reach():
+    """A double pendulum's mass matrix, which neurons through the centre of the torus cannot make."""
+    x = np.random.default_rng(0).uniform([-np.pi, -np.pi, -1, -1], [np.pi, np.pi, 1, 1], (600, 4))
+
+    def slopes(x):
+        q1, q2, p1, p2 = x.T
+        c, s = np.cos(q1 - q2), np.sin(q1 - q2)
+        under = 1.0 + s**2
+        turn = p1 * p2 * s / under - (p1**2 + 2 * p2**2 - 2 * p1 * p2 * c) * s * c / under**2
+        return np.stack(
+            [(p1 - p2 * c) / under, (2 * p2 - p1 * c) / under, -turn - 2 * np.sin(q1), turn - np.sin(q2)], 1
+        )
+
+    net = HamiltonianNetwork(100, structure="mass_matrix", angles=[0, 1], random_state=0)
+    net.fit_derivatives(x, slopes(x))
+    test = x[:50] * [1.0, 1.0, 0.9, 0.9] + [0.1, -0.2, 0.0, 0.0]
+    np.testing.assert_allclose(net.rhs(test), slopes(test), atol=1e-4)
 
 
 def test_damping_and_gain_are_found_and_the_damping_is_never_negative(ported):

@@ -160,3 +160,14 @@ class Basis:
 def no_layer(n_code: int) -> Layer:
     """A layer without neurons."""
     return Layer(np.empty((0, n_code)), np.empty(0), "tanh")
+
+
+def recentred(layer: Layer, codes: FloatArray, rng: np.random.Generator) -> Layer:
+    """The layer with each neuron's middle at a point of its own, for codes of angles.
+
+    Sines and cosines lie on a sphere, and a neuron made from a pair has its middle in the plane half-way
+    between the two: through the centre of the sphere. All neurons would be odd functions, and products of
+    cosines out of reach.
+    """
+    middles = codes[rng.integers(len(codes), size=layer.n_features)]
+    return Layer(layer.weights, -np.sum(layer.weights * middles, axis=1), layer.activation)

@@ -240,6 +240,34 @@ class LagrangianEnergy:
         full[:, j, i] = full[:, i, j]
         return self.coef[:k, None], full.reshape(len(upper), d * d)
 
+    def with_coef(self, coef: FloatArray) -> LagrangianEnergy:
+        """The same functions with other coefficients."""
+        return replace(self, coef=coef)
+
+    def _products(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`v' M v / 2` and `M v` by the entries of the upper triangle: `(n, n_pairs)`, `(n, d, n_pairs)`."""
+        i, j = np.triu_indices(self.n_dof)
+        s, half = v / self.v_scale, np.where(i == j, 0.5, 1.0)
+        linear = np.zeros((len(v), self.n_dof, len(i)))
+        for m, (a, b) in enumerate(zip(i, j, strict=True)):
+            linear[:, a, m] += half[m] * s[:, b] / self.v_scale[a]
+            linear[:, b, m] += half[m] * s[:, a] / self.v_scale[b]
+        return half * s[:, i] * s[:, j], linear
+
+    def momentum_columns(self, x: FloatArray) -> FloatArray:
+        """`M(q) v` by every coefficient, `(n, d, n_columns)`, at positions and velocities `x = [q, v]`."""
+        d, k = self.n_dof, self.potential.n_functions
+        _, linear = self._products(x[:, d:])
+        by_mass = np.einsum("ndm,na->ndma", linear, self.mass.values(x[:, :d])).reshape(len(x), d, -1)
+        return np.concatenate([np.zeros((len(x), d, k)), by_mass], axis=2)
+
+    def force_columns(self, x: FloatArray) -> FloatArray:
+        """`d(v' M v)/dq / 2 - dV/dq` by every coefficient, `(n, d, n_columns)`, at `x = [q, v]`."""
+        d = self.n_dof
+        square, _ = self._products(x[:, d:])
+        by_mass = np.einsum("nm,ncf->ncmf", square, self.mass.gradients(x[:, :d])).reshape(len(x), d, -1)
+        return np.concatenate([-self.potential.gradients(x[:, :d]), by_mass], axis=2)
+
     def mass_matrix(self, q: FloatArray) -> FloatArray:
         """Mass matrices `(n, d, d)`."""
         d = self.n_dof

@@ -15,6 +15,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import LeastSquares, QRAccumulator, Ridge
+from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy
 from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
 from koopctrl.sampled.hamiltonian.solve import solve_signed
 
@@ -27,7 +28,7 @@ class Parts:
 
     Parameters
     ----------
-    energy : SampledEnergy or MechanicalEnergy
+    energy : SampledEnergy, MechanicalEnergy or LagrangianEnergy
     damping : Damping or None
     gain : InputGain or None
     """
@@ -35,6 +36,11 @@ class Parts:
     energy: Any
     damping: Damping | None
     gain: InputGain | None
+
+    @property
+    def has_mass(self) -> bool:
+        """Whether the energy is made of a mass matrix."""
+        return isinstance(self.energy, LagrangianEnergy)
 
     @property
     def n_gain(self) -> int:
@@ -62,11 +68,19 @@ class Parts:
         )
 
     def columns(self, x: FloatArray, velocity: FloatArray, u: FloatArray) -> FloatArray:
-        """Derivative of `[q, p]` by every coefficient, `(n, 2d, n_columns)`; `velocity` is `qdot`."""
+        """Derivative of `[q, p]` by every coefficient, `(n, 2d, n_columns)`; `velocity` is `qdot`.
+
+        With a mass matrix the first rows are `M(q) qdot`, which is `p`: it is linear where `M^-1 p` is not.
+        """
         d = self.energy.n_dof
-        gradient = self.energy.columns(x)
-        parts = [np.concatenate([gradient[:, d:], -gradient[:, :d]], axis=1)]
         q = x[:, :d]
+        if self.has_mass:
+            moving = np.concatenate([q, velocity], axis=1)
+            rows = [self.energy.momentum_columns(moving), self.energy.force_columns(moving)]
+        else:
+            gradient = self.energy.columns(x)
+            rows = [gradient[:, d:], -gradient[:, :d]]
+        parts = [np.concatenate(rows, axis=1)]
         if self.gain is not None:
             values = self.gain.basis.values(q)
             by_gain = np.einsum("na,nj,ik->nkaij", values, u, np.eye(d)).reshape(len(x), d, -1)
@@ -151,19 +165,23 @@ def fit_parts(
         Of the damping's columns; by default `xdot`'s.
     """
     d = parts.energy.n_dof
+    targets = xdot
+    if parts.has_mass:
+        targets = np.concatenate([x[:, d:], xdot[:, d:]], axis=1)
+        units = np.concatenate([np.std(x[:, d:], axis=0), units[d:]])
     stages = x[:, None] if x.ndim == 2 else x
     weights = np.ones(1) if quadrature is None else quadrature
     speed = xdot[:, :d] if velocity is None else velocity
     speed = np.broadcast_to(speed[:, None], (*stages.shape[:2], d)) if speed.ndim == 2 else speed
     n_columns = parts.n_columns
     rows = QRAccumulator(n_columns, 1)
-    step = max(2 * n_columns // d + 1, _BLOCK_ELEMENTS // (2 * d * n_columns), 1)
+    step = max(n_columns // d + 1, _BLOCK_ELEMENTS // (2 * d * n_columns))
     for start in range(0, len(x), step):
         block = slice(start, start + step)
         phi = sum(
             w * parts.columns(stages[block, i], speed[block, i], u[block]) for i, w in enumerate(weights)
         )
         phi = np.asarray(phi) / units[:, None]
-        rows.update(phi.reshape(-1, n_columns), (xdot[block] / units).reshape(-1, 1))
+        rows.update(phi.reshape(-1, n_columns), (targets[block] / units).reshape(-1, 1))
     solution = solve_signed(rows, parts.n_damping, rcond, ridge)
     return parts.with_coef(solution.coef[:, 0]), solution

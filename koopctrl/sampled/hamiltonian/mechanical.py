@@ -33,7 +33,7 @@ from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.identification.least_squares import AUTO, LeastSquares, QRAccumulator
 from koopctrl.identification.settings import make_rng
 from koopctrl.network.samplers import SAMPLERS
-from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer
+from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer, recentred
 from koopctrl.sampled.hamiltonian.collocation import Steps, gauss, stages_on_model
 from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy
 from koopctrl.sampled.hamiltonian.equations import Parts
@@ -161,6 +161,7 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
             layer = no_layer(position.n_code)
             if n_features:
                 layer = SAMPLERS["uniform"](codes, codes, codes, n_features, "tanh", self.feature_scale, rng)
+                layer = recentred(layer, codes, rng) if angles else layer
             return Basis(position, layer, constant, linear)
 
         varying = self.mass == "varying"
@@ -251,10 +252,10 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
     ) -> tuple[Parts, LeastSquares]:
         energy, d = parts.energy, steps.x0.shape[1] // 2
         _, b, _ = gauss(stages.shape[1])
-        ends = _momentum_columns(energy, steps.x1) - _momentum_columns(energy, steps.x0)
+        ends = energy.momentum_columns(steps.x1) - energy.momentum_columns(steps.x0)
         inner, outer = 0.0, 0.0
         for i, weight in enumerate(b):
-            inner = inner + weight * _force_columns(energy, stages[:, i])
+            inner = inner + weight * energy.force_columns(stages[:, i])
             if parts.damping is not None:
                 x = stages[:, i]
                 values = parts.damping.functions(x[:, :d])
@@ -273,36 +274,6 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         coef, k = solution.coef[:, 0], energy.n_columns
         damping = None if parts.damping is None else parts.damping.with_coef(coef[k:])
         return Parts(replace(energy, coef=coef[:k]), damping, parts.gain), solution
-
-
-def _pairs(energy: LagrangianEnergy, v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`(1/2) v' M v` and `M v` by the entries of the upper triangle: `(n, n_pairs)`, `(n, d, n_pairs)`."""
-    d, s = energy.n_dof, v / energy.v_scale
-    i, j = np.triu_indices(d)
-    half = np.where(i == j, 0.5, 1.0)
-    linear = np.zeros((len(v), d, len(i)))
-    for m, (a, b) in enumerate(zip(i, j, strict=True)):
-        linear[:, a, m] += half[m] * s[:, b] / energy.v_scale[a]
-        linear[:, b, m] += half[m] * s[:, a] / energy.v_scale[b]
-    return half * s[:, i] * s[:, j], linear
-
-
-def _momentum_columns(energy: LagrangianEnergy, x: FloatArray) -> FloatArray:
-    """`M(q) v` by every coefficient, `(n, d, n_columns)`."""
-    d, k = energy.n_dof, energy.potential.n_functions
-    values = energy.mass.values(x[:, :d])
-    _, linear = _pairs(energy, x[:, d:])
-    by_mass = np.einsum("ndm,na->ndma", linear, values).reshape(len(x), d, -1)
-    return np.concatenate([np.zeros((len(x), d, k)), by_mass], axis=2)
-
-
-def _force_columns(energy: LagrangianEnergy, x: FloatArray) -> FloatArray:
-    """`(1/2) d(v' M v)/dq - dV/dq` by every coefficient, `(n, d, n_columns)`."""
-    d = energy.n_dof
-    square, _ = _pairs(energy, x[:, d:])
-    slopes = energy.mass.gradients(x[:, :d])
-    by_mass = np.einsum("nm,ncf->ncmf", square, slopes).reshape(len(x), d, -1)
-    return np.concatenate([-energy.potential.gradients(x[:, :d]), by_mass], axis=2)
 
 
 def _rhs_of_velocities(parts: Parts, x: FloatArray, u: FloatArray) -> FloatArray:

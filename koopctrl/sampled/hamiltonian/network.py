@@ -17,14 +17,14 @@ from koopctrl.errors import DataError, NumericalWarning, OptionError, ShapeError
 from koopctrl.identification.least_squares import AUTO, LeastSquares
 from koopctrl.identification.settings import make_rng
 from koopctrl.network.samplers import SAMPLERS
-from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer
+from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer, recentred
 from koopctrl.sampled.hamiltonian.collocation import Steps, fit_gauss, fit_mixed
-from koopctrl.sampled.hamiltonian.energy import MechanicalEnergy, SampledEnergy
+from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy, MechanicalEnergy, SampledEnergy
 from koopctrl.sampled.hamiltonian.equations import Parts, fit_parts, row_units
 from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
 from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
 
-STRUCTURES = ("general", "quadratic", "mass_matrix")
+STRUCTURES = ("general", "quadratic", "mobility", "mass_matrix")
 PORTS = ("constant", "varying")
 SAMPLED_BY = (*SAMPLERS, "adaptive")
 _SMOOTH = ("tanh", "softplus")
@@ -55,8 +55,10 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
     activation : {"tanh", "softplus"}
     feature_scale : float
         Multiplies the neurons' width constants.
-    structure : {"general", "quadratic", "mass_matrix"}
-        What is known of the energy: nothing; :math:`p' N p / 2 + V(q)`; :math:`p' N(q) p / 2 + V(q)`.
+    structure : {"general", "quadratic", "mobility", "mass_matrix"}
+        What is known of the energy: nothing; :math:`p' N p / 2 + V(q)`; :math:`p' N(q) p / 2 + V(q)`; or
+        :math:`p' M(q)^{-1} p / 2 + V(q)`, from derivatives alone: the mass matrices of mechanisms are sums of
+        few sines and cosines, their inverses are not.
     angles : sequence of int
         Positions that are angles in radians: they enter by sine and cosine.
     damping : {"constant", "varying"}, optional
@@ -199,6 +201,11 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         -------
         The estimator itself.
         """
+        if self.structure == "mass_matrix":
+            raise OptionError(
+                "structure is 'mass_matrix', which is fitted to derivatives; expected 'mobility' for "
+                "trajectories of momenta. For those of velocities there is MechanicalNetwork"
+            )
         data = Trajectories([X]) if isinstance(X, Trajectory) else Trajectories.coerce(X)
         x0, u, x1 = data.snapshots()
         if not len(x0):
@@ -279,17 +286,21 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
             layer = SAMPLERS[sampler](
                 codes, codes, steer, n_features, self.activation, self.feature_scale, rng
             )
-            return Basis(encoding, layer, constant)
+            return Basis(encoding, recentred(layer, codes, rng) if len(over) else layer, constant)
 
         position = slice(0, d)
         if self.structure == "general":
             energy: Any = SampledEnergy(basis(slice(0, 2 * d), self.n_features, False, angles), np.empty(0))
         else:
-            varying = self.structure == "mass_matrix"
-            mobility = basis(position, self.n_features if varying else 0, True, angles)
-            mobility = mobility if varying else replace(mobility, linear=False)
+            varying = self.structure != "quadratic"
+            entries = basis(position, self.n_features if varying else 0, True, angles)
+            entries = entries if varying else replace(entries, linear=False)
             potential = basis(position, self.n_features, False, angles)
-            energy = MechanicalEnergy(mobility, potential, scale[d:], np.empty(0))
+            if self.structure == "mass_matrix":
+                speed = np.std(xdot[:, :d], axis=0)
+                energy = LagrangianEnergy(entries, potential, speed, np.empty(0))
+            else:
+                energy = MechanicalEnergy(entries, potential, scale[d:], np.empty(0))
         damping = gain = None
         if self.damping is not None:
             n_bumps = _BUMPS if self.damping == "varying" else 0

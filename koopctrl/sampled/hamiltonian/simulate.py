@@ -100,8 +100,11 @@ def gauss_step(
         if error <= _ROUNDING * float(np.abs(x0 / scale).max(initial=1.0)) or (
             error < 1e-11 and error >= last
         ):
-            return x0 + h * np.einsum("i,nik->nk", b, slopes) * scale
+            last = 0.0
+            break
         last = error
+    if last < _STALLED:
+        return x0 + h * np.einsum("i,nik->nk", b, slopes) * scale
     raise SolverError(
         f"a step of {h:g} s does not converge (change {last:.2g} of the states' units); expected a shorter "
         "one. Pass substeps"
