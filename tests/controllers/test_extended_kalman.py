@@ -200,7 +200,7 @@ def test_the_first_measurement_starts_it_with_the_rest_at_the_mean(linear):
     np.testing.assert_array_equal(ekf.update([np.nan, -2.0]), [-2.0, mean[1], mean[2]])
 
 
-@pytest.mark.parametrize("kind", ["state", "input"])
+@pytest.mark.parametrize("kind", ["state", "input", "mixed"])
 def test_units_do_not_matter_to_the_defaults(kind):
     rng = np.random.default_rng(0)
     x, u = np.empty((20, 41, 3)), rng.uniform(-1, 1, (20, 40, 2))
@@ -213,8 +213,33 @@ def test_units_do_not_matter_to_the_defaults(kind):
         model = KoopmanRNN(0, input_coupling="linear", ridge=0.0, random_state=0).fit(data)
         ekf = ExtendedKalmanFilter(model, 1e-3 * scale**2, 1e-2 * scale**2, disturbance=kind)
         units = np.append(scale, scale if kind == "state" else u_scale)
+        if kind == "mixed":  # that beside the inputs has no unit, and the sign of a singular vector
+            units = np.append(units, np.sign(ekf.law.rollout.beside[0, 0]))
         found.append(observe_all(ekf, (x[0] + 0.1) * scale, u[0] * u_scale) / units)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-7, atol=1e-9)
+
+
+def test_mixed_disturbances_are_on_inputs_and_on_what_inputs_do_not_move(linear):
+    """As many as measured signals; an error of any kind is explained, a load by the inputs alone."""
+    Qn, w, d = 1e-6 * np.eye(3), np.array([0.4, -0.7]), np.array([0.1, -0.05, 0.2])
+    ekf = ExtendedKalmanFilter(linear, Qn, 1e-6, disturbance="mixed")
+    beside = ekf.law.rollout.beside
+    assert (ekf.n_d, beside.shape) == (3, (3, 1))
+    scale = linear.network_.scaling.y_scale
+    np.testing.assert_allclose((B / scale[:, None]).T @ (beside[:, 0] / scale), 0.0, atol=1e-8)
+    for load, added in ((w, 0.0), (0.0, d)):
+        ekf.reset()
+        x, u, rng = np.array([1.0, -0.5, 0.3]), None, np.random.default_rng(0)
+        for _ in range(400):
+            if u is not None:
+                x = A @ x + B @ (u + load) + added
+            found = ekf.observe(x, u)
+            u = rng.uniform(-1, 1, 2)
+        window, found_d, found_w = ekf.split(found)
+        np.testing.assert_allclose(window, x, atol=1e-6)
+        np.testing.assert_allclose(B @ found_w + found_d, B @ (load + np.zeros(2)) + added, atol=1e-6)
+    one = ExtendedKalmanFilter(linear, Qn, 1e-6, measured=[0, 1], disturbance="mixed")
+    assert (one.n_d, one.law.rollout.beside.shape) == (2, (3, 0))
 
 
 def test_outliers_are_rejected_and_reported_but_not_for_ever(network):

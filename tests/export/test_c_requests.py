@@ -114,7 +114,10 @@ def networks():
     data = Trajectories.from_arrays(x, u, dt=0.1)
     lags = {"output_lags": 2, "input_lags": 2}
     two = Trajectories.from_arrays(x, u[..., :2], dt=0.1)
+    one = Trajectories.from_arrays(x, u[..., :1], dt=0.1)
     return {
+        "one": KoopmanRNN(25, input_coupling="network", random_state=0).fit(one),
+        "one lags": KoopmanRNN(25, random_state=0, rcond=1e-8, **lags).fit(one),
         "two": KoopmanRNN(25, input_coupling="network", random_state=0).fit(two),
         "two lags": KoopmanRNN(25, random_state=0, rcond=1e-8, **lags).fit(two),
         "plain": KoopmanRNN(25, input_coupling="network", random_state=0).fit(data),
@@ -145,17 +148,19 @@ def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp
 
 
 @pytest.mark.parametrize("lags", [False, True])
-@pytest.mark.parametrize("kind", ["none", "output", "input", "state"])
+@pytest.mark.parametrize("kind", ["none", "output", "input", "state", "mixed"])
 def test_an_extended_filter(networks, kind, lags, tmp_path):
     """Gate, missing and absurd measurements, an output unmeasured, told disturbances, inputs on their way."""
     model = networks["lags" if lags else "plain"]
-    measured = ["x0", "x1"] if kind == "state" or lags else ["x1"]
+    measured = ["x0", "x1"] if kind in ("state", "mixed") or lags else ["x1"]
     if kind == "input":
         measured = ["x0", "x1"]
         if not lags:
             model = networks["two"]
     if kind == "input" and lags:
         model = networks["two lags"]
+    if kind == "mixed":
+        model = networks["one lags" if lags else "one"]
     ekf = ExtendedKalmanFilter(model, measured=measured, disturbance=kind, gate=6.0)
     options = {"measured_disturbances": [2], "input_delay": 1} if kind == "output" else {}
     mpc = RNNMPC(
@@ -252,5 +257,7 @@ def test_set_points_out_of_reach_of_a_plant_with_several_steady_states(tmp_path)
     def advance(x, u, rng):
         return step(x, u) + 0.01 * rng.normal(size=1)
 
-    statuses = compare(mpc, tmp_path, ask, advance, np.zeros(1), lambda x: x.copy(), steps=500, atol=5e-5)
+    # After a jump by the whole range iterations end where the cost changes by a thousandth: between two plans
+    # as good as each other.
+    statuses = compare(mpc, tmp_path, ask, advance, np.zeros(1), lambda x: x.copy(), steps=500, atol=2e-3)
     assert {"optimal", "fallback_plan"} <= statuses

@@ -56,7 +56,7 @@ def unseen_modes(roll: DisturbedRollout, H: FloatArray) -> np.ndarray:
     fewest = np.empty(0)
     for i in range(_N_POINTS):
         _, F = roll.advance(seen_x, seen_u)
-        unseen = _unseen(F * roll.deviation / roll.deviation[:, None], H)
+        unseen = _unseen(F * roll.size / roll.size[:, None], H)
         if not len(unseen):
             return unseen
         fewest = unseen if i == 0 or len(unseen) < len(fewest) else fewest

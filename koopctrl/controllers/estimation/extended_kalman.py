@@ -28,10 +28,12 @@ class ExtendedKalmanFilter(FilterShell):
     measured : sequence of str or int, optional
         Outputs of the model that are measured online, by name or index, in the order of `y`; all by default.
         A model identified on the full state then runs on a plant that shows a part of it.
-    disturbance : {"none", "output", "input", "state"}
+    disturbance : {"none", "output", "input", "state", "mixed"}
         Constant disturbances estimated beside the window: one on each measured output as it is measured, `w`,
         one on each input, or `d`, one on each next output. With as many of them as measured signals, a
-        controller that uses them leaves no steady-state error.
+        controller that uses them leaves no steady-state error: `"mixed"` has `w` and, where more signals are
+        measured than there are inputs, as many beside it, slower, on what inputs move least in the next
+        outputs.
     Qd : scalar, (n_d,) or (n_d, n_d) array_like, optional
         Covariance of the disturbances' drift; by default a tenth of their first standard deviation a sample.
     P0 : scalar, (n,) or (n, n) array_like, optional
@@ -44,7 +46,7 @@ class ExtendedKalmanFilter(FilterShell):
     Attributes
     ----------
     estimate : (n_x + n_d,) array or None
-        Newest estimate `[x; d]` or `[x; w]`, see `split`; None before the first measurement.
+        Newest estimate, window then disturbances, see `split`; None before the first measurement.
     covariance : (n_x + n_d, n_x + n_d) array
         Of its error.
     rejected : bool

@@ -92,15 +92,17 @@ class ExtendedKalmanLaw(NetworkEstimator):
         self.model, self.dt = model, model.dt_
         self.measured = choose_measured(measured, model.output_names_)
         self.measured_names = tuple(model.output_names_[i] for i in self.measured)
-        roll = self.rollout = DisturbedRollout(network, disturbance, self.measured)
-        self.disturbance = disturbance
-        n_x, n_y, self.n_d = roll.n_x, roll.n_y, roll.n_d
+        n_y = network.window.n_y
         if Qn is None or Rn is None:
             q, r = network_noise(model)
             Qn = q if Qn is None else Qn
             Rn = r[self.measured][:, self.measured] if Rn is None else Rn
         self.Qn = as_weight(Qn, "Qn", n_y)
         self.Rn = as_weight(Rn, "Rn", self.n_measured, definite=True)
+        innovation = self.Qn.copy()
+        innovation[np.ix_(self.measured, self.measured)] += self.Rn
+        roll = self.rollout = DisturbedRollout(network, disturbance, self.measured, innovation)
+        self.disturbance, n_x, self.n_d = disturbance, roll.n_x, roll.n_d
         drift = _DRIFT * roll.deviation[n_x:]
         self.Qd = np.diag(drift**2) if Qd is None else as_weight(Qd, "Qd", self.n_d)
         self.P0 = _first_covariance(P0, roll.deviation, n_x)

@@ -20,6 +20,8 @@ from koopctrl.errors import OptionError
 
 # Where a constant disturbance may act; each estimator says which of them it knows.
 DISTURBANCES = ("none", "output", "input", "state")
+# Of a network: also on the inputs and, where more signals are measured, on what inputs do not move.
+NETWORK_DISTURBANCES = (*DISTURBANCES, "mixed")
 
 
 class Estimator(ABC):

@@ -1,16 +1,17 @@
-r"""The gain of an offset-free controller, chosen by what it does under loads and the network's errors.
+r"""The estimate of an offset-free controller, chosen by what it does under loads and the network's errors.
 
 What one step of a model leaves unexplained is a load, or an error of the model. A disturbance estimated from
 it at once (`g = 1`) answers to both; where the plant is slow beside its samples a small error of one step
-moves the steady inputs by their whole range. How much of it is error, the training data tell: each gain is
-tried in closed loop on
+moves the steady inputs by their whole range. How much of it is error, the training data tell: each estimate
+is tried in closed loop on
 
-.. math:: y_{k+1} = f(x_k, (1 + m) u_k + l) + c + e_k
+.. math:: y_{k+1} = f(x_k, (1 + m) u_k + l) + e(x_k, u_k)
 
-with constant loads `l` and `c` on inputs and increments, a mismatch `m` of the inputs, and stretches of the
-one-step residuals `e` as they followed one another in the data; and without loads and mismatch. Taken is the
-gain that costs least under loads among those that, without them, cost at most a tenth more than the
-controller that estimates no disturbance; if there is none, the gain that costs least so.
+with constant loads `l` and mismatches `m` on the inputs, and the network's error `e` at the training sample
+nearest to state and inputs; and without loads and mismatch. Taken is the estimate that costs least under
+loads among those that, without them, cost at most a tenth more than the controller that estimates no
+disturbance; if there is none, the one that costs least so. Of two that cost the same, within what some short
+runs can tell, that is taken which is preferred for reasons of its own.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.trial import Episode, law_sender, make_episodes, relative, run
-from koopctrl.errors import OptionError
+from koopctrl.errors import OptionError, SolverError
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.network.recurrent import RecurrentNetwork
 
 GAINS = (0.05, 0.1, 0.2, 0.5, 1.0)
-# Size of the loads, as a share of the range of the training inputs; of the mismatch; and of the constant that
-# is added to the outputs' increments, as a share of their spread.
-_LOAD, _MISMATCH, _DRIFT = 0.1, 0.2, 0.1
+# Size of the loads, as a share of the range of the training inputs, and of the mismatch.
+_LOAD, _MISMATCH = 0.1, 0.2
+# Share by which costs of a few short runs differ without a reason.
+_TIE = 0.05
+# Training samples among which the nearest is sought.
+_MOST_SAMPLES = 20_000
 # Share by which a controller may cost more without a load than one that expects none; the ratio of a few
 # short runs is known no better.
 _HARM = 0.1
-# Cost, over that of no estimate, from which higher gains are not tried: the harm grows with the gain.
+# Mean cost, over that of no estimate, that an estimate whose first episode shows it is not tried further for.
 _HOPELESS = 1.3
 
 
@@ -48,7 +53,8 @@ class OffsetTrial:
     taken : float or str
         As the argument `offset_free` takes it.
     loaded, unloaded : dict
-        Costs over the least one under loads, and over those of no estimate without them (geometric means).
+        Costs over the least one under loads, and over those of no estimate without them (geometric means);
+        `loaded` has those alone that do little harm.
     """
 
     taken: float | str
@@ -63,6 +69,7 @@ def best_gain(
     home: tuple[FloatArray, FloatArray],
     candidates: Sequence[float | str],
     n_episodes: int,
+    preferred: str | None = None,
 ) -> OffsetTrial:
     """Try each of some values of `offset_free`.
 
@@ -70,15 +77,18 @@ def best_gain(
     ----------
     build : callable
         From a value to a law; `False` stands for no estimate. One that the model cannot have raises
-        OptionError.
+        OptionError or SolverError.
     network : RecurrentNetwork
     snapshots : Snapshots
         Its training pairs.
     home : (n_x,) and (n_u,) arrays
         Operating point.
     candidates : sequence of float or str
+        Gains in rising order.
     n_episodes : int
         Without loads and mismatch, and as many with them; fewer where the data know fewer starts and goals.
+    preferred : str, optional
+        Candidate that is taken where no other costs clearly less.
     """
     bare = build(False)
     problem, moved = bare.problem, bare.channels.moved
@@ -90,7 +100,7 @@ def best_gain(
         return [run(law_sender(law, e.r), law, network, e, n_steps).cost for e in some]
 
     base = costs(bare, free)
-    without: dict[float | str, list[float]] = {}
+    unloaded: dict[float | str, float] = {}
     under: dict[float | str, list[float]] = {}
     hopeless = False
     for value in candidates:
@@ -98,16 +108,20 @@ def best_gain(
             continue
         try:
             law = build(value)
-        except OptionError:
+        except (OptionError, SolverError):
             continue  # not for models of this kind
-        without[value] = costs(law, free)
-        hopeless = hopeless or _mean_ratio(without[value], base) > _HOPELESS
-        under[value] = costs(law, burdened)
-    unloaded = {k: _mean_ratio(v, base) for k, v in without.items()}
-    loaded = dict(zip(under, relative(list(under.values())).tolist(), strict=True))
-    harmless = [k for k, v in unloaded.items() if v <= 1.0 + _HARM]
-    costs_of = {k: loaded[k] for k in harmless} if harmless else unloaded
+        first = _mean_ratio(costs(law, free[:1]), base[:1])
+        harm = first if first > _HOPELESS ** len(free) else _mean_ratio(costs(law, free), base)
+        unloaded[value] = harm
+        # The harm grows with the gain.
+        hopeless = hopeless or (not isinstance(value, str) and harm > 1.0 + _HARM)
+        if harm <= 1.0 + _HARM:
+            under[value] = costs(law, burdened)
+    loaded = dict(zip(under, relative(list(under.values())).tolist(), strict=True)) if under else {}
+    costs_of = loaded or unloaded
     taken = min(costs_of, key=lambda k: costs_of[k])
+    if preferred is not None and costs_of.get(preferred, np.inf) <= (1.0 + _TIE) * costs_of[taken]:
+        taken = preferred
     return OffsetTrial(taken, loaded, unloaded)
 
 
@@ -117,20 +131,41 @@ def _mean_ratio(costs: list[float], base: list[float]) -> float:
     return float(own / other)
 
 
+class NearestError:
+    """A network's one-step error at the training sample nearest to state and inputs.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+    snapshots : Snapshots
+    """
+
+    def __init__(self, network: RecurrentNetwork, snapshots: Snapshots) -> None:
+        kept = slice(None, None, max(1, len(snapshots.x) // _MOST_SAMPLES))
+        x, u = snapshots.x[kept], snapshots.u[kept]
+        self._size = np.concatenate([network.x_scale, network.scaling.u_scale])
+        self._tree = cKDTree(np.hstack([x, u]) / self._size)
+        self._errors = snapshots.y_next[kept] - network.step(x, u)[:, : network.window.n_y]
+
+    def __call__(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        """Error `(n_y,)`; zero where state and inputs are no numbers."""
+        point = np.concatenate([x, u]) / self._size
+        if not np.isfinite(point).all():
+            return np.zeros(self._errors.shape[1])
+        return self._errors[int(self._tree.query(point)[1])]
+
+
 def _disturbed(
     episodes: list[Episode], network: RecurrentNetwork, snapshots: Snapshots, moved: np.ndarray
 ) -> tuple[list[Episode], list[Episode]]:
-    """Episodes with residuals, half without a load, half with one; one of each at least."""
+    """Episodes with the network's errors, half without a load, half with one; one of each at least."""
     rng = np.random.default_rng(0)
     episodes = episodes if len(episodes) > 1 else 2 * episodes
     n = len(episodes) // 2
-    predicted = network.step(snapshots.x, snapshots.u)[:, : network.window.n_y]
-    residuals = snapshots.y_next - predicted
+    error = NearestError(network, snapshots)
     size = _LOAD * np.ptp(snapshots.u, axis=0)
-    drift = _DRIFT * (snapshots.y_next - snapshots.x[:, : network.window.n_y]).std(axis=0)
     made = []
     for i, episode in enumerate(episodes):
-        e = np.roll(residuals, -int(rng.integers(len(residuals))), axis=0)
         load, gain, u_r = np.zeros_like(size), 1.0, episode.u_r
         if i >= n:
             load[moved] = (size * rng.choice([-1.0, 1.0], size=len(size)))[moved]
@@ -138,6 +173,5 @@ def _disturbed(
             # Inputs that hold the goal are those that undo load and mismatch.
             middle = 0.5 * (episode.u_low + episode.u_high)
             u_r = middle + (u_r - middle - load) / gain
-            e = e + drift * rng.choice([-1.0, 1.0], size=len(drift))
-        made.append(replace(episode, noise=e, load=load, gain=gain, u_r=u_r))
+        made.append(replace(episode, error=error, load=load, gain=gain, u_r=u_r))
     return made[:n], made[n:]

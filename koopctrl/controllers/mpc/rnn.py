@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number
+from koopctrl._validation import FloatArray, check_choice, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
@@ -29,7 +28,7 @@ from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 
-_OFFSET_EPISODES, _GAINS = 2, GAINS[::2]
+_OFFSET_EPISODES, _GAINS, _FILTERS = 3, GAINS[::2], ("state", "input", "mixed")
 
 
 class RNNMPC(PredictiveController):
@@ -67,19 +66,20 @@ class RNNMPC(PredictiveController):
         Estimates the window, and disturbances if it was asked to; by default it is filled with measurements.
     observer
         Older name of `estimator`.
-    offset_free : bool or float
+    offset_free : bool, float, "state", "input" or "mixed"
         Without an estimator: whether the error of the last one-step prediction is taken as a constant
         disturbance on the next outputs: then a constant model error or load leaves no steady-state error. A
-        number in (0, 1] is the gain with which it is averaged; `True` chooses it by what it does on the
-        network, under loads and beside the errors that the network shows on its data, which takes some
-        seconds.
+        number in (0, 1] is the gain with which it is averaged; a word stands for
+        `ExtendedKalmanFilter(model, disturbance=...)`. `True` chooses between gains and `"mixed"` by what
+        they do on the network, under loads and beside the errors that the network shows on its data, which
+        takes some seconds.
 
     Attributes
     ----------
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
-    offset_free : float
-        The gain.
+    offset_free : float or str
+        What was asked for, or chosen.
     offset_trial : OffsetTrial or None
         What was found when gains were tried.
     set_point : (n_y,) array
@@ -125,7 +125,7 @@ class RNNMPC(PredictiveController):
         input_delay: int = 0,
         estimator: ExtendedKalmanFilter | NetworkEstimator | None = None,
         observer: ExtendedKalmanFilter | NetworkEstimator | None = None,
-        offset_free: bool | float = False,
+        offset_free: bool | float | str = False,
         solver: str = "daqp",
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
@@ -134,11 +134,17 @@ class RNNMPC(PredictiveController):
         _check_model(model)
         self.model = model
         with one_blas_thread():
-            law = self._law(dict(settings))
             self.offset_trial: OffsetTrial | None = None
-            if offset_free is True:
-                law, self.offset_trial = self._offset_free(law)
-                self.offset_free = settings["offset_free"] = float(self.offset_trial.taken)
+            if isinstance(offset_free, str):
+                settings = settings | _filtered(model, offset_free, settings["estimator"])
+            law = self._law(dict(settings))
+            self.offset_free = offset_free if isinstance(offset_free, str) else settings["offset_free"]
+            if offset_free is True and settings["estimator"] is None:
+                self.offset_trial, changed = self._try_offsets(law, settings)
+                self.offset_free = self.offset_trial.taken
+                settings = settings | changed
+                law = self._law(dict(settings))
+            self.offset_free = self.offset_free or 0.0
         self.n_iterations = law.n_iterations
         self._begin(law, settings)
 
@@ -157,22 +163,22 @@ class RNNMPC(PredictiveController):
         problem = describe_problem(window.n_y, window.n_x, channels.n_u, centre=centre, **given)
         is_auto = isinstance(n_iterations, str) and n_iterations == "auto"
         n_iterations = MOST_ITERATIONS if is_auto else check_integer(n_iterations, "n_iterations", low=1)
-        self.offset_free = check_number(offset_free, "offset_free", low=0.0, high=1.0)
+        gain = check_number(offset_free, "offset_free", low=0.0, high=1.0)
         if offset_free is True and observer is None:
-            self.offset_free = 0.0  # chosen once there is a law to try
+            gain = 0.0  # chosen once there is a law to try
         rollout = Rollout(network)
         at_rest = find_equilibrium(model, scaling.u_mean, network.x_mean)
         x_rest = network.x_mean if at_rest is None else at_rest
         u_mean, v_mean = channels.split(scaling.u_mean)
         u_rest = np.clip(u_mean, problem.u_min, problem.u_max)
         if observer is None:
-            kind = "state" if self.offset_free else "none"
+            kind = "state" if gain else "none"
             u_all = channels.join(u_rest, v_mean)
             estimator: NetworkEstimator = NetworkWindow(
-                rollout, model.output_names_, u_all, kind, self.offset_free or 1.0
+                rollout, model.output_names_, u_all, kind, gain or 1.0
             )
         else:
-            estimator = _given_estimator(observer, model, self.offset_free)
+            estimator = _given_estimator(observer, model, gain)
         targets = TargetSolver(
             rollout, channels, problem.Q[-1], problem.input_weight, problem.u_min, problem.u_max, x_rest,
             scaling.u_mean, model.y_range_, horizon,
@@ -185,21 +191,24 @@ class RNNMPC(PredictiveController):
             iteration=RealTimeIteration(rollout, problem, channels, solver, options),
         )  # fmt: skip
 
-    def _offset_free(self, law: RNNLaw) -> tuple[RNNLaw, OffsetTrial]:
-        """The same law with the gain of its disturbance estimate that does best on the network."""
-        none = law.estimator
-        assert isinstance(none, NetworkWindow)
+    def _try_offsets(self, law: RNNLaw, settings: dict[str, Any]) -> tuple[OffsetTrial, dict[str, Any]]:
+        """What estimates of a disturbance do on the network, and the settings of the best."""
+        changes: dict[float | str, dict[str, Any]] = {}
 
-        def build(gain: float) -> RNNLaw:
-            if not gain:
+        def build(value: Any) -> RNNLaw:
+            if not value:
                 return law
-            estimator = NetworkWindow(law.rollout, law.output_names, none.u_rest, "state", gain)
-            return replace(law, estimator=estimator)
+            changes[value] = {"offset_free": value}
+            if isinstance(value, str):
+                changes[value] = _filtered(self.model, value, None)
+            return self._law(settings | changes[value])
 
         home = (law.targets.start[0], law.channels.join(law.u_rest, law.v_rest))
-        snapshots = self.model.snapshots_
-        trial = best_gain(build, law.rollout.network, snapshots, home, _GAINS, _OFFSET_EPISODES)
-        return build(float(trial.taken)), trial
+        found = best_gain(
+            build, law.rollout.network, self.model.snapshots_, home, ("mixed", *_GAINS), _OFFSET_EPISODES,
+            preferred="mixed",
+        )  # fmt: skip
+        return found, changes[found.taken]
 
     def reset(self) -> None:
         """Forget past measurements, inputs, plans and the disturbance."""
@@ -210,6 +219,14 @@ class RNNMPC(PredictiveController):
     def disturbance(self) -> FloatArray:
         """Estimated disturbance on the next outputs `(n_y,)`; zero unless one is estimated."""
         return self.law.estimator.disturbance_on_outputs(self.state.estimator).copy()
+
+
+def _filtered(model: KoopmanRNN, disturbance: str, estimator: Any) -> dict[str, Any]:
+    """Settings in which a word of `offset_free` has become the filter that it stands for."""
+    check_choice(disturbance, "offset_free", _FILTERS)
+    if estimator is not None:
+        raise _both_given()
+    return {"offset_free": False, "estimator": ExtendedKalmanFilter(model, disturbance=disturbance)}
 
 
 def _given_estimator(observer: Any, model: KoopmanRNN, offset_free: float) -> NetworkEstimator:
@@ -223,11 +240,15 @@ def _given_estimator(observer: Any, model: KoopmanRNN, offset_free: float) -> Ne
     if estimator.model is not model:
         raise OptionError("observer was built on another model; expected one built on the controller's model")
     if offset_free:
-        raise OptionError(
-            "offset_free is set and so is observer; expected one of them. Pass "
-            "estimator=ExtendedKalmanFilter(..., disturbance='state')"
-        )
+        raise _both_given()
     return estimator
+
+
+def _both_given() -> OptionError:
+    return OptionError(
+        "offset_free is set and so is observer; expected one of them. Pass "
+        "estimator=ExtendedKalmanFilter(..., disturbance='state')"
+    )
 
 
 def _check_model(model: Any) -> None:

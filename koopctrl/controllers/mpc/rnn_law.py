@@ -23,7 +23,7 @@ from koopctrl.controllers.steady_state.question import TargetState
 COLD_ITERATIONS = 20
 # QPs a sample where no number is asked for, and the share by which one must lower the cost to be followed by
 # another.
-MOST_ITERATIONS, WORTH = 5, 0.01
+MOST_ITERATIONS, WORTH = 20, 0.001
 # Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
 RECHECK, RECHECK_ITERATIONS, FAR = 5, 5, 0.1
 

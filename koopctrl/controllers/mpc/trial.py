@@ -46,8 +46,8 @@ class Episode:
         Added to the inputs; the controller does not know of it.
     gain : float
         By which inputs act more than the network knows, counted from the middle of their range.
-    noise : (n, n_y) array
-        Added to the outputs that follow, again from the first row after the last; none where it is empty.
+    error : callable, optional
+        What the outputs that follow differ by from the network's, from state and inputs.
     """
 
     start: FloatArray
@@ -59,7 +59,7 @@ class Episode:
     y_high: FloatArray
     load: FloatArray
     gain: float
-    noise: FloatArray
+    error: Callable[[FloatArray, FloatArray], FloatArray] | None = None
 
     def acting(self, sent: FloatArray) -> FloatArray:
         """Inputs that the network feels."""
@@ -118,11 +118,10 @@ def make_episodes(
     for k in rng.choice(len(snapshots.x), size=min(n_states, len(snapshots.x)), replace=False):
         chosen.append((snapshots.x[k], goals[len(chosen) % len(goals)]))
     u, y, load = snapshots.u, snapshots.y_next, np.zeros(network.window.n_u)
-    noise = np.empty((0, n_y))
     return [
         Episode(
             start, goal[0][:n_y], goal[1], u.min(axis=0), u.max(axis=0), y.min(axis=0), y.max(axis=0), load,
-            1.0, noise,
+            1.0,
         )
         for start, goal in chosen
     ]  # fmt: skip
@@ -167,10 +166,11 @@ def run(
         sent = channels.join(line.pop(0), v) if channels.n_v else line.pop(0)
         target = episode.r if episode.r.ndim == 1 else episode.r[min(k + 1, len(episode.r) - 1)]
         with np.errstate(all="ignore"):
-            x = network.step(x, episode.acting(sent))
-            if len(episode.noise):
+            before, acting = x, episode.acting(sent)
+            x = network.step(before, acting)
+            if episode.error is not None:
                 x = x.copy()
-                x[:n_y] += episode.noise[k % len(episode.noise)]
+                x[:n_y] += episode.error(before, acting)
             error = x[:n_y] - target
             width = episode.y_high - episode.y_low
             far = OUTSIDE * width

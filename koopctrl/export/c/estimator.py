@@ -12,7 +12,7 @@ from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
-from koopctrl.controllers.estimation.protocol import DISTURBANCES
+from koopctrl.controllers.estimation.protocol import NETWORK_DISTURBANCES
 from koopctrl.errors import OptionError
 from koopctrl.export.c.model import GeneratedPart, add_network, fill, source_text, write
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment
@@ -27,13 +27,16 @@ def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateL
     """Noise, limits and memory of an extended Kalman filter; the network's own data come beside it."""
     roll, n, n_m = law.rollout, law.rollout.n, law.n_measured
     data.define(
-        GATED=int(law.gate is not None), STEADY=0, N_P=n, DISTURBANCE=DISTURBANCES.index(law.disturbance)
-    )
+        GATED=int(law.gate is not None), STEADY=0, N_P=n,
+        DISTURBANCE=NETWORK_DISTURBANCES.index(law.disturbance), N_BESIDE=roll.beside.shape[1],
+    )  # fmt: skip
     arrays = {
         "C": law.H, "measured_op": [0.0] * n_m, "R_noise": law.Rn, "noise": law.noise, "P0": law.P0,
         "mean": roll.mean, "y_mean": roll.network.scaling.y_mean, "y_limit": law.y_limit,
         "variance_limit": law.variance_limit, "channel": law.measured.astype(int),
     }  # fmt: skip
+    if roll.beside.shape[1]:
+        arrays["move_beside"] = roll.beside
     if law.gate is not None:
         data.define(MAX_REJECTIONS=MAX_REJECTIONS)
         arrays["gate"] = [law.gate]

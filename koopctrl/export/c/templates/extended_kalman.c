@@ -7,8 +7,12 @@ static void kc_split(NAME_state *s) {
     for (i = 0; i < KC_N_X; i++) s->x[i] = s->p[i];
 #if KC_DISTURBANCE == 1
     for (i = 0; i < KC_N_MEASURED; i++) s->beside[kc_channel[i]] = s->p[KC_N_X + i];
-#elif KC_DISTURBANCE == 2
+#elif KC_DISTURBANCE == 2 || KC_DISTURBANCE == 4
     for (i = 0; i < KC_N_IN; i++) s->offset[i] = s->p[KC_N_X + i];
+#if KC_N_BESIDE > 0
+    for (i = 0; i < KC_N_Y; i++)
+        s->d[i] = kc_dot(KC_N_BESIDE, kc_move_beside + i * KC_N_BESIDE, s->p + KC_N_X + KC_N_IN);
+#endif
 #elif KC_DISTURBANCE == 3
     for (i = 0; i < KC_N_Y; i++) s->d[i] = s->p[KC_N_X + i];
 #endif
@@ -34,8 +38,12 @@ static void kc_linearise(NAME_state *s, const double *acting) {
     for (i = 0; i < n; i++) {
         if (i < KC_N_Y) {
             for (j = 0; j < KC_N_X; j++) F[i * n + j] = y_x[i * KC_N_X + j];
-#if KC_DISTURBANCE == 2
+#if KC_DISTURBANCE == 2 || KC_DISTURBANCE == 4
             for (j = 0; j < KC_N_IN; j++) F[i * n + KC_N_X + j] = y_u[i * KC_N_IN + j];
+#if KC_N_BESIDE > 0
+            for (j = 0; j < KC_N_BESIDE; j++)
+                F[i * n + KC_N_X + KC_N_IN + j] = kc_move_beside[i * KC_N_BESIDE + j];
+#endif
 #elif KC_DISTURBANCE == 3
             F[i * n + KC_N_X + i] = 1.0;
 #endif
@@ -43,7 +51,7 @@ static void kc_linearise(NAME_state *s, const double *acting) {
             F[i * n + i - KC_N_Y] = 1.0;
         } else if (i < KC_N_X) {
             if (i >= end + KC_N_IN) F[i * n + i - KC_N_IN] = 1.0;
-#if KC_DISTURBANCE == 2
+#if KC_DISTURBANCE == 2 || KC_DISTURBANCE == 4
             else F[i * n + KC_N_X + i - end] = 1.0; /* past inputs are those that acted */
 #endif
         } else {
