@@ -1,5 +1,5 @@
 """Swing-up from two hundred samples
-================================
+=================================
 
 Inertia, potential and friction of a pendulum from angles, speeds and torques; then a swing-up by energy.
 """
