@@ -11,7 +11,7 @@ from scipy.linalg import expm
 from sklearn.base import clone
 
 from koopctrl import LQR, Trajectories
-from koopctrl.errors import DataError, NotFittedError, OptionError, ShapeError, SolverError
+from koopctrl.errors import DataError, NotFittedError, NumericalWarning, OptionError, ShapeError, SolverError
 from koopctrl.sampled import HamiltonianNetwork
 
 LOW, HIGH = np.array([-3.0, -1.5]), np.array([3.0, 1.5])
@@ -172,6 +172,11 @@ def test_trajectories_with_ports_at_a_long_sample_time():
     assert net.changes_[-1] < 1e-5
 
 
+def test_fits_that_do_not_settle_say_so():
+    with pytest.warns(NumericalWarning, match="settle"):
+        HamiltonianNetwork(100, random_state=0).fit(steps_data(4.0, 100))
+
+
 @pytest.fixture(scope="module")
 def conservative():
     x = points()
@@ -223,6 +228,17 @@ def test_simulation_converges_with_its_order(ported, method, stages, order):
         for n in (2, 4)
     ]
     assert abs(np.log2(errors[0] / errors[1]) - order) < 0.5
+
+
+def test_runs_side_by_side_may_have_inputs_of_their_own(ported):
+    starts = np.array([[1.0, 0.2], [-0.5, 0.1]])
+    u = np.random.default_rng(0).uniform(-1, 1, (6, 2, 1))
+    together = ported.simulate(starts, u, 0.1, method="gauss")
+    for i in range(2):
+        alone = ported.simulate(starts[i], u[:, i], 0.1, method="gauss")
+        np.testing.assert_allclose(together[:, i], alone, atol=1e-7)
+    with pytest.raises(ShapeError, match="u has"):
+        ported.simulate(starts, u[:, :1].repeat(3, axis=1), 0.1)
 
 
 def test_energy_never_rises_without_inputs_and_obeys_the_balance_with_them(ported):

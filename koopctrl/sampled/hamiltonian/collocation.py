@@ -20,10 +20,14 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from koopctrl._validation import FloatArray
+from koopctrl._warnings import warn
+from koopctrl.errors import NumericalWarning
 from koopctrl.identification.least_squares import LeastSquares, Ridge
 from koopctrl.sampled.hamiltonian.equations import Parts, fit_parts
 
 _SWEEPS = 3
+# Changes of the derivatives from fit to fit, over their spread: none, and too many to trust the model.
+_SETTLED, _UNSETTLED = 1e-14, 0.02
 
 
 @dataclass(frozen=True)
@@ -83,28 +87,35 @@ def fit_gauss(
     d = steps.x0.shape[1] // 2
     stages = steps.x0[:, None] + c[:, None] * (steps.x1 - steps.x0)[:, None]
     velocity = np.broadcast_to(steps.slope[:, None, :d], (*stages.shape[:2], d))
-    changes: list[float] = []
-    before: FloatArray | None = None
-    best: tuple[Parts, LeastSquares] | None = None
-    for _ in range(max_iter):
-        fitted, solution = fit_parts(
+
+    def fit() -> tuple[Parts, LeastSquares]:
+        return fit_parts(
             parts, stages, steps.slope, steps.u, units, rcond, ridge, quadrature=b, velocity=velocity
         )
-        now = fitted.rhs(steps.x0, steps.u)
-        change = np.inf if before is None else float(np.sqrt(np.mean(((now - before) / units) ** 2)))
-        if changes and change > changes[-1] and np.isfinite(changes[-1]):
-            break  # rounding or noise: the last fit was as good
-        best, before = (fitted, solution), now
-        changes.append(change)
-        if change < 1e-14:
-            break
+
+    fitted, solution = fit()
+    changes: list[float] = []
+    for _ in range(max_iter - 1):
         stages = np.clip(stages_on_model(fitted.rhs, steps, stages, _SWEEPS), *limits)
         if parts.damping is not None:
             flat = stages.reshape(-1, 2 * d)
             velocity = fitted.energy.gradient(flat)[:, d:].reshape(*stages.shape[:2], d)
-    if best is None:  # max_iter is at least one
-        raise AssertionError
-    return *best, changes
+        tried, found = fit()
+        difference = tried.rhs(steps.x0, steps.u) - fitted.rhs(steps.x0, steps.u)
+        change = float(np.sqrt(np.mean((difference / units) ** 2)))
+        if changes and change > changes[-1]:
+            break  # rounding or noise: the last fit was as good
+        changes.append(change)
+        fitted, solution = tried, found
+        if change < _SETTLED:
+            break
+    if changes and changes[-1] > _UNSETTLED:
+        warn(
+            f"fits along the model's own trajectories do not settle: the last one changed its derivatives by "
+            f"{changes[-1]:.1%}. Take more samples, fewer neurons or a shorter sample time",
+            NumericalWarning,
+        )
+    return fitted, solution, changes
 
 
 def fit_mixed(

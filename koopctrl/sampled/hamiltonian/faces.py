@@ -142,8 +142,9 @@ class PortHamiltonian:
         ----------
         x0 : (2d,) or (n, 2d) array_like
             Start, or several that run side by side.
-        u : (n_steps, n_u) array_like, or int
-            Inputs, each held for `dt`; or the number of steps without any.
+        u : (n_steps, n_u) or (n_steps, n, n_u) array_like, or int
+            Inputs, each held for `dt`, the same for all runs or their own; or the number of steps without
+            any.
         dt : float
             Sample time, s.
         method : {"discrete_gradient", "gauss"}
@@ -171,8 +172,12 @@ class PortHamiltonian:
             inputs = np.zeros((check_integer(u, "u"), self.n_u))
         else:
             inputs = check_finite(as_float_array(u, "u"), "u")
-            if inputs.ndim != 2 or inputs.shape[1] != self.n_u:
-                raise ShapeError(f"u has shape {inputs.shape}; expected (n_steps, {self.n_u})")
+            own = inputs.ndim == 3 and inputs.shape[1:] == (len(x), self.n_u)
+            if not own and (inputs.ndim != 2 or inputs.shape[1] != self.n_u):
+                raise ShapeError(
+                    f"u has shape {inputs.shape}; expected (n_steps, {self.n_u}) or "
+                    f"(n_steps, {len(x)}, {self.n_u})"
+                )
         out = np.empty((len(inputs) + 1, *x.shape))
         out[0], h, before = x, dt / substeps, None
         booked = self.parts_.energy.value(x)
