@@ -334,7 +334,7 @@ def swing_up(plant: Any, n_seeds: int) -> dict[str, Any]:
 
 def gradient_trained(n_seeds: int) -> dict[str, Any]:
     """Networks with all weights trained, beside sampled ones of the same width on the same points."""
-    system, width, max_iter = SYSTEMS["pendulum"], 200, 5000
+    system, width, max_iter = SYSTEMS["pendulum"], 200, 3000
 
     def trained(seed: int) -> dict[str, float]:
         x = system.draw(np.random.default_rng(seed), 2000)
@@ -384,7 +384,7 @@ def main() -> None:
         "long_runs": lambda: long_runs(args.few, args.steps),
         "sample_efficiency": lambda: sample_efficiency(args.seeds),
         "swing_ups": lambda: swing_ups(args.seeds),
-        "gradient_trained": lambda: gradient_trained(args.seeds),
+        "gradient_trained": lambda: gradient_trained(args.few),
     }
     figures = c.earlier(args, "hamiltonian") if args.only else {}
     with c.threads(args.threads):
