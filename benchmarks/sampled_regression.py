@@ -145,15 +145,20 @@ def main() -> None:
     p.add_argument("--few", type=int, default=1, help="seeds from 2048 neurons on (default %(default)s)")
     p.add_argument("--dimensions", type=int, nargs="+", default=[1, 2, 3, 5, 10])
     p.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512, 1024, 2048, 4096])
+    p.add_argument("--splits", type=int, default=10, help="splits of the data sets (default %(default)s)")
+    p.add_argument(
+        "--only", choices=["data_sets", "barron"], help="one table, the other as in the last results"
+    )
     args = p.parse_args()
     c.quiet()
     installed = importlib.util.find_spec("swimnetworks") is not None
+    figures = c.earlier(args, "sampled_regression") if args.only else {}
     with c.threads(args.threads):
-        figures = {
-            "data_sets": data_sets(args.seeds),
-            "barron": widths(args.seeds, args.few, args.dimensions, args.widths),
-            "swimnetworks": "installed, not compared" if installed else "not installed here: not compared",
-        }
+        if args.only != "barron":
+            figures["data_sets"] = data_sets(args.splits)
+        if args.only != "data_sets":
+            figures["barron"] = widths(args.seeds, args.few, args.dimensions, args.widths)
+    figures["swimnetworks"] = "installed, not compared" if installed else "not installed here: not compared"
     print(f"\nswimnetworks: {figures['swimnetworks']}")
     c.write(args, "sampled_regression", figures)
 

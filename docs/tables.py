@@ -333,9 +333,9 @@ def sampled_sets(results: Path) -> str:
     found = _load(results, "sampled_regression")["figures"]["data_sets"]
     names = list(next(iter(found.values())))
     rows = [
-        [n, *(f"{f[n]['mean']:.3f}, {f[n]['mlp_time_ratio']:.2g} x" for f in found.values())] for n in names
+        [n, *(f"{f[n]['mean']:.3f}, {f[n]['mlp_time_ratio']:.2g}" for f in found.values())] for n in names
     ]
-    return markdown(["mean over 5 splits, time", *found], rows)
+    return markdown(["mean over ten splits (R2, accuracy), time", *found], rows)
 
 
 def sampled_widths(results: Path) -> str:
