@@ -10,8 +10,9 @@ so `V` falls but for what damping takes (Astrom & Furuta, *Automatica* 36, 2000)
 
 **With positions to hold** (the cart of a cart-pole), what is shaped is the energy of the rest, seen from the
 moving part: `E`, with velocities less those that inputs work on. Inputs give these the acceleration `w`
-(collocated partial feedback linearisation, Spong, *IEEE Control Systems* 15, 1995). Where masses and potential
-do not depend on the held positions, as along a track, and but for friction, :math:`\dot E = \eta' w` and
+(collocated partial feedback linearisation, Spong, *IEEE Control Systems* 15, 1995). Where masses and
+potential do not depend on the held positions, as along a track, and but for friction, :math:`\dot E = \eta'
+w` and
 
 .. math:: w = -k\,W \varepsilon\,\eta / \eta_s - \omega^2 s - 2 \omega \dot s, \qquad
           V = \tfrac12 \varepsilon^2 + \tfrac12 (|\dot s|^2 + \omega^2 |s|^2) / (\omega L)^2

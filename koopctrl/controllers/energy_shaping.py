@@ -28,8 +28,9 @@ from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
 
-# A target that moves faster than this share of the states' units in a second is no equilibrium.
-_AT_REST = 1e-2
+# A target further than this from an equilibrium of the model, in the states' units, is none.
+_NEAR = 0.2
+_NEWTON = 8
 _PROBES = 2000
 
 
@@ -121,13 +122,7 @@ class EnergyShaping:
         target = as_vector(x_target, "x_target", n_x)
         u_0 = np.zeros(n_u) if u_target is None else as_vector(u_target, "u_target", n_u)
         scale = model.scale_
-        speed = float(np.abs(model.rhs(target, u_0) / scale).max())
-        rates = np.abs(np.linalg.eigvals(model.linearize(target, u_0)[0]))
-        if speed > _AT_REST * float(rates.max(initial=0.0)):
-            raise OptionError(
-                f"x_target moves by {speed:.2g} of the states' units a second under u_target; expected an "
-                "equilibrium of the model"
-            )
+        rest, held = _equilibrium(model, target, u_0, scale, span)
         gain = check_number(gain, "gain", low=0.0, strict=True)
         lengths = None if travel is None else broadcast_vector(travel, "travel", n_u)
         if lengths is not None and (lengths <= 0.0).any():
@@ -142,7 +137,7 @@ class EnergyShaping:
         limits = 0.5 * scale if reach is None else broadcast_vector(reach, "reach", n_x)
         angles = tuple(int(a) for a in getattr(model, "angles", ()))
         with one_blas_thread():
-            catch = make_catch(model, target, u_0, self.dt, self.Q, self.R, (self.u_min, self.u_max), limits)
+            catch = make_catch(model, rest, held, self.dt, self.Q, self.R, (self.u_min, self.u_max), limits)
             height = _height(model, target, angles)
             frame = _frame(model, target, height, span, lengths)
         self.catch = catch
@@ -198,6 +193,30 @@ def _reader(model: Any, to_state: Any, n_x: int) -> Callable[[FloatArray], Float
         return np.array(x if turn is None else turn(x))
 
     return read
+
+
+def _equilibrium(
+    model: Any, target: FloatArray, u_target: FloatArray, scale: FloatArray, span: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The model's own equilibrium nearest to the target: an identified model rests a little beside it.
+
+    The regulator is designed there and works about the target, where the plant is known to rest.
+    """
+    x, u = target.copy(), u_target.copy()
+    for _ in range(_NEWTON):
+        a, b = model.linearize(x, u)
+        rows = np.concatenate([a * scale, b * span], axis=1) / scale[:, None]
+        step = np.linalg.lstsq(rows, -model.rhs(x, u) / scale, rcond=1e-8)[0]
+        x, u = x + step[: len(x)] * scale, u + step[len(x) :] * span
+    away = float(max(np.abs((x - target) / scale).max(), np.abs((u - u_target) / span).max()))
+    left = float(np.abs(model.rhs(x, u) / scale).max())
+    rates = float(np.abs(np.linalg.eigvals(model.linearize(target, u_target)[0])).max(initial=0.0))
+    if not away <= _NEAR or left > 1e-6 * rates:
+        raise OptionError(
+            f"x_target lies {away:.2g} of the states' units from the model's nearest equilibrium; expected "
+            f"an equilibrium, within {_NEAR}. Look at x_target and u_target, or identify with more samples"
+        )
+    return x, u
 
 
 def _height(model: Any, target: FloatArray, angles: tuple[int, ...]) -> float:

@@ -44,6 +44,21 @@ def test_the_cart_pole_is_found_from_two_hundred_samples(cart_pole):
     np.testing.assert_allclose(cart_pole.damping_at(q), np.tile([plant.b, plant.c], (7, 1)), rtol=2e-2)
 
 
+def test_nothing_depends_on_cyclic_positions():
+    x, u = record(CartPole(), order=ORDER)
+    noisy = x + 0.01 * x.std(axis=(0, 1)) * np.random.default_rng(0).normal(size=x.shape)
+    data = Trajectories.from_arrays(noisy, u, dt=0.05)
+    net = MechanicalNetwork(angles=[1], cyclic=[0], damping="constant").fit(data)
+    state = net.momentum(x[0])
+    moved = state + np.array([0.7, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(net.rhs(moved, [1.0]), net.rhs(state, [1.0]))
+    free = MechanicalNetwork(angles=[1], damping="constant").fit(data)
+    places = np.stack([np.linspace(-0.5, 0.5, 5), np.zeros(5)], axis=1)
+    exact = np.array([[1.1, 0.05], [0.05, 1 / 30]])
+    errors = [np.abs(n.mass_matrix(places) / exact - 1.0).mean() for n in (net, free)]
+    assert errors[0] < errors[1]  # fewer coefficients, less noise in them
+
+
 def test_states_and_velocities_are_two_sides_of_one(cart_pole):
     x, _ = record(CartPole(), seed=3, order=ORDER)
     state = cart_pole.momentum(x)
@@ -131,6 +146,13 @@ def test_bad_input_is_named():
         MechanicalNetwork().fit(Trajectories.from_arrays(x, np.repeat(u, 2, axis=2), dt=0.05))
     with pytest.raises(ShapeError, match="gauge"):
         MechanicalNetwork().fit(data, gauge=([0.0, 0.0], 0.0))
-    for bad in ({"mass": "x"}, {"n_features": -1}, {"damping": "x"}, {"n_refits": -1}, {"angles": [4]}):
+    for bad in (
+        {"mass": "x"},
+        {"n_features": -1},
+        {"damping": "x"},
+        {"n_refits": -1},
+        {"angles": [4]},
+        {"cyclic": [3]},
+    ):
         with pytest.raises(OptionError, match=next(iter(bad))):
             MechanicalNetwork(**bad).fit(data)

@@ -35,9 +35,12 @@ class Encoding:
     kind: tuple[str, ...]
 
     @classmethod
-    def of(cls, mean: FloatArray, scale: FloatArray, angles: Sequence[int]) -> Encoding:
-        """Sine and cosine of the angles, standardised values of the others."""
-        parts = [(i, k) for i in range(len(mean)) for k in (("sin", "cos") if i in angles else ("line",))]
+    def of(
+        cls, mean: FloatArray, scale: FloatArray, angles: Sequence[int], cyclic: Sequence[int] = ()
+    ) -> Encoding:
+        """Sine and cosine of the angles, standardised values of the others; nothing of `cyclic` ones."""
+        seen = [i for i in range(len(mean)) if i not in cyclic]
+        parts = [(i, k) for i in seen for k in (("sin", "cos") if i in angles else ("line",))]
         return cls(mean, scale, np.array([i for i, _ in parts], dtype=np.intp), tuple(k for _, k in parts))
 
     @property

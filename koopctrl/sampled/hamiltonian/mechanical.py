@@ -38,7 +38,7 @@ from koopctrl.sampled.hamiltonian.collocation import Steps, gauss, stages_on_mod
 from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy
 from koopctrl.sampled.hamiltonian.equations import Parts
 from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
-from koopctrl.sampled.hamiltonian.network import PORTS, spread, warn_indefinite
+from koopctrl.sampled.hamiltonian.network import PORTS, check_cyclic, spread, warn_indefinite
 from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
 from koopctrl.sampled.hamiltonian.solve import solve_signed
 
@@ -66,6 +66,8 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         Whether the mass matrix depends on the position.
     angles : sequence of int
         Positions that are angles in radians.
+    cyclic : sequence of int
+        Positions on which nothing depends, such as a cart's along its track.
     damping : {"constant", "varying"}, optional
         Non-negative diagonal damping.
     feature_scale : float
@@ -102,6 +104,7 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         input_matrix: ArrayLike | None = None,
         mass: str = "varying",
         angles: Sequence[int] = (),
+        cyclic: Sequence[int] = (),
         damping: str | None = None,
         feature_scale: float = 0.7,
         n_refits: int = 2,
@@ -113,6 +116,7 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         self.input_matrix = input_matrix
         self.mass = mass
         self.angles = angles
+        self.cyclic = cyclic
         self.damping = damping
         self.feature_scale = feature_scale
         self.n_refits = n_refits
@@ -154,12 +158,12 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         d = x0.shape[1] // 2
         gain = self._check(d, u)
         rng = make_rng(self.random_state)
-        position = Encoding.of(mean[:d], scale[:d], angles)
+        position = Encoding.of(mean[:d], scale[:d], angles, check_cyclic(self.cyclic, angles, d))
         codes = position(x0[:, :d])
 
         def basis(n_features: int, constant: bool, linear: bool) -> Basis:
             layer = no_layer(position.n_code)
-            if n_features:
+            if n_features and position.n_code:
                 layer = SAMPLERS["uniform"](codes, codes, codes, n_features, "tanh", self.feature_scale, rng)
                 layer = recentred(layer, codes, rng) if angles else layer
             return Basis(position, layer, constant, linear)

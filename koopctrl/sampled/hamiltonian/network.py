@@ -61,6 +61,8 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         few sines and cosines, their inverses are not.
     angles : sequence of int
         Positions that are angles in radians: they enter by sine and cosine.
+    cyclic : sequence of int
+        Positions on which nothing depends: their momenta are conserved but for inputs and damping.
     damping : {"constant", "varying"}, optional
         Non-negative diagonal damping, the same everywhere or a function of `q`; none by default.
     input_gain : {"constant", "varying"}
@@ -107,6 +109,7 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         feature_scale: float = 0.7,
         structure: str = "general",
         angles: Sequence[int] = (),
+        cyclic: Sequence[int] = (),
         damping: str | None = None,
         input_gain: str = "constant",
         method: str = "gauss",
@@ -122,6 +125,7 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         self.feature_scale = feature_scale
         self.structure = structure
         self.angles = angles
+        self.cyclic = cyclic
         self.damping = damping
         self.input_gain = input_gain
         self.method = method
@@ -273,15 +277,16 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         mean, scale, angles = spread(x, self.angles)
         self.scale_ = scale
         d = x.shape[1] // 2
+        cyclic = check_cyclic(self.cyclic, angles, d)
         sampler = self.sampler
         if sampler == "adaptive":
             sampler = "uniform" if targets is None else "swim"
         steer = xdot[:, d : d + 1] if targets is None else targets
 
         def basis(columns: slice, n_features: int, constant: bool, over: Sequence[int]) -> Basis:
-            encoding = Encoding.of(mean[columns], scale[columns], over)
+            encoding = Encoding.of(mean[columns], scale[columns], over, cyclic)
             codes = encoding(x[:, columns])
-            if not n_features:
+            if not (n_features and encoding.n_code):
                 return Basis(encoding, no_layer(encoding.n_code), constant)
             layer = SAMPLERS[sampler](
                 codes, codes, steer, n_features, self.activation, self.feature_scale, rng
@@ -304,7 +309,7 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         damping = gain = None
         if self.damping is not None:
             n_bumps = _BUMPS if self.damping == "varying" else 0
-            damping = Damping.start(Encoding.of(mean[:d], scale[:d], angles), x[:, :d], n_bumps, rng)
+            damping = Damping.start(Encoding.of(mean[:d], scale[:d], angles, cyclic), x[:, :d], n_bumps, rng)
         if u.shape[1]:
             varying = self.input_gain == "varying"
             functions = basis(position, _GAIN_FEATURES if varying else 0, True, angles)
@@ -363,6 +368,20 @@ def spread(x: FloatArray, angles: Sequence[int]) -> tuple[FloatArray, FloatArray
     unit = np.abs(x).max(axis=0)
     relative = x / unit
     return relative.mean(axis=0) * unit, relative.std(axis=0) * unit, checked
+
+
+def check_cyclic(cyclic: Sequence[int], angles: Sequence[int], d: int) -> tuple[int, ...]:
+    """Positions on which nothing depends, checked."""
+    try:
+        checked = tuple(check_integer(c, "cyclic") for c in cyclic)
+    except TypeError as error:
+        raise OptionError(f"cyclic is {cyclic!r}; expected a sequence of positions' numbers") from error
+    if any(c >= d or c in angles for c in checked):
+        raise OptionError(
+            f"cyclic is {list(checked)}, angles {list(angles)}; expected numbers below {d}, "
+            "each in one of them"
+        )
+    return checked
 
 
 def warn_indefinite(parts: Parts, x: FloatArray) -> None:
