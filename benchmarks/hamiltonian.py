@@ -3,7 +3,7 @@
 Points are uniform in each system's box (`_hamiltonian_systems.py`), 6,000 to fit and as many to judge;
 errors are relative L2 errors of the energy, its constant set at one state; medians over seeds. Times are
 those of one fit. Trajectories are pairs of states, 2,000 of them, from Runge-Kutta steps 100 times shorter.
-The long roll-out has 100,000 steps of 0.1 s from ten starts; beside it a plain KoopmanRNN with as many
+The long roll-out has 100,000 steps of 0.1 s from four starts; beside it a plain KoopmanRNN with as many
 neurons, from the same pairs. The swing-ups are identified from 200 samples under random inputs and run on the
 true plants, from hanging at rest; NMPC on the true plant is the yardstick. The gradient-trained Hamiltonian
 network is one of NumPy and L-BFGS (`_trained_hamiltonian.py`); torch is not among the peers.
@@ -151,21 +151,18 @@ def ports(n_seeds: int) -> dict[str, Any]:
 def long_runs(n_seeds: int, n_steps: int) -> dict[str, Any]:
     """Drift of the true energy along long free runs, beside a plain KoopmanRNN."""
     system, h = SYSTEMS["pendulum"], 0.1
-    starts = np.random.default_rng(7).uniform([-0.9, -0.4], [0.9, 0.4], (10, 2))  # speeds stay below one
+    starts = np.random.default_rng(7).uniform([-0.9, -0.4], [0.9, 0.4], (4, 2))  # speeds stay below one
 
     def drift(run: np.ndarray) -> float:
         energy = system.energy(run.reshape(-1, 2)).reshape(len(run), -1)
         worst = np.abs(energy - energy[0]).max(axis=0)
         return float(np.median(np.where(np.isfinite(worst), worst, np.inf)))
 
-    def hamiltonian(method: str) -> Callable[[int], dict[str, float]]:
-        def run(seed: int) -> dict[str, float]:
-            net = HamiltonianNetwork(300, random_state=seed).fit(pairs(system, seed, 2000, h))
-            path = net.simulate(starts, n_steps, h, method=method)
-            own = float(np.abs(net.energy(path) - net.energy(path[0])).max())
-            return {"drift of the true energy": drift(path), "drift of its own energy": own}
-
-        return run
+    def hamiltonian(seed: int) -> dict[str, float]:
+        net = HamiltonianNetwork(300, random_state=seed).fit(pairs(system, seed, 2000, h))
+        path = net.simulate(starts, n_steps, h)
+        own = float(np.abs(net.energy(path) - net.energy(path[0])).max())
+        return {"drift of the true energy": drift(path), "drift of its own energy": own}
 
     def plain(seed: int) -> dict[str, float]:
         model = KoopmanRNN(300, random_state=seed).fit(pairs(system, seed, 2000, h))
@@ -173,10 +170,9 @@ def long_runs(n_seeds: int, n_steps: int) -> dict[str, Any]:
         return {"drift of the true energy": drift(path)}
 
     return table(
-        f"Pendulum, {n_steps} steps of {h} s, ten starts",
+        f"Pendulum, {n_steps} steps of {h} s, four starts",
         {
-            "Hamiltonian, discrete gradient": hamiltonian("discrete_gradient"),
-            "Hamiltonian, Gauss": hamiltonian("gauss"),
+            "Hamiltonian, discrete gradient": hamiltonian,
             "KoopmanRNN": plain,
         },
         n_seeds,

@@ -78,7 +78,8 @@ def make_catch(
     SolverError
         If no level is found from which all trials come in.
     """
-    a, b = sampled(*model.linearize(target, u_target), dt)
+    slope, push = model.linearize(target, u_target)
+    a, b = sampled(slope, push, dt)
     found = solve_riccati(a, b, Q, R, "the model at the target")
     radius = min(found.spectral_radius, 1.0 - 1e-9)
     n_steps = int(min(_MOST_STEPS, np.ceil(_TIME_CONSTANTS / -np.log(max(radius, 1e-9)))))
