@@ -321,6 +321,26 @@ def hamiltonian_samples(results: Path) -> str:
     return markdown(["pairs", *header], [[m, *(row[h] for h in header)] for m, row in by.items()])
 
 
+def hamiltonian_steps(results: Path) -> str:
+    """From trajectories, against the sample time."""
+    found = _load(results, "hamiltonian")["figures"]["trajectories"]
+    by: dict[str, dict[str, str]] = {}
+    for key, f in found.items():
+        step, method = key.split(", ", 1)
+        by.setdefault(method, {})[step] = _small(f["energy error"]["median"])
+    header = list(next(iter(by.values())))
+    return markdown(["", *(f"{h} s" for h in header)], [[m, *(row[h] for h in header)] for m, row in by.items()])
+
+
+def hamiltonian_trained(results: Path) -> str:
+    """Beside a network with all weights trained."""
+    found = _load(results, "hamiltonian")["figures"]["gradient_trained"]
+    rows = [
+        [n, _small(f["energy error"]["median"]), f"{f['seconds']['median']:.2g}"] for n, f in found.items()
+    ]
+    return markdown(["pendulum, 2,000 points", "relative error of the energy", "s"], rows)
+
+
 def hamiltonian_noise(results: Path) -> str:
     """Ports under noise."""
     found = _load(results, "hamiltonian")["figures"]["ports"]
@@ -378,6 +398,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         hamiltonian_swing,
         hamiltonian_long,
         hamiltonian_samples,
+        hamiltonian_steps,
+        hamiltonian_trained,
         hamiltonian_noise,
         sampled_sets,
         sampled_widths,
