@@ -14,6 +14,8 @@ Conditions: `plain`; `noise` of 1 % of the outputs' range, on the records too, w
 covariances (`KalmanFilter(lifted)`, `ExtendedKalmanFilter(model)`); `load+mismatch`, a constant input load
 and one parameter off by a fifth, with offset_free=True throughout.
 
+Conditions that are not run keep the figures that the results file has of them; `dates` tells from when.
+
 Every LinearMPC of the plain condition is put to `verify_design` too: it should flag those that cost more than
 twice what the same controller on DMDc does, on the true plant.
 """
@@ -24,6 +26,9 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import argparse
+import datetime
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,7 +191,23 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, Any]:
                 found[condition].setdefault(name, []).append(ratio)
             if condition == "plain":
                 verdicts += judged(task, seed, model, made, costs)
-    return {"nmpc": best, "ratios": found, "verdicts": verdicts}
+    today = datetime.date.today().isoformat()
+    return {"nmpc": best, "ratios": found, "verdicts": verdicts, "dates": dict.fromkeys(conditions, today)}
+
+
+def kept(args: argparse.Namespace) -> dict[str, Any]:
+    """Figures of the results file, if it is of the same seeds."""
+    path = args.out / "unseen_plants.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    if old.get("seeds") != list(range(args.seeds)):
+        return {}
+    return {k: {"dates": dict.fromkeys(v["ratios"], old["date"])} | v for k, v in old["figures"].items()}
+
+
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """One plant's figures, those of conditions that were not run from before."""
+    both = {key: old.get(key, {}) | new[key] for key in ("nmpc", "ratios", "dates")}
+    return both | {"verdicts": new["verdicts"] or old.get("verdicts", [])}
 
 
 def summary(values: list[Any]) -> list[Any]:
@@ -205,11 +226,11 @@ def main() -> None:
     p.add_argument("--tasks", nargs="+", default=list(tasks), choices=list(tasks))
     p.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
     args = p.parse_args()
-    figures: dict[str, Any] = {}
+    figures = kept(args)
     with c.threads(args.threads):
         for name in args.tasks:
             found, seconds = c.timed(lambda n=name: compare(tasks[n], args.seeds, args.conditions))
-            figures[name] = found
+            figures[name] = joined(figures.get(name, {}), found)
             for condition, by_name in found["ratios"].items():
                 rows = [[k, *summary(v)] for k, v in by_name.items()]
                 c.print_table(f"{name}, {condition}", ["", "cost/NMPC", "worst", "failed"], rows)

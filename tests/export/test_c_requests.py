@@ -13,6 +13,7 @@ from koopctrl import (
     LinearMPC,
     Trajectories,
 )
+from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
@@ -218,6 +219,31 @@ def test_plans_with_feedback(unstable, case, tmp_path):
         np.zeros(2), lambda x: x.copy(), steps=120, atol=1e-5,
     )  # fmt: skip
     assert "optimal" in statuses
+
+
+@pytest.mark.parametrize("case", ["plain", "told", "filtered"])
+def test_plans_led_back_to_their_course(unstable, case, tmp_path, monkeypatch):
+    """Noise on an unstable plant: the shifted plan runs away from what was foreseen."""
+    options = {
+        "plain": {"y_max": [0.5, 0.5]}, "told": {"input_delay": 1, "blocks": [1] * 4 + [2] * 4},
+        "filtered": {"estimator": ExtendedKalmanFilter(unstable, disturbance="state")},
+    }[case]  # fmt: skip
+    mpc = RNNMPC(unstable, 12, 1.0, 0.5, u_min=-1.0, u_max=1.0, **options)
+    assert not mpc.law.iteration.is_feedback
+    led, lead = [], RealTimeIteration._led
+
+    def watched(self, now, goal, start, along):
+        led.append(lead(self, now, goal, start, along)[2] < start[2])
+        return lead(self, now, goal, start, along)
+
+    monkeypatch.setattr(RealTimeIteration, "_led", watched)
+    statuses = compare(
+        mpc, tmp_path, wishes(2, 2, 0.1),
+        lambda x, u, rng: np.clip(runaway(x, u) + 0.02 * rng.normal(size=2), -0.8, 0.8),
+        np.zeros(2), lambda x: x.copy(), steps=150, atol=1e-5,
+    )  # fmt: skip
+    assert "optimal" in statuses
+    assert sum(led) > 10
 
 
 @pytest.mark.parametrize("kind", ["feedback", "filter"])

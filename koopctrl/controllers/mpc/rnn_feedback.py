@@ -36,6 +36,22 @@ class ClosedResponses:
     inputs: FloatArray
 
 
+def gains_along(
+    a: FloatArray, b: FloatArray, Q: FloatArray, P: FloatArray | None, problem: MPCProblem
+) -> FloatArray:
+    """Gains `(n_blocks, n_u, n_x)` along a linearised roll-out; arguments as of `closed_responses`."""
+    N, n_x, _ = b.shape
+    n_y = Q.shape[1]
+
+    def weight(k: int) -> FloatArray:
+        full = np.zeros((n_x, n_x))
+        full[:n_y, :n_y] = Q[k - 1]
+        return full
+
+    last = weight(N) if P is None else P
+    return dynamic_programme(lambda k: (a[k], b[k]), weight, problem.R + problem.S, last, problem.blocks)
+
+
 def closed_responses(
     a: FloatArray, b: FloatArray, Q: FloatArray, P: FloatArray | None, problem: MPCProblem
 ) -> ClosedResponses:
@@ -51,15 +67,8 @@ def closed_responses(
     problem : MPCProblem
     """
     N, n_x, n_u = b.shape
-    n_y, blocks = Q.shape[1], problem.blocks
-
-    def weight(k: int) -> FloatArray:
-        full = np.zeros((n_x, n_x))
-        full[:n_y, :n_y] = Q[k - 1]
-        return full
-
-    last = weight(N) if P is None else P
-    gains = dynamic_programme(lambda k: (a[k], b[k]), weight, problem.R + problem.S, last, blocks)
+    blocks = problem.blocks
+    gains = gains_along(a, b, Q, P, problem)
     n_v, block = len(blocks) * n_u, 0
     states, inputs = np.empty((N, n_x, n_v)), np.empty((N, n_u, n_v))
     x, u = np.zeros((n_x, n_v)), np.zeros((n_u, n_v))

@@ -12,6 +12,7 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.law import NoPlan, Plan, PredictiveLaw, Situation
 from koopctrl.controllers.mpc.linear_law import untracked_problem
+from koopctrl.controllers.mpc.rnn_course import Course
 from koopctrl.controllers.mpc.rnn_end import weight_holds, without_weight
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
@@ -39,11 +40,14 @@ class RNNSearch:
         Samples since plans that end far away were compared with new ones.
     weighted : bool
         Whether the LQR's cost to go was the weight at the end of the last plan.
+    course : Course
+        What the last plan foresaw.
     """
 
     targets: TargetState
     since: int
     weighted: bool
+    course: Course
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class RNNLaw(PredictiveLaw):
 
     def initial_search(self) -> RNNSearch:
         """See `PredictiveLaw`."""
-        return RNNSearch(self.targets.initial(), 0, True)
+        course = Course(np.zeros((self.problem.horizon + 1, self.rollout.n_x)), 0.0, False)
+        return RNNSearch(self.targets.initial(), 0, True, course)
 
     def plan(self, now: Situation, search: RNNSearch) -> tuple[Plan | NoPlan, RNNSearch]:
         """See `PredictiveLaw`."""
@@ -118,8 +123,8 @@ class RNNLaw(PredictiveLaw):
         without where it does not.
         """
         bare = without_weight(goal)
-        chosen = goal if search.weighted else bare
-        warm, since = self._warm(now, ahead, chosen, search.since)
+        chosen, course = goal if search.weighted else bare, search.course
+        warm, since = self._warm(now, ahead, chosen, search.since, course)
         if warm is None or (warm.answer is None and time.perf_counter() <= now.deadline):
             best, chosen = self._cold(now, ahead, goal)
             tried = best.n_solves + (0 if warm is None else warm.n_solves)
@@ -127,18 +132,22 @@ class RNNLaw(PredictiveLaw):
         else:
             best, weighted = warm, self._holds(warm, goal, ahead)
             if search.weighted and not weighted:
-                other, _ = self._warm(now, ahead, bare, since - 1)
+                other, _ = self._warm(now, ahead, bare, since - 1, course)
                 if other is not None and other.answer is not None:
                     best, chosen = replace(other, n_solves=warm.n_solves + other.n_solves), bare
-        return best, chosen, replace(search, since=since, weighted=weighted)
+        foreseen = Course(best.states, best.merit, best.answer is not None)
+        return best, chosen, replace(search, since=since, weighted=weighted, course=foreseen)
 
-    def _warm(self, now: Situation, ahead: Outlook, goal: Goal, since: int) -> tuple[Found | None, int]:
+    def _warm(
+        self, now: Situation, ahead: Outlook, goal: Goal, since: int, course: Course
+    ) -> tuple[Found | None, int]:
         """The best plan found from the shifted last one; where that leads nowhere, from cold ones too."""
         iteration, plan, deadline = self.iteration, now.history.shifted_plan(), now.deadline
         if plan is None:
             return None, since
         warm = iteration.blocked(np.clip(plan, self.problem.u_min, self.problem.u_max))
-        best = iteration.optimise(ahead, warm, goal, self.n_iterations, deadline, self.settled)
+        last = course if now.history.age == 1 else None
+        best = iteration.optimise(ahead, warm, goal, self.n_iterations, deadline, self.settled, last)
         since = (since + 1) % RECHECK
         if since == 0 and self._ends_far(best, goal):
             other = self._from_cold(now, ahead, goal, RECHECK_ITERATIONS)

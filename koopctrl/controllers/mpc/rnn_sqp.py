@@ -23,7 +23,8 @@ from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.feedback import condition
 from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_cost, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow
+from koopctrl.controllers.mpc.rnn_course import Course
+from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow, gains_along
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh, weighted_sum
 from koopctrl.controllers.qp.dense import scale_rows
@@ -118,8 +119,9 @@ class RealTimeIteration:
         n_iterations: int,
         deadline: float,
         settled: float = SETTLED,
+        course: Course | None = None,
     ) -> Found:
-        """Iterate from one plan, until the cost changes by a share of `settled` or less.
+        """Iterate from one plan, led back if it has left its `course`, until the cost changes by `settled`.
 
         Without any certified QP the merit is infinite.
         """
@@ -128,6 +130,9 @@ class RealTimeIteration:
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
         if self.is_feedback:
             plan, states, merit = self._steered(now, goal, (plan, states, merit))
+            features = None
+        elif course is not None and course.left(states, merit, self._rollout.network.x_scale):
+            plan, states, merit = self._led(now, goal, (plan, states, merit), course.shifted())
             features = None
         answer, reason, n_solves = None, "", 0
         for _ in range(n_iterations):
@@ -197,8 +202,7 @@ class RealTimeIteration:
         self, now: Outlook, goal: Goal, start: tuple[FloatArray, FloatArray, float]
     ) -> tuple[FloatArray, FloatArray, float]:
         """The better of a start and of feedback towards the target, which no horizon makes diverge."""
-        N = self._problem.horizon
-        steady = goal.steady[-1:]
+        N, steady = self._problem.horizon, goal.steady[-1:]
         full = self._full(replace(now, v=now.v[-1:]), steady)
         a, b = self._rollout.jacobians(goal.x_end[None], full)
         b = b[:, :, self._channels.moved]
@@ -207,6 +211,16 @@ class RealTimeIteration:
         )
         ahead = np.tile(goal.x_end, (1, N + 1, 1))
         plans, rolled = self._follow(now, goal.steady[None], ahead, found.gains)
+        merit = float(self.merit(rolled, plans, now, goal)[0])
+        return (plans[0], rolled[0], merit) if merit < start[2] else start
+
+    def _led(
+        self, now: Outlook, goal: Goal, start: tuple[FloatArray, FloatArray, float], along: FloatArray
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """The better of a start and of feedback along the states `(N + 1, n_x)` foreseen for it."""
+        a, b = self._rollout.jacobians(along[:-1], self._full(now, start[0]))
+        gains = gains_along(a, b[:, :, self._channels.moved], goal.Q, goal.P, self._problem)
+        plans, rolled = self._follow(now, start[0][None], along[None], gains)
         merit = float(self.merit(rolled, plans, now, goal)[0])
         return (plans[0], rolled[0], merit) if merit < start[2] else start
 

@@ -123,10 +123,11 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
     if search.is_feedback:
         n_rows += n_v
-        state.doubles(
-            along_a=N * n_x * n_x, along_b=N * n_x * n_u, gains=n_v * n_x, input_map=N * n_u * n_v,
-            move_map=n_u * n_v, ahead=(N + 1) * n_x,
-        )  # fmt: skip
+        state.doubles(input_map=N * n_u * n_v, move_map=n_u * n_v)
+    state.doubles(
+        along_a=N * n_x * n_x, along_b=N * n_x * n_u, gains=n_v * n_x, ahead=(N + 1) * n_x,
+        course=(N + 1) * n_x, course_merit=1,
+    )  # fmt: skip
     n_soft = problem.n_bounded if problem.soft else 0
     n_asked = len(law.targets.question_scale)
     n_kkt, n_qy = 2 * n_x + n_u, roll.n_q * n_y
@@ -146,6 +147,14 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         slack_unit=n_soft, slack_gradient=n_soft, slack_size=n_soft,
     )  # fmt: skip
     state.integers(
-        since=0, has_target=0, has_rows=0, searched=0, has_P=0, use_P=0, weighted=0, end_converged=0
+        since=0,
+        has_course=0,
+        has_target=0,
+        has_rows=0,
+        searched=0,
+        has_P=0,
+        use_P=0,
+        weighted=0,
+        end_converged=0,
     )
     add_step(state, n_u, N, n_v, n_rows, n_soft)

@@ -1,5 +1,11 @@
-/* Plans followed with feedback, where plans in the inputs alone lose their digits: see
- * koopctrl.controllers.mpc.rnn_feedback. */
+/* Plans followed with feedback, where plans in the inputs alone lose their digits or the last one's course has been
+ * left: see koopctrl.controllers.mpc.rnn_feedback and rnn_course. */
+
+/* Share by which the cost of a shifted plan must pass the last one's, and times by which its error must grow along the
+ * horizon, to be led back; and the error, in deviations of the training data, that is none. */
+#define KC_JUMP 1.2
+#define KC_GROWN 2.0
+#define KC_NO_ERROR 1e-6
 
 #if KC_FEEDBACK
 /* A (n_x x n_x) and B (n_x x n_u) of step k along the candidate's roll-out, shift included. */
@@ -23,6 +29,7 @@ static void kc_step_jacobian(NAME_state *s, int k) {
         }
     }
 }
+#endif
 
 /* Adds the weight on the state k, in step k - 1 of the stages. */
 static void kc_add_weight(const NAME_state *s, int k, double *W) {
@@ -111,6 +118,32 @@ static void kc_gains(NAME_state *s, int still) {
     }
 }
 
+/* The plan s->trial followed along the states s->ahead with feedback, inside its bounds: the inputs that are sent take its
+ * place, and what comes of them goes to s->trial_states. */
+static void kc_follow_plan(NAME_state *s) {
+    double all[KC_N_IN], last[KC_N_U], u[KC_N_U];
+    int i, k, block = -1;
+    for (i = 0; i < KC_N_U; i++) u[i] = kc_effective_last(s, i);
+    for (i = 0; i < KC_N_X; i++) s->trial_states[i] = s->begin[i];
+    for (k = 0; k < KC_HORIZON; k++) {
+        double *x = s->trial_states + k * KC_N_X, off[KC_N_X];
+        if (kc_block[k] != block) {
+            block = kc_block[k];
+            for (i = 0; i < KC_N_X; i++) off[i] = x[i] - s->ahead[k * KC_N_X + i];
+            for (i = 0; i < KC_N_U; i++) {
+                last[i] = u[i];
+                u[i] = s->trial[k * KC_N_U + i] - kc_dot(KC_N_X, s->gains + (block * KC_N_U + i) * KC_N_X, off);
+                u[i] = kc_clip(u[i], last[i] + kc_du_min[i], last[i] + kc_du_max[i]);
+                u[i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]);
+            }
+        }
+        for (i = 0; i < KC_N_U; i++) s->trial[k * KC_N_U + i] = u[i];
+        kc_join_acting(s, u, KC_DELAY + k, all);
+        kc_step(x, all, s->d, s->trial_psi + k * KC_N_FEATURES, s->trial_t + k * KC_N_QY, x + KC_N_X);
+    }
+}
+
+#if KC_FEEDBACK
 /* Responses of inputs, s->input_map, and of states, s->gamma, to what is added to the feedback. */
 static void kc_respond(NAME_state *s) {
     int i, j, k, l, n = KC_N_V, block = -1;
@@ -138,40 +171,48 @@ static void kc_respond(NAME_state *s) {
     }
 }
 
-/* The plan s->trial followed along the states s->ahead with feedback, inside its bounds: the inputs that are sent take its
- * place, and what comes of them goes to s->trial_states. */
-static void kc_follow_plan(NAME_state *s) {
-    double all[KC_N_IN], last[KC_N_U], u[KC_N_U];
-    int i, k, block = -1;
-    for (i = 0; i < KC_N_U; i++) u[i] = kc_effective_last(s, i);
-    for (i = 0; i < KC_N_X; i++) s->trial_states[i] = s->begin[i];
-    for (k = 0; k < KC_HORIZON; k++) {
-        double *x = s->trial_states + k * KC_N_X, off[KC_N_X];
-        if (kc_block[k] != block) {
-            block = kc_block[k];
-            for (i = 0; i < KC_N_X; i++) off[i] = x[i] - s->ahead[k * KC_N_X + i];
-            for (i = 0; i < KC_N_U; i++) {
-                last[i] = u[i];
-                u[i] = s->trial[k * KC_N_U + i] - kc_dot(KC_N_X, s->gains + (block * KC_N_U + i) * KC_N_X, off);
-                u[i] = kc_clip(u[i], last[i] + kc_du_min[i], last[i] + kc_du_max[i]);
-                u[i] = kc_clip(u[i], kc_u_min[i], kc_u_max[i]);
-            }
-        }
-        for (i = 0; i < KC_N_U; i++) s->trial[k * KC_N_U + i] = u[i];
-        kc_join_acting(s, u, KC_DELAY + k, all);
-        kc_step(x, all, s->d, s->trial_psi + k * KC_N_FEATURES, s->trial_t + k * KC_N_QY, x + KC_N_X);
-    }
-}
-
 /* The better of the candidate and of feedback towards the target, which no horizon makes diverge; returns its merit. */
 static double kc_steer(NAME_state *s, double merit) {
     double value;
     int i, k;
-    kc_whole_jacobian(s, s->end_x, s->steady + (KC_HORIZON - 1) * KC_N_U, s->along_a, s->along_b);
+    kc_whole_jacobian(s, s->end_x, s->steady + (KC_HORIZON - 1) * KC_N_U, KC_HELD, s->along_a,
+                      s->along_b);
     kc_gains(s, 1);
     for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->trial[k] = s->steady[k];
     for (k = 0; k <= KC_HORIZON; k++)
         for (i = 0; i < KC_N_X; i++) s->ahead[k * KC_N_X + i] = s->end_x[i];
+    kc_follow_plan(s);
+    value = kc_merit(s, s->trial, s->trial_states);
+    if (!(value < merit)) return merit;
+    kc_adopt(s);
+    return value;
+}
+#else
+/* Whether the roll-out of the shifted plan, the candidate, runs away from what was foreseen. */
+static int kc_left_course(const NAME_state *s, double merit) {
+    double first = 0.0;
+    int i, grown = 0;
+    if (!s->has_course || s->age != 1 || merit <= KC_JUMP * s->course_merit[0]) return 0;
+    for (i = 0; i < KC_N_X; i++) first = fmax(first, fabs(s->states[i] - s->course[KC_N_X + i]) / kc_x_scale[i]);
+    for (i = 0; i < KC_N_X; i++) {
+        double off = s->states[(KC_HORIZON - 1) * KC_N_X + i] - s->course[KC_HORIZON * KC_N_X + i];
+        grown = grown || !(fabs(off) / kc_x_scale[i] <= KC_GROWN * first);
+    }
+    return first > KC_NO_ERROR && grown;
+}
+
+/* The better of the candidate and of feedback along the states foreseen for it; returns its merit. */
+static double kc_lead(NAME_state *s, double merit) {
+    double value;
+    int i, k;
+    for (k = 0; k <= KC_HORIZON; k++)
+        for (i = 0; i < KC_N_X; i++)
+            s->ahead[k * KC_N_X + i] = s->course[(k < KC_HORIZON ? k + 1 : KC_HORIZON) * KC_N_X + i];
+    for (k = 0; k < KC_HORIZON; k++)
+        kc_whole_jacobian(s, s->ahead + k * KC_N_X, s->candidate + k * KC_N_U, KC_DELAY + k,
+                          s->along_a + k * KC_N_X * KC_N_X, s->along_b + k * KC_N_X * KC_N_U);
+    kc_gains(s, 0);
+    for (k = 0; k < KC_HORIZON * KC_N_U; k++) s->trial[k] = s->candidate[k];
     kc_follow_plan(s);
     value = kc_merit(s, s->trial, s->trial_states);
     if (!(value < merit)) return merit;

@@ -55,8 +55,8 @@ static void kc_move_along(NAME_state *s, const double *v, double length) {
 #endif
 
 /* Iterate from the candidate, until the cost changes by a share of `settled` or less; its merit, infinite without any
- * certified QP, with the reason in info. */
-static double kc_optimise(NAME_state *s, int n_iterations, double settled, NAME_info *info) {
+ * certified QP, with the reason in info. A shifted plan that has left its course is led back first. */
+static double kc_optimise(NAME_state *s, int n_iterations, double settled, int is_shifted, NAME_info *info) {
     static const double lengths[4] = {1.0, 0.5, 0.2, 0.05};
     int iteration, try_length, answered = 0;
 #if !KC_FEEDBACK
@@ -64,7 +64,10 @@ static double kc_optimise(NAME_state *s, int n_iterations, double settled, NAME_
 #endif
     double merit = kc_roll_candidate(s);
 #if KC_FEEDBACK
+    (void)is_shifted;
     merit = kc_steer(s, merit);
+#else
+    if (is_shifted && kc_left_course(s, merit)) merit = kc_lead(s, merit);
 #endif
     for (iteration = 0; iteration < n_iterations; iteration++) {
         NAME_info newest = *info;

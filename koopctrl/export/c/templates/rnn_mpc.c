@@ -55,6 +55,7 @@ static void kc_restart(NAME_state *s) {
     s->searched = 0;
     s->since = 0;
     s->weighted = 1;
+    s->has_course = 0;
     s->hard_k = -1;
     s->soft_k = -1;
 }
@@ -72,7 +73,7 @@ static void kc_recover(NAME_state *s, const double *y) {
 static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
     double merit;
     kc_start_plan(s, s->steady);
-    merit = kc_optimise(s, n, KC_SETTLED, info);
+    merit = kc_optimise(s, n, KC_SETTLED, 0, info);
 #if KC_SWINGS
     {
         NAME_info other = *info;
@@ -96,7 +97,7 @@ static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
         for (i = 0; i < KC_HORIZON * KC_N_U; i++)
             s->trial[i] = (i / KC_N_U < at) == upper ? kc_u_max[i % KC_N_U] : kc_u_min[i % KC_N_U];
         kc_start_plan(s, s->trial);
-        second = kc_optimise(s, n, KC_SETTLED, &other);
+        second = kc_optimise(s, n, KC_SETTLED, 0, &other);
         info->iterations = other.iterations;
         if (second < merit) {
             merit = second;
@@ -220,7 +221,7 @@ static int kc_holds(NAME_state *s, double merit) {
 static double kc_optimise_warm(NAME_state *s, NAME_info *info) {
     double merit;
     (void)kc_shift(s);
-    merit = kc_optimise(s, KC_N_ITERATIONS, kc_worth[0], info);
+    merit = kc_optimise(s, KC_N_ITERATIONS, kc_worth[0], 1, info);
     if (s->since == 0 && kc_ends_far(s, merit)) merit = kc_recheck(s, merit, info);
     return merit;
 }
@@ -239,7 +240,7 @@ static double kc_optimise_afresh(NAME_state *s, NAME_info *info) {
         other.reason = NAME_REASON_NONE;
         if (kc_holds(s, first)) {
             s->use_P = 1;
-            second = kc_optimise(s, n, KC_SETTLED, &other);
+            second = kc_optimise(s, n, KC_SETTLED, 0, &other);
         } else {
             s->use_P = 1;
             second = kc_optimise_cold(s, n, &other);
@@ -285,6 +286,7 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
                 info->iterations = other.iterations;
                 if (isfinite(found)) {
                     *info = other;
+                    merit = found;
                 } else {
                     s->use_P = s->has_P;
                     kc_restore(s, s->kept);
@@ -294,6 +296,7 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
         }
     }
     if (!isfinite(merit)) merit = kc_optimise_afresh(s, info);
+    s->has_course = isfinite(merit);
     if (!isfinite(merit)) {
         if (info->reason == NAME_REASON_NONE) info->reason = NAME_REASON_STATE;
         return 0;
@@ -302,6 +305,8 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
     info->slack = kc_excess(s, &obeyed);
     if (info->status == NAME_OPTIMAL && !obeyed) info->status = NAME_INEXACT;
     for (i = 0; i < KC_HORIZON * KC_N_U; i++) s->plan[i] = s->candidate[i];
+    for (i = 0; i < (KC_HORIZON + 1) * KC_N_X; i++) s->course[i] = s->states[i];
+    s->course_merit[0] = merit;
     return 1;
 }
 

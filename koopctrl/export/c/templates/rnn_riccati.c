@@ -19,7 +19,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
     double *F = s->a, *b = s->b, *G = s->riccati_G, *P = s->P, *M = s->riccati_M, *W = s->riccati_W, *V = s->riccati_V;
     double *A = s->riccati_A, *K = s->K, R[KC_N_U * KC_N_U], PB[KC_N_X * KC_N_U], size, change;
     int n = KC_N_X, i, j, k, converged = 0;
-    kc_whole_jacobian(s, x, u, F, b);
+    kc_whole_jacobian(s, x, u, KC_HELD, F, b);
     for (i = 0; i < n * n; i++) A[i] = F[i];
     for (i = 0; i < KC_N_U * KC_N_U; i++) R[i] = kc_R[i];
     for (i = 0; i < KC_N_U; i++)

@@ -40,13 +40,15 @@ static void kc_join_acting(const NAME_state *s, const double *u, int k, double *
     for (k = 0; k < KC_N_IN; k++) all[k] += s->offset[k];
 }
 
+#define KC_HELD (KC_HORIZON + KC_DELAY - 1)
+
 /* The same at the target: the last of the previewed disturbances counts, for it is held for good. */
 static void kc_join_held(const NAME_state *s, const double *u, double *all) {
-    kc_join_acting(s, u, KC_HORIZON + KC_DELAY - 1, all);
+    kc_join_acting(s, u, KC_HELD, all);
 }
 
-/* A (n_x x n_x) and B (n_x x n_u) of a whole step at a target, shift included. */
-static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, double *a, double *b) {
+/* A (n_x x n_x) and B (n_x x n_u) of the whole step k from now, shift included. */
+static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, int step, double *a, double *b) {
     double unit[KC_N_X], zero_u[KC_N_IN], zero_y[KC_N_Y], column[KC_N_X], t[KC_N_QY];
     double all[KC_N_IN], y_u[KC_N_Y * KC_N_IN];
     int i, j;
@@ -65,7 +67,7 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, d
         for (i = 0; i < KC_N_X; i++) b[i * KC_N_U + j] = column[i];
         zero_u[kc_moved[j]] = 0.0;
     }
-    kc_join_held(s, u, all);
+    kc_join_acting(s, u, step, all);
     kc_terms(x, all, s->psi_here, t);
     kc_jacobian(all, s->psi_here, t, a, y_u); /* the first n_y rows */
     for (i = 0; i < KC_N_Y; i++)
@@ -121,7 +123,7 @@ static void kc_target_rows(NAME_state *s, const double *w) {
     int i, j;
     for (i = 0; i < KC_N_X; i++) x[i] = w[i] * kc_x_scale[i];
     for (i = 0; i < KC_N_U; i++) u[i] = w[KC_N_X + i] * kc_move_scale[i];
-    kc_whole_jacobian(s, x, u, s->a, s->b);
+    kc_whole_jacobian(s, x, u, KC_HELD, s->a, s->b);
     for (i = 0; i < KC_N_X; i++) {
         for (j = 0; j < KC_N_X; j++)
             s->a[i * KC_N_X + j] = s->a[i * KC_N_X + j] * kc_x_scale[j] / kc_x_scale[i] - (i == j ? 1.0 : 0.0);
