@@ -90,7 +90,7 @@ class UntoldNMPC:
         return u
 
     def _explained(self, x: Array, u: Array, met: Array) -> Array:
-        """Load with which a step leads nearest to where it led, by Gauss-Newton steps, within a range of inputs."""
+        """Load with which a step leads nearest to where it led, by Gauss-Newton steps within a range."""
         load, span = self._load.copy(), np.ptp([self._task.u_min, self._task.u_max], axis=0)
         for _ in range(_NEWTON_STEPS):
             missed = met - np.array(self._f(x, u + load)).ravel()

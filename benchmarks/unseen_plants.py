@@ -8,7 +8,9 @@ mismatch).
 - LinearMPC on the default lift (`lift_at` compares linear models in closed loop on the network);
 - LinearMPC on least-squares DMDc, the same QP and options;
 - LinearMPC on one reduced lift at a cut of 1e-6, what `lift_at` did before it chose;
-- LinearMPC on the plant's own linearisation, where the outputs are the state.
+- LinearMPC on the plant's own linearisation, where the outputs are the state;
+- under load, NMPC with the plant's own equations and its state, told of load and mismatch no more than the
+  others are: what telling is worth.
 
 Conditions: `plain`; `noise` of 1 % of the outputs' range, on the records too, with the filters' default
 covariances (`KalmanFilter(lifted)`, `ExtendedKalmanFilter(model)`); `load+mismatch`, a constant input load
@@ -39,6 +41,7 @@ import numpy as np
 from _plants import Task
 from _true_nmpc import TrueNMPC, Watched, closed_loop, cost
 from _unseen import make_unseen_tasks
+from _untold_nmpc import untold
 
 from koopctrl import (
     ExtendedKalmanFilter,
@@ -54,6 +57,7 @@ from koopctrl.controllers import RNNMPC
 CONDITIONS = ("plain", "noise", "load+mismatch")
 LINEAR = ("LinearMPC, chosen lift", "LinearMPC, DMDc", "LinearMPC, EDMD at 1e-6")
 OWN = "LinearMPC, plant's linearisation"
+UNTOLD = "NMPC, told of nothing"
 
 
 def run(task: Task, controller: Any, condition: str, env: Any = None) -> float:
@@ -191,6 +195,9 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, Any]:
                 found[condition].setdefault(name, []).append(ratio)
             if condition == "plain":
                 verdicts += judged(task, seed, model, made, costs)
+    for condition in conditions:
+        if "load" in condition:
+            found[condition][UNTOLD] = [untold(task, condition) / best[condition]]
     today = datetime.date.today().isoformat()
     return {"nmpc": best, "ratios": found, "verdicts": verdicts, "dates": dict.fromkeys(conditions, today)}
 
