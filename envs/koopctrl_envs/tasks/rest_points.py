@@ -77,7 +77,8 @@ class RestManifold:
         return vt[rank:].T
 
     def _slope(self, w: FloatArray) -> FloatArray:
-        A, B = self.plant.jacobians(*np.split(w * self._scale, [self.plant.n_x]))
+        x, u = np.split(w * self._scale, [self.plant.n_x])
+        A, B = self.plant.jacobians(x, u)
         return np.concatenate([A * self._x_scale, B * self._u_scale], axis=1) * (
             self.plant.dt / self._x_scale[:, None]
         )
