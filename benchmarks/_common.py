@@ -115,6 +115,12 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
             print("  ".join("-" * w for w in widths))
 
 
+def earlier(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Figures of the last results, for scripts that can make some of their tables anew; empty without any."""
+    path = args.out / f"{name}.json"
+    return json.loads(path.read_text())["figures"] if path.exists() else {}
+
+
 def write(args: argparse.Namespace, name: str, figures: dict[str, Any], peers: Sequence[str] = ()) -> None:
     """Write `<out>/<name>.json`: figures, arguments, versions, cores and threads."""
     record = {

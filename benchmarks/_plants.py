@@ -167,7 +167,7 @@ def from_plant(
     """Task on a plant of koopctrl_envs; with `riccati` NMPC has its LQR's cost to go at the end."""
     P = None
     if riccati:
-        a, b = plant.linearize(np.asarray(reference, dtype=float), np.zeros(plant.n_u), dt=plant.dt)
+        a, b = plant.jacobians(np.asarray(reference, dtype=float), np.zeros(plant.n_u), dt=plant.dt)
         P = LQR(LiftedModel.from_matrices(a, b, dt=plant.dt), Q, R).P
     return Task(
         name=name, make_env=make_env, dt=plant.dt, n_x=plant.n_x, n_u=plant.n_u, step=plant.step_components,

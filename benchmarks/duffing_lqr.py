@@ -71,7 +71,7 @@ def main() -> None:
     args = p.parse_args()
     c.quiet()
     plant = Duffing()
-    a, b = plant.linearize(np.zeros(2), np.zeros(1), plant.dt)
+    a, b = plant.jacobians(np.zeros(2), np.zeros(1), plant.dt)
     local = LQR(LiftedModel.from_matrices(a, b, dt=plant.dt), Q, R, u_min=-10, u_max=10)
     local_cost, local_stabilised = closed_loop(local)
     figures: dict[str, Any] = {"local_lqr": {"cost": local_cost, "stabilised": local_stabilised}}

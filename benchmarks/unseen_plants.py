@@ -8,7 +8,9 @@ mismatch).
 - LinearMPC on the default lift (`lift_at` compares linear models in closed loop on the network);
 - LinearMPC on least-squares DMDc, the same QP and options;
 - LinearMPC on one reduced lift at a cut of 1e-6, what `lift_at` did before it chose;
-- LinearMPC on the plant's own linearisation, where the outputs are the state.
+- LinearMPC on the plant's own linearisation, where the outputs are the state;
+- under load, NMPC with the plant's own equations and its state, told of load and mismatch no more than the
+  others are: what telling is worth.
 
 Conditions: `plain`; `noise` of 1 % of the outputs' range, on the records too, with the filters' default
 covariances (`KalmanFilter(lifted)`, `ExtendedKalmanFilter(model)`); `load+mismatch`, a constant input load
@@ -39,6 +41,7 @@ import numpy as np
 from _plants import Task
 from _true_nmpc import TrueNMPC, Watched, closed_loop, cost
 from _unseen import make_unseen_tasks
+from _untold_nmpc import untold
 
 from koopctrl import (
     ExtendedKalmanFilter,
@@ -54,6 +57,7 @@ from koopctrl.controllers import RNNMPC
 CONDITIONS = ("plain", "noise", "load+mismatch")
 LINEAR = ("LinearMPC, chosen lift", "LinearMPC, DMDc", "LinearMPC, EDMD at 1e-6")
 OWN = "LinearMPC, plant's linearisation"
+UNTOLD = "NMPC, told of nothing"
 
 
 def run(task: Task, controller: Any, condition: str, env: Any = None) -> float:
@@ -108,7 +112,7 @@ def own_linearisation(task: Task, model: KoopmanRNN) -> LiftedModel | None:
         return None
     lifted = model.lift_at(task.x_op, task.u_op, method="jacobian")
     u_op = np.broadcast_to(task.u_op, (task.n_u,)).astype(float)
-    a, b = plant.linearize(np.asarray(task.x_op, dtype=float), u_op, dt=plant.dt)
+    a, b = plant.jacobians(np.asarray(task.x_op, dtype=float), u_op, dt=plant.dt)
     scale = lifted.observables.x_scale
     drift = (plant.step(task.x_op, u_op) - task.x_op) / scale
     return replace(lifted, A=a * scale / scale[:, None], B=b / scale[:, None], c=drift, network=None)
@@ -191,6 +195,9 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, Any]:
                 found[condition].setdefault(name, []).append(ratio)
             if condition == "plain":
                 verdicts += judged(task, seed, model, made, costs)
+    for condition in conditions:
+        if "load" in condition:
+            found[condition][UNTOLD] = [untold(task, condition) / best[condition]]
     today = datetime.date.today().isoformat()
     return {"nmpc": best, "ratios": found, "verdicts": verdicts, "dates": dict.fromkeys(conditions, today)}
 

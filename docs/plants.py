@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from matplotlib.image import imsave
 
-import koopctrl_envs  # noqa: F401 (registers)
+from koopctrl_envs import Plant
 
 _HEAD = """# Plants
 
@@ -25,17 +25,23 @@ on floats, arrays of any batch shape and CasADi symbols, and as a block of pytho
     plant = env.unwrapped.plant
     plant.step(x, u)                       # one sample, NumPy; leading axes are a batch
     plant.step_components(x, u, casadi)    # the same formulas on symbols
-    plant.linearize(x, u, dt=plant.dt)     # A, B, exact to rounding
+    plant.jacobians(x, u, dt=plant.dt)     # A, B, exact to rounding
+    plant.linearize(x, u, dt=plant.dt)     # control.StateSpace of deviations, with names
     plant.steady_state(y)                  # state and input at rest with given outputs
-    plant.to_nlsys()                       # control.NonlinearIOSystem
+    plant.to_nlsys()                       # control.NonlinearIOSystem; plant.dt for the sampled one
+    plant.to_casadi()                      # casadi.Function (x, u) -> (x_next, y); plant.to_do_mpc() for do-mpc
 
-One sample is `n_substeps` steps of Runge-Kutta; "step error" is the largest error of a sample from the starts on under
-any input, over the width of the box of starts (`integrator="solve_ivp"` has none to speak of). Episodes end when the
-state leaves its limits, and `info["failure"]` says where. Pictures show runs under random held inputs; red is the
-set-point.
+One sample is `n_substeps` steps of Runge-Kutta, or exact where it says so; "step error" is the largest error of a sample
+from the starts on under any input, over the width of the box of starts (`integrator="solve_ivp"`, `"cvodes"`: next to none).
+Episodes end when the state leaves its limits, and `info["failure"]` says where. Actions beyond their limits are clipped,
+which `info["clipped"]` tells, or refused with `out_of_bounds="refuse"`. Pictures show runs under random held inputs; red is
+the set-point.
+
+Any `control.StateSpace` is a plant too (`LTIEnv`), so is a fitted model in place of what it was learned from (`ModelEnv`)
+and a linear network (`LTINetworkEnv`): see [with other tools](other-tools.md).
 """
 
-_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3)}
+_RUNS = {"Burgers": (6, 0.5, 10), "Quadrotor": (40, 0.01, 3), "CartPole": (22, 0.25, 3), "BallAndBeam": (14, 0.25, 3), "Arm": (45, 0.25, 3)}
 """Steps, part of the inputs' range, and seed, where the usual ones show a plant that is at rest or has failed."""
 
 
@@ -109,14 +115,22 @@ def _entry(name: str, env: Any, variants: list[str]) -> str:
         [n, "input", unit, _ends(a, b), ""]
         for n, unit, a, b in zip(plant.input_names, plant.input_units, plant.u_min, plant.u_max, strict=True)
     ]
-    lines += [_table(["signal", "kind", "unit", "limits", "starts"], rows)]
+    lines += [_table(["signal", "kind", "unit", "limits", "starts"], rows), _parameters(doc)]
     point = zip(_names(plant.output_names), _names(env.reference.tolist()), strict=True)
     holding = ", ".join(f"{n} = {v:.4g}" for n, v in zip(plant.input_names, env.input_reference, strict=True))
+    exact = type(plant).step_components is not Plant.step_components
+    method = "steps exact" if exact else f"{plant.n_substeps} steps of Runge-Kutta"
     lines += [
         f"Measured: {', '.join(_names(plant.output_names))}. Set-point by default "
         f"{', '.join(f'{n} = {v:.4g}' if isinstance(v, float) else '..' for n, v in point)}, held by {holding}. "
-        f"Sample time {plant.dt:g} s, {plant.n_substeps} steps of Runge-Kutta, step error {plant.step_error:.0e}.\n"
+        f"Sample time {plant.dt:g} s, {method}, step error {plant.step_error:.0e}.\n"
     ]
+    if plant.energy_drift is not None:
+        lines += [
+            f"Without friction and input its energy drifts by less than {plant.energy_drift:.0e} of what lies between "
+            "the lowest and the highest state at rest, in 10,000 steps.\n"
+        ]
+    lines += [_at_rest(plant), _plain(doc[doc.index("**Observation**") :].split("\n\n")[0]) + "\n"]
     if variants:
         docs = [
             _plain((inspect.getdoc(gymnasium.make(v).unwrapped.__class__) or "").split("\n\n")[0])
@@ -125,6 +139,39 @@ def _entry(name: str, env: Any, variants: list[str]) -> str:
         lines += ["".join(f"- {d}\n" for d in docs)]
     lines += [_plain(doc[doc.index("Source:") :].split("\n\n")[0]) + "\n"]
     return "\n".join(lines)
+
+
+def _at_rest(plant: Any) -> str:
+    """The equilibria that the plant names, with what holds them and whether they hold by themselves."""
+    text = "At rest: "
+    points = []
+    for x, u in zip(plant.equilibria, plant.equilibrium_inputs, strict=True):
+        shown = [v if isinstance(v, str) else f"{v:.4g}" for v in _names(x.tolist())]
+        slowest = np.linalg.eigvals(plant.jacobians(x, u)[0]).real.max()
+        # Rounding makes a pole at zero anything below this: four in a chain move by the fourth root of it.
+        kind = "stable" if slowest < 0.0 else "unstable"
+        if abs(slowest) * plant.dt < 1e-6:
+            kind, slowest = "a pole on the imaginary axis", 0.0
+        held = ", ".join(f"{v + 0.0:.4g}" for v in u)
+        largest = f", slowest pole {slowest:.2g} 1/s" if slowest < 0.0 else f", pole {slowest:.2g} 1/s" if slowest else ""
+        points.append(f"({', '.join(shown)}) under ({held}), {kind}{largest}")
+    return text + "; ".join(points) + ".\n"
+
+
+def _parameters(doc: str) -> str:
+    """The docstring's table of parameters, as Markdown has it."""
+    lines = doc.splitlines()
+    rules = [i for i, line in enumerate(lines) if re.fullmatch(r"=+( +=+)+", line)]
+    spans = [m.span() for m in re.finditer("=+", lines[rules[0]])]
+    ends = [start for start, _ in spans[1:]] + [None]
+    rows: list[list[str]] = []
+    for line in lines[rules[1] + 1 : rules[2]]:
+        cells = [line[a:b].strip() for (a, _), b in zip(spans, ends, strict=True)]
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [" ".join((old, new)).strip() for old, new in zip(rows[-1], cells, strict=True)]
+    return _table(["parameter", "meaning", "default", "unit"], rows)
 
 
 def _names(values: Any) -> list[Any]:
@@ -143,9 +190,11 @@ def _equations(doc: str) -> str:
     parts = []
     for block in blocks:
         body = textwrap.dedent(block).strip()
+        # Matrices align by themselves.
+        bare = re.sub(r"\\begin\{bmatrix\}.*?\\end\{bmatrix\}", "", body, flags=re.DOTALL)
         parts.append(
             "```math\n"
-            + (f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if "&" in body else body)
+            + (f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if "&" in bare else body)
             + "\n```\n"
         )
     return "\n".join(parts)

@@ -168,6 +168,11 @@ def unseen(results: Path) -> str:
     return _unseen(results, "plain")
 
 
+def unseen_noise(results: Path) -> str:
+    """The same with noise on records and measurements, with the filters' defaults."""
+    return _unseen(results, "noise")
+
+
 def unseen_load(results: Path) -> str:
     """The same under load and mismatch, with offset_free=True."""
     return _unseen(results, "load+mismatch")
@@ -175,10 +180,12 @@ def unseen_load(results: Path) -> str:
 
 def _unseen(results: Path, condition: str) -> str:
     figures = _load(results, "unseen_plants")["figures"]
-    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"][condition])
+    names = dict.fromkeys(n for f in figures.values() for n in f["ratios"].get(condition, {}))
     rows = []
     for plant, f in figures.items():
         row = [plant.replace("_", " ")]
+        if condition not in f["ratios"]:
+            continue
         for name in names:
             runs = f["ratios"][condition].get(name, [])
             good = sorted(v for v in runs if isinstance(v, float))
@@ -200,7 +207,7 @@ def unseen_setting(results: Path) -> str:
     verdicts = [v for f in found["figures"].values() for v in f["verdicts"]]
     bad, fine = ([v for v in verdicts if v["worse"] == w] for w in (True, False))
     return (
-        f"`{found['command']}`, {found['date']}: {len(found['seeds'])} identification seeds. `verify_design` flags "
+        f"`python benchmarks/unseen_plants.py --seeds {len(found['seeds'])}`, up to {found['date']}. `verify_design` flags "
         f"{sum(v['flagged'] is True for v in bad)} of {len(bad)} controllers that cost more than twice what the same one on "
         f"DMDc does on the true plant, and {sum(v['flagged'] is True for v in fine)} of {len(fine)} others.\n"
     )
@@ -330,6 +337,113 @@ def pde_inverse(results: Path) -> str:
         for noise, values in _load(results, "pde")["figures"]["inverse"].items() for what, f in values.items()
     ]  # fmt: skip
     return markdown(["", "", "bias", "root mean square", "reported"], rows)
+def _small(value: float) -> str:
+    return f"{value:.1e}" if 0.0 < abs(value) < 1e-2 else f"{value:.3g}"
+
+
+def _spread(found: dict[str, float]) -> str:
+    """Median, and the worst seed in brackets."""
+    return f"{_small(found['median'])} ({_small(found['max'])})"
+
+
+def hamiltonian_energies(results: Path) -> str:
+    """Energies from derivatives."""
+    found = _load(results, "hamiltonian")["figures"]["energies"]
+    rows = [[n, _spread(f["energy error"]), f"{f['seconds']['median']:.2g}"] for n, f in found.items()]
+    return markdown(["system, neurons", "relative error of the energy, median (worst) of 3 seeds, one from 2,000 neurons on", "s, busy machine"], rows)
+
+
+def hamiltonian_swing(results: Path) -> str:
+    """Swing-ups from 200 samples."""
+    found = _load(results, "hamiltonian")["figures"]["swing_ups"]
+    names = list(next(iter(found.values())))
+    header = ["", *(f"{p}: cost, worst, upright, ms a step" for p in found)]
+    rows = []
+    for n in names:
+        cells = []
+        for plant in found.values():
+            f = plant[n]
+            share = "always" if f["upright"]["min"] == 1.0 else "never" if f["upright"]["max"] == 0.0 else "some"
+            cells.append(
+                f"{f['cost']['median']:.0f} ({f['cost']['max']:.0f}), {share}, {f['ms a step']['median']:.2g}"
+            )
+        rows.append([n, *cells])
+    return markdown(header, rows)
+
+
+def hamiltonian_long(results: Path) -> str:
+    """Long roll-outs."""
+    found = _load(results, "hamiltonian")["figures"]["long_runs"]
+    rows = [
+        [n, *(_spread(f[k]) if k in f else "" for k in ("drift of the true energy", "drift of its own energy"))]
+        for n, f in found.items()
+    ]
+    return markdown(["model", "true energy", "its own"], rows)
+
+
+def hamiltonian_samples(results: Path) -> str:
+    """Sample efficiency."""
+    found = _load(results, "hamiltonian")["figures"]["sample_efficiency"]
+    by: dict[str, dict[str, str]] = {}
+    for key, f in found.items():
+        pairs, model = key.split(" pairs, ")
+        by.setdefault(model, {})[pairs] = _small(f["step error"]["median"])
+    header = list(next(iter(by.values())))
+    return markdown(["pairs", *header], [[m, *(row[h] for h in header)] for m, row in by.items()])
+
+
+def hamiltonian_steps(results: Path) -> str:
+    """From trajectories, against the sample time."""
+    found = _load(results, "hamiltonian")["figures"]["trajectories"]
+    by: dict[str, dict[str, str]] = {}
+    for key, f in found.items():
+        step, method = key.split(", ", 1)
+        by.setdefault(method, {})[step] = _small(f["energy error"]["median"])
+    header = list(next(iter(by.values())))
+    return markdown(["", *(f"{h} s" for h in header)], [[m, *(row[h] for h in header)] for m, row in by.items()])
+
+
+def hamiltonian_trained(results: Path) -> str:
+    """Beside a network with all weights trained."""
+    found = _load(results, "hamiltonian")["figures"]["gradient_trained"]
+    rows = [
+        [n, _small(f["energy error"]["median"]), f"{f['seconds']['median']:.2g}"] for n, f in found.items()
+    ]
+    return markdown(["pendulum, 2,000 points", "relative error of the energy", "s"], rows)
+
+
+def hamiltonian_noise(results: Path) -> str:
+    """Ports under noise."""
+    found = _load(results, "hamiltonian")["figures"]["ports"]
+    keys = ("energy error", "damping error", "gain error")
+    return markdown(["", *keys], [[n, *(_spread(f[k]) for k in keys)] for n, f in found.items()])
+
+
+def sampled_sets(results: Path) -> str:
+    """Supervised data sets."""
+    found = _load(results, "sampled_regression")["figures"]["data_sets"]
+    names = list(next(iter(found.values())))
+    rows = [
+        [n, *(f"{f[n]['mean']:.3f}, {f[n]['mlp_time_ratio']:.2g}" for f in found.values())] for n in names
+    ]
+    return markdown(["mean over ten splits (R2, accuracy), time", *found], rows)
+
+
+def sampled_widths(results: Path) -> str:
+    """Barron functions."""
+    found = _load(results, "sampled_regression")["figures"]["barron"]
+    widths = list(next(iter(found.values()))["by_width"])
+    peers = list(next(iter(found.values()))["peers"])
+    rows = [
+        [
+            d,
+            *(_small(f["by_width"][w]["median"]) for w in widths),
+            f"{f['slope']:.2f}",
+            *(_small(f["peers"][p]["error"]) for p in peers),
+        ]
+        for d, f in found.items()
+    ]
+    return markdown(["D", *widths, "slope", *peers], rows)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -346,6 +460,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         record_peers,
         unseen,
         unseen_load,
+        unseen_noise,
         unseen_setting,
         ltinet_reduction,
         ltinet_large,
@@ -358,5 +473,14 @@ TABLES: dict[str, Callable[[Path], str]] = {
         pde_canal,
         pde_plate,
         pde_inverse,
+        hamiltonian_energies,
+        hamiltonian_swing,
+        hamiltonian_long,
+        hamiltonian_samples,
+        hamiltonian_steps,
+        hamiltonian_trained,
+        hamiltonian_noise,
+        sampled_sets,
+        sampled_widths,
     )
 }

@@ -32,6 +32,7 @@ _HOME = {
     "run_closed_loop": "koopctrl.controllers",
     "verify_design": "koopctrl.controllers",
     "design_mpc": "koopctrl.controllers",
+    "bench": "koopctrl.benchmark.run",
     "load": "koopctrl.storage",
 }
 

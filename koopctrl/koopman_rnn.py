@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import (
     FloatArray,
     as_signal,
@@ -27,7 +28,7 @@ from koopctrl.identification.hidden_estimator import (
     run_hidden,
     simulate_hidden,
 )
-from koopctrl.identification.one_step import Identification, Settings
+from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.recursive import RecursiveWeights
 from koopctrl.identification.settings import check_settings, fit_rounds, make_rng, start, take_steps
 from koopctrl.model_faces import Faces
@@ -48,6 +49,13 @@ from koopctrl.network.lag_window import LagWindow
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
+
+
+def _fit_work(model: KoopmanRNN, X: Any, *_: Any, **__: Any) -> float:
+    """Multiplications of the least squares, by the size of records that are there as a whole."""
+    n_pairs = sum(getattr(e, "n_steps", 0) for e in X) if isinstance(X, (Trajectories, list, tuple)) else 0
+    width = model.n_features if isinstance(model.n_features, int) else MOST_BY_DEFAULT
+    return float(n_pairs) * width**2
 
 
 class KoopmanRNN(Faces, BaseEstimator):
@@ -182,6 +190,7 @@ class KoopmanRNN(Faces, BaseEstimator):
 
     # --- fitting -----------------------------------------------------------------------------------------
 
+    @few_threads(_fit_work)
     def fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
         """Fit to episodes.
 
@@ -231,6 +240,7 @@ class KoopmanRNN(Faces, BaseEstimator):
         self.__dict__.pop("_identification", None)
         return self
 
+    @few_threads(_fit_work)
     def partial_fit(
         self,
         X: Trajectories | Iterable[Trajectory],
@@ -355,6 +365,7 @@ class KoopmanRNN(Faces, BaseEstimator):
 
     # --- roll-outs ---------------------------------------------------------------------------------------
 
+    @few_threads()
     def predict(self, X: Trajectories | Iterable[Trajectory], n_init: int | None = None) -> list[FloatArray]:
         """Free-run outputs of each episode, from its own start and inputs.
 
@@ -419,6 +430,7 @@ class KoopmanRNN(Faces, BaseEstimator):
             return check_integer(n_init, "n_init", low=1)
         return default_n_init(self, data) if self.hidden else self._network.window.n_samples
 
+    @few_threads()
     def simulate(self, x0: ArrayLike | Trajectory, u: ArrayLike | int) -> FloatArray:
         """One roll-out.
 

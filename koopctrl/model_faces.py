@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl.data.trajectories import Trajectories, Trajectory
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Faces:
     def _itself(self) -> KoopmanRNN:
         return cast("KoopmanRNN", self)
 
+    @few_threads()
     def lift_at(
         self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
     ) -> LiftedModel:
@@ -42,6 +44,7 @@ class Faces:
 
         return (lift_hidden if self._itself.hidden else lift_network)(self._itself, x_op, u_op, **options)
 
+    @few_threads()
     def report(
         self,
         X: Trajectories | Iterable[Trajectory],

@@ -77,7 +77,27 @@ def public_callables():
     return found
 
 
+def names_of_the_plants_package():
+    """Wrappers and tasks, and what `bench` gives and takes, with their own methods."""
+    found = []
+    for module_name, names in BESIDE.items():
+        module = importlib.import_module(module_name)
+        for name in names or module.__all__:
+            value = getattr(module, name)
+            found.append((f"{module_name}.{name}", value, inspect.getdoc(value)))
+            members = vars(value).items() if inspect.isclass(value) else ()
+            for member, function in members:
+                if inspect.isfunction(function) and not member.startswith("_"):
+                    found.append((f"{name}.{member}", function, inspect.getdoc(function)))
+    return found
+
+
+BESIDE = {
+    "koopctrl_envs.wrappers": None, "koopctrl_envs.tasks": None, "koopctrl.benchmark.case": ["Case"],
+    "koopctrl.benchmark.result": ["BenchResult", "Run"],
+}  # fmt: skip
 CALLABLES = public_callables()
+DESCRIBED = names_of_the_plants_package()
 
 
 @pytest.mark.parametrize(("label", "value", "doc"), CALLABLES, ids=[label for label, _, _ in CALLABLES])
@@ -94,6 +114,15 @@ def test_every_public_callable_has_a_docstring_that_names_its_parameters(label, 
     ]
     missing = [p for p in parameters if not re.search(rf"(?<![\w.]){re.escape(p)}(?!\w)", doc)]
     assert not missing, f"{label} does not document {missing}"
+
+
+@pytest.mark.parametrize(("label", "value", "doc"), DESCRIBED, ids=[label for label, _, _ in DESCRIBED])
+def test_everything_beside_has_a_docstring_that_names_the_parameters_of_classes(label, value, doc):
+    assert doc, f"{label} has no docstring"
+    if inspect.isclass(value):
+        parameters = [p for p in inspect.signature(value).parameters if p != "self"]
+        missing = [p for p in parameters if not re.search(rf"(?<![\w.]){re.escape(p)}(?!\w)", doc)]
+        assert not missing, f"{label} does not document {missing}"
 
 
 def test_every_error_is_documented():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike
 
-from koopctrl_envs.checks import FloatArray, as_vector, as_weight
+from koopctrl.errors import DataError
+from koopctrl_envs.checks import FloatArray, as_vector, as_weight, check_choice
 from koopctrl_envs.plant import Plant
+from koopctrl_envs.rendering.drawn import Drawn
+
+if TYPE_CHECKING:
+    from koopctrl_envs.rendering.artist import Artist
 
 OVERSHOOT = 0.25
 """Observations may pass the plant's box of outputs by this part of its width: the sample that ends an episode
@@ -21,7 +26,11 @@ NOISE_CUT = 5.0
 """Noise is cut at this many standard deviations: no finite box holds a Gaussian without ends."""
 
 
-class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
+FIXED = ("dt", "n_substeps", "u_min", "u_max", "x0_low", "x0_high", "x_min", "x_max")
+"""Fields of a plant that stay as they are while an env lives: its spaces and its clock are made from them."""
+
+
+class PlantEnv(Drawn):
     r"""A plant behind `reset` and `step`, in physical units.
 
     One step holds the input for `dt` seconds. The reward is
@@ -38,7 +47,8 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
 
     `info` holds the time `t` (s), the true state `x`, the applied input `u` (`input_reference` after
     `reset`): the action, converted to physical units and clipped to `[u_min, u_max]`, without the
-    disturbance; and `failure`, which says what terminated the episode, else `""`.
+    disturbance; `clipped`, whether the action lay outside of its space; and `failure`, which says what
+    terminated the episode, else `""`.
 
     Parameters
     ----------
@@ -63,8 +73,11 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
     normalized_action : bool
         Whether actions run from -1 to 1 between `u_min` and `u_max`, as learning libraries prefer, instead
         of being inputs in their own units.
-    integrator : {"rk4", "solve_ivp"}
-        Fixed steps of Runge-Kutta, `n_substeps` per sample, or `Plant.exact_step`.
+    out_of_bounds : {"clip", "refuse"}
+        What becomes of an action outside the action space: it is clipped, and `info["clipped"]` is True; or
+        `step` raises a `DataError`.
+    integrator : {"rk4", "solve_ivp", "cvodes"}
+        The plant's own fixed steps, `n_substeps` per sample, or a method of `Plant.exact_step`.
     render_mode : {"rgb_array", "human"}, optional
         What `render()` gives: pixels, `(360, 640, 3)`; or a window of matplotlib's, brought up to date by
         `reset` and `step` themselves.
@@ -79,14 +92,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Sample time, s.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 20}  # noqa: RUF012
     plant_class: ClassVar[type[Plant]]
     default_Q: ClassVar[float | tuple[float, ...]] = 1.0
     default_R: ClassVar[float | tuple[float, ...]] = 0.1
-    body: ClassVar[str] = "phase_plane"
-    """What pictures show on the left: a name in `koopctrl_envs.rendering.bodies.BODIES`."""
-    shown: ClassVar[tuple[str, ...] | None] = None
-    """Outputs that pictures trace, by default all; none to have the states as a map over time."""
+
+    task_settings: ClassVar[dict[str, Any]] = {}
+    """Fields of `koopctrl_envs.tasks.TaskSettings` in which the standard tasks of this plant differ."""
 
     def __init__(
         self,
@@ -100,12 +111,11 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         measurement_noise: ArrayLike = 0.0,
         disturbance: ArrayLike = 0.0,
         normalized_action: bool = False,
+        out_of_bounds: str = "clip",
         integrator: str = "rk4",
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode is {render_mode!r}; expected 'rgb_array', 'human' or None")
         if plant is None:
             plant = self.plant_class()  # pyright: ignore[reportCallIssue] (subclasses have defaults)
         names = [field.name for field in dataclasses.fields(plant)]
@@ -114,17 +124,12 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
                 raise ValueError(
                     f"{name} is no parameter of {type(plant).__name__}; it has {', '.join(names)}"
                 )
-        if integrator not in ("rk4", "solve_ivp"):
-            raise ValueError(f"integrator is {integrator!r}; expected 'rk4' or 'solve_ivp'")
-        self.plant = plant = dataclasses.replace(plant, **parameters)
+        if integrator not in ("rk4", "solve_ivp", "cvodes"):
+            raise ValueError(f"integrator is {integrator!r}; expected 'rk4', 'solve_ivp' or 'cvodes'")
+        plant = plant.replaced(**parameters)
+        self.plant: Plant = plant
         self.dt = plant.dt
-        self.render_mode = render_mode
-        rate = round(1.0 / plant.dt)
-        if rate >= 10:
-            # In real time; slower plants are shown faster than they are.
-            self.metadata = {**self.metadata, "render_fps": min(rate, 60)}
-        self._history: Any = None
-        self._frame: Any = None
+        self._set_render_mode(render_mode, plant.dt)
 
         self.Q = as_weight(self.default_Q if Q is None else Q, "Q", plant.n_y)
         self.R = as_weight(self.default_R if R is None else R, "R", plant.n_u)
@@ -141,9 +146,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         self.disturbance = as_vector(disturbance, "disturbance", plant.n_u, spread=True)
 
         self.integrator = integrator
-        self._advance = plant.step if integrator == "rk4" else plant.exact_step
         self._u_min, self._u_max = np.array(plant.u_min), np.array(plant.u_max)
         self.normalized_action = bool(normalized_action)
+        self.out_of_bounds = check_choice(out_of_bounds, "out_of_bounds", ("clip", "refuse"))
         unit = np.ones(plant.n_u)
         low, high = (-unit, unit) if self.normalized_action else (self._u_min, self._u_max)
         self.action_space = spaces.Box(low, high, dtype=np.float64)
@@ -176,9 +181,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         super().reset(seed=seed)
         self._x = self.start_of(options or {}, self.np_random)
         self._n_steps = 0
-        self._history = None
-        observation = self._observe(self.plant.output(self._x))
-        self._record(self.input_reference, "")
+        y = self.plant.output(self._x)
+        observation = self._observe(y)
+        self._record(0.0, self._x, y, self.reference, self.input_reference)
         return observation, self._info(self.input_reference, "")
 
     def step(self, action: ArrayLike) -> tuple[FloatArray, float, bool, bool, dict[str, Any]]:
@@ -187,7 +192,7 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         Parameters
         ----------
         action : array_like, (n_u,)
-            Finite; clipped to the action space.
+            Finite; clipped to the action space, or refused outside of it (`out_of_bounds`).
 
         Returns
         -------
@@ -206,7 +211,9 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         """
         if self._x is None:
             raise gymnasium.error.ResetNeeded("step() was called before reset(); call reset() first")
-        u = self.inputs_of(as_vector(action, "action", self.plant.n_u))
+        action = as_vector(action, "action", self.plant.n_u)
+        outside = bool(self.outside(action))
+        u = self.inputs_of(action)
         x = self._advance(self._x, u + self.disturbance + self.noise_of(self.process_noise, self.np_random))
         if not np.isfinite(x).all():
             raise ValueError(
@@ -218,62 +225,89 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         y = self.plant.output(self._x)
         reward = float(self.reward_of(y, u))
         failure = self.plant.failure(self._x)
-        self._record(u, failure)
-        return self._observe(y), reward, failure != "", False, self._info(u, failure)
+        self._record(self._n_steps * self.dt, self._x, y, self.reference, u, failure)
+        return self._observe(y), reward, failure != "", False, self._info(u, failure, outside)
 
-    def render(self) -> Any:
-        """The episode so far: pixels `(360, 640, 3)` in mode "rgb_array"; "human" shows its window.
+    def artist(self) -> Artist:
+        """What draws this plant from recorded states; `koopctrl`'s results animate with it."""
+        from koopctrl_envs.rendering.artist import Artist
 
-        Set-points are those of `reference` at each step, which may be assigned to between steps.
+        return Artist(self.plant, self.body, self.plant.output_names if self.shown is None else self.shown)
+
+    def _advance(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        plant = self.plant
+        return (
+            plant.step(x, u) if self.integrator == "rk4" else plant.exact_step(x, u, method=self.integrator)
+        )
+
+    @property
+    def state(self) -> FloatArray:
+        """The true state now, `(n_x,)`, a copy: what `info["x"]` said last.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
         """
-        if self.render_mode is None:
-            gymnasium.logger.warn("render() was called without a render_mode; pass one to gymnasium.make")
-            return None
         if self._x is None:
-            raise gymnasium.error.ResetNeeded("render() was called before reset(); call reset() first")
-        frame = self._open_frame()
-        frame.draw(self._history)
-        if self.render_mode == "rgb_array":
-            return frame.array()
-        frame.show(1.0 / self.metadata["render_fps"])
-        return None
-
-    def close(self) -> None:
-        """Close the window, if there is one."""
-        if self._frame is not None:
-            self._frame.close()
-            self._frame = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles draw figures of their own.
-        return {**self.__dict__, "_frame": None}
-
-    def _open_frame(self) -> Any:
-        if self._frame is None:
-            from koopctrl_envs.rendering.frame import Frame
-
-            shown = self.plant.output_names if self.shown is None else self.shown
-            self._frame = Frame(self.plant, self.body, shown, self.render_mode == "human")
-        return self._frame
-
-    def _record(self, u: FloatArray, note: str) -> None:
-        """Keep a sample for pictures, and show it where there is a window."""
-        if self.render_mode is None or self._x is None:
-            return
-        from koopctrl_envs.rendering.history import History
-
-        if self._history is None:
-            self._history = History()
-        self._history.add(self._n_steps * self.dt, self._x, self.plant.output(self._x), self.reference, u)
-        self._history.note = note
-        if self.render_mode == "human":
-            self.render()
+            raise gymnasium.error.ResetNeeded("there is no state before reset(); call reset() first")
+        return self._x.copy()
 
     def inputs_of(self, actions: FloatArray) -> FloatArray:
         """Inputs `(..., n_u)` in physical units, within their limits, of actions `(..., n_u)`."""
         if self.normalized_action:
             actions = self._u_min + 0.5 * (actions + 1.0) * (self._u_max - self._u_min)
         return np.clip(actions, self._u_min, self._u_max)
+
+    def outside(self, actions: FloatArray) -> Any:
+        """Which actions `(..., n_u)` lie outside the action space, `(...)` of bool.
+
+        Raises
+        ------
+        DataError
+            If one does and `out_of_bounds` is "refuse".
+        """
+        space: Any = self.action_space
+        beyond = ((actions < space.low) | (actions > space.high)).any(axis=-1)
+        if self.out_of_bounds == "refuse" and beyond.any():
+            first = actions.reshape(-1, self.plant.n_u)[np.flatnonzero(beyond)[0]]
+            raise DataError(
+                f"action is {first.tolist()}; expected entries from {space.low.tolist()} to "
+                f'{space.high.tolist()}. Clip it, or make the env with out_of_bounds="clip"'
+            )
+        return beyond
+
+    def actions_of(self, inputs: FloatArray) -> FloatArray:
+        """Actions `(..., n_u)` that stand for inputs `(..., n_u)` within their limits."""
+        if self.normalized_action:
+            return 2.0 * (inputs - self._u_min) / (self._u_max - self._u_min) - 1.0
+        return np.array(inputs)
+
+    def use_parameters(self, **parameters: Any) -> None:
+        """Go on with other parameters of the plant; wrappers that draw or drift them call this.
+
+        Parameters
+        ----------
+        **parameters
+            Fields of the plant, without those that spaces and clocks are made from.
+
+        Raises
+        ------
+        ValueError
+            If one is no parameter of the plant, has a value that it refuses, or would change the env's spaces
+            or sample time.
+        """
+        names = [field.name for field in dataclasses.fields(self.plant)]
+        for name in parameters:
+            if name not in names or name in FIXED:
+                raise ValueError(
+                    f"{name} is no parameter that may change; {type(self.plant).__name__} has "
+                    f"{', '.join(n for n in names if n not in FIXED)}"
+                )
+        changed = dataclasses.replace(self.plant, **parameters)
+        if (changed.n_x, changed.n_u, changed.n_y) != (self.plant.n_x, self.plant.n_u, self.plant.n_y):
+            raise ValueError(f"{', '.join(parameters)} would change the number of signals; make another env")
+        self.plant = changed
 
     def reward_of(self, y: FloatArray, u: FloatArray) -> FloatArray:
         """Rewards `(...)` of outputs `(..., n_y)` and inputs `(..., n_u)`."""
@@ -319,9 +353,10 @@ class PlantEnv(gymnasium.Env[FloatArray, FloatArray]):
         space: Any = self.observation_space
         return np.clip(y + self.noise_of(self.measurement_noise, self.np_random), space.low, space.high)
 
-    def _info(self, u: FloatArray, failure: str) -> dict[str, Any]:
+    def _info(self, u: FloatArray, failure: str, clipped: bool = False) -> dict[str, Any]:
         # Copies: callers keep and change what they are given.
-        return {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy(), "failure": failure}
+        info = {"t": self._n_steps * self.dt, "x": np.array(self._x), "u": u.copy()}
+        return info | {"clipped": clipped, "failure": failure}
 
 
 def _as_std(value: ArrayLike, name: str, size: int) -> FloatArray:

@@ -109,7 +109,9 @@ class PlantVectorEnv(AnyVectorEnv):
             if seeds[i] is not None or self._rngs[i] is None:
                 self._rngs[i], _ = seeding.np_random(seeds[i])
         observations = self._restart(mask, options)
-        return observations, self._info(np.tile(self._one.input_reference, (n, 1)), np.full(n, "", object))
+        none = np.zeros(n, dtype=bool)
+        u = np.tile(self._one.input_reference, (n, 1))
+        return observations, self._info(u, np.full(n, "", object), none)
 
     def step(self, actions: ArrayLike) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray, Info]:
         """Apply an action to each copy for `dt` seconds.
@@ -139,6 +141,7 @@ class PlantVectorEnv(AnyVectorEnv):
                 "reset_mask, or choose another autoreset_mode"
             )
         running = ~fresh
+        clipped = running & one.outside(given)
         u = one.inputs_of(given)
         x = plant.step(self._x, u + one.disturbance + self._noise(one.process_noise, running))
         x[fresh] = self._x[fresh]
@@ -158,13 +161,14 @@ class PlantVectorEnv(AnyVectorEnv):
         self._ended = outside | truncated
         extra: Info = {}
         if self._mode is AutoresetMode.SAME_STEP and self._ended.any():
-            extra = self._final(observations, self._info(u, failures))
+            extra = self._final(observations, self._info(u, failures, clipped))
             observations, u, failures = observations.copy(), u.copy(), failures.copy()
+            clipped = clipped.copy()
             fresh = self._ended
         if fresh.any():
             observations[fresh] = self._restart(fresh, {})[fresh]
-            u[fresh], failures[fresh] = one.input_reference, ""
-        return observations, rewards, outside, truncated, self._info(u, failures) | extra
+            u[fresh], failures[fresh], clipped[fresh] = one.input_reference, "", False
+        return observations, rewards, outside, truncated, self._info(u, failures, clipped) | extra
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """An attribute of the env that is copied, once for each copy, as `SyncVectorEnv` has it."""
@@ -193,11 +197,12 @@ class PlantVectorEnv(AnyVectorEnv):
         space: Any = self.single_observation_space
         return np.clip(y + self._noise(self._one.measurement_noise, mask), space.low, space.high)
 
-    def _info(self, u: FloatArray, failures: Any) -> Info:
+    def _info(self, u: FloatArray, failures: Any, clipped: BoolArray) -> Info:
         info: Info = {
             "t": self._n_steps * self.dt,
             "x": np.array(self._x),
             "u": u.copy(),
+            "clipped": clipped.copy(),
             "failure": failures,
         }
         every = np.ones(self.num_envs, dtype=bool)

@@ -42,7 +42,9 @@ class CartPole(Plant):
     input_units: ClassVar = ("N",)
     output_names: ClassVar = ("p", "v", "cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("m", "m/s", "1", "1", "rad/s")
+    energy_drift: ClassVar = 1e-6
     positive: ClassVar = ("M", "m", "l", "g")
+    nonnegative: ClassVar = ("b", "c")
 
     M: float = 1.0
     m: float = 0.1
@@ -74,6 +76,13 @@ class CartPole(Plant):
             self.l * (4.0 / 3.0 - self.m * cos * cos / total)
         )
         return v, push - moment * alpha * cos / total, omega, alpha
+
+    def energy(self, x: Components, xp: Any = np) -> Any:
+        """Kinetic and potential energy of a state, J."""
+        _, v, theta, omega = x
+        cos, tip = xp.cos(theta), self.l * omega
+        kinetic = 0.5 * (self.M + self.m) * v * v + self.m * tip * (v * cos + 2.0 / 3.0 * tip)
+        return kinetic + self.m * self.g * self.l * cos
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Position, speed, cosine and sine of the angle, angular speed."""
@@ -136,3 +145,4 @@ class CartPoleEnv(PlantEnv):
     shown = ("p", "cos_theta")
     default_Q = (1.0, 0.1, 5.0, 5.0, 0.1)
     default_R = 0.01
+    task_settings: ClassVar = {"hold": 100}  # Before, moving does not pay.

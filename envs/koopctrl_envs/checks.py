@@ -1,12 +1,16 @@
-"""Checks of what callers pass to plants and envs (this package does not import koopctrl's)."""
+"""Checks of what callers pass to plants and envs: those of koopctrl, worded for signals on the last axis."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from koopctrl._validation import as_float_array, check_integer, check_number
+from koopctrl._validation import as_weight as as_weight
+from koopctrl._validation import check_choice as check_choice
+from koopctrl.errors import DataError, OptionError, ShapeError
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -17,18 +21,13 @@ def as_floats(value: ArrayLike, name: str, size: int | None = None) -> FloatArra
 
     Raises
     ------
-    ValueError
+    ShapeError, DataError
         If `value` is ragged, complex, not numeric, or of the wrong size.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is ragged; expected a rectangular array of numbers") from error
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} has dtype {array.dtype}; expected real numbers")
+    array: FloatArray = np.asarray(as_float_array(value, name), dtype=np.float64)
     if size is not None and (array.ndim == 0 or array.shape[-1] != size):
-        raise ValueError(f"{name} has shape {array.shape}; expected (..., {size}), signals on the last axis")
-    return array.astype(np.float64, copy=False)
+        raise ShapeError(f"{name} has shape {array.shape}; expected (..., {size}), signals on the last axis")
+    return array
 
 
 def as_vector(
@@ -37,52 +36,33 @@ def as_vector(
     """Convert to a new vector without NaN, and finite unless `infinite`; a scalar is accepted if `size` is 1,
     or to fill it with `spread`.
     """
-    array = as_floats(value, name)
+    array: FloatArray = np.asarray(as_float_array(value, name), dtype=np.float64)
     if array.ndim == 0 and (spread or size == 1):
         array = np.full(size, float(array))
     if array.shape != (size,):
-        raise ValueError(
+        raise ShapeError(
             f"{name} has shape {array.shape}; expected {'a scalar or ' if spread else ''}({size},)"
         )
     if infinite and np.isnan(array).any():
-        raise ValueError(f"{name} is {array.tolist()}; expected numbers or infinity, got NaN")
+        raise DataError(f"{name} is {array.tolist()}; expected numbers or infinity, got NaN")
     if not infinite and not np.isfinite(array).all():
-        raise ValueError(f"{name} is {array.tolist()}; expected finite numbers, got NaN or infinity")
+        raise DataError(f"{name} is {array.tolist()}; expected finite numbers, got NaN or infinity")
     return array.copy()
 
 
-def as_weight(value: ArrayLike, name: str, size: int) -> FloatArray:
-    """Convert a scalar, a diagonal or a matrix to a symmetric positive semidefinite weight."""
-    array = as_floats(value, name)
-    if array.ndim < 2:
-        array = np.diag(as_vector(array, name, size, spread=True))
-    if array.shape != (size, size):
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected a scalar, a diagonal ({size},) or ({size}, {size})"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers")
-    scale = float(np.abs(array).max(initial=0.0))
-    if np.abs(array - array.T).max(initial=0.0) > 1e-10 * scale:
-        raise ValueError(f"{name} is not symmetric; pass ({name} + {name}.T) / 2")
-    if float(np.linalg.eigvalsh(array).min()) < -1e-12 * scale:
-        raise ValueError(f"{name} has a negative eigenvalue; expected a positive semidefinite weight")
-    return array.copy()
-
-
-def as_number(value: Any, name: str, *, positive: bool = False) -> float:
-    """Convert to a finite Python float, above zero if `positive`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is {value!r}; expected a number") from error
-    if not math.isfinite(number) or (positive and number <= 0.0):
-        raise ValueError(f"{name} is {number}; expected a {'positive' if positive else 'finite'} number")
+def as_number(value: Any, name: str, *, positive: bool = False, negative: bool = True) -> float:
+    """Convert to a finite Python float, above zero if `positive`, not below it unless `negative`."""
+    number = check_number(value, name)
+    if positive and number <= 0.0:
+        raise OptionError(f"{name} is {number}; expected a positive number")
+    if not negative and number < 0.0:
+        raise OptionError(f"{name} is {number}; expected zero or a positive number")
     return number
 
 
 def as_count(value: Any, name: str) -> int:
     """Convert to an int above zero."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a positive integer")
-    return int(value)
+    try:
+        return check_integer(value, name, low=1)
+    except OptionError as error:
+        raise OptionError(f"{name} is {value!r}; expected a positive integer") from error

@@ -38,22 +38,29 @@ def steady_state(
     u_scale = _widths(plant.u_min, plant.u_max, np.ones(plant.n_u))
     y_scale = _widths(*plant.output_bounds(), np.ones(plant.n_y))
     scale = np.concatenate([x_scale, u_scale])
+    free = np.array([True] * plant.n_x + [name not in plant.disturbance_names for name in plant.input_names])
+
+    def parts(w: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """State and inputs of the unknowns; what disturbs stays as it is."""
+        whole = np.concatenate([x0, u0])
+        whole[free] = w * scale[free]
+        return whole[: plant.n_x], whole[plant.n_x :]
 
     def residual(w: FloatArray) -> FloatArray:
-        x, u = np.split(w * scale, [plant.n_x])
+        x, u = parts(w)
         error = (plant.output(x) - wanted)[asked] / y_scale[asked]
         return np.concatenate([plant.rhs(x, u) * plant.dt / x_scale, error])
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = least_squares(residual, np.concatenate([x0, u0]) / scale, xtol=1e-15, ftol=1e-15, gtol=1e-15)
+        start = (np.concatenate([x0, u0]) / scale)[free]
+        found = least_squares(residual, start, xtol=1e-15, ftol=1e-15, gtol=1e-15)
     if not np.abs(found.fun).max() <= TOLERANCE:
         raise ValueError(
             f"y is {wanted.tolist()}, and no state at rest with these outputs was found (best residual "
             f"{np.abs(found.fun).max():.2g} of the plant's ranges); pass another y, x_guess or u_guess"
         )
-    x, u = np.split(found.x * scale, [plant.n_x])
-    return x, u
+    return parts(found.x)
 
 
 def _widths(low: ArrayLike, high: ArrayLike, otherwise: ArrayLike) -> FloatArray:

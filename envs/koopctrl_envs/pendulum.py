@@ -29,7 +29,7 @@ class Pendulum(Plant):
     g : float
         Acceleration of gravity, m/s^2.
     b : float
-        Viscous damping, N m s/rad, above zero.
+        Viscous damping, N m s/rad; zero for an undamped pendulum.
     dt, n_substeps, u_min, u_max, x0_low, x0_high, x_min, x_max
         As in `Plant`.
     """
@@ -40,8 +40,10 @@ class Pendulum(Plant):
     input_units: ClassVar = ("N m",)
     output_names: ClassVar = ("cos_theta", "sin_theta", "omega")
     output_units: ClassVar = ("1", "1", "rad/s")
-    positive: ClassVar = ("m", "l", "g", "b")
+    positive: ClassVar = ("m", "l", "g")
+    nonnegative: ClassVar = ("b",)
     step_error: ClassVar = 1e-10
+    energy_drift: ClassVar = 1e-8
 
     m: float = 1.0
     l: float = 1.0
@@ -65,6 +67,11 @@ class Pendulum(Plant):
         """Time derivative of `theta`, `omega`; see `Plant.rhs_components`."""
         theta, omega = x
         return omega, self.g / self.l * xp.sin(theta) + (u[0] - self.b * omega) / (self.m * self.l * self.l)
+
+    def energy(self, x: Components, xp: Any = np) -> Any:
+        """Kinetic and potential energy of a state, J."""
+        theta, omega = x
+        return self.m * self.l * (0.5 * self.l * omega * omega + self.g * xp.cos(theta))
 
     def output_components(self, x: Components, xp: Any = np) -> tuple[Any, ...]:
         """Cosine and sine of the angle, and the speed."""

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,13 +58,20 @@ class Plant(ABC):
     input_units: ClassVar[tuple[str, ...]]
     output_names: ClassVar[tuple[str, ...]]
     output_units: ClassVar[tuple[str, ...]]
+    disturbance_names: ClassVar[tuple[str, ...]] = ()
+    """Inputs that are measured disturbances, not to be chosen: the weather."""
     positive: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that must be above zero."""
+    nonnegative: ClassVar[tuple[str, ...]] = ()
+    """Names of the parameters that must not be below zero: frictions, that make a plant undamped at zero."""
     integers: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters that count something: integers above zero."""
     step_error: ClassVar[float] = 1e-8
     """Largest error of one step with default parameters, anywhere the plant gets from its starts under inputs
     within their limits, over the width of the box of starts."""
+    energy_drift: ClassVar[float | None] = None
+    """Of a plant with `energy`: how far, at most, it drifts in 10,000 steps without friction and input, over
+    what lies between the lowest and the highest state at rest."""
 
     dt: float
     n_substeps: int
@@ -90,7 +97,8 @@ class Plant(ABC):
                 value = tuple(as_vector(value, name, sizes[name], spread=True, infinite=ends).tolist())
             else:
                 # Plain floats: a numpy scalar on the left of a CasADi symbol takes the product over.
-                value = as_number(value, name, positive=name in ("dt", *self.positive))
+                positive = name in ("dt", *self.positive)
+                value = as_number(value, name, positive=positive, negative=name not in self.nonnegative)
             object.__setattr__(self, name, value)
         for low, high in (("u_min", "u_max"), ("x0_low", "x0_high"), ("x_min", "x_max")):
             if any(a > b for a, b in zip(getattr(self, low), getattr(self, high), strict=True)):
@@ -99,6 +107,15 @@ class Plant(ABC):
                 )
         if np.less(self.x0_low, self.x_min).any() or np.greater(self.x0_high, self.x_max).any():
             raise ValueError("x0_low, x0_high leave the box x_min, x_max; widen x_min, x_max as well")
+
+    def replaced(self, **parameters: Any) -> Self:
+        """The same plant with other parameters.
+
+        A box that is the same for all states stays so where their number changes (the points of a grid).
+        """
+        boxes = ("x0_low", "x0_high", "x_min", "x_max")
+        same = {n: v[0] for n in boxes if n not in parameters and len(set(v := getattr(self, n))) == 1}
+        return dataclasses.replace(self, **same, **parameters)
 
     @property
     def n_x(self) -> int:
@@ -178,12 +195,16 @@ class Plant(ABC):
         """
         return self._integrate(lambda state: self.rhs_components(state, u, xp), tuple(x), dt)
 
+    def n_substeps_of(self, dt: float) -> int:
+        """Number of equal sub-steps that `dt` seconds are cut into."""
+        return max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
+
     def _integrate(
         self, slopes: Callable[[Components], tuple[Any, ...]], state: tuple[Any, ...], dt: float | None
     ) -> tuple[Any, ...]:
         """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
         dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
-        n_substeps = max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
+        n_substeps = self.n_substeps_of(dt)
         h = dt / n_substeps
         for _ in range(n_substeps):
             k1 = slopes(state)
@@ -222,43 +243,71 @@ class Plant(ABC):
         """Outputs `(..., n_y)` of states `(..., n_x)`."""
         return self._evaluate(lambda a, _, xp: self.output_components(a, xp), x, np.zeros(self.n_u))
 
-    def exact_step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
-        """State `(n_x,)` after `dt` seconds with `u` held, by scipy's LSODA to a relative error of 1e-10.
+    def exact_step(
+        self, x: ArrayLike, u: ArrayLike, dt: float | None = None, method: str = "solve_ivp"
+    ) -> FloatArray:
+        """State `(n_x,)` after `dt` seconds with `u` held, by an integrator that chooses its own steps.
 
         For parameters that make the plant too stiff for `n_substeps` steps of Runge-Kutta; many times slower.
+
+        Parameters
+        ----------
+        x, u : array_like, (n_x,) and (n_u,)
+        dt : float, optional
+            Length of the interval, s; by default the plant's own.
+        method : {"solve_ivp", "cvodes"}
+            scipy's LSODA to a relative error of 1e-10, or SUNDIALS' CVODES through CasADi, which is built
+            once for each plant and is then the faster one.
         """
         from koopctrl_envs.integration import exact_step
 
         dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
-        return exact_step(self, as_vector(x, "x", self.n_x), as_vector(u, "u", self.n_u), dt)
+        return exact_step(self, as_vector(x, "x", self.n_x), as_vector(u, "u", self.n_u), dt, method)
 
     def to_nlsys(self, dt: float = 0.0) -> Any:
-        """The plant as `control.nlsys`: continuous, or with `dt > 0` sampled, with the names of its signals.
+        """The plant as `control.NonlinearIOSystem`: continuous, or with `dt > 0` sampled, with its names.
 
         Inputs are not clipped. Use the keywords of `control.input_output_response` for the accuracy of the
         continuous one.
         """
-        import control
+        from koopctrl_envs.faces.pycontrol import plant_to_nlsys
 
-        dt = as_number(dt, "dt")
-        if dt < 0.0:
-            raise ValueError(f"dt is {dt}; expected 0 for continuous time, or a sample time in seconds")
+        return plant_to_nlsys(self, dt)
 
-        def update(_t: float, x: FloatArray, u: ArrayLike, _p: Any) -> FloatArray:
-            u = np.atleast_1d(u)
-            return self.step(x, u, dt) if dt else self.rhs(x, u)
+    def to_casadi(self, dt: float | None = None, integrator: str = "rk4") -> Any:
+        """`casadi.Function` `(x, u) -> (x_next, y)` of one sample; `y` are the outputs at the time of `x`.
 
-        return control.nlsys(
-            update,
-            lambda _t, x, _u, _p: self.output(x),
-            states=list(self.state_names),
-            inputs=list(self.input_names),
-            outputs=list(self.output_names),
-            dt=dt,
-            name=type(self).__name__,
-        )
+        Parameters
+        ----------
+        dt : float, optional
+            Sample time, s; by default the plant's own.
+        integrator : {"rk4", "cvodes"}
+            The steps that the env takes, or CVODES.
+        """
+        from koopctrl_envs.faces.casadi import plant_to_casadi
 
-    def linearize(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> tuple[FloatArray, FloatArray]:
+        return plant_to_casadi(self, dt, integrator)
+
+    def to_do_mpc(self, dt: float | None = None, **options: Any) -> Any:
+        """`do_mpc.model.Model`; for `options` see `koopctrl_envs.faces.do_mpc.plant_to_do_mpc`."""
+        from koopctrl_envs.faces.do_mpc import plant_to_do_mpc
+
+        return plant_to_do_mpc(self, dt, **options)
+
+    def linearize(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> Any:
+        """`control.StateSpace` of deviations from `x` and `u`, an equilibrium or not, with names.
+
+        Parameters
+        ----------
+        x, u : array_like, (n_x,) and (n_u,)
+        dt : float
+            Zero for continuous time, else the sample time, s, of a discrete system with held input.
+        """
+        from koopctrl_envs.faces.pycontrol import plant_to_statespace
+
+        return plant_to_statespace(self, x, u, dt)
+
+    def jacobians(self, x: ArrayLike, u: ArrayLike, dt: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Jacobians of `rhs`, or of `step` if `dt > 0`, by complex step: exact to rounding.
 
         Parameters
@@ -275,19 +324,23 @@ class Plant(ABC):
         """
         x, u = as_floats(x, "x", self.n_x), as_floats(u, "u", self.n_u)
         lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
-        n = self.n_x + self.n_u
         point = np.concatenate(
             [np.broadcast_to(x, (*lead, self.n_x)), np.broadcast_to(u, (*lead, self.n_u))], axis=-1
         )
-        tiny = 1e-30
-        columns = np.moveaxis(point[..., None, :] + 1j * tiny * np.eye(n), -1, 0)
-        states, inputs = tuple(columns[: self.n_x]), tuple(columns[self.n_x :])
-        if dt == 0.0:
-            slopes = self.rhs_components(states, inputs, np)
-        else:
-            slopes = self.step_components(states, inputs, np, dt)
-        jacobian = np.imag(np.stack(np.broadcast_arrays(*slopes), axis=-2)) / tiny
+
+        def formula(columns: Any) -> tuple[Any, ...]:
+            states, inputs = tuple(columns[: self.n_x]), tuple(columns[self.n_x :])
+            if dt == 0.0:
+                return self.rhs_components(states, inputs, np)
+            return self.step_components(states, inputs, np, dt)
+
+        jacobian = _complex_step(formula, point)
         return jacobian[..., : self.n_x].copy(), jacobian[..., self.n_x :].copy()
+
+    def output_jacobian(self, x: ArrayLike) -> FloatArray:
+        """Derivatives `(..., n_y, n_x)` of the outputs at states `(..., n_x)`, by complex step."""
+        x = as_floats(x, "x", self.n_x)
+        return _complex_step(lambda columns: self.output_components(tuple(columns), np), x)
 
     def steady_state(
         self,
@@ -302,7 +355,7 @@ class Plant(ABC):
         y : array_like, (n_y,)
             Outputs; NaN where one may be anything, for instance where there are more outputs than inputs.
         x_guess, u_guess : array_like, (n_x,) and (n_u,), optional
-            Where the search starts; by default at the first equilibrium.
+            Where the search starts; by default at the first equilibrium. Measured disturbances stay there.
 
         Returns
         -------
@@ -331,3 +384,11 @@ class Plant(ABC):
         lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
         parts = formula(tuple(states), tuple(inputs), np)
         return cast(FloatArray, np.stack([np.broadcast_to(part, lead) for part in parts], axis=-1))
+
+
+def _complex_step(formula: Callable[[Any], tuple[Any, ...]], point: FloatArray) -> FloatArray:
+    """Derivatives `(..., m, n)` of a component formula of `n` arguments at points `(..., n)`."""
+    tiny = 1e-30
+    columns = np.moveaxis(point[..., None, :] + 1j * tiny * np.eye(point.shape[-1]), -1, 0)
+    values = np.broadcast_arrays(columns[0], *formula(columns))[1:]
+    return np.imag(np.stack(values, axis=-2)) / tiny

@@ -121,6 +121,7 @@ class QuadrotorEnv(PlantEnv):
     """
 
     plant_class = Quadrotor
+    task_settings: ClassVar = {"hold": 100}  # Before, moving does not pay.
     body = "quadrotor"
     shown = ("x", "z", "theta")
     default_Q = (10.0, 10.0, 1.0, 1.0, 1.0, 0.01)

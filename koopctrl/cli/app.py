@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import koopctrl
+from koopctrl.cli.bench import bench
 from koopctrl.cli.compare import compare
 from koopctrl.cli.control import control
 from koopctrl.cli.demo import demo
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, fit, report, compare, control):
+for _command in (demo, fit, report, compare, control, bench):
     app.command()(_command)
 
 

@@ -3,6 +3,7 @@
 from koopctrl.controllers.design.design_mpc import MPCDesign, design_mpc
 from koopctrl.controllers.design.report import DesignReport
 from koopctrl.controllers.design.verify import verify_design
+from koopctrl.controllers.energy_shaping import EnergyShaping
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.lag_window import LagWindow
@@ -26,6 +27,7 @@ __all__ = [
     "Controller",
     "ControllerPolicy",
     "DesignReport",
+    "EnergyShaping",
     "Estimator",
     "ExtendedKalmanFilter",
     "FieldMPC",

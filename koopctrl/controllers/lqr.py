@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, as_vector, as_weight, shape_of
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.channels import choose_channels
@@ -27,7 +28,6 @@ from koopctrl.controllers.lqr_law import build_lqr_law
 from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.shell import ControllerShell
-from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.lifted.model import LiftedModel
 
 if TYPE_CHECKING:

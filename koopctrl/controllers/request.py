@@ -58,10 +58,12 @@ class RequestReader:
         reference: ArrayLike | None,
         input_reference: ArrayLike | None = None,
         disturbance: ArrayLike | None = None,
+        inputs_name: str = "input_reference",
     ) -> Request:
         """Completed by the defaults; rows beyond the last one given repeat it.
 
-        NaN in a reference marks an output that shall not be tracked at that sample.
+        NaN in a reference marks an output that shall not be tracked at that sample. Messages call
+        `input_reference` by `inputs_name`.
         """
         if reference is None and input_reference is None and disturbance is None:
             return self._default
@@ -77,9 +79,7 @@ class RequestReader:
                 tracked = given
             _refuse_infinite(r, "reference")
         if input_reference is not None:
-            u_r = check_finite(
-                _one_or_rows(input_reference, "input_reference", self._n_u, 0, N), "input_reference"
-            )
+            u_r = check_finite(_one_or_rows(input_reference, inputs_name, self._n_u, 0, N), inputs_name)
         return Request(r, u_r, self._disturbances(disturbance), tracked)
 
     def _disturbances(self, disturbance: ArrayLike | None) -> FloatArray | None:

@@ -123,7 +123,9 @@ def collect(
     kind = "state_names" if signals == "state" else "output_names"
     given = alias(output_names, "output_names", state_names, "state_names")
     name = "state_names" if output_names is None and state_names is not None else "output_names"
-    names = check_names(_own_names(plant, kind, n_y, given), name, n_y, "x")
+    shown = plant_attribute(env, kind)  # a wrapper that leaves outputs out says what is left
+    own = _own_names(plant, kind, n_y, given) if shown is None or len(shown) != n_y else given or shown
+    names = check_names(own, name, n_y, "x")
     inputs = check_names(_own_names(plant, "input_names", n_u, input_names), "input_names", n_u, "u")
     return Trajectories(Trajectory(y, u, dt, names, inputs, str(i)) for i, (y, u) in enumerate(episodes))
 

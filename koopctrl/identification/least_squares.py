@@ -116,6 +116,11 @@ class QRAccumulator:
         self._decomposed = None
         self.n_rows += len(regressors)
 
+    @property
+    def factor(self) -> FloatArray:
+        """Triangular factor of `[Phi Y]`, at most `n_features + n_targets` rows."""
+        return self._factor.copy()
+
     def merge(self, other: QRAccumulator) -> QRAccumulator:
         """One accumulator that has seen the rows of both."""
         both = QRAccumulator(self._n, self._factor.shape[1] - self._n)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.network.activations import TABLE
 
+# Of recurrent networks, which C code and filters know; layers themselves take all of `activations.TABLE`.
 ACTIVATIONS = ("tanh", "relu")
-
-# (s1, s2) of a neuron sampled from a pair: tanh is -1/2 at x1 and +1/2 at x2, relu is 0 at x1 and 1 at x2.
-_PAIR_CONSTANTS = {"tanh": (np.log(3.0), np.log(3.0) / 2.0), "relu": (1.0, 0.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class Layer:
     ----------
     weights : (n_features, n_in) array
     biases : (n_features,) array
-    activation : {"tanh", "relu"}
+    activation : {"tanh", "relu", "softplus"}
     """
 
     weights: FloatArray
@@ -38,7 +37,7 @@ class Layer:
         `w = s1 (x2 - x1) / |x2 - x1|^2`, `b = -<w, x1> - s2`, with `(s1, s2)` times `feature_scale`
         (Bolager et al., *Sampling weights of deep neural networks*, arXiv 2306.16830).
         """
-        s1, s2 = (feature_scale * s for s in _PAIR_CONSTANTS[activation])
+        s1, s2 = (feature_scale * s for s in TABLE[activation].pair)
         step = second - first
         weights = s1 * step / np.sum(step**2, axis=1, keepdims=True)
         return cls(weights, -np.sum(weights * first, axis=1) - s2, activation)
@@ -52,14 +51,15 @@ class Layer:
         """Features of `(..., n_in)` points, shape `(..., n_features)`."""
         pre = points @ self.weights.T
         pre += self.biases
-        return np.tanh(pre, out=pre) if self.activation == "tanh" else np.maximum(pre, 0.0, out=pre)
+        return TABLE[self.activation].value(pre)
 
     def derivative(self, points: FloatArray) -> FloatArray:
         """Derivative of the activation at `W p + b`."""
-        pre = points @ self.weights.T + self.biases
-        if self.activation == "tanh":
-            return 1.0 - np.tanh(pre) ** 2
-        return (pre > 0).astype(np.float64)
+        return TABLE[self.activation].slope(points @ self.weights.T + self.biases)
+
+    def second_derivative(self, points: FloatArray) -> FloatArray:
+        """Second derivative of the activation at `W p + b`."""
+        return TABLE[self.activation].curvature(points @ self.weights.T + self.biases)
 
     def jacobian(self, points: FloatArray, outer: FloatArray, n_first: int | None = None) -> FloatArray:
         """Derivative of `psi(p) outer`, `(..., n_in, n_out)`: one row for each entry of `p`, or its first

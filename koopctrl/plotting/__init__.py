@@ -3,6 +3,8 @@
 Axes carry the signals' names, and units where names have them; titles say what came out unless one is given.
 """
 
+from koopctrl.plotting.animation import animate_closed_loop
+from koopctrl.plotting.benchmark import plot_benchmark
 from koopctrl.plotting.closed_loop import plot_closed_loop, plot_closed_loops
 from koopctrl.plotting.design import plot_design
 from koopctrl.plotting.identification import (
@@ -22,6 +24,8 @@ from koopctrl.plotting.records import (
 from koopctrl.plotting.residuals import plot_residual_analysis
 
 __all__ = [
+    "animate_closed_loop",
+    "plot_benchmark",
     "plot_closed_loop",
     "plot_closed_loops",
     "plot_delays",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import check_integer, check_number
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
@@ -22,6 +23,7 @@ _KEEP, _KEEP_LINEAR = 6, 3  # of a batch, that see all folds
 _PASSES = 3  # of drawing and confirming: what confirming leaves of its time is drawn with
 
 
+@few_threads()
 def select(
     train: Trajectories | Iterable[Trajectory],
     budget_s: float | None = None,

@@ -120,7 +120,7 @@ def test_time_response_holds_the_same_numbers(van_der_pol):
 def test_nmpc_is_the_lqr_near_the_equilibrium_and_obeys_bounds(solver):
     env = gymnasium.make("koopctrl/VanDerPol-v0")
     plant = env.unwrapped.plant
-    a, b = plant.linearize([0.0, 0.0], [0.0], dt=plant.dt)
+    a, b = plant.jacobians([0.0, 0.0], [0.0], dt=plant.dt)
     lqr = LQR(LiftedModel.from_matrices(a, b, dt=plant.dt), 1.0, 0.1)
     nmpc = NMPC(
         plant.step_components, 2, 1, 15, 1.0, 0.1, dt=plant.dt, P=lqr.P, u_min=-1.5, u_max=1.5, solver=solver

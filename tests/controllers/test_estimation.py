@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from koopctrl import LQR, ExtendedKalmanFilter, KalmanFilter, LiftedModel, LinearMPC, run_closed_loop
+from koopctrl._threads import _blas_libraries, one_blas_thread
 from koopctrl.controllers import RNNMPC, Estimator, LagWindow, LiftedMeasurement, LinearEstimator
 from koopctrl.controllers.loop.metrics import closed_loop_metrics
 from koopctrl.controllers.loop.result import ClosedLoopResult
-from koopctrl.controllers.threads import _blas_libraries, one_blas_thread
 from koopctrl.errors import OptionError
 
 A, B = np.array([[0.98, 0.1], [0.0, 0.95]]), np.array([[0.0], [0.1]])

@@ -103,7 +103,7 @@ def test_lqr_regulates_the_true_van_der_pol_and_saturates(van_der_pol):
     assert np.abs(result.inputs).max() <= 2.0
     assert result.metrics()["statuses"]["saturated"] > 0
     # Its cost is within 3 % of the LQR made on the plant's own linearisation.
-    a, b = env.unwrapped.plant.linearize([0.0, 0.0], [0.0], dt=0.1)
+    a, b = env.unwrapped.plant.jacobians([0.0, 0.0], [0.0], dt=0.1)
     local = LQR(LiftedModel.from_matrices(a, b, dt=0.1), 1.0, 0.1, u_min=-2, u_max=2)
     assert result.cost < 1.03 * run_closed_loop(env, local, 150, x0=[2.5, 1.0]).cost
 

@@ -68,7 +68,8 @@ def test_a_batch_answers_as_single_envs_do(name, mode):
     held = rng.uniform(space.low, space.high, sync.action_space.shape)
     for k in range(30):
         if k % 10 == 0:
-            held = rng.uniform(space.low, space.high, sync.action_space.shape)
+            # Now and then beyond the space: clipped, and told.
+            held = 1.1 * rng.uniform(space.low, space.high, sync.action_space.shape)
         ours, theirs = batched.step(held), sync.step(held)
         for mine, other in zip(ours[:2], theirs[:2], strict=True):
             np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-10)
@@ -148,6 +149,15 @@ def test_nothing_handed_out_is_read_back_and_nothing_passed_in_is_written_to():
             r"actions have shape \(1, 1\)",
         ),
         (lambda e: (e.reset(), e.step([[0.0], [np.nan]])), ValueError, "finite numbers"),
+        (
+            lambda e: (
+                e := PlantVectorEnv(2, VanDerPolEnv, out_of_bounds="refuse"),
+                e.reset(),
+                e.step([[0.0], [4.0]]),
+            ),
+            ValueError,
+            r"action is \[4.0\]; expected entries",
+        ),
         (lambda e: PlantVectorEnv(0, VanDerPolEnv), ValueError, "num_envs is 0"),
         (lambda e: PlantVectorEnv(2, VanDerPolEnv, mass=1.0), ValueError, "mass is no parameter"),
         (lambda e: PlantVectorEnv(2, VanDerPolEnv, render_mode="human"), ValueError, "sync"),

@@ -55,7 +55,7 @@ import sys, gymnasium
 env = gymnasium.make("koopctrl_envs:koopctrl/VanDerPol-v0")
 env.reset(seed=0)
 env.step(env.action_space.sample())
-for other in ("koopctrl", "casadi", "control"):
+for other in ("koopctrl.koopman_rnn", "casadi", "control", "matplotlib", "scipy", "sklearn"):
     assert other not in sys.modules, other
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
@@ -355,16 +355,17 @@ def test_parameters_reach_the_plant():
     ("kwargs", "message"),
     [
         ({"mass": 2.0}, "mass is no parameter of VanDerPol; it has dt"),
-        ({"Q": -1.0}, "Q has a negative eigenvalue"),
+        ({"Q": -1.0}, "Q has smallest eigenvalue -1; expected a positive semidefinite"),
         ({"Q": [[1.0, 2.0], [0.0, 1.0]]}, "Q is not symmetric"),
         ({"Q": np.ones((3, 3))}, r"Q has shape \(3, 3\)"),
-        ({"R": [[np.nan]]}, "R has NaN"),
+        ({"R": [[np.nan]]}, "R has 1 NaN"),
         ({"reference": [1.0]}, r"reference has shape \(1,\)"),
         ({"process_noise": -0.1}, "process_noise"),
         ({"measurement_noise": [0.1, 0.1, 0.1]}, "measurement_noise has shape"),
         ({"disturbance": np.nan}, "disturbance"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'; expected 'rgb_array', 'human' or None"),
-        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4' or 'solve_ivp'"),
+        ({"out_of_bounds": "wrap"}, "out_of_bounds is 'wrap'; expected one of 'clip', 'refuse'"),
+        ({"integrator": "euler"}, "integrator is 'euler'; expected 'rk4', 'solve_ivp' or 'cvodes'"),
         ({"input_reference": [0.0, 0.0]}, r"input_reference has shape \(2,\)"),
         ({"x_max": [np.nan, 1.0]}, "x_max is .*NaN"),
     ],

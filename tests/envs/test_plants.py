@@ -101,7 +101,7 @@ def test_nothing_passed_in_is_written_to(plant):
     x, u = draw(plant, (5,))
     kept = x.copy(), u.copy()
     x.flags.writeable = u.flags.writeable = False
-    plant.rhs(x, u), plant.step(x, u), plant.output(x), plant.linearize(x, u)
+    plant.rhs(x, u), plant.step(x, u), plant.output(x), plant.jacobians(x, u)
     np.testing.assert_array_equal(x, kept[0])
     np.testing.assert_array_equal(u, kept[1])
 
@@ -126,12 +126,12 @@ def test_the_same_formulas_run_on_casadi_symbols(plant, kind):
 
 
 @each_plant
-def test_linearize_equals_central_differences(plant):
+def test_jacobians_equal_central_differences(plant):
     n = 2 if plant.n_x > 10 else 6
     x, u = draw(plant, (n,))
     for dt in (0.0, plant.dt):
         function = plant.step if dt else plant.rhs
-        A, B = plant.linearize(x, u, dt)
+        A, B = plant.jacobians(x, u, dt)
         assert A.shape == (n, plant.n_x, plant.n_x)
         assert B.shape == (n, plant.n_x, plant.n_u)
         ways = [
@@ -143,15 +143,15 @@ def test_linearize_equals_central_differences(plant):
                 slope = (moved(e) - moved(-e)) / 2e-5
                 largest = np.abs(slope).max()
                 np.testing.assert_allclose(matrix[..., i] * scale[i], slope, rtol=1e-6, atol=1e-6 * largest)
-    alone, _ = plant.linearize(x[0], u[0])
-    np.testing.assert_array_equal(alone, plant.linearize(x, u)[0][0])
+    alone, _ = plant.jacobians(x[0], u[0])
+    np.testing.assert_array_equal(alone, plant.jacobians(x, u)[0][0])
 
 
-def test_linearize_gives_the_matrices_of_the_textbook():
-    A, B = Pendulum().linearize([0.0, 0.0], [0.0])
+def test_jacobians_are_the_matrices_of_the_textbook():
+    A, B = Pendulum().jacobians([0.0, 0.0], [0.0])
     np.testing.assert_allclose(A, [[0.0, 1.0], [9.81, -0.1]], rtol=1e-15)
     np.testing.assert_allclose(B, [[0.0], [1.0]], rtol=1e-15)
-    A, _ = Duffing().linearize([1.0, 0.0], [0.0])
+    A, _ = Duffing().jacobians([1.0, 0.0], [0.0])
     np.testing.assert_allclose(A, [[0.0, 1.0], [-2.0, -0.5]], rtol=1e-15)
 
 
@@ -161,7 +161,7 @@ def test_equilibria_stay_put(plant):
     assert plant.equilibrium_inputs.shape == (len(plant.equilibria), plant.n_u)
     for x, u in zip(plant.equilibria, plant.equilibrium_inputs, strict=True):
         np.testing.assert_allclose((plant.step(x, u) - x) / width(plant), 0.0, atol=1e-13)
-        A, _ = plant.linearize(x, u)
+        A, _ = plant.jacobians(x, u)
         stable = np.linalg.eigvals(A).real.max() < 0.0
         ahead = x
         for _ in range(1000 if stable and plant.n_x < 10 else 1):

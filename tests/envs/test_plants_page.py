@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 import koopctrl_envs  # noqa: F401
 
@@ -54,11 +56,42 @@ def test_docstrings_have_equation_parameters_with_units_and_source(name):
     for field in ("dt", "n_substeps"):
         row = next(line for line in table.splitlines() if f"`{field}`" in line)
         assert f"{getattr(env.plant, field):g}" in row.split()
-    if env.default_R:
-        assert f"{env.default_R:g}" in doc
+    for name, weight in (("Q", env.default_Q), ("R", env.default_R)):
+        shown = f"diag({', '.join(f'{w:g}' for w in weight)})" if np.ndim(weight) else f"{weight:g}"
+        assert f"`{name} = {shown}`" in doc
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_pictures_are_committed(name):
-    picture = ROOT / "docs" / "figures" / f"plant-{plants._stem(name)}.png"
-    assert picture.stat().st_size > 5_000
+def test_pictures_are_committed_as_the_renderer_makes_them(name):
+    picture = imread(ROOT / "docs" / "figures" / f"plant-{plants._stem(name)}.png")[:, :, :3]
+    assert picture.shape == (360, 640, 3)
+    fresh = plants.picture(DOCUMENTED[name]) / 255.0
+    # Fonts and the edges of lines may differ from machine to machine, the drawing may not.
+    assert (np.abs(picture - fresh).max(axis=2) > 0.1).mean() < 0.03
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_part_of_the_page_lacks_nothing(name):
+    page, stem, plant = (ROOT / "docs" / "plants.md").read_text(), plants._stem(name), DOCUMENTED[name].plant
+    assert (
+        f'<img src="figures/plant-{stem}.png" width="160" alt="{stem}"> | [{name}](#{stem.lower()})' in page
+    )
+    part = page[page.index(f"\n## {stem}\n") :].split("\n## ")[1]
+    assert f"![{stem}](figures/plant-{stem}.png)" in part
+    assert "```math\n" in part
+    assert "Source: " in part
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line[:1] == "|"]
+    signals = {row[0]: row for row in rows if len(row) == 5}
+    some = plants._names(list(range(plant.n_x)))
+    for i in (i for i in some if i != ".."):
+        assert signals[plant.state_names[i]][1:4] == [
+            "state", plant.state_units[i], plants._ends(plant.x_min[i], plant.x_max[i])
+        ]  # fmt: skip
+    for i, input_name in enumerate(plant.input_names):
+        assert signals[input_name][1:4] == [
+            "input", plant.input_units[i], plants._ends(plant.u_min[i], plant.u_max[i])
+        ]  # fmt: skip
+    listed = set(re.findall(r"\w+", " ".join(row[0] for row in rows if len(row) == 4)))
+    assert {field.name for field in dataclasses.fields(plant)} <= listed
+    rest = next(line for line in part.splitlines() if line.startswith("At rest: "))
+    assert rest.count(" under (") == len(plant.equilibria) >= 1

@@ -17,13 +17,16 @@ from koopctrl_envs.rendering.style import DPI, FONT, INK, PALE, REFERENCE, SIGNA
 WINDOW = 100
 """Samples that the traces show."""
 
+LONG = 7200.0
+"""Seconds from which on the traces run over hours."""
+
 
 class Frame:
     """A figure that is drawn once and then updated.
 
     Parameters
     ----------
-    plant : Plant
+    plant : Plant or Signals
     body : str
         Name in `BODIES` of what is drawn on the left.
     shown : tuple of str
@@ -32,7 +35,7 @@ class Frame:
         Whether the figure is one of pyplot's, on the screen where there is one, or in memory alone.
     """
 
-    def __init__(self, plant: Plant, body: str, shown: tuple[str, ...], window: bool = False) -> None:
+    def __init__(self, plant: Any, body: str, shown: tuple[str, ...], window: bool = False) -> None:
         self.plant, self._window = plant, window
         if window:
             import matplotlib.pyplot as plt
@@ -41,34 +44,46 @@ class Frame:
         else:
             self.figure = Figure(figsize=SIZE, dpi=DPI)
             FigureCanvasAgg(self.figure)
-        panels = _by_unit(plant, shown)
-        n = max(len(panels), 1)
+        panels = _by_unit(shown, plant.output_names, plant.output_units)
+        inputs = _by_unit(plant.input_names, plant.input_names, plant.input_units)
+        n = max(len(panels), 1) + len(inputs)
         grid = self.figure.add_gridspec(
-            n + 1, 2, width_ratios=(1.05, 1.0), left=0.085, right=0.985, top=0.92, bottom=0.1,
+            n, 2, width_ratios=(1.05, 1.0), left=0.085, right=0.985, top=0.92, bottom=0.1,
             wspace=0.2, hspace=0.18,
         )  # fmt: skip
         self._clock = self.figure.text(0.985, 0.955, "", ha="right", fontsize=FONT + 1.0, color=INK)
-        self.figure.text(0.02, 0.955, type(plant).__name__, fontsize=FONT + 1.0, weight="bold", color=INK)
+        hours = WINDOW * plant.dt >= LONG
+        self._second, self._unit = (1.0 / 3600.0, "h") if hours else (1.0, "s")
+        self.figure.text(
+            0.02,
+            0.955,
+            getattr(plant, "title", type(plant).__name__),
+            fontsize=FONT + 1.0,
+            weight="bold",
+            color=INK,
+        )
         self._note = self.figure.text(0.5, 0.955, "", ha="center", fontsize=FONT, color=REFERENCE)
         self._body = BODIES[body](self.figure.add_subplot(grid[:, 0]), plant)
-        axes = [self.figure.add_subplot(grid[i, 1]) for i in range(n + 1)]
-        self._panels: list[Any] = [_Lines(a, plant, names) for a, names in zip(axes, panels, strict=False)]
+        axes = [self.figure.add_subplot(grid[i, 1]) for i in range(n)]
+        self._panels: list[Any] = [_Lines(a, plant, names, n) for a, names in zip(axes, panels, strict=False)]
         if not panels:
             self._panels.append(_Map(axes[0], plant))
-        self._panels.append(_Inputs(axes[-1], plant))
+        tail = axes[n - len(inputs) :]
+        self._panels += [_Inputs(a, plant, which) for a, which in zip(tail, inputs, strict=True)]
         for a in axes[:-1]:
             a.tick_params(labelbottom=False)
-        axes[-1].set_xlabel("time in s", fontsize=FONT, color=INK)
+        axes[-1].set_xlabel(f"time in {self._unit}", fontsize=FONT, color=INK)
 
     def draw(self, history: History) -> None:
         """Show an episode up to its last sample."""
-        self._clock.set_text(f"t = {history.t[-1]:.4g} s")
+        self._clock.set_text(f"t = {self._second * history.t[-1]:.4g} {self._unit}")
         self._note.set_text(history.note)
         self._body(history)
-        span = WINDOW * self.plant.dt
-        end = max(span, history.t[-1])
+        span = self._second * WINDOW * self.plant.dt
+        shown = history.scaled(self._second)
+        end = max(span, shown.t[-1])
         for panel in self._panels:
-            panel.draw(history, end - span, end)
+            panel.draw(shown, end - span, end)
 
     def array(self) -> np.ndarray:
         """Pixels, `(360, 640, 3)` bytes."""
@@ -95,20 +110,22 @@ class Frame:
             plt.close(self.figure)
 
 
-def _by_unit(plant: Plant, shown: tuple[str, ...]) -> list[list[int]]:
-    """Numbers of the shown outputs, in groups of the same unit."""
+def _by_unit(shown: tuple[str, ...], names: tuple[str, ...], units: tuple[str, ...]) -> list[list[int]]:
+    """Numbers of the shown signals, in groups of the same unit."""
     groups: dict[str, list[int]] = {}
     for name in shown:
-        i = plant.output_names.index(name)
-        groups.setdefault(plant.output_units[i], []).append(i)
+        i = names.index(name)
+        groups.setdefault(units[i], []).append(i)
     return list(groups.values())
 
 
 class _Lines:
     """Outputs of one unit over their set-points."""
 
-    def __init__(self, axes: Any, plant: Plant, which: list[int]) -> None:
+    def __init__(self, axes: Any, plant: Any, which: list[int], n_panels: int) -> None:
         self._axes, self._which = axes, which
+        # The lower the panel, the larger the part of it that a legend takes.
+        self._legend = 0.09 * n_panels if len(which) > 1 else 0.0
         tidy(axes)
         names = [plant.output_names[i] for i in which]
         colours = [SIGNALS[k % len(SIGNALS)] for k in range(len(which))]
@@ -137,7 +154,7 @@ class _Lines:
         low, high = float(values.min()), float(values.max())
         pad = 0.08 * (high - low) + self._least
         self._axes.set_xlim(start, end)
-        self._axes.set_ylim(low - pad, high + pad)
+        self._axes.set_ylim(low - pad, high + pad + self._legend * (high - low + self._least))
 
 
 class _Map:
@@ -164,22 +181,23 @@ class _Map:
 
 
 class _Inputs:
-    """Inputs, held, between their limits."""
+    """Inputs of one unit, held, between their limits."""
 
-    def __init__(self, axes: Any, plant: Plant) -> None:
-        self._axes = axes
+    def __init__(self, axes: Any, plant: Any, which: list[int]) -> None:
+        self._axes, self._which = axes, which
+        names = [plant.input_names[i] for i in which]
+        ends = [end[i] for i in which for end in (plant.u_min, plant.u_max)]
         tidy(axes)
         self._lines = [
             axes.step([], [], where="pre", color=SIGNALS[i % len(SIGNALS)], linewidth=1.4, label=name)[0]
-            for i, name in enumerate(plant.input_names)
+            for i, name in zip(which, names, strict=True)
         ]
-        for end in {*plant.u_min, *plant.u_max}:
+        for end in set(ends):
             axes.axhline(end, color=PALE, linewidth=0.9, linestyle=":")
-        low, high = min(plant.u_min), max(plant.u_max)
-        above = 0.08 if plant.n_u == 1 else 0.35
+        low, high = min(ends), max(ends)
+        above = 0.08 if len(which) == 1 else 0.35
         axes.set_ylim(low - 0.08 * (high - low), high + above * (high - low))
-        same = len(set(plant.input_units)) == 1
-        _label(axes, list(plant.input_names), plant.input_units[0] if same else "1")
+        _label(axes, names, plant.input_units[which[0]])
 
     def draw(self, history: History, start: float, end: float) -> None:
         """Update."""
@@ -187,7 +205,7 @@ class _Inputs:
         u = np.array(history.u[first:])
         if first == 0:
             u[0] = np.nan
-        for i, line in enumerate(self._lines):
+        for i, line in zip(self._which, self._lines, strict=True):
             line.set_data(history.t[first:], u[:, i])
         self._axes.set_xlim(start, end)
 

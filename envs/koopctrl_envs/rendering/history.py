@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +23,10 @@ class History:
     r: list[FloatArray] = field(default_factory=list)
     u: list[FloatArray] = field(default_factory=list)
     note: str = ""
+
+    def scaled(self, factor: float) -> History:
+        """The same samples with times in another unit."""
+        return self if factor == 1.0 else replace(self, t=[factor * t for t in self.t])
 
     def add(self, t: float, x: FloatArray, y: FloatArray, r: FloatArray, u: FloatArray) -> None:
         """Keep copies of one sample."""

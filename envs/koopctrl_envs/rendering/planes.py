@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl_envs.rendering.history import History
-from koopctrl_envs.rendering.parts import DASHED, Draw, tidy
+from koopctrl_envs.rendering.parts import DASHED, Draw, fraction, tidy
 from koopctrl_envs.rendering.style import FONT, FORCE, INK, PALE, REFERENCE, SIGNALS
 
 
@@ -68,5 +68,60 @@ def field(axes: Any, plant: Any) -> Draw:
         goal.set_data(sensors, history.r[-1])
         pushed = reach * (history.u[-1] @ shapes)
         push.set_data(grid, low - 0.3 * (high - low) + np.append(pushed, pushed[0]))
+
+    return update
+
+
+def butterfly(axes: Any, plant: Any) -> Draw:
+    """The path in the plane of first and last state over the attractor of the plant at rest, and the push."""
+    tidy(axes)
+    axes.set_xlabel(plant.state_names[0], fontsize=FONT, color=INK)
+    axes.set_ylabel(plant.state_names[2], fontsize=FONT, color=INK)
+    state, wings = np.array(plant.x0_high), []
+    for _ in range(1500):
+        state = plant.step(state, np.zeros(plant.n_u))
+        wings.append(state)
+    shadow = np.array(wings[200:])
+    axes.plot(shadow[:, 0], shadow[:, 2], color=PALE, linewidth=0.5, alpha=0.6, zorder=1)
+    (path,) = axes.plot([], [], color=SIGNALS[0], linewidth=1.6, zorder=3)
+    (point,) = axes.plot([], [], "o", color=SIGNALS[0], markersize=9, markeredgecolor="white", zorder=5)
+    (goal,) = axes.plot([], [], "+", color=REFERENCE, markersize=14, markeredgewidth=2.2, zorder=4)
+    ends = [(min(low, s), max(high, t)) for low, high, s, t in zip(
+        plant.x0_low, plant.x0_high, shadow.min(axis=0), shadow.max(axis=0), strict=True
+    )]  # fmt: skip
+    height = ends[2][0] - 0.16 * (ends[2][1] - ends[2][0])
+    axes.set_xlim(1.15 * ends[0][0], 1.15 * ends[0][1])
+    axes.set_ylim(1.3 * height, 1.05 * ends[2][1])
+    (push,) = axes.plot([], [], color=FORCE, linewidth=5.0, solid_capstyle="butt", zorder=2)
+    axes.plot([0.0], [height], "|", color=INK, markersize=9)
+
+    def update(history: History) -> None:
+        x, r = np.array(history.x[-150:]), history.r[-1]
+        path.set_data(x[:, 0], x[:, 2])
+        point.set_data(x[-1:, 0], x[-1:, 2])
+        goal.set_data(r[:1], r[2:3])
+        push.set_data([0.0, ends[0][1] * fraction(plant, history.u[-1])[0]], [height, height])
+
+    return update
+
+
+def state_bars(axes: Any, plant: Any) -> Draw:
+    """All states as bars, as far as the largest has come."""
+    tidy(axes)
+    n = len(plant.state_names)
+    bars = axes.bar(np.arange(n), np.zeros(n), width=0.7 if n < 60 else 1.0, color=SIGNALS[0])
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    if n <= 12:
+        axes.set_xticks(np.arange(n), plant.state_names, rotation=90 if n > 5 else 0)
+    axes.set_xlabel("state", fontsize=FONT, color=INK)
+    axes.set_xlim(-0.8, n - 0.2)
+
+    def update(history: History) -> None:
+        for bar, value in zip(bars, history.x[-1], strict=True):
+            bar.set_height(value)
+        reached = np.abs(np.array(history.x)).max()
+        reached = 1.1 * reached if reached > 0.0 else 1.0
+        low = -reached if np.min(history.x) < 0.0 else 0.0
+        axes.set_ylim(low, reached)
 
     return update

@@ -88,6 +88,38 @@ def ph_tank(axes: Any, plant: Any) -> Draw:
     return update
 
 
+def fermenter(axes: Any, plant: Any) -> Draw:
+    """Vessel whose contents are as dark as they are full of cells, its feed, and what is in it."""
+    blank(axes, (-0.9, 5.1), (-0.6, 5.2))
+    tank = Tank(axes, (0.9, 0.0), (2.4, 3.4), 1.0, "")
+    _pipe(axes, [(1.3, 4.4), (1.3, 3.4)])
+    _pipe(axes, [(3.3, 2.7), (4.2, 2.7)])
+    axes.plot([2.1, 2.1], [3.9, 0.7], color=INK, linewidth=2.5, zorder=4)
+    axes.plot([1.6, 2.6], [0.7, 0.7], color=INK, linewidth=5, zorder=4)
+    feed = Flow(axes, (1.3, 4.6), plant.input_names[0])
+    substrate = axes.text(1.72, 4.25, "", fontsize=FONT, color=INK)
+    colours = colormaps["YlGn"]
+    top = 1.2 * float(max(plant.x0_high))
+    columns = [
+        (axes.add_patch(Rectangle((3.75 + 0.42 * i, 0.0), 0.3, 0.0, facecolor=SIGNALS[i])),
+         axes.plot([3.7 + 0.42 * i, 4.1 + 0.42 * i], [np.nan, np.nan], **DASHED)[0])
+        for i in range(3)
+    ]  # fmt: skip
+    for i, name in enumerate(plant.state_names):
+        axes.text(3.9 + 0.42 * i, -0.35, name, ha="center", fontsize=FONT, color=INK)
+
+    def update(history: History) -> None:
+        x, r, (_, Sf) = history.x[-1], history.r[-1], history.u[-1]
+        tank.show(0.82, np.nan, colours(0.1 + 0.8 * min(max(x[0] / plant.x_max[0], 0.0), 1.0)))
+        feed.show(fraction(plant, history.u[-1])[0], history.u[-1][0])
+        substrate.set_text(f"{plant.input_names[1]} {Sf:.3g}")
+        for (column, goal), value, wanted in zip(columns, x, r, strict=True):
+            column.set_height(2.4 * max(value, 0.0) / top)
+            goal.set_ydata([2.4 * wanted / top] * 2)
+
+    return update
+
+
 class Tank:
     """A tank with a level, and a dashed line where it should be."""
 

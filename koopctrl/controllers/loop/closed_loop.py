@@ -30,6 +30,7 @@ from koopctrl.data.gym_interface import (
     check_plant,
     clip_action,
     fit_action,
+    plant_attribute,
     plant_dt,
     reset_plant,
     step_plant,
@@ -168,8 +169,11 @@ def run_closed_loop(
             reported, n_clipped = action, n_clipped + 1
         if reported is not None:
             u, v_k = _applied(controller, reported, len(u), v_k)
-            if hasattr(controller, "applied") and not np.array_equal(u, sent):
-                controller.applied(u.copy())
+            # Where inputs arrive late, what set out now is the controller's business, not what arrived.
+            late = info.get("u_accepted")
+            entered = u if late is None else _applied(controller, late, len(u), None)[0]
+            if hasattr(controller, "applied") and not np.array_equal(entered, sent):
+                controller.applied(entered.copy())
         states.append(_state(info, states[-1]))
         outputs.append(y)
         inputs.append(u)
@@ -209,7 +213,14 @@ def run_closed_loop(
         input_names=input_names,
         disturbances=None if v is None else np.array(disturbances),
         disturbance_names=disturbance_names,
+        artist=_artist(env),
     )
+
+
+def _artist(env: Any) -> Any:
+    """What draws the plant from recorded states, if it has such a thing."""
+    make = getattr(getattr(env, "unwrapped", env), "artist", None)
+    return make() if callable(make) else None
 
 
 def _wants_dt(env: Any) -> bool:
@@ -352,7 +363,10 @@ def _signal_names(
         kind: [tuple(getattr(n, kind)) for n in named if n is not None and hasattr(n, kind)]
         for kind in ("output_names", "input_names")
     }
-    outputs = next((n for n in found["output_names"] if len(n) == n_y), _numbered("y", n_y))
+    # A wrapper that leaves outputs out says what is left.
+    shown = plant_attribute(env, "output_names")
+    named_outputs = [*found["output_names"], *([] if shown is None else [tuple(shown)])]
+    outputs = next((n for n in named_outputs if len(n) == n_y), _numbered("y", n_y))
     # The controller's split of the numbers 0, 1, .. tells which of the model's inputs are disturbances.
     if n_v and hasattr(controller, "split_inputs"):
         for names in found["input_names"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class ClosedLoopResult:
     disturbances : (n, n_v) array or None
         Measured disturbances, as the plant applied them where it says so, else as the controller was shown
         them; None where there are none.
+    artist : object or None
+        What draws the plant in `animate`, where the plant has such a thing; not written to files.
     """
 
     time: FloatArray
@@ -65,6 +68,7 @@ class ClosedLoopResult:
     input_names: tuple[str, ...] = ()
     disturbances: FloatArray | None = None
     disturbance_names: tuple[str, ...] = ()
+    artist: Any = None
 
     @property
     def n_steps(self) -> int:
@@ -98,6 +102,12 @@ class ClosedLoopResult:
         from koopctrl.plotting import plot_closed_loop
 
         return plot_closed_loop(self, **options)
+
+    def animate(self, path: str | PathLike[str], **options: Any) -> Path:
+        """Write `.gif` or `.mp4` to `path`; for `options` see `koopctrl.plotting.animate_closed_loop`."""
+        from koopctrl.plotting import animate_closed_loop
+
+        return animate_closed_loop(self, path, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 def write_result(result: ClosedLoopResult, path: str | PathLike[str]) -> None:
     """Write to exactly `path`."""
     packed = Packed()
-    header = {"fields": packed.put_fields("result", result)}
+    written = {name: packed.put(f"result.{name}", getattr(result, name)) for name in sorted(_written())}
+    header = {"fields": written}
     write_file(path, "ClosedLoopResult", header, packed.arrays)
+
+
+def _written() -> set[str]:
+    """Fields that files hold: all but what draws."""
+    return {f.name for f in fields(ClosedLoopResult)} - {"artist"}
 
 
 def result_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> ClosedLoopResult:
@@ -34,7 +40,7 @@ def result_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Cl
         If the parts do not fit together.
     """
     given = {name: unpack(value, arrays) for name, value in header["fields"].items()}
-    wanted = {f.name for f in fields(ClosedLoopResult)}
+    wanted = _written()
     if set(given) != wanted:
         raise DataError(f"the header's fields are {sorted(given)}; expected {sorted(wanted)}")
     n, n_u = given["inputs"].shape

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, as_float_array, as_vector
 from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.mpc.law import MPCState, PredictiveLaw
 from koopctrl.controllers.shell import ControllerShell
-from koopctrl.controllers.threads import one_blas_thread
 
 if TYPE_CHECKING:
     import control

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer
 from koopctrl.controllers.channels import InputChannels, choose_channels
 from koopctrl.controllers.estimation.choice import linear_estimator
@@ -22,7 +23,6 @@ from koopctrl.controllers.mpc.terminal import KINDS, best_law, can_try, training
 from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import arguments
-from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.lifted.model import LiftedModel
 
 _OFFSET_EPISODES = 6

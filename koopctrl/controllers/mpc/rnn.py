@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, check_choice, check_fitted, check_integer, check_number
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
@@ -23,7 +24,6 @@ from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
-from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium

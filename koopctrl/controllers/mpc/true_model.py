@@ -21,9 +21,11 @@ from koopctrl.errors import OptionError, ShapeError
 _QUIET = {
     "ipopt": {
         "ipopt": {"print_level": 0, "sb": "yes", "tol": 1e-8}, "print_time": False, "error_on_fail": False,
+        "show_eval_warnings": False,
     },
     "sqpmethod": {
         "print_iteration": False, "print_header": False, "print_status": False, "print_time": False,
+        "show_eval_warnings": False,
         "error_on_fail": False, "qpsol": "daqp", "qpsol_options": {"error_on_fail": False},
     },
 }  # fmt: skip
@@ -40,8 +42,9 @@ class NMPC:
     Parameters
     ----------
     step : casadi.Function, or callable
-        `(x, u) -> x_next`; or a callable on lists of components, `step(x, u, xp=casadi) -> n_x components`,
-        such as a plant's `step_components`; one without `xp` is called as `step(x, u)`.
+        `(x, u) -> x_next`, further outputs ignored, as a plant's `to_casadi()`; or a callable on lists of
+        components, `step(x, u, xp=casadi) -> n_x components`, such as a plant's `step_components`; one
+        without `xp` is called as `step(x, u)`.
     n_x, n_u : int
     horizon : int
     Q, R, P : array_like
@@ -56,7 +59,7 @@ class NMPC:
     to_state : callable, optional
         State `(n_x,)` from a measurement `(n_y,)`; needed where `output` is given.
     u_reference : (n_u,) array_like, optional
-        Input that goes with the set-point; 0 by default.
+        Input that goes with the set-point, where `control` is told of no other; 0 by default.
     solver : {"ipopt", "sqpmethod"}
 
     Raises
@@ -110,18 +113,19 @@ class NMPC:
         N, n_x, n_u = self.horizon, self.n_x, self.n_u
         u, x = casadi.MX.sym("u", n_u, N), casadi.MX.sym("x", n_x, N)
         x0, r = casadi.MX.sym("x0", n_x), casadi.MX.sym("r", self._n_y, N + 1)
+        u_r, load = casadi.MX.sym("u_r", n_u, N), casadi.MX.sym("load", n_u, N)
         before = casadi.horzcat(x0, x[:, :-1])
-        gaps = x - f.map(N)(before, u)
+        gaps = x - f.map(N)(before, u + load)
         y = h.map(N)(x)
         Q, R, P = (casadi.DM(w) for w in (self.Q, self.R, self.P))
         cost = casadi.MX(0)
         for k in range(N):
-            du = u[:, k] - casadi.DM(self._u_r)
+            du = u[:, k] - u_r[:, k]
             cost += casadi.bilin(R, du, du)
             e = y[:, k] - r[:, k + 1]
             cost += casadi.bilin(Q if k < N - 1 else P, e, e)
         nlp = {"x": casadi.vertcat(casadi.vec(u), casadi.vec(x)), "f": cost, "g": casadi.vec(gaps)}
-        nlp["p"] = casadi.vertcat(x0, casadi.vec(r))
+        nlp["p"] = casadi.vertcat(x0, casadi.vec(r), casadi.vec(u_r), casadi.vec(load))
         return casadi.nlpsol("nmpc", solver, nlp, _QUIET[solver])
 
     def reset(self) -> None:
@@ -131,7 +135,22 @@ class NMPC:
         self._u_last = np.clip(self._u_r, self.u_min, self.u_max)
         self.info: MPCInfo | None = None
 
-    def control(self, measurement: ArrayLike, reference: ArrayLike | None = None) -> FloatArray:
+    def take_over(self, other: NMPC) -> None:
+        """Begin from the last plan of another one of the same sizes, whose plant or weights differ."""
+        if (other.horizon, other.n_x, other.n_u) != (self.horizon, self.n_x, self.n_u):
+            raise OptionError(
+                f"other has horizon, n_x and n_u of {other.horizon}, {other.n_x} and {other.n_u}; expected "
+                f"{self.horizon}, {self.n_x} and {self.n_u}"
+            )
+        self._guess, self._multipliers, self._u_last = other._guess, other._multipliers, other._u_last
+
+    def control(
+        self,
+        measurement: ArrayLike,
+        reference: ArrayLike | None = None,
+        input_reference: ArrayLike | None = None,
+        load: ArrayLike | None = None,
+    ) -> FloatArray:
         """Input at this sample.
 
         Parameters
@@ -139,6 +158,11 @@ class NMPC:
         measurement : (n_y,) array_like
         reference : (n_y,) or (n, n_y) array_like, optional
             Set-point, 0 by default, or preview.
+        input_reference : (n_u,) or (n, n_u) array_like, optional
+            Inputs from which deviations cost, or their preview; `u_reference` by default.
+        load : (n_u,) or (n, n_u) array_like, optional
+            What is known to act beside the inputs, or its preview, `x_{k+1} = f(x_k, u_k + load_k)`; 0 by
+            default. It is not held to the inputs' bounds.
 
         Returns
         -------
@@ -147,8 +171,11 @@ class NMPC:
         start = time.perf_counter()
         N, n_x, n_u = self.horizon, self.n_x, self.n_u
         y0 = as_measurement(measurement, self._n_y)
-        asked = self._requests.read(reference, None, None)
+        asked = self._requests.read(reference, input_reference, None)
         r = asked.r.ravel() if asked.is_preview else np.tile(asked.r, N + 1)
+        u_r = np.broadcast_to(self._u_r if asked.u_r is None else asked.u_r, (N, n_u)).ravel()
+        known = self._requests.read(None, load, None, "load").u_r
+        pushed = np.broadcast_to(np.zeros(n_u) if known is None else known, (N, n_u)).ravel()
         if np.isnan(y0).any():
             self.info = MPCInfo("fallback_hold", time.perf_counter() - start, "the measurement has NaN")
             return self._u_last.copy()
@@ -158,7 +185,7 @@ class NMPC:
         extra = {} if self._multipliers is None else {"lam_g0": self._multipliers}
         answer = self._solver(
             x0=self._guess,
-            p=np.concatenate([x0, r]),
+            p=np.concatenate([x0, r, u_r, pushed]),
             lbx=self._low,
             ubx=self._high,
             lbg=0.0,
@@ -186,6 +213,9 @@ class NMPC:
 
 def _as_function(step: Any, n_x: int, n_u: int) -> casadi.Function:
     if isinstance(step, casadi.Function):
+        if step.n_out() > 1:  # the outputs, say, behind the next state
+            x, u = casadi.MX.sym("x", n_x), casadi.MX.sym("u", n_u)
+            step = casadi.Function("f", [x, u], [step(x, u)[0]])
         return _check_size(step, n_x)
     if not callable(step):
         raise OptionError(f"step is a {type(step).__name__}; expected a casadi.Function or a callable")
