@@ -337,6 +337,8 @@ def pde_inverse(results: Path) -> str:
         for noise, values in _load(results, "pde")["figures"]["inverse"].items() for what, f in values.items()
     ]  # fmt: skip
     return markdown(["", "", "bias", "root mean square", "reported"], rows)
+
+
 def _small(value: float) -> str:
     return f"{value:.1e}" if 0.0 < abs(value) < 1e-2 else f"{value:.3g}"
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, as_weight, check_dt, check_integer, check_kind
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.estimation.measurement import as_measurement
@@ -14,7 +15,6 @@ from koopctrl.controllers.info import MPCInfo
 from koopctrl.controllers.qp.active_set import solve_by_active_set
 from koopctrl.controllers.qp.dense import DenseQP
 from koopctrl.controllers.request import RequestReader
-from koopctrl.controllers.threads import one_blas_thread
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.sampled.pde.observer import FieldObserver
 from koopctrl.sampled.pde.phi import phi_functions
