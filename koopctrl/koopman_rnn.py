@@ -49,13 +49,15 @@ from koopctrl.network.lag_window import LagWindow
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
 _FIRST_STEPS = 20_000
+# No layer is wider; what is asked for has not been checked where its work is estimated.
+_WIDEST = 10**9
 
 
 def _fit_work(model: KoopmanRNN, X: Any, *_: Any, **__: Any) -> float:
     """Multiplications of the least squares, by the size of records that are there as a whole."""
     n_pairs = sum(getattr(e, "n_steps", 0) for e in X) if isinstance(X, (Trajectories, list, tuple)) else 0
-    width = model.n_features if isinstance(model.n_features, int) else MOST_BY_DEFAULT
-    return float(n_pairs) * width**2
+    asked = model.n_features if isinstance(model.n_features, int) else MOST_BY_DEFAULT
+    return float(n_pairs) * min(max(asked, 0), _WIDEST) ** 2
 
 
 class KoopmanRNN(Faces, BaseEstimator):
