@@ -20,7 +20,10 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 HERE, BUILD = ROOT / "docs" / "site", ROOT / "docs" / "_build"
 # Members that other packages document.
-_FOREIGN = "BaseEstimator, Env, VectorEnv, Exception, tuple, Sequence, Protocol, Generic"
+_FOREIGN = (
+    "BaseEstimator, RegressorMixin, ClassifierMixin, Env, VectorEnv, Wrapper, Exception, tuple, Sequence, Protocol, "
+    "Generic"
+)
 
 
 def load(path: Path) -> ModuleType:

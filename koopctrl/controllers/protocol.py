@@ -26,7 +26,7 @@ class Controller(Protocol):
     `horizon` : samples of a preview that can be used.
     `info` : of the last step, with `status` (text) and `solve_time` (seconds).
     `applied(u)` : called with the input that the plant says it applied (`info["u"]`), where that is another
-        one; of a plant whose inputs arrive late, with the one that set out (`info["u_accepted"]`).
+    one; of a plant whose inputs arrive late, with the one that set out (`info["u_accepted"]`).
     `control(..., input_reference=, disturbance=)` : only called with these where the loop has them.
     `join(u, v)`, `split_inputs(all)` : what the plant is sent, and its parts.
     """

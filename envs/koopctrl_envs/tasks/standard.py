@@ -80,7 +80,7 @@ def find_id(plant: str) -> str:
 
 
 def make_tasks(plant: str | None = None) -> dict[str, Task]:
-    """Tasks of a plant by their names, or of all plants by `Task.label`.
+    """Tasks of a plant by their names, or of all plants by label.
 
     Parameters
     ----------
