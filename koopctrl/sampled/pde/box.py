@@ -33,7 +33,7 @@ def axis_rule(low: float, high: float, n: int, periodic: bool) -> tuple[FloatArr
 
 
 class Box(Domain):
-    """Box `[low_1, high_1] x .. x [low_d, high_d]`.
+    """Box between a lower and an upper corner.
 
     Up to three dimensions its points are tensor products of Gauss rules (equidistant along periodic axes);
     beyond, scrambled Sobol points of equal weight.

@@ -36,7 +36,7 @@ class Derivative:
 
 @dataclass(frozen=True, eq=False)
 class Advection:
-    """Linear term `-velocity . grad u`.
+    """Linear term of a field carried along: minus velocity times gradient.
 
     Parameters
     ----------
