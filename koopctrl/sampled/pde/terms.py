@@ -36,7 +36,7 @@ class Derivative:
 
 @dataclass(frozen=True, eq=False)
 class Advection:
-    """Linear term of a field carried along: minus velocity times gradient.
+    r"""Linear term of a field carried along, :math:`-v \cdot \nabla u`.
 
     Parameters
     ----------
