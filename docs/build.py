@@ -216,7 +216,8 @@ def api_page() -> str:
 def _entry(name: str, value: object) -> str:
     lines = [f"### {name}\n", f"```text\n{name}{_signature(value)}\n\n{inspect.getdoc(value)}\n```\n"]
     if inspect.isclass(value):
-        own = [value, *(b for b in value.__mro__[1:] if b.__name__ == "Faces")]  # a class split over two files
+        # A class split over files.
+        own = [value, *(b for b in value.__mro__[1:] if b.__name__ in ("Faces", "Runs"))]
         for attribute, member in (item for part in own for item in vars(part).items()):
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
             if attribute.startswith("_") or not inspect.isfunction(function):
