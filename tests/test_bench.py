@@ -1,18 +1,15 @@
 """`koopctrl.bench` and `koopctrl bench`: any controller on the tasks, ranked."""
 
-import contextlib
-import io
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from command_line import run
 
 from koopctrl import LinearMPC, bench
 from koopctrl.benchmark.case import Case, Knowledge
 from koopctrl.benchmark.result import BenchResult, Run
-from koopctrl.cli import main
 from koopctrl.errors import OptionError
 from koopctrl_envs.tasks import make_tasks, reference_score
 from koopctrl_envs.wrappers import MeasurementNoise
@@ -50,19 +47,6 @@ class Hold:
 
 def hold(case):
     return Hold(case.u_rest)
-
-
-def run(folder, *arguments):
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    argv, sys.argv = sys.argv, ["koopctrl", *map(str, arguments)]
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        finally:
-            sys.argv = argv
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def test_costs_are_those_of_the_true_plant_over_the_stored_yardstick():

@@ -1,7 +1,5 @@
 """The command line, as a user types it."""
 
-import contextlib
-import io
 import json
 import re
 import subprocess
@@ -11,26 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 
 import koopctrl
 from koopctrl import datasets
-from koopctrl.cli import main
 
 RECORD = Path(koopctrl.__file__).parent / "data" / "datasets" / "hairdryer.csv"
-
-
-def run(folder, *arguments):
-    """What the command does, in this process: a new one for each would take the time."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    argv, sys.argv = sys.argv, ["koopctrl", *map(str, arguments)]
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        finally:
-            sys.argv = argv
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def test_it_is_a_program_of_its_own(tmp_path):

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import RECORD, run
+from command_line import run
+from test_cli import RECORD
 
 import koopctrl
 from koopctrl import compare, datasets

@@ -124,6 +124,7 @@ def _derivative(model: SemiDiscrete, x: casadi.MX, v: casadi.MX, p: casadi.MX) -
         arguments = [casadi.mtimes(casadi.DM(e), full) for e in term.evaluations]
         try:
             value = casadi.MX(term.term.function(*arguments))
+        # CasADi raises NotImplementedError where a function has no form for symbols.
         except (TypeError, NotImplementedError, ValueError) as error:
             raise OptionError(
                 f"a nonlinear term fails on CasADi's symbols ({error}); expected arithmetic and "
