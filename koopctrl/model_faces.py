@@ -92,11 +92,13 @@ class Faces:
 
         return network_to_do_mpc(self._itself, **options)
 
-    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+    def to_c(
+        self, folder: str | PathLike[str], name: str = "koopctrl_model", *, scalar: str = "double"
+    ) -> GeneratedPart:
         """C99 of one step, its Jacobians and outputs; see `koopctrl.export.c.model.model_to_c`."""
         from koopctrl.export.c.model import model_to_c
 
-        return model_to_c(self._itself, folder, name)
+        return model_to_c(self._itself, folder, name, scalar=scalar)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

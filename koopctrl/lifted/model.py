@@ -306,11 +306,13 @@ class LiftedModel:
         """Same model without its training snapshots."""
         return replace(self, training=None)
 
-    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_model") -> GeneratedPart:
+    def to_c(
+        self, folder: str | PathLike[str], name: str = "koopctrl_model", *, scalar: str = "double"
+    ) -> GeneratedPart:
         """C99 of lift, step and outputs; see `koopctrl.export.c.model.model_to_c`."""
         from koopctrl.export.c.model import model_to_c
 
-        return model_to_c(self, folder, name)
+        return model_to_c(self, folder, name, scalar=scalar)
 
     def to_statespace(self) -> control.StateSpace:
         """`control.StateSpace` in deviations from the fixed point; see `koopctrl.export.pycontrol`."""

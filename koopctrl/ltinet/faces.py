@@ -204,7 +204,12 @@ class Faces(NetworkStructure):
         return network_feedback(self, other, sign)
 
     def to_c(
-        self, folder: str | PathLike[str], name: str = "koopctrl_network", *, dt: float | None = None
+        self,
+        folder: str | PathLike[str],
+        name: str = "koopctrl_network",
+        *,
+        dt: float | None = None,
+        scalar: str = "double",
     ) -> Any:
         """Write C99 that updates all neurons at one sample, without allocation.
 
@@ -216,6 +221,8 @@ class Faces(NetworkStructure):
             Prefix of everything public.
         dt : float, optional
             Sample time in seconds, for a network of continuous neurons without one of its own.
+        scalar : {"double", "float"}
+            Type of all numbers.
 
         Returns
         -------
@@ -223,7 +230,7 @@ class Faces(NetworkStructure):
         """
         from koopctrl.export.c.ltinet import network_to_c
 
-        return network_to_c(self, folder, name, dt)
+        return network_to_c(self, folder, name, dt, scalar)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a file that `LTINetwork.load` and `koopctrl.load` read; nothing

@@ -14,6 +14,7 @@ from koopctrl import (
     Trajectories,
 )
 from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
+from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
@@ -89,13 +90,57 @@ def test_input_references_of_a_linear_controller(case, tmp_path):
     assert "optimal" in statuses
 
 
-def test_nan_in_a_reference_of_a_linear_controller_is_named(tmp_path):
-    """There is no C for outputs left out of a condensed problem: it follows its last plan and says why."""
+@pytest.mark.parametrize("case", ["free", "bounded", "filtered", "told", "horizon", "unstable", "one"])
+def test_untracked_outputs_of_a_linear_controller(case, tmp_path):
+    """Set-points and previews that leave outputs out, at all of their samples and at some."""
+    a, c = (1.3 * A, C) if case == "unstable" else (A, C[:1] if case == "one" else C)
+    lifted = LiftedModel.from_matrices(a, B, c, dt=1.0)
+    bounds = {"u_min": -0.8, "u_max": 0.9, "y_max": np.array([0.9, 1.2])[: len(c)]}
+    options = {
+        "free": {"terminal": "none"}, "bounded": bounds, "one": bounds,
+        "told": bounds | {"measured_disturbances": [1], "input_delay": 2},
+        "filtered": bounds | {"estimator": KalmanFilter(lifted, 1e-3, 1e-2, disturbance="output")},
+        "horizon": bounds | {"R_rate": 0.2, "terminal_set": (np.eye(3), -0.5, 0.5), "blocks": 4},
+        "unstable": {"u_min": -2.0, "u_max": 2.0, "y_max": 1.5},
+    }[case]  # fmt: skip
+    mpc = LinearMPC(lifted, 45 if case == "unstable" else 9, 1.0, 0.1, **options)
+    assert (mpc.law.qp.n_inputs > 0) == (case == "unstable")
+    n_u, seen = (2 if case == "told" else 3), []
+
+    def ask(k, rng, given=wishes(n_u, len(c), 0.5, nan=True)):
+        held = given(k, rng)
+        r = np.atleast_2d(held.get("reference", np.zeros(len(c))))
+        missing = np.isnan(r)
+        seen.append((missing.any(), (missing.any(axis=0) & ~missing.all(axis=0)).any()))
+        return held
+
+    def advance(x, u, rng):
+        x = a @ x + (B[:, [0, 2]] if case == "told" else B) @ u + 0.01 * rng.normal(size=3)
+        return np.clip(x, -1.0, 1.0) if case == "unstable" else x
+
+    observe = (lambda x: c @ x) if case == "filtered" else (lambda x: x.copy())
+    steps = 80 if case == "unstable" else 300
+    assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(3), observe, steps=steps)
+    left_out, mixed = np.array(seen).sum(axis=0)
+    assert left_out > 20
+    assert mixed > 5 or case == "one"
+
+
+def test_what_untracked_outputs_cost_can_be_saved(tmp_path):
     lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
-    compiled = CompiledMPC(mpc_to_c(LinearMPC(lifted, 9, 1.0, 0.1), tmp_path), flags=FLAGS)
+    mpc = LinearMPC(lifted, 9, 1.0, 0.1)
+    full, lean = mpc.to_c(tmp_path / "full"), mpc.to_c(tmp_path / "lean", untracked=False)
+    assert (full.untracked, lean.untracked) == (True, False)
+    assert lean.data_bytes < 0.5 * full.data_bytes
+    assert lean.state_bytes < full.state_bytes
+    compiled = CompiledMPC(lean, flags=FLAGS)
     compiled.control(np.ones(3))
     compiled.control(np.ones(3), [0.0, np.nan])
     assert (compiled.info.status, compiled.info.reason) == ("fallback_plan", "reference")
+    many = LinearMPC(LiftedModel.from_matrices(0.5 * np.eye(7), np.eye(7), dt=1.0), 3, 1.0, 0.1)
+    assert not many.to_c(tmp_path / "many").untracked
+    with pytest.raises(OptionError, match=r"untracked is True.*7 outputs"):
+        many.to_c(tmp_path / "more", untracked=True)
 
 
 def tanks(x, u):

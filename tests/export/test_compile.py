@@ -75,8 +75,11 @@ def test_what_it_cannot_do_is_said(network):
     with pytest.raises(OptionError, match=r"no-such-cc.*PATH"):
         linear().compile("no-such-cc")
     compiled = linear().compile()
+    compiled.control([0.0, 0.0], [np.nan, 0.0])
+    assert compiled.info.untracked == ("x0",)
+    many = LinearMPC(LiftedModel.from_matrices(0.5 * np.eye(4), np.eye(4), dt=0.1), 3, 1.0, 0.1).compile()
     with pytest.raises(OptionError, match="NaN"):
-        compiled.control([0.0, 0.0], [np.nan, 0.0])
+        many.control(np.zeros(4), [np.nan, 0.0, 0.0, 0.0])
     with pytest.raises(DataError, match="infinite"):
         compiled.control([0.0, 0.0], [np.inf, 0.0])
     with pytest.raises(ShapeError, match="state"):

@@ -81,11 +81,13 @@ class FilterShell:
         """Number of measured signals."""
         return self.law.n_measured
 
-    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_estimator") -> GeneratedPart:
+    def to_c(
+        self, folder: str | PathLike[str], name: str = "koopctrl_estimator", *, scalar: str = "double"
+    ) -> GeneratedPart:
         """C99 of this filter by itself; see `koopctrl.export.c.estimator.estimator_to_c`."""
         from koopctrl.export.c.estimator import estimator_to_c
 
-        return estimator_to_c(self, folder, name)
+        return estimator_to_c(self, folder, name, scalar=scalar)
 
     def __repr__(self) -> str:
         """What is measured, what is estimated, and whether anything has been seen."""

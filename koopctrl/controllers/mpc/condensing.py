@@ -33,7 +33,7 @@ from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.steady_state.linear import SteadyTarget
 
-__all__ = ["CondensedMPC", "condense", "forced_responses"]
+__all__ = ["CondensedMPC", "condense", "forced_responses", "predictions"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ def condense(
     P: FloatArray | None,
     basis: FloatArray,
     offset: FloatArray,
+    *,
+    feedback: bool | None = None,
 ) -> CondensedMPC:
     """Lower a problem.
 
@@ -142,19 +144,29 @@ def condense(
         Terminal weight on `z_N - z_s`; None for the stage weight on `y_N`.
     basis, offset : arrays
         `[z_0; d] = basis p + offset`.
+    feedback : bool, optional
+        Whether the variables are added to a feedback; by default where that is better conditioned.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        seen = plain_predictions(model, problem)
-        H = _hessian(seen, problem, P)
-    worst = condition(H)
-    if worst > COND_LIMIT:
-        closed = feedback_predictions(model, problem, _gains(model, problem, P))
-        closed_H = _hessian(closed, problem, P)
-        if condition(closed_H) < worst:
-            seen, H = closed, closed_H
+    seen, H = predictions(model, problem, P, feedback)
     if not np.isfinite(H).all():
         raise np.linalg.LinAlgError("the condensed Hessian is not finite")
     return _scaled(H, seen, model, problem, target, P, basis, offset)
+
+
+def predictions(
+    model: Augmented, problem: MPCProblem, P: FloatArray | None, feedback: bool | None = None
+) -> tuple[Predictions, FloatArray]:
+    """Responses to the QP's variables, and its Hessian in them; see `condense`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        seen = plain_predictions(model, problem)
+        H = _hessian(seen, problem, P)
+    worst = condition(H) if feedback is None else (np.inf if feedback else 0.0)
+    if worst > COND_LIMIT:
+        closed = feedback_predictions(model, problem, _gains(model, problem, P))
+        closed_H = _hessian(closed, problem, P)
+        if feedback or condition(closed_H) < worst:
+            return closed, closed_H
+    return seen, H
 
 
 def _hessian(seen: Predictions, problem: MPCProblem, P: FloatArray | None) -> FloatArray:

@@ -7,7 +7,7 @@ solver is a dual active-set method for small dense problems (`templates/qp.c`), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from koopctrl.errors import OptionError
 from koopctrl.export.c.linear import linear_mpc_parts
+from koopctrl.export.c.linear_sets import tuned_laws
 from koopctrl.export.c.model import named
 from koopctrl.export.c.rnn import rnn_mpc_parts
+from koopctrl.export.c.scalar import as_scalar, check_scalar
 from koopctrl.export.c.writer import Parts, check_identifier, comment, template
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.base import PredictiveController
 
 _COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
-_PARTS: dict[str, Callable[[Any, bool], Parts]] = {"LinearMPC": linear_mpc_parts, "RNNMPC": rnn_mpc_parts}
+_PARTS: dict[str, Callable[[Any, bool, str, bool | None], Parts]] = {
+    "LinearMPC": linear_mpc_parts,
+    "RNNMPC": rnn_mpc_parts,
+}
 
 
 _TOLD = """
@@ -34,6 +39,17 @@ _TOLD = """
 int NAME_control_told(NAME_state *state, const double *measurement, const double *reference, int n_rows,
                       int preview, const double *disturbance, int n_disturbance_rows, double *u,
                       NAME_info *info);
+"""
+
+_RETUNE = """/* Sets of weights and bounds. */
+enum {
+TUNINGS
+};
+
+/* Weights and bounds from now on, a GUARD_TUNING_..; what is remembered of the plant, the estimate and the last plan go on.
+ * Tells whether there is such a set. */
+int NAME_retune(NAME_state *state, int tuning);
+
 """
 
 
@@ -55,6 +71,10 @@ class GeneratedCode:
         One controller's memory (RAM), workspaces included; beside it only the stack is used.
     untracked : bool
         Whether references may have NaN, of outputs that are not tracked.
+    scalar : str
+        `double` or `float`.
+    tunings : tuple of str
+        Sets of weights and bounds, the controller's own, `base`, first.
     """
 
     folder: Path
@@ -68,6 +88,8 @@ class GeneratedCode:
     data_bytes: int
     state_bytes: int
     untracked: bool = False
+    scalar: str = "double"
+    tunings: tuple[str, ...] = ("base",)
 
 
 def mpc_to_c(
@@ -76,6 +98,9 @@ def mpc_to_c(
     name: str = "koopctrl_mpc",
     *,
     diagnostics: bool = True,
+    scalar: str = "double",
+    tunings: Mapping[str, PredictiveController] | None = None,
+    untracked: bool | None = None,
 ) -> GeneratedCode:
     """Write a controller as C99 source, with header, example and notes.
 
@@ -90,6 +115,15 @@ def mpc_to_c(
         Of the files, and prefix of all public identifiers.
     diagnostics : bool
         Whether to add functions that return predictions and the lifted state, with the data they need.
+    scalar : {"double", "float"}
+        Type of all numbers; see `koopctrl.export.c.single` for what floats cost.
+    tunings : mapping, optional
+        Controllers by name, made with `mpc.with_(...)`, to whose weights and bounds `NAME_retune` switches
+        between samples, as Python goes on with the other controller.
+    untracked : bool, optional
+        Of a `LinearMPC`: whether references may have NaN for outputs that are not tracked, which takes data
+        for each choice of outputs; by default where there are three outputs or fewer. An `RNNMPC` always
+        can.
 
     Returns
     -------
@@ -106,7 +140,8 @@ def mpc_to_c(
         raise OptionError(
             f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
         )
-    parts = _PARTS[type(mpc).__name__](mpc.law, diagnostics)
+    check_scalar(scalar)
+    parts = _PARTS[type(mpc).__name__](tuned_laws(mpc, tunings), diagnostics, scalar, untracked)
     texts = {
         f"{name}.h": _header(parts, name),
         f"{name}.c": _source(parts, name),
@@ -121,8 +156,9 @@ def mpc_to_c(
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)
     return GeneratedCode(
-        target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes, parts.untracked
-    )
+        target, tuple(texts), name, *sizes, parts.data.bytes, parts.state.bytes, parts.untracked, scalar,
+        parts.tunings,
+    )  # fmt: skip
 
 
 def _header(parts: Parts, name: str) -> str:
@@ -145,16 +181,25 @@ def _header(parts: Parts, name: str) -> str:
         "data_bytes": parts.data.bytes,
         "FIELDS": parts.state.text(),
         "DIAGNOSTICS": parts.diagnostics,
+        "RETUNE": _retune(parts),
     }
     text = template("mpc.h").replace("VERSION", __version__).replace("DT s", f"{parts.dt:.12g} s")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
-    return named(text, name)
+    return named(as_scalar(text, parts.state.scalar), name)
+
+
+def _retune(parts: Parts) -> str:
+    if len(parts.tunings) == 1:
+        return ""
+    lines = [f"    GUARD_TUNING_{t.upper()} = {k}" for k, t in enumerate(parts.tunings)]
+    return _RETUNE.replace("TUNINGS", ",\n".join(lines))
 
 
 def _source(parts: Parts, name: str) -> str:
-    body = "\n".join(named(template(file), name) for file in parts.templates)
-    return f'#include "{name}.h"\n\n#include <math.h>\n\n{parts.data.text()}\n{body}'
+    body = "\n".join(named(as_scalar(template(file), parts.state.scalar), name) for file in parts.templates)
+    single = "#define KC_SINGLE 1\n" if parts.state.scalar == "float" else ""
+    return f'#include "{name}.h"\n\n#include <math.h>\n\n{single}{parts.data.text()}\n{body}'
 
 
 def _notes(parts: Parts, name: str) -> str:

@@ -47,6 +47,8 @@ class CompiledController:
     compiler : str, optional
         By default the first of `cc`, `gcc` and `clang` that is there.
     flags : sequence of str
+    scalar : {"double", "float"}
+        Type of all numbers in C.
 
     Attributes
     ----------
@@ -68,12 +70,14 @@ class CompiledController:
         mpc: PredictiveController,
         compiler: str | None = None,
         flags: Sequence[str] = ("-std=c99", "-O2"),
+        scalar: str = "double",
     ) -> None:
         self._mpc, self._compiler, self._flags = mpc, find_compiler(compiler), tuple(flags)
+        self._scalar = scalar
         self._names = mpc.output_names
         # A library that is loaded needs its file no more.
         with tempfile.TemporaryDirectory() as folder:
-            code = mpc_to_c(mpc, Path(folder), "kooped", diagnostics=False)
+            code = mpc_to_c(mpc, Path(folder), "kooped", diagnostics=False, scalar=scalar)
             self._loop = CompiledMPC(code, self._compiler, self._flags)
         self.info: MPCInfo | None = None
 
@@ -123,8 +127,8 @@ class CompiledController:
             return ()
         if not self._loop.code.untracked:
             raise OptionError(
-                "reference has NaN, and the C code of a LinearMPC cannot leave outputs out; expected "
-                "numbers. Use the controller itself, or an RNNMPC"
+                f"reference has NaN, and C code for {len(self._names)} outputs has no data to leave some out; "
+                "expected numbers. Use the controller itself, mpc.to_c(folder, untracked=True), or an RNNMPC"
             )
         left_out = np.atleast_1d(missing.reshape(-1, len(self._names)).any(axis=0))
         return tuple(self._names[i] for i in np.flatnonzero(left_out))
@@ -161,7 +165,7 @@ class CompiledController:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Compiled again where it is loaded."""
-        return _again, (self._mpc, self._compiler, self._flags, self.state, self.info)
+        return _again, (self._mpc, self._compiler, self._flags, self._scalar, self.state, self.info)
 
     def __repr__(self) -> str:
         """What it was made from."""
@@ -169,9 +173,14 @@ class CompiledController:
 
 
 def _again(
-    mpc: PredictiveController, compiler: str, flags: tuple[str, ...], state: np.ndarray, info: MPCInfo | None
+    mpc: PredictiveController,
+    compiler: str,
+    flags: tuple[str, ...],
+    scalar: str,
+    state: np.ndarray,
+    info: MPCInfo | None,
 ) -> CompiledController:
-    made = CompiledController(mpc, compiler, flags)
+    made = CompiledController(mpc, compiler, flags, scalar)
     made.state, made.info = state, info
     return made
 

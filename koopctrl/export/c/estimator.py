@@ -15,6 +15,7 @@ from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.protocol import NETWORK_DISTURBANCES
 from koopctrl.errors import OptionError
 from koopctrl.export.c.model import GeneratedPart, add_network, fill, source_text, write
+from koopctrl.export.c.scalar import check_scalar
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment
 
 if TYPE_CHECKING:
@@ -150,7 +151,11 @@ def add_lift(lifted: LiftedModel, data: DataSection) -> int:
 
 
 def estimator_to_c(
-    given: FilterShell, folder: str | PathLike[str], name: str = "koopctrl_estimator"
+    given: FilterShell,
+    folder: str | PathLike[str],
+    name: str = "koopctrl_estimator",
+    *,
+    scalar: str = "double",
 ) -> GeneratedPart:
     """Write a Kalman filter, or an extended one, as C99 of its own.
 
@@ -162,6 +167,8 @@ def estimator_to_c(
         Made if need be.
     name : str
         Of the files, and prefix of all public identifiers.
+    scalar : {"double", "float"}
+        Type of all numbers.
 
     Raises
     ------
@@ -169,13 +176,14 @@ def estimator_to_c(
         If `name` is no usable identifier, or the filter is of another kind.
     """
     check_identifier(name)
-    law, data, state = given.law, DataSection(), StateLayout()
+    check_scalar(scalar)
+    law, data, state = given.law, DataSection(scalar), StateLayout(scalar)
     if isinstance(law, KalmanLaw):
         lifted, n_u, kind = law.lifted, law.lifted.n_u, "a Kalman filter"
         data.define(N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=len(law.model.A))
         data.define(N_MEASURED=law.n_measured, N_IN=n_u)
         add_source(lifted, law, data, state, alone=True)
-        n_raw = add_lift(lifted, data if law.lifts else DataSection())
+        n_raw = add_lift(lifted, data if law.lifts else DataSection(scalar))
         data.define(LIFTS=int(law.lifts), N_RAW=n_raw)
         data.array("in_op", lifted.u_op)
         state.doubles(p=len(law.model.A))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,9 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
+from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_lift, add_source
+from koopctrl.export.c.linear_sets import LinearSets, linear_sets, tracked_responses
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -30,70 +33,102 @@ void NAME_predict(const NAME_state *state, const double *inputs, double *outputs
 """
 
 
-def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
-    """Data and memory layout of a controller.
+def linear_mpc_parts(
+    laws: Mapping[str, LinearLaw], diagnostics: bool, scalar: str = "double", untracked: bool | None = None
+) -> Parts:
+    """Data and memory layout of a controller and its tunings.
 
     Raises
     ------
     OptionError
-        If the controller's observer has no C code.
+        If the controller's observer has no C code, or a tuning has other sizes.
     """
+    sets = linear_sets(laws, untracked)
+    law = sets.laws[0]
     lifted, source, problem = law.lifted, law.estimator, law.problem
     if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):
         raise OptionError(
             f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, the "
             "ones that have C code"
         )
-    data, state = DataSection(), StateLayout()
+    found = [_law_data(each, sets, diagnostics, scalar) for each in sets.laws]
+    state = found[0][1]
+    data = DataSets([section for section, _ in found], sets.names)
+    if len(found) > 1:
+        state.integers(set=0)
+        state.doubles(complete=(problem.horizon + 1 + problem.delay) * lifted.n_y)
+    if len(sets.tunings) > 1:
+        state.integers(tuning=0)
+    if sets.mixes:
+        state.doubles(mixed_H=law.qp.n_v**2, mixed_L=law.qp.n_v**2, mixed_Linv=law.qp.n_v**2)
+        state.integers(mixed=0)
+    source_files = ("linear_lift.c", "linear_source.c")
+    if isinstance(source, KalmanLaw):
+        source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
+    elif sets.mixes:
+        source_files = ("cholesky.c", *source_files)
+    fall_back = "the last input"
+    if sets.has_lqr:
+        fall_back = "the LQR's input, saturated; the last input"
+    moved, told = law.channels.moved, law.channels.told
+    return Parts(
+        data, state,
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "common.c", "step.c", *source_files,
+         "linear_reach.c", "linear_untracked.c", "linear_mpc.c", "api.c"),
+        f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
+        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
+        source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
+        tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
+        untracked=len(sets.masks) > 1, tunings=sets.tunings,
+    )  # fmt: skip
+
+
+def _law_data(
+    law: LinearLaw, sets: LinearSets, diagnostics: bool, scalar: str
+) -> tuple[DataSection, StateLayout]:
+    lifted, source, problem = law.lifted, law.estimator, law.problem
+    data, state = DataSection(scalar), StateLayout(scalar)
     n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, isinstance(source, KalmanLaw)
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
-        ABSURD=number(ABSURD), UNTRACKED=0,
+        ABSURD=number(ABSURD, scalar), UNTRACKED=int(len(sets.masks) > 1), N_MASKS=len(sets.masks),
+        N_TUNINGS=len(sets.tunings), MIXES=int(sets.mixes), SEARCHES=0,
     )  # fmt: skip
+    if len(sets.masks) > 1:
+        data.array("mask_slot", np.array(sets.slots, dtype=int))
     recalls = filtered or n_d > 0 or isinstance(source, LagWindow)
     add_channels(data, state, law, recalls)
     add_source(lifted, source, data, state)
-    _add_qp(law, data, state)
-    _add_fall_back(law, data)
-    _add_set_point(law, data)
     if diagnostics:
         _add_diagnostics(law, data)
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
     needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
-    n_raw = add_lift(lifted, data if needed else DataSection())
+    n_raw = add_lift(lifted, data if needed else DataSection(scalar))
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
+    data.array("y_op", lifted.y_op)
+    data.alias("default_reference", "y_op")
+    data.fix()
+    _add_qp(law, data, state, sets)
+    _add_fall_back(law, data, sets.has_lqr)
+    _add_set_point(law, data, sets)
+    if sets.mixes:
+        _add_mixing(law, data)
     bounds = {
         "u_min": problem.u_min,
         "u_max": problem.u_max,
         "du_min": problem.du_min,
         "du_max": problem.du_max,
     }
-    for name, values in {**bounds, "y_op": lifted.y_op}.items():
+    for name, values in bounds.items():
         data.array(name, values)
-    data.alias("default_reference", "y_op")
     state.doubles(p=n_p)
     state.integers(has_z=0, has_d=0)
-    source_files = ("linear_lift.c", "linear_source.c")
-    if isinstance(source, KalmanLaw):
-        source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
-    fall_back = "the last input"
-    if law.riccati is not None:
-        fall_back = "the LQR's input, saturated; the last input"
-    moved, told = law.channels.moved, law.channels.told
-    return Parts(
-        data, state,
-        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "common.c", "step.c", *source_files,
-         "linear_reach.c", "linear_mpc.c", "api.c"),
-        f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
-        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
-        source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
-        tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
-    )  # fmt: skip
+    return data, state
 
 
-def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
+def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout, sets: LinearSets) -> None:
     """The condensed QP, hard and soft, and its workspaces."""
     qp, problem = law.qp, law.problem
     n_v, n_rows = qp.n_v, len(qp.rows)
@@ -104,14 +139,15 @@ def _add_qp(law: LinearLaw, data: DataSection, state: StateLayout) -> None:
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     data.define(
         N_V=n_v, N_INPUTS=qp.n_inputs, N_RATE=qp.n_rate, N_E=n_e, N_END=n_end, N_SOFT=n_soft, N_W=n_w,
-        RATE_COST=int(law.policy.has_rate_cost),
+        RATE_COST=int(sets.rate_cost),
         MAX_ITERATIONS=100 + 20 * (size + n_rows),
     )  # fmt: skip
     names = ["H", "rows", "scale", "lower", "upper", "from_set_point", "from_preview"]
-    names += ["from_last_input"] if law.policy.has_rate_cost else []
+    names += ["from_last_input"] if sets.rate_cost else []
     names += ["row_scale"] if qp.n_hard else []
     if qp.n_inputs:
-        names.remove("scale")
+        if not sets.mixes:
+            names.remove("scale")
         state.doubles(input_free=n_v)
     for name in names:
         values = getattr(qp, name)
@@ -141,31 +177,35 @@ def _felt(from_reference: FloatArray, n_v: int, n_end: int) -> FloatArray:
     return np.vstack([from_reference[:n_v], from_reference[max(n_v, len(from_reference) - n_end) :]])
 
 
-def _add_fall_back(law: LinearLaw, data: DataSection) -> None:
+def _add_fall_back(law: LinearLaw, data: DataSection, has_lqr: bool) -> None:
     """The LQR's input: `u_s(r) - K (z - z_s(r))`."""
-    data.define(HAS_LQR=int(law.riccati is not None))
-    if law.riccati is not None:
-        K, target, source, n_z = law.riccati.K, law.target, law.estimator, law.lifted.n_z
-        power, forced = law.qp.ahead
-        lqr_p = K @ (power @ source.basis)[:n_z]
-        if law.model.n_d:
-            lqr_p[:, -law.model.n_d :] -= target.u_disturbance + K @ target.z_disturbance
-        data.array("lqr_p", lqr_p)
-        begin = power @ source.offset + forced[:, 0]
-        data.array("lqr_r", target.u_gain + K @ target.z_gain)
-        data.array("lqr_constant", target.u_offset + K @ (target.z_offset - begin[:n_z]))
-        lqr_w = -K @ forced[:n_z, 1:]
-        if lqr_w.shape[1]:
-            lqr_w[:, lqr_w.shape[1] - law.model.n_v :] += target.u_told + K @ target.z_told
-            data.array("lqr_w", lqr_w)
+    data.define(HAS_LQR=int(has_lqr))
+    if not has_lqr:
+        return
+    source, n_z, target, n_d = law.estimator, law.lifted.n_z, law.target, law.model.n_d
+    there = law.riccati is not None
+    data.array("lqr_there", np.array([there], dtype=int))
+    K = law.riccati.K if law.riccati is not None else np.zeros((law.problem.n_u, n_z))
+    power, forced = law.qp.ahead
+    lqr_p = K @ (power @ source.basis)[:n_z]
+    if n_d:
+        lqr_p[:, -n_d:] -= target.u_disturbance + K @ target.z_disturbance
+    data.array("lqr_p", lqr_p)
+    begin = power @ source.offset + forced[:, 0]
+    data.array("lqr_r", target.u_gain + K @ target.z_gain)
+    data.array("lqr_constant", target.u_offset + K @ (target.z_offset - begin[:n_z]))
+    lqr_w = -K @ forced[:n_z, 1:]
+    if lqr_w.shape[1]:
+        lqr_w[:, lqr_w.shape[1] - law.model.n_v :] += target.u_told + K @ target.z_told
+        data.array("lqr_w", lqr_w)
+    data.array("lqr_wish", target.u_input + K @ target.z_input)
 
 
-def _add_set_point(law: LinearLaw, data: DataSection) -> None:
+def _add_set_point(law: LinearLaw, data: DataSection, sets: LinearSets) -> None:
     """Bounded least squares that moves set-points out of reach; only where inputs are bounded."""
-    problem, target, reachable = law.problem, law.target, law.reachable
-    bounded = np.isfinite(problem.u_min).any() or np.isfinite(problem.u_max).any()
-    data.define(MOVES_SET_POINT=int(bounded))
-    n_end = len(problem.E_end)
+    target, reachable = law.target, law.reachable
+    data.define(MOVES_SET_POINT=int(sets.bounded))
+    n_end = len(law.problem.E_end)
     steady = {
         "u_gain": target.u_gain, "u_offset": target.u_offset, "u_disturbance": target.u_disturbance,
         "u_input": target.u_input, "from_input_preview": law.qp.from_input_preview,
@@ -174,36 +214,48 @@ def _add_set_point(law: LinearLaw, data: DataSection) -> None:
     }  # fmt: skip
     if law.channels.n_v:
         steady["u_told"] = target.u_told
-    if law.riccati is not None:
-        steady["lqr_wish"] = target.u_input + law.riccati.K @ target.z_input
     for name, values in steady.items():
         data.array(name, values)
-    if not bounded:
+    if not sets.bounded:
         return
     freedom, reach = target.freedom, reachable.reach
     n_b, n_c = freedom.felt_u.shape[1], freedom.unfelt_u.shape[1]
-    data.define(N_FELT=n_b, N_UNFELT=n_c, REACH_STEPS=STEPS)
+    n = n_b + n_c
+    data.define(N_FREE=n, REACH_STEPS=STEPS)
+    if not n:
+        return
+    # How many of the directions are felt depends on what is tracked: unfelt ones stand after them.
+    data.array("n_felt", np.array([n_b], dtype=int))
+    near, near_scale = np.zeros(law.problem.n_u * n), np.ones(law.problem.n_u)
+    if n_b and n_c:
+        near[: law.problem.n_u * n_c] = reach.near_rows.ravel()
+        near_scale = reach.near_scale
     arrays = {
-        "reach_one": np.eye(n_b + n_c), "reach_rows": reach.rows, "reach_scale": reach.row_scale,
-        "reach_unit": [reach.unit], "reach_idle": freedom.idle, "felt_u": freedom.felt_u,
-        "felt_y": freedom.felt_y, "unfelt_u": freedom.unfelt_u, "unfelt_y": freedom.unfelt_y,
-        "near_one": np.eye(n_c), "near_rows": reach.near_rows, "near_scale": reach.near_scale,
+        "reach_rows": reach.rows, "reach_scale": reach.row_scale,
+        "reach_unit": [reach.unit], "reach_idle": freedom.idle,
+        "free_u": np.hstack([freedom.felt_u, freedom.unfelt_u]),
+        "free_y": np.hstack([freedom.felt_y, freedom.unfelt_y]),
+        "near_rows": near, "near_scale": near_scale,
         "y_gain": target.y_gain, "y_input": target.y_input, "y_offset": target.y_offset,
-        "y_disturbance": target.y_disturbance, "y_told": target.y_told,
+        "y_disturbance": target.y_disturbance,
     }  # fmt: skip
-    if not n_b or not n_c:
-        del arrays["near_one"], arrays["near_rows"], arrays["near_scale"]
-    if not n_b + n_c:
-        for name in ("one", "rows", "scale", "unit", "idle"):
-            del arrays[f"reach_{name}"]
-        unused = ["felt_u", "felt_y", "unfelt_u", "unfelt_y"]
-        unused += [f"y_{part}" for part in ("gain", "input", "offset", "disturbance", "told")]
-        for name in unused:
-            del arrays[name]
-    if not law.channels.n_v:
-        arrays.pop("y_told", None)
+    if law.channels.n_v:
+        arrays["y_told"] = target.y_told
     for name, values in arrays.items():
         data.array(name, values)
+
+
+def _add_mixing(law: LinearLaw, data: DataSection) -> None:
+    """What previews need that leave outputs out at some samples: their weights and responses, one by one."""
+    found, Q = tracked_responses(law), law.problem.Q
+    varies = bool(np.ptp(Q, axis=0).any())
+    data.define(VARIES=int(varies))
+    data.array("stage_Q", Q if varies else Q[-1])
+    data.array("track_v", found.from_v)
+    data.array("track_p", found.from_p)
+    data.array("track_constant", found.constant)
+    if found.from_w.shape[2]:
+        data.array("track_w", found.from_w)
 
 
 def _add_diagnostics(law: LinearLaw, data: DataSection) -> None:

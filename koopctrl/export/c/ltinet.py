@@ -18,7 +18,8 @@ import numpy as np
 from koopctrl._time import check_dt
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
-from koopctrl.export.c.writer import check_identifier, comment, number
+from koopctrl.export.c.scalar import BYTES, as_scalar, check_range, check_scalar, number
+from koopctrl.export.c.writer import check_identifier, comment
 from koopctrl.ltinet.simulate.sampling import sampled_fields
 from koopctrl.ltinet.structure import NetworkStructure
 
@@ -40,7 +41,9 @@ class NetworkCode:
     dt : float
         Sample time in seconds.
     data_bytes : int
-        Constant data; a network's memory is `8 n_states` bytes beside it.
+        Constant data; a network's memory is one scalar for each state beside it.
+    scalar : str
+        `double` or `float`.
     """
 
     folder: Path
@@ -51,10 +54,15 @@ class NetworkCode:
     n_outputs: int
     dt: float
     data_bytes: int
+    scalar: str = "double"
 
 
 def network_to_c(
-    net: NetworkStructure, folder: str | PathLike[str], name: str, dt: float | None
+    net: NetworkStructure,
+    folder: str | PathLike[str],
+    name: str,
+    dt: float | None,
+    scalar: str = "double",
 ) -> NetworkCode:
     """Write a network; see `LTINetwork.to_c`.
 
@@ -64,6 +72,7 @@ def network_to_c(
         `name` is no usable identifier, the network has dead times, or a sample time is missing.
     """
     check_identifier(name)
+    check_scalar(scalar)
     if net.delayed:
         raise OptionError(
             "to_c was called of a network with dead times; expected none. Delay the signals "
@@ -77,32 +86,38 @@ def network_to_c(
         net = replace(net, **sampled_fields(net, seconds))
     elif dt is not None:
         net = replace(net, **sampled_fields(net, check_dt(dt)))
-    data = _Data()
+    data = _Data(scalar)
     source = _source(net, name, data)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    texts = {f"{name}.h": _header(net, name), f"{name}.c": source}
+    texts = {f"{name}.h": as_scalar(_header(net, name), scalar), f"{name}.c": source}
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     return NetworkCode(
-        target, tuple(texts), name, net.n_states, net.B.shape[1], len(net.C), net.sample_time, data.bytes
-    )
+        target, tuple(texts), name, net.n_states, net.B.shape[1], len(net.C), net.sample_time, data.bytes,
+        scalar,
+    )  # fmt: skip
 
 
 class _Data:
     """Constant arrays of a source file."""
 
-    def __init__(self) -> None:
+    def __init__(self, scalar: str) -> None:
         self.lines: list[str] = []
+        self.scalar = scalar
         self.bytes = 0
 
     def add(self, name: str, values: FloatArray) -> None:
         flat = np.asarray(values, dtype=float).ravel()
         if not flat.size:
             return
-        self.bytes += flat.nbytes
-        rows = [", ".join(number(v) for v in flat[i : i + _PER_LINE]) for i in range(0, flat.size, _PER_LINE)]
-        self.lines.append(f"static const double {name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};")
+        check_range(flat, name, self.scalar)
+        self.bytes += flat.size * BYTES[self.scalar]
+        text = [number(v, self.scalar) for v in flat]
+        rows = [", ".join(text[i : i + _PER_LINE]) for i in range(0, flat.size, _PER_LINE)]
+        self.lines.append(
+            f"static const {self.scalar} {name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};"
+        )
 
 
 def _header(net: NetworkStructure, name: str) -> str:
@@ -157,7 +172,8 @@ def _source(net: NetworkStructure, name: str, data: _Data) -> str:
         f"{name}_update(double *w, const double *u)": uses + pieces,
     }
     written = [f"void {head}\n{{\n{lines}}}\n" for head, lines in functions.items()]
-    return "\n".join([f'#include "{name}.h"\n', *data.lines, "", *written])
+    code = as_scalar("\n".join(written), data.scalar)
+    return "\n".join([f'#include "{name}.h"\n', *data.lines, "", code])
 
 
 def _output(n: int, n_u: int, n_y: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
+from koopctrl.export.c.scalar import as_scalar, check_scalar
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class GeneratedPart:
         Prefix of all public identifiers.
     data_bytes, state_bytes : int
         Constant data, and memory of one instance.
+    scalar : str
+        `double` or `float`.
     """
 
     folder: Path
@@ -62,6 +65,7 @@ class GeneratedPart:
     name: str
     data_bytes: int
     state_bytes: int
+    scalar: str = "double"
 
 
 def add_network(roll: Rollout, data: DataSection) -> None:
@@ -83,7 +87,11 @@ def add_network(roll: Rollout, data: DataSection) -> None:
 
 
 def model_to_c(
-    model: KoopmanRNN | LiftedModel, folder: str | PathLike[str], name: str = "koopctrl_model"
+    model: KoopmanRNN | LiftedModel,
+    folder: str | PathLike[str],
+    name: str = "koopctrl_model",
+    *,
+    scalar: str = "double",
 ) -> GeneratedPart:
     """Write one step of a model, its outputs and Jacobians or its lift, as C99.
 
@@ -94,23 +102,26 @@ def model_to_c(
         Made if need be.
     name : str
         Of the files, and prefix of all public identifiers.
+    scalar : {"double", "float"}
+        Type of all numbers; `rounding` of what is returned says what floats cost.
 
     Raises
     ------
     OptionError
-        If `name` is no usable identifier.
+        If `name` is no usable identifier, or floats cannot hold the model's numbers.
     """
     check_identifier(name)
+    check_scalar(scalar)
     from koopctrl.lifted.model import LiftedModel
 
-    parts = _linear(model) if isinstance(model, LiftedModel) else _network(model)
+    parts = (_linear if isinstance(model, LiftedModel) else _network)(model, scalar)
     data, templates, values = parts
     texts = {f"{name}.h": fill("model.h", values), f"{name}.c": source_text(name, data, templates)}
-    return write(folder, name, texts, data, StateLayout())
+    return write(folder, name, texts, data, StateLayout(scalar))
 
 
-def _network(model: KoopmanRNN) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
-    net, data = model._network, DataSection()
+def _network(model: KoopmanRNN, scalar: str) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
+    net, data = model._network, DataSection(scalar)
     hidden = getattr(net, "readout", None) if model.hidden else None
     roll = Rollout(net.state if hidden is not None else net)  # pyright: ignore[reportAttributeAccessIssue]
     window = roll.window
@@ -162,10 +173,10 @@ def _add_readout(readout: Readout, n_x: int, data: DataSection) -> None:
         data.array(name, values)
 
 
-def _linear(lifted: LiftedModel) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
+def _linear(lifted: LiftedModel, scalar: str) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
     from koopctrl.export.c.estimator import add_lift
 
-    data, obs = DataSection(), lifted.observables
+    data, obs = DataSection(scalar), lifted.observables
     has_layer = obs.reduce.shape[1] > 0
     n_raw = add_lift(lifted, data)
     data.define(
@@ -204,8 +215,9 @@ def fill(file: str, values: dict[str, Any]) -> str:
 
 def source_text(name: str, data: DataSection, templates: tuple[str, ...]) -> str:
     """The source file: data, then code."""
-    body = "\n".join(template(file) for file in templates)
-    return f'#include "{name}.h"\n\n#include <math.h>\n\n{data.text()}\n{body}'
+    body = "\n".join(as_scalar(template(file), data.scalar) for file in templates)
+    single = "#define KC_SINGLE 1\n" if data.scalar == "float" else ""
+    return f'#include "{name}.h"\n\n#include <math.h>\n\n{single}{data.text()}\n{body}'
 
 
 def named(text: str, name: str) -> str:
@@ -224,5 +236,7 @@ def write(
     except FileExistsError as error:
         raise OptionError(f"folder is {str(folder)!r}, which is a file; expected a folder") from error
     for file, text in texts.items():
+        if file.endswith(".h"):
+            text = as_scalar(text, data.scalar)
         (target / file).write_text(named(text, name), encoding="utf-8", newline="\n")
-    return GeneratedPart(target, tuple(texts), name, data.bytes, state.bytes)
+    return GeneratedPart(target, tuple(texts), name, data.bytes, state.bytes, data.scalar)

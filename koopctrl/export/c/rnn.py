@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,13 @@ from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLa
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.errors import OptionError
+from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
+    from koopctrl.controllers.mpc.problem import MPCProblem
     from koopctrl.controllers.mpc.rnn_law import RNNLaw
 
 _DIAGNOSTICS = """
@@ -24,23 +27,63 @@ void NAME_predict(const NAME_state *state, const double *inputs, double *outputs
 """
 
 
-def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
-    """Data and memory layout of a controller."""
-    data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
-    window, source = roll.window, law.estimator
+def rnn_mpc_parts(
+    laws: Mapping[str, RNNLaw], diagnostics: bool, scalar: str = "double", untracked: bool | None = None
+) -> Parts:
+    """Data and memory layout of a controller and its tunings; references may always leave outputs out.
+
+    Raises
+    ------
+    OptionError
+        If the controller's estimator has no C code, or a tuning has other sizes.
+    """
+    law = next(iter(laws.values()))
+    source = law.estimator
     if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
         raise OptionError(
             f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
             "none, the ones that have C code"
         )
+    rate_cost = any(each.policy.has_rate_cost for each in laws.values())
+    varies = any(_varies(each.problem) for each in laws.values())
+    found = [_law_data(each, diagnostics, scalar, len(laws), rate_cost, varies) for each in laws.values()]
+    data, state = DataSets([section for section, _ in found], list(laws)), found[0][1]
+    if len(laws) > 1:
+        state.integers(set=0, tuning=0)
+    filtered = isinstance(source, ExtendedKalmanLaw)
+    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
+    features, n_v = len(law.rollout.bias), len(law.iteration.input_hessian)
+    return Parts(
+        data, state,
+        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c",
+         "rnn_model.c", *source_files,
+         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
+         "rnn_iterate.c", "rnn_mpc.c", "api.c"),
+        f"Horizon {law.problem.horizon}, {features} features, {n_v} variables.",
+        _DIAGNOSTICS if diagnostics else "",
+        source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
+        tuple(law.input_names[i] for i in law.channels.told), law.problem.horizon, law.dt, "the last input",
+        untracked=True, tunings=tuple(laws),
+    )  # fmt: skip
+
+
+def _varies(problem: MPCProblem) -> bool:
+    return any(bool(np.ptp(w, axis=0).any()) for w in (problem.Q, problem.R, problem.S))
+
+
+def _law_data(
+    law: RNNLaw, diagnostics: bool, scalar: str, n_tunings: int, rate_cost: bool, varies: bool
+) -> tuple[DataSection, StateLayout]:
+    data, state, roll, problem = DataSection(scalar), StateLayout(scalar), law.rollout, law.problem
+    window, source = roll.window, law.estimator
     filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(
         OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
         HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
-        INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD),
+        INPUT_LAGS=window.input_lags, DIAGNOSTICS=int(diagnostics), ABSURD=number(ABSURD, scalar),
         N_ITERATIONS=law.n_iterations,
         RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
-        RATE_COST=int(law.policy.has_rate_cost),
+        RATE_COST=int(rate_cost), N_TUNINGS=n_tunings, N_MASKS=1, MIXES=0, SEARCHES=1,
     )  # fmt: skip
     if isinstance(source, ExtendedKalmanLaw):
         add_extended_kalman(source, data, state)
@@ -51,31 +94,17 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     add_channels(data, state, law, recalls=not filtered)
     add_network(roll, data)
     data.array("x_scale", roll.x_scale)
-    _add_problem(law, data)
+    data.fix()
+    _add_problem(law, data, rate_cost, varies)
     _add_memory(law, state)
-    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
-    summary = (
-        f"Horizon {problem.horizon}, {len(roll.bias)} features, {len(law.iteration.input_hessian)} variables."
-    )
-    return Parts(
-        data, state,
-        ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "cholesky.c", "common.c", "step.c",
-         "rnn_model.c", *source_files,
-         "rnn_target.c", "rnn_riccati.c", "rnn_preview.c", "rnn_condense.c", "rnn_feedback.c", "rnn_qp.c",
-         "rnn_iterate.c", "rnn_mpc.c", "api.c"),
-        summary, _DIAGNOSTICS if diagnostics else "",
-        source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
-        tuple(law.input_names[i] for i in law.channels.told), problem.horizon, law.dt, "the last input",
-        untracked=True,
-    )  # fmt: skip
+    return data, state
 
 
-def _add_problem(law: RNNLaw, data: DataSection) -> None:
+def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets, iteration = law.problem, law.targets, law.iteration
     n_v, n_rate, n_e = len(iteration.input_hessian), len(iteration.move_rows), len(iteration.E)
     n_end, n_soft = len(problem.E_end), problem.n_bounded if problem.soft else 0
-    varies = any(np.ptp(w, axis=0).any() for w in (problem.Q, problem.R, problem.S))
     owner = np.searchsorted(problem.blocks, np.arange(problem.horizon), side="right") - 1
     bounded = np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate
     data.define(
@@ -110,7 +139,7 @@ def _add_problem(law: RNNLaw, data: DataSection) -> None:
         arrays["end_size"] = iteration.sizes[1]
     if n_e or n_end:
         arrays["penalty"] = problem.soft_weights
-    stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if law.policy.has_rate_cost else {})
+    stages = {"Q": problem.Q, "R": problem.R} | ({"S": problem.S} if rate_cost else {})
     arrays |= {f"stage_{name}": weights if varies else weights[-1] for name, weights in stages.items()}
     for name, values in arrays.items():
         data.array(name, values)

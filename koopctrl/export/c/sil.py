@@ -34,16 +34,23 @@ class _Request(ctypes.Structure):
     )
 
 
-class _Info(ctypes.Structure):
-    _fields_ = (
-        ("status", ctypes.c_int),
-        ("reason", ctypes.c_int),
-        ("iterations", ctypes.c_int),
-        ("kkt_residual", ctypes.c_double),
-        ("slack", ctypes.c_double),
-        ("rejected", ctypes.c_int),
-        ("n_rejected", ctypes.c_int),
-    )
+def _info_type(scalar: type) -> type[ctypes.Structure]:
+    class Info(ctypes.Structure):
+        _fields_ = (
+            ("status", ctypes.c_int),
+            ("reason", ctypes.c_int),
+            ("iterations", ctypes.c_int),
+            ("kkt_residual", scalar),
+            ("slack", scalar),
+            ("rejected", ctypes.c_int),
+            ("n_rejected", ctypes.c_int),
+        )
+
+    return Info
+
+
+_TYPES = {"double": (ctypes.c_double, np.float64), "float": (ctypes.c_float, np.float32)}
+_INFOS = {name: _info_type(pair[0]) for name, pair in _TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,11 @@ class CompiledMPC:
         """Memory and buffers of one controller."""
         code, name = self.code, self.code.name
         self._state = ctypes.create_string_buffer(code.state_bytes)
-        self._u = np.empty(code.n_inputs)
-        self._info = _Info()
+        of_c, self._dtype = _TYPES[code.scalar]
+        self._u = np.empty(code.n_inputs, dtype=self._dtype)
+        self._info: Any = _INFOS[code.scalar]()
         self._plan = getattr(self._lib, f"{name}_plan")
-        self._plan.restype = ctypes.POINTER(ctypes.c_double)
+        self._plan.restype = ctypes.POINTER(of_c)
         self._u_pointer, self._info_pointer = _pointer(self._u), ctypes.byref(self._info)
         self._step = getattr(self._lib, f"{name}_step")
         self._request = _Request()
@@ -157,13 +165,15 @@ class CompiledMPC:
             Measured disturbances, or their preview; NaN marks missing ones.
         """
         code, q = self.code, self._request
-        y = _exact(measurement, "measurement", (code.n_measured,))
+        y = self._exact(measurement, "measurement", (code.n_measured,))
         q.measurement = y.ctypes.data
-        r, q.reference, q.n_reference_rows = _one_or_rows(reference, "reference", code.n_outputs)
-        w, q.input_reference, q.n_input_rows = _one_or_rows(input_reference, "input_reference", code.n_inputs)
+        r, q.reference, q.n_reference_rows = self._one_or_rows(reference, "reference", code.n_outputs)
+        w, q.input_reference, q.n_input_rows = self._one_or_rows(
+            input_reference, "input_reference", code.n_inputs
+        )
         if disturbance is not None and not code.n_disturbances:
             raise OptionError("disturbance is given, but the controller knows of no measured disturbances")
-        v, q.disturbance, n_told = _one_or_rows(disturbance, "disturbance", code.n_disturbances)
+        v, q.disturbance, n_told = self._one_or_rows(disturbance, "disturbance", code.n_disturbances)
         q.n_disturbance_rows = max(n_told, 0 if v is None else 1)
         self._step(self._state, self._request_pointer, self._u_pointer, self._info_pointer)
         del y, r, w, v
@@ -172,51 +182,72 @@ class CompiledMPC:
             STATUS[i.status], REASON[i.reason], i.iterations, i.kkt_residual, i.slack, bool(i.rejected),
             i.n_rejected,
         )  # fmt: skip
-        return self._u.copy()
+        return self._u.astype(float)
 
     def applied(self, u: ArrayLike) -> None:
         """Tell what input the plant really applied, where that differs from what was sent."""
-        self._call("applied", _pointer(_exact(u, "u", (self.code.n_inputs,))))
+        self._call("applied", _pointer(self._exact(u, "u", (self.code.n_inputs,))))
 
     @property
     def plan(self) -> FloatArray | None:
         """Inputs `(horizon, n_u)` of the last solved sample, None before there is one."""
         pointer = self._plan(self._state)
         shape = (self.code.horizon, self.code.n_inputs)
-        return np.ctypeslib.as_array(pointer, shape).copy() if pointer else None
+        return np.ctypeslib.as_array(pointer, shape).astype(float) if pointer else None
 
     def lifted_state(self, n_z: int) -> FloatArray:
         """Lifted state `(n_z,)` of the last sample (code with diagnostics)."""
-        z = np.empty(n_z)
+        z = np.empty(n_z, dtype=self._dtype)
         self._call("lifted_state", _pointer(z))
-        return z
+        return z.astype(float)
 
     def predict(self, inputs: ArrayLike) -> FloatArray:
         """Outputs `(horizon + 1, n_y)` predicted from the last sample (code with diagnostics)."""
-        plan = _exact(inputs, "inputs", (self.code.horizon, self.code.n_inputs))
-        y = np.empty((self.code.horizon + 1, self.code.n_outputs))
+        plan = self._exact(inputs, "inputs", (self.code.horizon, self.code.n_inputs))
+        y = np.empty((self.code.horizon + 1, self.code.n_outputs), dtype=self._dtype)
         self._call("predict", _pointer(plan), _pointer(y))
-        return y
+        return y.astype(float)
+
+    def retune(self, tuning: str) -> None:
+        """Weights and bounds of a tuning from now on; `base` are the controller's own.
+
+        Raises
+        ------
+        OptionError
+            If the code has no such tuning.
+        """
+        if tuning not in self.code.tunings:
+            raise OptionError(f"tuning is {tuning!r}; expected one of {', '.join(self.code.tunings)}")
+        if len(self.code.tunings) > 1:
+            self._call("retune", self.code.tunings.index(tuning))
+
+    def _exact(self, value: ArrayLike, name: str, shape: tuple[int, ...]) -> Any:
+        return _exact(value, name, shape, self._dtype)
+
+    def _one_or_rows(self, value: ArrayLike | None, name: str, size: int) -> tuple[Any, int, int]:
+        return _one_or_rows(value, name, size, self._dtype)
 
 
 def _pointer(array: FloatArray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
-def _exact(value: ArrayLike, name: str, shape: tuple[int, ...]) -> FloatArray:
+def _exact(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
     """An array of exactly this shape, for C cannot see how long one is; a scalar may stand for one number."""
     array = as_float_array(value, name)
     if array.ndim == 0 and math.prod(shape) == 1:
         array = array.reshape(shape)
     if array.shape != shape:
         raise ShapeError(f"{name} has shape {array.shape}; expected {shape}")
-    return array
+    return np.ascontiguousarray(array, dtype=dtype)
 
 
-def _one_or_rows(value: ArrayLike | None, name: str, size: int) -> tuple[FloatArray | None, int, int]:
+def _one_or_rows(
+    value: ArrayLike | None, name: str, size: int, dtype: Any
+) -> tuple[FloatArray | None, int, int]:
     """One row `(size,)` or a preview `(n, size)`, its address while it lives, and the preview's rows."""
     if value is None:
         return None, 0, 0
     array = as_float_array(value, name)
-    array = _exact(array, name, (size,) if array.ndim < 2 else (max(1, len(array)), size))
+    array = _exact(array, name, (size,) if array.ndim < 2 else (max(1, len(array)), size), dtype)
     return array, array.ctypes.data, len(array) if array.ndim == 2 else 0

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from koopctrl.errors import DataError, OptionError
+from koopctrl.errors import OptionError
+from koopctrl.export.c.data import DataSection, DataSets
+from koopctrl.export.c.scalar import BYTES, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.law import PredictiveLaw
@@ -32,7 +31,10 @@ _FILES = frozenset(
         threads time uchar wchar wctype unistd memory features endian con prn aux nul""",
     )
 )
-_PER_LINE = 4
+
+__all__ = [
+    "DataSection", "Parts", "StateLayout", "add_channels", "add_step", "check_identifier", "comment", "number", "template",
+]  # fmt: skip
 
 
 def check_identifier(name: str) -> str:
@@ -63,77 +65,16 @@ def comment(text: str) -> str:
     return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
 
 
-def number(value: float) -> str:
-    """A double with 17 significant digits, which reads back to the same bits."""
-    if np.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
-    text = f"{value:.17g}"
-    return text if any(c in text for c in ".e") else f"{text}.0"
-
-
-@dataclass
-class DataSection:
-    """Constants of a controller: arrays become `static const` data, sizes become macros.
-
-    Attributes
-    ----------
-    bytes : int
-        Of the arrays.
-    """
-
-    bytes: int = 0
-    _lines: list[str] = field(default_factory=list)
-
-    def define(self, **macros: int | str) -> None:
-        """Macros `KC_<name>`."""
-        self._lines += [f"#define KC_{name} {value}" for name, value in macros.items()]
-
-    def alias(self, name: str, other: str) -> None:
-        """One array under a second name."""
-        self._lines.append(f"#define kc_{name} kc_{other}")
-
-    def array(self, name: str, values: ArrayLike) -> None:
-        """Data `kc_<name>`, row by row; an empty array becomes one unused zero, C having none.
-
-        Raises
-        ------
-        DataError
-            If it has NaN.
-        """
-        flat = np.asarray(values).ravel()
-        integer = flat.dtype.kind in "iu"
-        if not integer and np.isnan(flat).any():
-            raise DataError(
-                f"the controller's {name} has NaN; expected numbers. Check the model it was built on"
-            )
-        if not flat.size:
-            flat = np.zeros(1, dtype=flat.dtype)
-        self.bytes += flat.size * (4 if integer else 8)
-        text = [str(int(v)) if integer else number(float(v)) for v in flat]
-        rows = [", ".join(text[i : i + _PER_LINE]) for i in range(0, len(text), _PER_LINE)]
-        kind = "int" if integer else "double"
-        self._lines.append(
-            f"static const {kind} kc_{name}[{flat.size}] = {{\n    " + ",\n    ".join(rows) + "};"
-        )
-
-    def text(self) -> str:
-        """The section, marked as generated."""
-        return (
-            "/* ---- begin generated data ---- */\n"
-            + "\n".join(self._lines)
-            + "\n/* ---- end generated data ---- */\n"
-        )
-
-
 @dataclass
 class StateLayout:
-    """Fields of the state structure, doubles first so that there is no padding but at the end."""
+    """Fields of the state structure, scalars first so that there is no padding but at the end."""
 
+    scalar: str = "double"
     _doubles: list[tuple[str, int]] = field(default_factory=list)
     _integers: list[tuple[str, int]] = field(default_factory=list)
 
     def doubles(self, **sizes: int) -> None:
-        """Arrays of doubles; an empty one gets one element, C having none."""
+        """Arrays of scalars; an empty one gets one element, C having none."""
         self._doubles += [(name, max(1, int(n))) for name, n in sizes.items()]
 
     def integers(self, **sizes: int) -> None:
@@ -142,13 +83,14 @@ class StateLayout:
 
     @property
     def bytes(self) -> int:
-        """`sizeof`, with 8-byte doubles and 4-byte integers."""
-        size = sum(8 * n for _, n in self._doubles) + sum(4 * max(1, n) for _, n in self._integers)
-        return -(-size // 8) * 8
+        """`sizeof`, with 4-byte integers."""
+        width = BYTES[self.scalar]
+        size = sum(width * n for _, n in self._doubles) + sum(4 * max(1, n) for _, n in self._integers)
+        return -(-size // width) * width
 
     def text(self) -> str:
         """The fields."""
-        lines = [f"    double {name}[{n}];" for name, n in self._doubles]
+        lines = [f"    {self.scalar} {name}[{n}];" for name, n in self._doubles]
         lines += [f"    int {name}[{n}];" if n else f"    int {name};" for name, n in self._integers]
         return "\n".join(lines)
 
@@ -199,7 +141,7 @@ class Parts:
 
     Attributes
     ----------
-    data : DataSection
+    data : DataSets
     state : StateLayout
     templates : tuple of str
         C files, in their order in the source.
@@ -211,9 +153,13 @@ class Parts:
     dt : float
     fall_back : str
         What follows when the shifted plan is used up.
+    untracked : bool
+        Whether references may leave outputs out.
+    tunings : tuple of str
+        Sets of weights and bounds, the controller's own first.
     """
 
-    data: DataSection
+    data: DataSets
     state: StateLayout
     templates: tuple[str, ...]
     summary: str
@@ -226,3 +172,4 @@ class Parts:
     dt: float
     fall_back: str
     untracked: bool = False
+    tunings: tuple[str, ...] = ("base",)

@@ -3,7 +3,8 @@
  *     kc_read       what is known of the state at this sample; tells whether that is enough to plan on,
  *     kc_find_plan  a new plan in s->plan, and whether there is one; if not, perhaps an LQR's input,
  *     kc_recover    what an absurd measurement has spoilt is forgotten, where no plan was found,
- *     kc_forget     its own part of the reset. */
+ *     kc_forget     its own part of the reset,
+ *     kc_retuned    what other weights and bounds make useless, where there are several sets of them. */
 
 /* What is known before anything is measured: disturbances from now on, a missing one as the one before it, and the
  * inputs that acted since the last sample. */
@@ -101,8 +102,28 @@ int NAME_control_told(NAME_state *s, const double *measurement, const double *re
 }
 #endif
 
+#if KC_N_TUNINGS > 1
+int NAME_retune(NAME_state *s, int tuning) {
+    if (tuning < 0 || tuning >= KC_N_TUNINGS) return 0;
+    if (tuning == s->tuning) return 1;
+    s->tuning = tuning;
+    s->hard_k = s->soft_k = -1;
+    kc_retuned(s);
+    return 1;
+}
+#endif
+
 void NAME_reset(NAME_state *s) {
     int i;
+#if KC_N_MASKS * KC_N_TUNINGS > 1
+    s->set = 0;
+#endif
+#if KC_N_TUNINGS > 1
+    s->tuning = 0;
+#endif
+#if KC_MIXES
+    s->mixed = 0;
+#endif
     for (i = 0; i < (KC_DELAY + 1) * KC_N_U; i++) s->line[i] = kc_u_op[i % KC_N_U];
     s->has_input = 0;
     s->has_told = 0;

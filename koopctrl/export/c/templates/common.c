@@ -1,15 +1,20 @@
 /* What all predictive controllers share: bounds, references, the window at the start. */
 
+#define KC_LEAVES_OUT (KC_UNTRACKED && !KC_SEARCHES) /* rows are then asked which outputs they leave out */
+
 #define KC_N_HARD (KC_N_INPUTS + KC_N_RATE) /* rows that are never relaxed: inputs, where they are a feedback, and moves */
 /* What is asked for at one sample, completed. */
 typedef struct {
     const double *reference;
     int n_rows, preview;
     const double *input; /* a null pointer for none */
+#if KC_LEAVES_OUT
+    int left_out[KC_HORIZON + 1]; /* outputs of each row that are not tracked, as bits */
+#endif
     int n_input_rows;    /* 0: inputs wished for in the steady state */
 } kc_asked;
 
-#define KC_NO_SLACK 1e-8 /* slack of a scaled row, relative to the answer's size, that is rounding */
+#define KC_NO_SLACK KC_TIGHT(1e-8, 1e-4) /* slack of a scaled row, relative to the answer's size, that is rounding */
 
 /* Whether references are numbers, or NaN where outputs are not tracked. */
 static int kc_all_given(int n, const double *x) {

@@ -101,8 +101,6 @@ static int kc_pose(NAME_state *s, const kc_asked *q, const double *wish) {
     return kc_all_finite(KC_N_V, g);
 }
 
-static const kc_qp kc_hard = {KC_N_V, KC_N_ROWS, 0, kc_H, kc_rows, kc_Linv, 0, KC_N_INPUTS, KC_N_INPUTS > 0};
-
 #if KC_N_SOFT == 0
 static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */
 #endif
@@ -113,12 +111,25 @@ static void kc_forget(NAME_state *s) {
     if (KC_OBSERVER) s->started = 0;
 }
 
+#if KC_N_TUNINGS > 1
+/* Nothing else depends on weights and bounds. */
+static void kc_retuned(NAME_state *s) { s->set = s->tuning * KC_N_MASKS; }
+#endif
+
 static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     const double *v;
     double set_point[KC_N_Y], wish[KC_N_U];
     kc_asked q = *asked;
+    kc_qp hard = {KC_N_V, KC_N_ROWS, 0, 0, 0, 0, 0, KC_N_INPUTS, KC_N_INPUTS > 0};
     int i, wished = q.input != 0 && q.n_input_rows == 0;
     for (i = 0; i < KC_N_U && wished; i++) wish[i] = q.input[i] - kc_u_op[i];
+#if KC_N_MASKS * KC_N_TUNINGS > 1
+    kc_select(s, &q);
+#endif
+#if KC_UNTRACKED
+    for (i = 0; i <= KC_HORIZON && q.preview; i++) q.left_out[i] = kc_left_out(&q, i);
+    kc_complete(s, &q);
+#endif
 #if KC_N_W > 0
     kc_set_known(s);
 #endif
@@ -131,11 +142,20 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
         info->reason = NAME_REASON_STATE;
         return 0;
     }
-    v = kc_solve_qp(s, &kc_hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
+    hard.A = kc_rows;
+    hard.H = kc_H;
+    hard.Linv = kc_Linv;
+#if KC_MIXES
+    if (!kc_mix(s, &q, &hard)) {
+        info->reason = NAME_REASON_INACCURATE;
+        return 0;
+    }
+#endif
+    v = kc_solve_qp(s, &hard, kc_slack_unit, kc_slack_gradient, kc_slack_size, info);
     if (v == 0) {
 #if KC_HAS_LQR
-        kc_lqr(s, kc_reference(q.reference, q.n_rows, 0), lqr);
-        for (i = 0; i < KC_N_U && wished; i++) lqr[i] += kc_dot(KC_N_U, kc_lqr_wish + i * KC_N_U, wish);
+        if (kc_lqr_there[0]) kc_lqr(s, kc_reference(q.reference, q.n_rows, 0), lqr);
+        for (i = 0; i < KC_N_U && wished && kc_lqr_there[0]; i++) lqr[i] += kc_dot(KC_N_U, kc_lqr_wish + i * KC_N_U, wish);
 #endif
         (void)lqr;
         return 0;

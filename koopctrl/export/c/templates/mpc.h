@@ -83,7 +83,7 @@ typedef struct {
 /* NAME_control with all that a sample may bring. */
 int NAME_step(NAME_state *state, const NAME_request *request, double *u, NAME_info *info);
 
-/* Tell what input the plant really applied, where that differs from what was sent. */
+@RETUNE@/* Tell what input the plant really applied, where that differs from what was sent. */
 void NAME_applied(NAME_state *state, const double *u);
 
 /* Plan of the last solved sample, GUARD_HORIZON rows of GUARD_N_INPUTS; a null pointer before there is one. */

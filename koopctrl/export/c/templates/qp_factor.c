@@ -23,18 +23,18 @@
 
 #include <math.h>
 
-#define KC_QP_FEASIBLE 1e-9   /* violation, relative to the answer's size, from which a constraint counts as violated */
-#define KC_QP_TOLERATED 1e-7  /* violation left to a constraint that depends on others which cannot leave */
-#define KC_QP_MET 1e-7        /* distance up to which a bound counts as met */
-#define KC_QP_ROUNDING 1e-7   /* part of the unconstrained optimum below which an answer's size is rounding */
-#define KC_QP_DEPENDENT 1e-20 /* squared sine of the angle below which a normal counts as a combination of others */
-#define KC_QP_REFINE 1e-10    /* bound on the error above which an answer is refined */
-#define KC_QP_NARROW 1e-8     /* part of the answer's size beside which no range is narrower */
-#define KC_QP_LOST 1e-7       /* the same where a narrower one is lost in rounding */
-#define KC_QP_EXACT 1e-14     /* KC_QP_REFINE where bounds that are nearly met move other inputs much more */
-#define KC_QP_SHARPEN 1e-9    /* bound above which it is worked out on the working set */
-#define KC_QP_ABSURD 1e12     /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
-#define KC_QP_ACCEPT 1e-7     /* bound up to which an answer counts as a solution */
+#define KC_QP_FEASIBLE KC_TIGHT(1e-9, 2e-6) /* violation, relative to the answer's size, from which a constraint counts as violated */
+#define KC_QP_TOLERATED KC_TIGHT(1e-7, 1e-4) /* violation left to a constraint that depends on others which cannot leave */
+#define KC_QP_MET KC_TIGHT(1e-7, 1e-4) /* distance up to which a bound counts as met */
+#define KC_QP_ROUNDING KC_TIGHT(1e-7, 1e-5) /* part of the unconstrained optimum below which an answer's size is rounding */
+#define KC_QP_DEPENDENT KC_TIGHT(1e-20, 1e-10) /* squared sine of the angle below which a normal counts as a combination of others */
+#define KC_QP_REFINE KC_TIGHT(1e-10, 5e-6) /* bound on the error above which an answer is refined */
+#define KC_QP_NARROW KC_TIGHT(1e-8, 1e-3) /* part of the answer's size beside which no range is narrower */
+#define KC_QP_LOST KC_TIGHT(1e-7, 1e-3) /* the same where a narrower one is lost in rounding */
+#define KC_QP_EXACT KC_TIGHT(1e-14, 1e-6) /* KC_QP_REFINE where bounds that are nearly met move other inputs much more */
+#define KC_QP_SHARPEN KC_TIGHT(1e-9, 1e-5) /* bound above which it is worked out on the working set */
+#define KC_QP_ABSURD KC_TIGHT(1e12, 1e6) /* how far beyond its bounds an unconstrained optimum makes them lost in rounding */
+#define KC_QP_ACCEPT KC_TIGHT(1e-7, 2e-4) /* bound up to which an answer counts as a solution */
 #define KC_QP_REFACTOR 200
 
 enum { KC_QP_SOLVED = 0, KC_QP_INFEASIBLE = 1, KC_QP_ITERATION_LIMIT = 2, KC_QP_INACCURATE = 3, KC_QP_BEYOND = 4 };

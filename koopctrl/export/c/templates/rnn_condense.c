@@ -1,7 +1,7 @@
 /* The network's problem along one plan: what it aims at, its cost, and the QP in the plan's change. */
 
-#define KC_OBEYED 1e-6 /* excess over a bound, relative to it or to the data, up to which it counts as obeyed */
-#define KC_NO_MOVE 1e-9 /* excess over a bound on moves, relative to the input and its spread, that is rounding */
+#define KC_OBEYED KC_TIGHT(1e-6, 1e-4) /* excess over a bound, relative to it or to the data, up to which it counts as obeyed */
+#define KC_NO_MOVE KC_TIGHT(1e-9, 1e-5) /* excess over a bound on moves, relative to the input and its spread, that is rounding */
 #define KC_N_ROWS (KC_N_HARD + KC_N_E * KC_HORIZON + KC_N_END)
 /* Weights of step k. */
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
@@ -78,8 +78,9 @@ static double kc_quadratic(int n, const double *M, const double *v) {
 static int kc_bound_of(int k) { return k < KC_N_E * KC_HORIZON ? k % (KC_N_E > 0 ? KC_N_E : 1) : k - KC_N_E * (KC_HORIZON - 1); }
 
 /* Cost of relaxing bound i: combinations first, then the terminal set's. */
-static double kc_relaxation(int i, double value, double low, double high) {
+static double kc_relaxation(const NAME_state *s, int i, double value, double low, double high) {
     double excess = fmax(value - high, 0.0) + fmax(low - value, 0.0);
+    (void)s;
     return kc_penalty[i] * excess + kc_penalty[KC_N_E + KC_N_END + i] * excess * excess;
 }
 #endif
@@ -118,7 +119,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(s, i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
 #endif
     }
     if (s->use_P) {
@@ -127,7 +128,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
     }
 #if KC_N_END > 0
     for (i = 0; i < KC_N_END; i++) 
-        cost += kc_relaxation(KC_N_E + i, kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
+        cost += kc_relaxation(s, KC_N_E + i, kc_at_end(s, i, states), kc_end_min[i], kc_end_max[i]);
 #endif
     /* The shifted plan may break move bounds when the plant applied another input than was sent. */
     if (broken) cost *= 1e12;

@@ -5,7 +5,7 @@
  * horizon, to be led back; and the error, in deviations of the training data, that is none. */
 #define KC_JUMP 1.2
 #define KC_GROWN 2.0
-#define KC_NO_ERROR 1e-6
+#define KC_NO_ERROR KC_TIGHT(1e-6, 1e-5)
 
 #if KC_FEEDBACK
 /* A (n_x x n_x) and B (n_x x n_u) of step k along the candidate's roll-out, shift included. */

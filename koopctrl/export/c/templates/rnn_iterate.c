@@ -1,6 +1,6 @@
 /* Real-time iteration from one plan: see koopctrl.controllers.mpc.rnn_sqp. */
 
-#define KC_SETTLED 1e-10
+#define KC_SETTLED KC_TIGHT(1e-10, 1e-6)
 
 /* The QP of one iteration. H is new, so the factors of kept working sets are made again. */
 static const double *kc_iterate(NAME_state *s, NAME_info *info) {
@@ -100,7 +100,7 @@ static double kc_optimise(NAME_state *s, int n_iterations, double settled, int i
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
 #endif
             value = kc_merit(s, s->trial, s->trial_states);
-            if (!(value <= merit * (1.0 + 1e-12))) continue;
+            if (!(value <= merit * (1.0 + KC_TIGHT(1e-12, 1e-6)))) continue;
             better = 1;
             merit = value;
             kc_adopt(s);

@@ -5,7 +5,7 @@
 #define KC_FOLLOW_STEPS 4
 #define KC_ROW_STEADY 1e-4
 #define KC_ROW_SETTLED 1e-2
-#define KC_ROW_EXACT 1e-8
+#define KC_ROW_EXACT KC_TIGHT(1e-8, 1e-5)
 #define KC_N_KKT (KC_N_W + KC_N_X)
 
 /* The Newton step from w, in s->rhs, with those inputs led to `goal` that are held; tells whether there is one. */

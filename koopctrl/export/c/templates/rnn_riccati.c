@@ -67,7 +67,7 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
             largest = fmax(largest, fabs(F[i]));
         }
         if (!kc_all_finite(n * n, P)) return 0;
-        converged = change <= 1e-15 * size && largest < 1.0;
+        converged = change <= KC_TIGHT(1e-15, 1e-6) * size && largest < 1.0;
     }
     if (!converged) return 0;
     /* Two steps of value iteration, each a contraction there; the last one's change is the residual. */
@@ -96,6 +96,6 @@ static int kc_riccati(NAME_state *s, const double *x, const double *u) {
         for (i = 0; i < n; i++)
             for (j = 0; j < n; j++) P[i * n + j] = 0.5 * (V[i * n + j] + V[j * n + i]);
     }
-    return change <= 1e-4 * size;
+    return change <= KC_TIGHT(1e-4, 1e-3) * size;
 }
 #endif

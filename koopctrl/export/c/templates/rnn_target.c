@@ -75,10 +75,10 @@ static void kc_whole_jacobian(NAME_state *s, const double *x, const double *u, i
 }
 
 #define KC_N_W (KC_N_X + KC_N_U)
-#define KC_AT_REST 1e-6
+#define KC_AT_REST KC_TIGHT(1e-6, 1e-5)
 #define KC_REACHED 1e-2
 #define KC_NEAR 0.1
-#define KC_EXACT 1e-12
+#define KC_EXACT KC_TIGHT(1e-12, 1e-6)
 #define KC_BEYOND 1e6
 
 /* Entry of the weight on w = [x; u] in standardised coordinates; outputs that are not tracked have none. */
@@ -132,7 +132,7 @@ static void kc_target_rows(NAME_state *s, const double *w) {
 }
 
 /* Part of the terms in a bound's multiplier that is rounding. */
-#define KC_ROUNDING 1e-12
+#define KC_ROUNDING KC_TIGHT(1e-12, 1e-5)
 
 /* Gauss-Newton step within the bounds on inputs, and the largest multiplier of the steadiness. Inputs that would leave
  * their bounds are fixed there; of those that pull inwards the one that does so most is set free again. */
@@ -224,7 +224,7 @@ static double kc_target_newton(NAME_state *s, const double *r, double *x, double
         }
         if (!kc_target_step(s, w, gap, aim, damping, step, &multiplier)) break;
         for (i = 0; i < KC_N_W; i++) size = fmax(size, fabs(step[i]));
-        if (!(size >= 1e-10) || !isfinite(size)) break;
+        if (!(size >= KC_TIGHT(1e-10, 1e-6)) || !isfinite(size)) break;
         shorten = fmin(1.0, 2.0 / size);
         for (i = 0; i < KC_N_W; i++) trial[i] = w[i] + shorten * step[i];
         for (i = 0; i < KC_N_U; i++)
