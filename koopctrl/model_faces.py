@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import do_mpc
 
     from koopctrl.export.c.model import GeneratedPart
+    from koopctrl.export.fmu.archive import GeneratedFMU
     from koopctrl.identification.report import Report
     from koopctrl.identification.residuals import ResidualAnalysis
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -99,6 +100,12 @@ class Faces:
         from koopctrl.export.c.model import model_to_c
 
         return model_to_c(self._itself, folder, name, scalar=scalar)
+
+    def to_fmu(self, path: str | PathLike[str], **options: Any) -> GeneratedFMU:
+        """Co-simulation FMU of the network (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        from koopctrl.export.fmu.archive import to_fmu
+
+        return to_fmu(self._itself, path, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import do_mpc
 
     from koopctrl.export.c.model import GeneratedPart
+    from koopctrl.export.fmu.archive import GeneratedFMU
     from koopctrl.identification.linear_model import InnovationModel
     from koopctrl.lifted.choice import LiftChoice
     from koopctrl.lifted.spectrum import Spectrum
@@ -313,6 +314,12 @@ class LiftedModel:
         from koopctrl.export.c.model import model_to_c
 
         return model_to_c(self, folder, name, scalar=scalar)
+
+    def to_fmu(self, path: str | PathLike[str], **options: Any) -> GeneratedFMU:
+        """Co-simulation FMU of this model (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        from koopctrl.export.fmu.archive import to_fmu
+
+        return to_fmu(self, path, **options)
 
     def to_statespace(self) -> control.StateSpace:
         """`control.StateSpace` in deviations from the fixed point; see `koopctrl.export.pycontrol`."""

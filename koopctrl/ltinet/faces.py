@@ -232,6 +232,12 @@ class Faces(NetworkStructure):
 
         return network_to_c(self, folder, name, dt, scalar)
 
+    def to_fmu(self, path: str | PathLike[str], **options: Any) -> Any:
+        """Co-simulation FMU of the network, sampled (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        from koopctrl.export.fmu.archive import to_fmu
+
+        return to_fmu(self, path, **options)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a file that `LTINetwork.load` and `koopctrl.load` read; nothing
         in it is executed.

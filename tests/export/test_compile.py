@@ -76,7 +76,7 @@ def test_what_it_cannot_do_is_said(network):
         linear().compile("no-such-cc")
     compiled = linear().compile()
     compiled.control([0.0, 0.0], [np.nan, 0.0])
-    assert compiled.info.untracked == ("x0",)
+    assert compiled.info.untracked == ("y0",)
     many = LinearMPC(LiftedModel.from_matrices(0.5 * np.eye(4), np.eye(4), dt=0.1), 3, 1.0, 0.1).compile()
     with pytest.raises(OptionError, match="NaN"):
         many.control(np.zeros(4), [np.nan, 0.0, 0.0, 0.0])

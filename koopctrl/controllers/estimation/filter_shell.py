@@ -16,6 +16,7 @@ from koopctrl.controllers.estimation.protocol import Estimator
 
 if TYPE_CHECKING:
     from koopctrl.export.c.model import GeneratedPart
+    from koopctrl.export.fmu.archive import GeneratedFMU
 
 
 class FilterShell:
@@ -88,6 +89,12 @@ class FilterShell:
         from koopctrl.export.c.estimator import estimator_to_c
 
         return estimator_to_c(self, folder, name, scalar=scalar)
+
+    def to_fmu(self, path: str | PathLike[str], **options: Any) -> GeneratedFMU:
+        """Co-simulation FMU of this filter (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        from koopctrl.export.fmu.archive import to_fmu
+
+        return to_fmu(self, path, **options)
 
     def __repr__(self) -> str:
         """What is measured, what is estimated, and whether anything has been seen."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from koopctrl.export.c.code import GeneratedCode
     from koopctrl.export.c.compiled import CompiledController
+    from koopctrl.export.fmu.archive import GeneratedFMU
 
 
 class PredictiveController(ControllerShell):
@@ -163,6 +164,12 @@ class PredictiveController(ControllerShell):
         from koopctrl.export.c.code import mpc_to_c
 
         return mpc_to_c(self, folder, name, **options)
+
+    def to_fmu(self, path: str | PathLike[str], **options: Any) -> GeneratedFMU:
+        """Co-simulation FMU of this controller (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        from koopctrl.export.fmu.archive import to_fmu
+
+        return to_fmu(self, path, **options)
 
     def compile(self, compiler: str | None = None, **options: Any) -> CompiledController:
         """This controller running its generated C: the same interface and decisions, several times as fast.

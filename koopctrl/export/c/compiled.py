@@ -185,8 +185,8 @@ def _again(
     return made
 
 
-def find_compiler(compiler: str | None) -> str:
-    """Name of a C compiler on the PATH.
+def find_compiler(compiler: str | None, asking: str = "compile()") -> str:
+    """Name of a C compiler on the PATH, which `asking` needs.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def find_compiler(compiler: str | None) -> str:
     found = next((name for name in wanted if shutil.which(name)), None)
     if found is None:
         raise OptionError(
-            f"compile() needs a C compiler, and none of {', '.join(map(repr, wanted))} is on the PATH; "
+            f"{asking} needs a C compiler, and none of {', '.join(map(repr, wanted))} is on the PATH; "
             "install one (gcc or clang), or name another with compiler=..."
         )
     return found
