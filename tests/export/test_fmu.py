@@ -41,7 +41,9 @@ def data():
     for k in range(80):
         x[:, k + 1, 0] = 0.9 * x[:, k, 0] + 0.2 * np.tanh(x[:, k, 1]) + 0.1 * u[:, k, 0] * u[:, k, 1]
         x[:, k + 1, 1] = 0.8 * x[:, k, 1] - 0.1 * x[:, k, 0] + 0.3 * u[:, k, 1]
-    return Trajectories.from_arrays(x, u, dt=0.1, state_names=["level", "flow"], input_names=["valve", "pump"])
+    return Trajectories.from_arrays(
+        x, u, dt=0.1, state_names=["level", "flow"], input_names=["valve", "pump"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def network(data):
 def checked(made):
     """The instance of a valid FMU."""
     assert validate_fmu(str(made.path)) == []
-    assert made.platform in {n.split("/")[1] for n in zipfile.ZipFile(made.path).namelist() if "binaries" in n}
+    assert made.platform in {
+        n.split("/")[1] for n in zipfile.ZipFile(made.path).namelist() if "binaries" in n
+    }
     return Slave(made.path)
 
 
@@ -67,7 +71,9 @@ def test_controllers(kind, fmi, lifted, network, tmp_path):
     else:
         mpc = RNNMPC(network, 6, 1.0, 0.1, **bounds)
     quiet = mpc.with_(R=3.0)
-    made = mpc.to_fmu(tmp_path / "ctl.fmu", fmi=fmi, tunings={"quiet": quiet}, units={"level": "m", "valve": "%"})
+    made = mpc.to_fmu(
+        tmp_path / "ctl.fmu", fmi=fmi, tunings={"quiet": quiet}, units={"level": "m", "valve": "%"}
+    )
     slave = checked(made)
     assert (made.inputs, made.outputs) == (("level", "flow", "r_level", "r_flow"), ("valve", "pump"))
     by_name = {v.name: v for v in slave.description.modelVariables}
@@ -100,7 +106,10 @@ def test_controllers(kind, fmi, lifted, network, tmp_path):
 @BOTH
 @pytest.mark.filterwarnings("ignore::koopctrl.errors.RolloutWarning")
 def test_filters(fmi, lifted, network, tmp_path):
-    filters = {"kf": KalmanFilter(lifted, 1e-3, 1e-2, gate=5.0), "ekf": ExtendedKalmanFilter(network, gate=5.0)}
+    filters = {
+        "kf": KalmanFilter(lifted, 1e-3, 1e-2, gate=5.0),
+        "ekf": ExtendedKalmanFilter(network, gate=5.0),
+    }
     for name, given in filters.items():
         made = given.to_fmu(tmp_path / f"{name}.fmu", fmi=fmi)
         slave = checked(made)
@@ -167,7 +176,9 @@ def test_linear_models_and_networks(lifted, fmi, tmp_path):
         slave = Slave(made.path, dict(zip(made.parameters, x, strict=True)))
         for k, u in enumerate(inputs):
             slave.set(dict(zip(made.inputs, u, strict=True)))
-            np.testing.assert_allclose(slave.get(made.outputs), C @ x + (d @ u if name == "fed" else 0), atol=1e-12)
+            np.testing.assert_allclose(
+                slave.get(made.outputs), C @ x + (d @ u if name == "fed" else 0), atol=1e-12
+            )
             slave.step(0.1 * k, 0.1)
             x = A @ x + B @ u
         slave.close()

@@ -18,7 +18,7 @@ from koopctrl.export.c.linear import linear_mpc_parts
 from koopctrl.export.c.linear_sets import tuned_laws
 from koopctrl.export.c.model import named
 from koopctrl.export.c.rnn import rnn_mpc_parts
-from koopctrl.export.c.scalar import as_scalar, check_scalar
+from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
 from koopctrl.export.c.writer import Parts, check_identifier, comment, template
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _retune(parts: Parts) -> str:
 
 def _source(parts: Parts, name: str) -> str:
     body = "\n".join(named(as_scalar(template(file), parts.state.scalar), name) for file in parts.templates)
-    single = "#define KC_SINGLE 1\n" if parts.state.scalar == "float" else ""
+    single = SINGLE if parts.state.scalar == "float" else ""
     return f'#include "{name}.h"\n\n#include <math.h>\n\n{single}{parts.data.text()}\n{body}'
 
 

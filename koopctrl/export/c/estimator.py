@@ -14,7 +14,14 @@ from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.protocol import NETWORK_DISTURBANCES
 from koopctrl.errors import OptionError
-from koopctrl.export.c.model import GeneratedPart, add_network, fill, source_text, write
+from koopctrl.export.c.model import (
+    GeneratedPart,
+    add_network,
+    fill,
+    lifted_biases,
+    source_text,
+    write,
+)
 from koopctrl.export.c.scalar import check_scalar
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment
 
@@ -80,7 +87,7 @@ def add_source(
         data.array("x_op", lifted.x_op)
         if has_layer:
             data.array("weights", layer.weights)
-            data.array("biases", layer.biases)
+            data.array("biases", lifted_biases(lifted))
     if kalman is not None:
         _add_kalman(kalman, data, state, alone)
     elif isinstance(source, LiftedMeasurement) and source.gain:

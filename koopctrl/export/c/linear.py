@@ -43,7 +43,7 @@ def linear_mpc_parts(
     OptionError
         If the controller's observer has no C code, or a tuning has other sizes.
     """
-    sets = linear_sets(laws, untracked)
+    sets = linear_sets(laws, untracked, scalar)
     law = sets.laws[0]
     lifted, source, problem = law.lifted, law.estimator, law.problem
     if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):

@@ -16,6 +16,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.mpc.condensing import condense, predictions
+from koopctrl.controllers.mpc.feedback import condition
 from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Outputs up to which all choices of untracked ones are written by default, and at most.
 _FEW, _MOST = 3, 6
+# Condition number of the Hessian from which inputs are written as a feedback in single precision.
+_SINGLE_COND_LIMIT = 100.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class LinearSets:
         return found
 
 
-def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None) -> LinearSets:
+def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None, scalar: str = "double") -> LinearSets:
     """All sets of numbers that a controller needs.
 
     Parameters
@@ -70,6 +73,8 @@ def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None) -> Linear
         The controller's law, and those of its tunings.
     untracked : bool or None
         Whether references may leave outputs out; None for where there are three outputs or fewer.
+    scalar : str
+        In single precision the inputs are a feedback sooner.
 
     Raises
     ------
@@ -92,7 +97,8 @@ def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None) -> Linear
             found.append(law if mask.all() else law._without(mask))
             left_out = ", ".join(o for o, kept in zip(base.output_names, mask, strict=True) if not kept)
             names.append(name + (f", without {left_out}" if left_out else ""))
-    if any(law.qp.n_inputs for law in found):
+    single = scalar == "float" and any(condition(law.qp.H) > _SINGLE_COND_LIMIT for law in found)
+    if single or any(law.qp.n_inputs for law in found):
         found = [_with_feedback(law) for law in found]
     bounds = [np.isfinite([law.problem.u_min, law.problem.u_max]).any() for law in found]
     return LinearSets(

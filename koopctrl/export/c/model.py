@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
-from koopctrl.export.c.scalar import as_scalar, check_scalar
+from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
 
 if TYPE_CHECKING:
@@ -75,15 +76,25 @@ def add_network(roll: Rollout, data: DataSection) -> None:
         N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
         LAYER_SEES_INPUT=int(coupling.layer_sees_input),
     )  # fmt: skip
+    x_mean = roll.network.x_mean
+    const = roll.const + (x_mean @ roll.linear).reshape(roll.const.shape)
+    const[0] += roll.u_mean @ roll.direct
     arrays = {
-        "weights": roll.wx.T, "biases": roll.bias, "constant": roll.const, "linear": roll.linear.T,
-        "outer": roll.outer.T, "direct": roll.direct.T, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
+        "weights": roll.wx.T, "biases": roll.bias + x_mean @ roll.wx + roll.u_mean @ roll.wu,
+        "constant": const, "linear": roll.linear.T, "outer": roll.outer.T, "direct": roll.direct.T,
+        "x_mean": x_mean, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
     }  # fmt: skip
     for name, values in arrays.items():
         data.array(name, values)
     if coupling.layer_sees_input:
         data.array("input_weights", roll.wu.T)
     data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
+
+
+def lifted_biases(lifted: LiftedModel) -> FloatArray:
+    """Biases of a lifted model's features, for states in deviations from the operating point."""
+    layer = lifted.observables.layer
+    return layer.biases + layer.weights @ lifted.x_op
 
 
 def model_to_c(
@@ -189,7 +200,7 @@ def _linear(lifted: LiftedModel, scalar: str) -> tuple[DataSection, tuple[str, .
         "in_op": lifted.u_op, "y_op": lifted.y_op,
     }  # fmt: skip
     if has_layer:
-        arrays |= {"weights": obs.layer.weights, "biases": obs.layer.biases}
+        arrays |= {"weights": obs.layer.weights, "biases": lifted_biases(lifted)}
     if lifted.N is not None:
         arrays["products"] = lifted.N
     for name, values in arrays.items():
@@ -216,7 +227,7 @@ def fill(file: str, values: dict[str, Any]) -> str:
 def source_text(name: str, data: DataSection, templates: tuple[str, ...]) -> str:
     """The source file: data, then code."""
     body = "\n".join(as_scalar(template(file), data.scalar) for file in templates)
-    single = "#define KC_SINGLE 1\n" if data.scalar == "float" else ""
+    single = SINGLE if data.scalar == "float" else ""
     return f'#include "{name}.h"\n\n#include <math.h>\n\n{single}{data.text()}\n{body}'
 
 

@@ -14,6 +14,8 @@ from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError
 
 SCALARS = ("double", "float")
+# What code in floats begins with; a few sums of small differences are in double there.
+SINGLE = "#define KC_SINGLE 1\n#define KC_WIDE double\n"
 BYTES = {"double": 8, "float": 4}
 _MATH = ("sqrt", "fabs", "fmax", "fmin", "tanh", "hypot")
 # Comments and strings stand as they are; then numbers with a point or an exponent, and words.

@@ -13,13 +13,13 @@ static void kc_deviate(int rows, int columns, const double *matrix, const double
 #endif
 
 #if !KC_OBSERVER || KC_OBSERVER_LIFTS
-/* p = [x - x_op; psi(x)] */
+/* p = [x - x_op; psi(x)], biases being those for the deviation. */
 static void kc_features(const double *x, double *p) {
     int i;
     for (i = 0; i < KC_N_X; i++) p[i] = x[i] - kc_x_op[i];
 #if KC_N_FEATURES > 0
     for (i = 0; i < KC_N_FEATURES; i++) {
-        double pre = kc_dot(KC_N_X, kc_weights + i * KC_N_X, x) + kc_biases[i];
+        double pre = kc_dot(KC_N_X, kc_weights + i * KC_N_X, p) + kc_biases[i];
         p[KC_N_X + i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
     }
 #endif

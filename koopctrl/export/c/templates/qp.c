@@ -6,6 +6,13 @@
 static void kc_qp_newton(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
     int size = kc_qp_size(qp), i;
     double *defect = w->work, *y = w->d, *rp = w->r;
+#if KC_SINGLE
+    for (i = 0; i < size; i++) defect[i] = kc_qp_defect(qp, w, g, i, 0);
+    for (i = 0; i < w->k; i++) {
+        int c = w->active[i];
+        rp[i] = -(double)w->side[c] * kc_qp_distance(qp, c, w->x, w->side[c] > 0 ? hi[c] : lo[c]);
+    }
+#else
     for (i = 0; i < qp->n; i++) defect[i] = g[i] + kc_dot(qp->n, qp->H + i * qp->n, w->x);
     for (i = qp->n; i < size; i++) defect[i] = g[i] + w->x[i];
     for (i = 0; i < w->k; i++) {
@@ -14,6 +21,7 @@ static void kc_qp_newton(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         kc_qp_add_normal(qp, c, side * w->lam[i], defect);
         rp[i] = -side * (kc_qp_value(qp, c, w->x) - (w->side[c] > 0 ? hi[c] : lo[c]));
     }
+#endif
     for (i = 0; i < size; i++) y[i] = -kc_dot(size, w->Jt + i * size, defect);
     kc_qp_forward(w, rp);
     for (i = 0; i < w->k; i++) {
@@ -88,11 +96,16 @@ static double kc_qp_unit(const kc_qp *qp, const kc_qp_work *w, int c) {
  * with the bounds moved to where x is, a gradient s that the multipliers do not balance leaves at most |s| in the norm
  * of H^-1; that, violations and distances from bounds that hold. NaN anywhere makes it NaN, which no comparison
  * accepts. */
-static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi) {
+static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi,
+                             int *counts) {
     int size = kc_qp_size(qp), n_c = kc_qp_constraints(qp), n = qp->n, i;
     double off = 0.0, check = 0.0, error = 0.0, *s = w->work;
     for (i = 0; i < size; i++) {
+#if KC_SINGLE
+        s[i] = g[i];
+#else
         s[i] = g[i] + (i < n ? kc_dot(n, qp->H + i * n, w->x) : w->x[i]);
+#endif
         check += s[i];
     }
     for (i = 0; i < n_c; i++) {
@@ -103,10 +116,23 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         int c = w->active[i];
         double distance = fabs(w->value[c] - (w->side[c] > 0 ? hi[c] : lo[c]));
         check += w->lam[i];
+#if KC_SINGLE
+        counts[i] = 0;
+#endif
         if (!(w->lam[i] > 0.0) || !(distance <= KC_QP_MET * w->size)) continue;
         off = fmax(off, distance / kc_qp_unit(qp, w, c));
+#if KC_SINGLE
+        counts[i] = 1;
+#else
         kc_qp_add_normal(qp, c, (double)w->side[c] * w->lam[i], s);
+#endif
     }
+#if KC_SINGLE
+    for (i = 0; i < size; i++) {
+        s[i] = kc_qp_defect(qp, w, g, i, counts);
+        check += s[i];
+    }
+#endif
     for (i = 0; i < size; i++) {
         double whitened = i < n ? kc_dot(i + 1, qp->Linv + i * n, s) : s[i];
         error += whitened * whitened;
@@ -119,6 +145,7 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
         }
         error = fmin(error, sharp);
     }
+    (void)counts;
     if (!isfinite(check)) return NAN;
     if (qp->strict && w->width < KC_QP_LOST * w->size) return INFINITY;
     if (error > 0.0) off = fmax(off, w->spread * sqrt(error) / kc_qp_narrow(w));
@@ -127,7 +154,7 @@ static double kc_qp_residual(const kc_qp *qp, kc_qp_work *w, const double *g, co
 
 /* The active-set iteration from a working set that satisfies (1). */
 static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const double *lo, const double *hi,
-                         int max_iterations) {
+                         int max_iterations, int *saved) {
     int size = kc_qp_size(qp), n_c = kc_qp_constraints(qp), i, refinements = 0, begin = 1;
     double tolerance = KC_QP_FEASIBLE;
     for (;;) {
@@ -164,7 +191,7 @@ static int kc_qp_iterate(const kc_qp *qp, kc_qp_work *w, const double *g, const 
         }
         if (entering < 0) {
             double before = w->kkt;
-            w->kkt = kc_qp_residual(qp, w, g, lo, hi);
+            w->kkt = kc_qp_residual(qp, w, g, lo, hi, saved);
             if (w->kkt <= (qp->strict ? KC_QP_EXACT : KC_QP_REFINE) || refinements >= 3 || (refinements > 0 && !(w->kkt < before)))
                 return w->kkt <= KC_QP_ACCEPT ? KC_QP_SOLVED : KC_QP_INACCURATE;
             kc_qp_newton(qp, w, g, lo, hi);
@@ -235,14 +262,14 @@ static int kc_qp_solve(const kc_qp *qp, kc_qp_work *w, const double *g, const do
             if (!isfinite(w->side[c] > 0 ? hi[c] : lo[c])) kc_qp_leave(qp, w, i);
         }
         w->kkt = NAN;
-        status = kc_qp_iterate(qp, w, g, lo, hi, max_iterations);
+        status = kc_qp_iterate(qp, w, g, lo, hi, max_iterations, saved);
         if (status == KC_QP_SOLVED) return status;
     }
     kc_qp_start(qp, w);
     for (i = 0; i < size; i++) w->x[i] = 0.0;
     w->iterations = 0;
     w->kkt = NAN;
-    status = kc_qp_iterate(qp, w, g, lo, hi, max_iterations);
+    status = kc_qp_iterate(qp, w, g, lo, hi, max_iterations, saved);
     if (status != KC_QP_SOLVED) w->k = -1;
     return status;
 }

@@ -120,6 +120,50 @@ static double kc_qp_value(const kc_qp *qp, int c, const double *x) {
     return kc_dot(qp->n, qp->A + row * qp->n, x) + (coefficient != 0.0 ? coefficient * x[qp->n + slack] : 0.0);
 }
 
+#if KC_SINGLE
+/* Defects are small differences: in single precision they are summed in double, or refinement would end at rounding times
+ * the Hessian's condition number instead of that number's root. */
+static KC_WIDE kc_dot_wide(int n, const double *a, const double *b) {
+    KC_WIDE sum = 0;
+    int i;
+    for (i = 0; i < n; i++) sum += (KC_WIDE)a[i] * (KC_WIDE)b[i];
+    return sum;
+}
+
+/* Entry i of a_c. */
+static double kc_qp_entry(const kc_qp *qp, int c, int i) {
+    int slack;
+    double coefficient;
+    int row = kc_qp_row(qp, c, &slack, &coefficient);
+    if (row < 0) return c == i ? 1.0 : 0.0;
+    if (i < qp->n) return qp->A[row * qp->n + i];
+    return i == qp->n + slack ? coefficient : 0.0;
+}
+
+/* Entry i of the gradient that the working set's multipliers do not balance; of those constraints for which `counts`,
+ * where that is no null pointer. */
+static double kc_qp_defect(const kc_qp *qp, const kc_qp_work *w, const double *g, int i, const int *counts) {
+    KC_WIDE sum = (KC_WIDE)g[i] + (i < qp->n ? kc_dot_wide(qp->n, qp->H + i * qp->n, w->x) : (KC_WIDE)w->x[i]);
+    int j;
+    for (j = 0; j < w->k; j++) {
+        int c = w->active[j];
+        if (counts != 0 && !counts[j]) continue;
+        sum += (KC_WIDE)((double)w->side[c] * w->lam[j]) * (KC_WIDE)kc_qp_entry(qp, c, i);
+    }
+    return (double)sum;
+}
+
+/* a_c x - bound */
+static double kc_qp_distance(const kc_qp *qp, int c, const double *x, double bound) {
+    int slack;
+    double coefficient;
+    int row = kc_qp_row(qp, c, &slack, &coefficient);
+    if (row < 0) return (double)((KC_WIDE)x[c] - (KC_WIDE)bound);
+    return (double)(kc_dot_wide(qp->n, qp->A + row * qp->n, x) +
+                    (coefficient != 0.0 ? (KC_WIDE)coefficient * (KC_WIDE)x[qp->n + slack] : (KC_WIDE)0.0) - (KC_WIDE)bound);
+}
+#endif
+
 /* d = J' a_c side */
 static void kc_qp_project(const kc_qp *qp, const kc_qp_work *w, int c, double side, double *d) {
     int size = kc_qp_size(qp), slack, j;

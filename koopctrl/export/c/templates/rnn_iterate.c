@@ -100,7 +100,7 @@ static double kc_optimise(NAME_state *s, int n_iterations, double settled, int i
             kc_roll(s, s->trial, s->trial_states, s->trial_psi, s->trial_t);
 #endif
             value = kc_merit(s, s->trial, s->trial_states);
-            if (!(value <= merit * (1.0 + KC_TIGHT(1e-12, 1e-6)))) continue;
+            if (!(value <= merit * (1.0 + KC_TIGHT(1e-12, 1e-3)))) continue;
             better = 1;
             merit = value;
             kc_adopt(s);

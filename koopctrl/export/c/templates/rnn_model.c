@@ -2,6 +2,8 @@
  *
  *     y+ = y + sum_q m_q(u) (c_q + L_q x + V_q psi) + D u + d,     x+ = window(x, u, y+)
  *
+ * x and u are counted from the training data's mean in these sums: far from it their digits would cancel.
+ *
  * with monomials m_q of the standardised input and a constant disturbance d. Inputs are all of the model's, those moved
  * and those it is told of. */
 
@@ -25,18 +27,26 @@ static void kc_monomials(const double *u, double *q, double *dq) {
 
 /* t = c + L x + V psi at one point; psi is kept for the Jacobian. */
 static void kc_terms(const double *x, const double *u, double *psi, double *t) {
-    int i;
-    for (i = 0; i < KC_N_FEATURES; i++) {
-        double pre = kc_biases[i] + kc_dot(KC_N_X, kc_weights + i * KC_N_X, x);
+    double dx[KC_N_X];
 #if KC_LAYER_SEES_INPUT
-        pre += kc_dot(KC_N_IN, kc_input_weights + i * KC_N_IN, u);
+    double du[KC_N_IN];
+#endif
+    int i;
+    for (i = 0; i < KC_N_X; i++) dx[i] = x[i] - kc_x_mean[i];
+#if KC_LAYER_SEES_INPUT
+    for (i = 0; i < KC_N_IN; i++) du[i] = u[i] - kc_u_mean[i];
+#endif
+    for (i = 0; i < KC_N_FEATURES; i++) {
+        double pre = kc_biases[i] + kc_dot(KC_N_X, kc_weights + i * KC_N_X, dx);
+#if KC_LAYER_SEES_INPUT
+        pre += kc_dot(KC_N_IN, kc_input_weights + i * KC_N_IN, du);
 #endif
         psi[i] = KC_TANH ? tanh(pre) : fmax(pre, 0.0);
         if (!isfinite(pre)) psi[i] = pre; /* fmax would hide it */
     }
     (void)u;
     for (i = 0; i < KC_N_QY; i++) {
-        t[i] = kc_constant[i] + kc_dot(KC_N_X, kc_linear + i * KC_N_X, x);
+        t[i] = kc_constant[i] + kc_dot(KC_N_X, kc_linear + i * KC_N_X, dx);
         t[i] += kc_dot(KC_N_FEATURES, kc_outer + i * KC_N_FEATURES, psi);
     }
 }
@@ -52,12 +62,13 @@ static void kc_advance(const double *x, const double *u, const double *next, dou
 
 /* One step; psi and t are left for the Jacobian. */
 static void kc_step(const double *x, const double *u, const double *d, double *psi, double *t, double *x_next) {
-    double q[KC_N_Q], next[KC_N_Y];
+    double q[KC_N_Q], next[KC_N_Y], du[KC_N_IN + 1];
     int i, j;
+    for (i = 0; i < KC_N_IN; i++) du[i] = u[i] - kc_u_mean[i];
     kc_monomials(u, q, 0);
     kc_terms(x, u, psi, t);
     for (i = 0; i < KC_N_Y; i++) {
-        next[i] = x[i] + d[i] + kc_dot(KC_N_IN, kc_direct + i * KC_N_IN, u);
+        next[i] = x[i] + d[i] + kc_dot(KC_N_IN, kc_direct + i * KC_N_IN, du);
         for (j = 0; j < KC_N_Q; j++) next[i] += q[j] * t[j * KC_N_Y + i];
     }
     kc_advance(x, u, next, x_next);
