@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import casadi
     import control
     import do_mpc
+    import onnx
 
     from koopctrl.export.c.model import GeneratedPart
     from koopctrl.export.fmu.archive import GeneratedFMU
@@ -106,6 +107,12 @@ class Faces:
         from koopctrl.export.fmu.archive import to_fmu
 
         return to_fmu(self._itself, path, **options)
+
+    def to_onnx(self, path: str | PathLike[str] | None = None, **options: Any) -> onnx.ModelProto:
+        """ONNX graph of one step; see `koopctrl.export.onnx.network_to_onnx`."""
+        from koopctrl.export.onnx import network_to_onnx
+
+        return network_to_onnx(self._itself, path, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
