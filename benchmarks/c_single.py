@@ -1,10 +1,13 @@
-"""Generated C in single precision beside double, in closed loop on the plants, and what both take on a Cortex-M4.
+"""Generated C in single precision beside double, in closed loop on the plants, and what both take on a
+Cortex-M4.
 
 Every task of the closed-loop benchmarks (`_plants`, `_unseen`): a network and its lifted model are identified
 from one seed, `RNNMPC` and `LinearMPC` are written as C with doubles and with floats, and both close the loop
 with the true plant from the same starts. `outputs` and `inputs` are the largest difference at any sample over
-the range of the signal in the loop in double precision; `cost` is the ratio of the costs. `kkt` is the largest
-certified bound on the error of an answer in floats. Flash and memory are of the sources compiled for a Cortex-M4 with
+the range of the signal in the loop in double precision; `cost` is the ratio of the costs. `kkt` is the
+largest
+certified bound on the error of an answer in floats. Flash and memory are of the sources compiled for a
+Cortex-M4 with
 `arm-none-eabi-gcc -O2` where that is there.
 """
 

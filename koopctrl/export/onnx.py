@@ -67,9 +67,11 @@ def network_to_onnx(
 
     .. math:: x_{k+1}, y_k = f(x_k, u_k)
 
-    Inputs `x` `(batch, n_x)` and `u` `(batch, n_u)` (none where the model has none), outputs `x_next` and `y`,
+    Inputs `x` `(batch, n_x)` and `u` `(batch, n_u)` (none where the model has none), outputs `x_next` and
+    `y`,
     in physical units. `x` is the measured signals, the window of lags, or the hidden state; `y` belongs to
-    `x`, as in `to_nlsys`. Steps are held within the range of a `rollout_margin`. Names, sample time and what `x` holds stand in the
+    `x`, as in `to_nlsys`. Steps are held within the range of a `rollout_margin`. Names, sample time and
+    what `x` holds stand in the
     model's metadata.
 
     Parameters
@@ -93,7 +95,9 @@ def network_to_onnx(
     newest = _next_output(graph, Rollout(inner), bounds)
     shift_x = window.advance(np.eye(n_x), np.zeros((n_x, n_u)), np.zeros((n_x, window.n_y)))
     unit = window.advance(np.zeros((window.n_y, n_x)), np.zeros((window.n_y, n_u)), np.eye(window.n_y))
-    moved = graph("Add", graph.affine("x", shift_x), graph.affine(newest, unit), out=None if n_u else "x_next")
+    moved = graph(
+        "Add", graph.affine("x", shift_x), graph.affine(newest, unit), out=None if n_u else "x_next"
+    )
     if n_u:
         shift_u = window.advance(np.zeros((n_u, n_x)), np.eye(n_u), np.zeros((n_u, window.n_y)))
         graph("Add", moved, graph.affine("u", shift_u), out="x_next")
@@ -161,7 +165,9 @@ def _readout(graph: _Graph, readout: Any, n_x: int) -> None:
     s, coef, layer = readout.scaling, readout.coef * readout.scaling.y_scale, readout.layer
     q, n_u = layer.n_features, len(s.u_mean)
     sees = bool(readout.feedthrough and n_u)
-    scaled = graph("Div", graph("Sub", "u", graph.constant(s.u_mean)), graph.constant(s.u_scale)) if sees else ""
+    scaled = (
+        graph("Div", graph("Sub", "u", graph.constant(s.u_mean)), graph.constant(s.u_scale)) if sees else ""
+    )
     made = graph.affine("x", coef[1 : 1 + n_x], s.y_mean + coef[0])
     if q:
         pre = graph.affine("x", layer.weights[:, :n_x].T, layer.biases)

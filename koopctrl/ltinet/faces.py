@@ -233,7 +233,7 @@ class Faces(NetworkStructure):
         return network_to_c(self, folder, name, dt, scalar)
 
     def to_fmu(self, path: str | PathLike[str], **options: Any) -> Any:
-        """Co-simulation FMU of the network, sampled (FMI 3.0 or 2.0); see `koopctrl.export.fmu.archive.to_fmu`."""
+        """Co-simulation FMU of the sampled network; see `koopctrl.export.fmu.archive.to_fmu`."""
         from koopctrl.export.fmu.archive import to_fmu
 
         return to_fmu(self, path, **options)

@@ -105,9 +105,9 @@ def test_untracked_outputs_of_a_linear_controller(case, tmp_path):
     }[case]  # fmt: skip
     mpc = LinearMPC(lifted, 45 if case == "unstable" else 9, 1.0, 0.1, **options)
     assert (mpc.law.qp.n_inputs > 0) == (case == "unstable")
-    n_u, seen = (2 if case == "told" else 3), []
+    given, seen = wishes(2 if case == "told" else 3, len(c), 0.5, nan=True), []
 
-    def ask(k, rng, given=wishes(n_u, len(c), 0.5, nan=True)):
+    def ask(k, rng):
         held = given(k, rng)
         r = np.atleast_2d(held.get("reference", np.zeros(len(c))))
         missing = np.isnan(r)

@@ -7,7 +7,9 @@ from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.errors import OptionError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed; pip install koopctrl[deploy]")
-runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; pip install koopctrl[deploy]")
+runtime = pytest.importorskip(
+    "onnxruntime", reason="onnxruntime is not installed; pip install koopctrl[deploy]"
+)
 
 KINDS = {
     "network": {"input_coupling": "network"},
@@ -40,7 +42,9 @@ def test_a_step_is_that_of_the_model(data, kind, tmp_path):
     session = runtime.InferenceSession(str(tmp_path / "step.onnx"), providers=["CPUExecutionProvider"])
     block, rng = model.to_nlsys(), np.random.default_rng(1)
     inner = model._network.state if model.hidden else model._network
-    x = inner.x_mean + (2.0 if kind == "held" else 0.7) * inner.x_scale * rng.normal(size=(50, inner.window.n_x))
+    x = inner.x_mean + (2.0 if kind == "held" else 0.7) * inner.x_scale * rng.normal(
+        size=(50, inner.window.n_x)
+    )
     u = 1e3 * rng.uniform(-1, 1, (50, 2))
     x_next, y = session.run(["x_next", "y"], {"x": x, "u": u})
     expected = np.array([block.dynamics(0.0, a, b, {}) for a, b in zip(x, u, strict=True)])
@@ -64,7 +68,9 @@ def test_a_step_is_that_of_the_model(data, kind, tmp_path):
 def test_autonomous_models_have_no_input(tmp_path):
     x = np.cumsum(0.1 * np.random.default_rng(0).normal(size=(5, 40, 2)), axis=1)
     model = KoopmanRNN(8, random_state=0).fit(Trajectories.from_arrays(x, None, dt=0.1))
-    session = runtime.InferenceSession(model.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(
+        model.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     assert [i.name for i in session.get_inputs()] == ["x"]
     found = session.run(["x_next"], {"x": x[0]})[0]
     np.testing.assert_allclose(found, model._network.step(x[0], np.zeros((40, 0))), atol=1e-12)

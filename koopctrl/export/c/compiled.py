@@ -127,7 +127,8 @@ class CompiledController:
             return ()
         if not self._loop.code.untracked:
             raise OptionError(
-                f"reference has NaN, and C code for {len(self._names)} outputs has no data to leave some out; "
+                f"reference has NaN, and C code for {len(self._names)} outputs has no data to leave some "
+                f"out; "
                 "expected numbers. Use the controller itself, mpc.to_c(folder, untracked=True), or an RNNMPC"
             )
         left_out = np.atleast_1d(missing.reshape(-1, len(self._names)).any(axis=0))

@@ -1,4 +1,4 @@
-"""Processor in the loop: a generated controller on an emulated Cortex-M4, with the instructions that its steps take."""
+"""Processor in the loop: a generated controller on an emulated Cortex-M4, its instructions counted."""
 
 from __future__ import annotations
 
@@ -76,8 +76,7 @@ def run_on_cortex_m4(code: GeneratedCode, measurements: ArrayLike, references: A
         raise ShapeError(f"measurements has shape {y.shape}; expected (n, {code.n_measured})")
     r = np.broadcast_to(np.asarray(references, dtype=float), (len(y), code.n_outputs))
     signals = np.hstack([y, r])
-    rows = ["{" + ", ".join("__builtin_nan(\"\")" if np.isnan(v) else number(v, code.scalar) for v in row) + "}"
-            for row in signals]  # fmt: skip
+    rows = ["{" + ", ".join(_literal(v, code.scalar) for v in row) + "}" for row in signals]
     values = {
         "name": code.name, "scalar": code.scalar, "rows": len(signals), "columns": signals.shape[1],
         "n_u": code.n_inputs, "n_measured": code.n_measured, "signals": ", ".join(rows),
@@ -106,6 +105,10 @@ def run_on_cortex_m4(code: GeneratedCode, measurements: ArrayLike, references: A
     inputs = np.ascontiguousarray(words[:, 2:]).view(kind).astype(float)
     statuses = tuple(STATUS[k] for k in words[:, 1])
     return Emulated(inputs, statuses, words[:, 0].astype(int) * _INSTRUCTIONS_PER_TICK)
+
+
+def _literal(value: float, scalar: str) -> str:
+    return '__builtin_nan("")' if np.isnan(value) else number(value, scalar)
 
 
 def _run(command: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Constant data of generated code: one set of numbers, or several of the same sizes between which it switches."""
+"""Constant data of generated code: one set of numbers, or several of the same sizes to switch between."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class DataSection:
 class DataSets:
     """Several sections of the same sizes, the first one the base.
 
-    What they have in common is written once; the rest stands in an array of structures, of which `s->set` says
+    What they have in common is written once; the rest stands in an array of structures, of which `s->set`
+    says
     which one is in force.
 
     Attributes
@@ -142,7 +143,8 @@ class DataSets:
                 if not np.array_equal(base.arrays[name], s.arrays[name])
             )  # fmt: skip
             raise OptionError(
-                f"{other} has another model or estimator than the controller that is exported ({name} differs); "
+                f"{other} has another model or estimator than the controller that is exported ({name} "
+                f"differs); "
                 "expected mpc.with_(...) with other weights or bounds"
             )
 
@@ -153,7 +155,8 @@ class DataSets:
             if ours != theirs:
                 raise OptionError(
                     f"{name} does not fit the controller that is exported: its {key} is {theirs}, and there "
-                    f"it is {ours}. Generated code switches between data of the same sizes: give both the same "
+                    f"it is {ours}. Generated code switches between data of the same sizes: give both "
+                    f"the same "
                     "kinds of bounds (wide ones where there are none), weights, horizon and blocks"
                 )
         sizes = {k: v.size for k, v in section.arrays.items()}

@@ -23,6 +23,7 @@ from koopctrl.export.c.model import (
     write,
 )
 from koopctrl.export.c.scalar import check_scalar
+from koopctrl.export.c.single import check_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment
 
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ def estimator_to_c(
     elif isinstance(law, ExtendedKalmanLaw):
         roll, n_u, kind = law.rollout, law.rollout.n_u, "an extended Kalman filter"
         window = roll.window
+        if scalar == "float":
+            check_rounding(network_rounding(roll), "the filter's network")
         data.define(
             N_Y=roll.n_y, N_X=roll.n_x, N_IN=n_u, N_MEASURED=law.n_measured, OUTPUT_LAGS=window.output_lags,
             INPUT_LAGS=window.input_lags,

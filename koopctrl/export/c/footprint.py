@@ -21,9 +21,9 @@ class Generated(Protocol):
     """What was written: the folder and the name of the source."""
 
     @property
-    def folder(self) -> Path: ...  # noqa: D102
+    def folder(self) -> Path: ...
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)

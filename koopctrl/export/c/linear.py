@@ -18,6 +18,7 @@ from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_lift, add_source
 from koopctrl.export.c.linear_sets import LinearSets, linear_sets, tracked_responses
+from koopctrl.export.c.single import linear_mpc_rounding
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def linear_mpc_parts(
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
         tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
         untracked=len(sets.masks) > 1, tunings=sets.tunings,
+        rounding=linear_mpc_rounding(law) if scalar == "float" else 0.0,
     )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """The laws that one `LinearMPC` in C switches between: tunings, and outputs that are not tracked.
 
-An output without a set-point has no weight: target, terminal weight and Hessian are others then. They are worked out here,
-one set of numbers for each choice of outputs, not on the processor. Where a preview leaves outputs out at some of its samples,
+An output without a set-point has no weight: target, terminal weight and Hessian are others then. They are
+worked out here,
+one set of numbers for each choice of outputs, not on the processor. Where a preview leaves outputs out at
+some of its samples,
 the set is the one of its end, and weights are put on or taken off in the samples that differ.
 """
 
@@ -41,7 +43,8 @@ class LinearSets:
     masks : (n_masks, n_y) bool array
         Tracked outputs; the first row is all of them.
     has_lqr, rate_cost, bounded, mixes : bool
-        Whether any of them has an LQR to fall back to, a cost of moves, bounded inputs; and whether previews may leave outputs
+        Whether any of them has an LQR to fall back to, a cost of moves, bounded inputs; and whether
+        previews may leave outputs
         out at some samples.
     """
 
@@ -85,7 +88,8 @@ def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None, scalar: s
     n_y = base.lifted.n_y
     if untracked and n_y > _MOST:
         raise OptionError(
-            f"untracked is True, and the controller has {n_y} outputs; expected {_MOST} at most, for each choice of "
+            f"untracked is True, and the controller has {n_y} outputs; expected {_MOST} at most, for "
+            f"each choice of "
             "untracked ones is a set of data. Pass untracked=False, or set the weights of tunings to zero"
         )
     wanted = untracked or (untracked is None and n_y <= _FEW)
@@ -167,7 +171,8 @@ def tuned_laws(
     for name, other in tunings.items():
         if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or name == "base":
             raise OptionError(
-                f"tunings has the name {name!r}; expected an identifier other than 'base', which is the controller itself"
+                f"tunings has the name {name!r}; expected an identifier other than 'base', which is the "
+                f"controller itself"
             )
         if type(other) is not type(mpc):
             raise OptionError(

@@ -14,6 +14,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
 from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
+from koopctrl.export.c.single import check_rounding, lifted_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class GeneratedPart:
         Constant data, and memory of one instance.
     scalar : str
         `double` or `float`.
+    rounding : float
+        Of a model in floats: bound on what rounding does to one step, relative to the outputs' spread; see
+        `koopctrl.export.c.single`.
     """
 
     folder: Path
@@ -67,6 +71,7 @@ class GeneratedPart:
     data_bytes: int
     state_bytes: int
     scalar: str = "double"
+    rounding: float = 0.0
 
 
 def add_network(roll: Rollout, data: DataSection) -> None:
@@ -76,13 +81,15 @@ def add_network(roll: Rollout, data: DataSection) -> None:
         N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
         LAYER_SEES_INPUT=int(coupling.layer_sees_input),
     )  # fmt: skip
-    x_mean = roll.network.x_mean
+    # What is subtracted is rounded before it is folded in, so that its rounding cancels.
+    kind = np.float64 if data.scalar == "double" else np.float32
+    x_mean, u_mean = (v.astype(kind).astype(float) for v in (roll.network.x_mean, roll.u_mean))
     const = roll.const + (x_mean @ roll.linear).reshape(roll.const.shape)
-    const[0] += roll.u_mean @ roll.direct
+    const[0] += u_mean @ roll.direct
     arrays = {
-        "weights": roll.wx.T, "biases": roll.bias + x_mean @ roll.wx + roll.u_mean @ roll.wu,
+        "weights": roll.wx.T, "biases": roll.bias + x_mean @ roll.wx + u_mean @ roll.wu,
         "constant": const, "linear": roll.linear.T, "outer": roll.outer.T, "direct": roll.direct.T,
-        "x_mean": x_mean, "u_mean": roll.u_mean, "u_scale": roll.u_scale,
+        "x_mean": x_mean, "u_mean": u_mean, "u_scale": roll.u_scale,
     }  # fmt: skip
     for name, values in arrays.items():
         data.array(name, values)
@@ -125,10 +132,22 @@ def model_to_c(
     check_scalar(scalar)
     from koopctrl.lifted.model import LiftedModel
 
+    rounding = 0.0
+    if scalar == "float":
+        rounding = check_rounding(_rounding(model), "the model")
     parts = (_linear if isinstance(model, LiftedModel) else _network)(model, scalar)
     data, templates, values = parts
     texts = {f"{name}.h": fill("model.h", values), f"{name}.c": source_text(name, data, templates)}
-    return write(folder, name, texts, data, StateLayout(scalar))
+    return write(folder, name, texts, data, StateLayout(scalar), rounding)
+
+
+def _rounding(model: KoopmanRNN | LiftedModel) -> float:
+    from koopctrl.lifted.model import LiftedModel
+
+    if isinstance(model, LiftedModel):
+        return lifted_rounding(model)
+    net = model._network
+    return network_rounding(Rollout(net.state if model.hidden else net))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _network(model: KoopmanRNN, scalar: str) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
@@ -238,8 +257,9 @@ def named(text: str, name: str) -> str:
 
 
 def write(
-    folder: str | PathLike[str], name: str, texts: dict[str, str], data: DataSection, state: StateLayout
-) -> GeneratedPart:
+    folder: str | PathLike[str], name: str, texts: dict[str, str], data: DataSection, state: StateLayout,
+    rounding: float = 0.0,
+) -> GeneratedPart:  # fmt: skip
     """Write files with the name put in."""
     target = Path(folder)
     try:
@@ -250,4 +270,4 @@ def write(
         if file.endswith(".h"):
             text = as_scalar(text, data.scalar)
         (target / file).write_text(named(text, name), encoding="utf-8", newline="\n")
-    return GeneratedPart(target, tuple(texts), name, data.bytes, state.bytes, data.scalar)
+    return GeneratedPart(target, tuple(texts), name, data.bytes, state.bytes, data.scalar, rounding)

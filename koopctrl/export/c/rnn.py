@@ -14,6 +14,7 @@ from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
+from koopctrl.export.c.single import check_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def rnn_mpc_parts(
             f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
             "none, the ones that have C code"
         )
+    rounding = check_rounding(network_rounding(law.rollout), "the network") if scalar == "float" else 0.0
     rate_cost = any(each.policy.has_rate_cost for each in laws.values())
     varies = any(_varies(each.problem) for each in laws.values())
     found = [_law_data(each, diagnostics, scalar, len(laws), rate_cost, varies) for each in laws.values()]
@@ -63,7 +65,7 @@ def rnn_mpc_parts(
         _DIAGNOSTICS if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in law.channels.moved),
         tuple(law.input_names[i] for i in law.channels.told), law.problem.horizon, law.dt, "the last input",
-        untracked=True, tunings=tuple(laws),
+        untracked=True, tunings=tuple(laws), rounding=rounding,
     )  # fmt: skip
 
 

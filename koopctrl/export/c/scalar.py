@@ -1,6 +1,7 @@
 """The scalar type of generated code: double, or float for processors that have no other in hardware.
 
-Everything is written with doubles and turned into floats in one place: types, functions of libm, constants and
+Everything is written with doubles and turned into floats in one place: types, functions of libm, constants
+and
 data. `KC_SINGLE` tells the code which tolerances are rounding.
 """
 
@@ -68,7 +69,7 @@ def check_range(values: np.ndarray, name: str, scalar: str) -> None:
     finite = np.abs(values[np.isfinite(values)])
     largest = float(finite.max(initial=0.0))
     limits = np.finfo(np.float32)
-    if largest > limits.max or 0.0 < largest < limits.tiny:
+    if largest > float(limits.max) or 0.0 < largest < float(limits.tiny):
         raise OptionError(
             f"scalar is 'float', and {name} has values up to {largest:.3g}, which single precision "
             f"({limits.tiny:.2g} to {limits.max:.2g}) cannot hold; scale the signals or weights to usual "

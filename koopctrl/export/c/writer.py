@@ -33,7 +33,8 @@ _FILES = frozenset(
 )
 
 __all__ = [
-    "DataSection", "Parts", "StateLayout", "add_channels", "add_step", "check_identifier", "comment", "number", "template",
+    "DataSection", "DataSets", "Parts", "StateLayout", "add_channels", "add_step", "check_identifier",
+    "comment", "number", "template",
 ]  # fmt: skip
 
 
@@ -157,6 +158,8 @@ class Parts:
         Whether references may leave outputs out.
     tunings : tuple of str
         Sets of weights and bounds, the controller's own first.
+    rounding : float
+        What floats cost; see `koopctrl.export.c.single`.
     """
 
     data: DataSets
@@ -173,3 +176,4 @@ class Parts:
     fall_back: str
     untracked: bool = False
     tunings: tuple[str, ...] = ("base",)
+    rounding: float = 0.0

@@ -65,9 +65,11 @@ def to_fmu(
 ) -> GeneratedFMU:
     """Write a co-simulation FMU: the generated C, compiled for this platform, with its sources.
 
-    Inputs count as they are at the beginning of a sample, which is every `dt` seconds from the start time on. A
+    Inputs count as they are at the beginning of a sample, which is every `dt` seconds from the start time
+    on. A
     controller or an estimator answers there: its outputs at the end of a communication step of `dt` belong to
-    its beginning. A model moves on, as Python's `x_next = f(x, u)` does. Nothing of Python is needed where the FMU is imported.
+    its beginning. A model moves on, as Python's `x_next = f(x, u)` does. Nothing of Python is needed where
+    the FMU is imported.
 
     Parameters
     ----------
@@ -80,7 +82,8 @@ def to_fmu(
     compiler : str, optional
         By default the first of `cc`, `gcc` and `clang` on the PATH.
     **options
-        Of controllers `tunings`, as in `to_c`: the parameter `tuning` switches; of models `x0`, the state at the start (else a
+        Of controllers `tunings`, as in `to_c`: the parameter `tuning` switches; of models `x0`, the state
+        at the start (else a
         parameter's default at the training mean or the operating point); of networks `dt`.
 
     Raises

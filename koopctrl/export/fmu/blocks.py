@@ -230,7 +230,8 @@ def model_block(model: KoopmanRNN, x0: ArrayLike | None = None) -> Block:
     )  # fmt: skip
     return Block(
         "KoopmanRNN", model.dt_, _inputs(model.input_names_, inner.scaling.u_mean),
-        [Variable(s) for s in model.output_names_], lambda folder: model_to_c(model, folder, "block"), adapter,
+        [Variable(s) for s in model.output_names_],
+        lambda folder: model_to_c(model, folder, "block"), adapter,
         parameters=[Variable(s, float(v), "state at the start") for s, v in zip(names, start, strict=True)],
         feedthrough=feedthrough,
     )  # fmt: skip
@@ -252,7 +253,8 @@ def lifted_block(lifted: LiftedModel, x0: ArrayLike | None = None) -> Block:
     )
     return Block(
         "LiftedModel", lifted.dt, _inputs(lifted.input_names, lifted.u_op),
-        [Variable(s) for s in lifted.output_names], lambda folder: model_to_c(lifted, folder, "block"), adapter,
+        [Variable(s) for s in lifted.output_names],
+        lambda folder: model_to_c(lifted, folder, "block"), adapter,
         parameters=[Variable(f"start_x{i}", float(v), "state at the start") for i, v in enumerate(start)],
         feedthrough=bool(np.any(lifted.D)),
     )  # fmt: skip
@@ -271,8 +273,10 @@ def network_block(net: Any, dt: float | None = None) -> Block:
             "the network has dead times, which C does not follow; delay the signals outside the FMU"
         )
     return Block(
-        f"LTINetwork of {net.n_states} states", seconds, _inputs(net.input_names, np.zeros(len(net.input_names))),
-        [Variable(s) for s in net.output_names], lambda folder: network_to_c(net, folder, "block", dt), _NETWORK,
+        f"LTINetwork of {net.n_states} states", seconds,
+        _inputs(net.input_names, np.zeros(len(net.input_names))),
+        [Variable(s) for s in net.output_names],
+        lambda folder: network_to_c(net, folder, "block", dt), _NETWORK,
         feedthrough=bool(np.any(net.D)),
     )  # fmt: skip
 

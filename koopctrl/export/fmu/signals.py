@@ -47,7 +47,8 @@ class Block:
     write : callable
         `write(folder)` writes `block.h` and `block.c`.
     adapter : str
-        C of the type `adapter` and its functions `adapter_reset`, `adapter_begin`, `adapter_end`, `adapter_outputs`.
+        C of the type `adapter` and its functions `adapter_reset`, `adapter_begin`, `adapter_end`,
+        `adapter_outputs`.
     needs : tuple
         For each output the positions of the inputs that it depends on at once; None for all.
     """

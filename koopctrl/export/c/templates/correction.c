@@ -7,7 +7,7 @@
 /* Whether an innovation, whitened, is too far away to be believed. So many in a row are rejected; after them it is
  * the estimate that is wrong. What is not a number is too far as well. */
 static int kc_reject(NAME_state *s, int n, const double *whitened) {
-    if (sqrt(kc_dot(n, whitened, whitened) / n) <= kc_gate[0]) {
+    if (sqrt(kc_dot(n, whitened, whitened) / (double)n) <= kc_gate[0]) {
         s->in_a_row = 0;
         return 0;
     }

@@ -99,6 +99,7 @@ static int kc_qp_row(const kc_qp *qp, int c, int *slack, double *coefficient) {
     return row;
 }
 
+#if !KC_SINGLE
 /* y += alpha a_c */
 static void kc_qp_add_normal(const kc_qp *qp, int c, double alpha, double *y) {
     int slack;
@@ -111,6 +112,7 @@ static void kc_qp_add_normal(const kc_qp *qp, int c, double alpha, double *y) {
     kc_axpy(qp->n, alpha, qp->A + row * qp->n, y);
     if (coefficient != 0.0) y[qp->n + slack] += alpha * coefficient;
 }
+#endif
 
 static double kc_qp_value(const kc_qp *qp, int c, const double *x) {
     int slack;

@@ -68,8 +68,9 @@ static void kc_step(const double *x, const double *u, const double *d, double *p
     kc_monomials(u, q, 0);
     kc_terms(x, u, psi, t);
     for (i = 0; i < KC_N_Y; i++) {
-        next[i] = x[i] + d[i] + kc_dot(KC_N_IN, kc_direct + i * KC_N_IN, du);
-        for (j = 0; j < KC_N_Q; j++) next[i] += q[j] * t[j * KC_N_Y + i];
+        double moved = d[i] + kc_dot(KC_N_IN, kc_direct + i * KC_N_IN, du); /* small beside x */
+        for (j = 0; j < KC_N_Q; j++) moved += q[j] * t[j * KC_N_Y + i];
+        next[i] = x[i] + moved;
     }
     kc_advance(x, u, next, x_next);
 }
