@@ -448,9 +448,26 @@ def sampled_widths(results: Path) -> str:
     return markdown(["D", *widths, "slope", *peers], rows)
 
 
+def c_single(results: Path) -> str:
+    """Generated C in floats beside doubles, and what both take on a Cortex-M4."""
+    rows = []
+    for title, v in _load(results, "c_single")["figures"].items():
+        if "error" in v:
+            rows.append([title.replace("_", " "), f"refused: {v['error'].split(';')[0][:90]}", *[""] * 5])
+            continue
+        both = [v[scalar]["cortex_m4"] for scalar in ("double", "float")]
+        sizes = ["-"] * 4
+        if all(isinstance(s, dict) for s in both):
+            flash = [f"{(s['code'] + s['constants']) / 1024:.0f}" for s in both]
+            sizes = [*flash, *(f"{s['state'] / 1024:.0f}" for s in both)]
+        rows.append([title.replace("_", " "), f"{v['outputs']:.0e}", f"{v['inputs']:.0e}", *sizes])
+    return markdown(["", "outputs", "inputs", "flash, double", "float", "memory, double", "float"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
     for f in (
+        c_single,
         loop_cost,
         loop_noise,
         loop_load,

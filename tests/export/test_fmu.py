@@ -255,7 +255,7 @@ def test_states_can_be_kept_and_communication_steps_chosen(lifted, fmi, tmp_path
         for _ in range(3):
             x = A @ x + B @ signals[k, :2]
         np.testing.assert_allclose(slave.get(plant.outputs), C @ x, atol=1e-12)
-    with pytest.raises(Exception, match="etFloat64|etReal"):
+    with pytest.raises(Exception, match=r"etFloat64|etReal"):
         slave.set({plant.outputs[0]: 1.0})
     with pytest.raises(Exception, match="oStep"):
         slave.step(10.0, -1.0)

@@ -135,7 +135,7 @@ def model_to_c(
     rounding = 0.0
     if scalar == "float":
         rounding = check_rounding(_rounding(model), "the model")
-    parts = (_linear if isinstance(model, LiftedModel) else _network)(model, scalar)
+    parts = _linear(model, scalar) if isinstance(model, LiftedModel) else _network(model, scalar)
     data, templates, values = parts
     texts = {f"{name}.h": fill("model.h", values), f"{name}.c": source_text(name, data, templates)}
     return write(folder, name, texts, data, StateLayout(scalar), rounding)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 UNIT = 2.0**-24
 _SPREADS = 2.0
-# Share of the outputs' spread that a step may be off by: more is no model of the plant any more.
-MOST = 1e-2
+# Share of the outputs' spread that a step may be off by: loops shall not differ by more from those in double.
+MOST = 1e-3
 
 
 def _grown(n: int) -> float:
@@ -115,7 +115,7 @@ def check_rounding(rounding: float, what: str) -> float:
     Raises
     ------
     OptionError
-        If one step may be off by more than a hundredth of the outputs' spread.
+        If one step may be off by more than a thousandth of the outputs' spread.
     """
     if not rounding <= MOST:
         raise OptionError(
