@@ -149,7 +149,7 @@ def _network_arrays(net: RecurrentNetwork, prefix: str = "") -> dict[str, FloatA
 def _read_network(
     header: dict[str, Any], arrays: Arrays, window: LagWindow, prefix: str = ""
 ) -> RecurrentNetwork:
-    n_y, n_u = window.n_y, window.n_u
+    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
     coupling = Coupling(one_of(header["coupling"], COUPLINGS), n_u)
     biases = arrays.get(prefix + "biases", None)
     n_points = n_x + n_u if coupling.layer_sees_input else n_x
