@@ -299,7 +299,7 @@ def cart_pole() -> list[Task]:
             Q=np.diag([1.0, 0.1, 10.0, 10.0, 0.1]), R=0.01 * np.eye(1), load=np.array([0.5]),
             mismatch={"m": 1.2 * plant.m}, steady=lambda p, y: np.zeros(1),
             # The rail ends at 2.4 m.
-            y_max=np.array([2.2, np.inf, np.inf, np.inf, np.inf]), x_max=np.array([2.2, np.inf, np.inf, np.inf]),
+            y_max=np.array([2.2, *[np.inf] * 4]), x_max=np.array([2.2, *[np.inf] * 3]),
         )
     ]  # fmt: skip
 
