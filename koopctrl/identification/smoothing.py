@@ -41,11 +41,11 @@ _MOST_NUMBERS = 2e7
 _EXACT = 1e-12
 _FILTERED, _HORIZON, _MAX_SEGMENTS = 10, 20, 200
 _MOST_ROUNDS = 5
-# Share by which a round must lower the error.
-_GAIN = 0.01
+# Shares by which a round, and all of them together, must lower the error.
+_GAIN, _WORTH = 0.01, 0.05
 # Residuals below, in standard deviations of the outputs, and process noise beyond, in measurement noise,
 # where there is nothing to smooth.
-_EXACT_RECORD, _MOST_PROCESS = 1e-4, 30.0
+_EXACT_RECORD, _MOST_PROCESS = 1e-3, 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def fit_smoothed(
     error = filtered_error(network, trials, Q, R)
     if error is None or np.trace(Q / unit) > _MOST_PROCESS * np.trace(R / unit):
         return work, data, None
-    errors, records, in_vain = [error], data, 0
+    errors, found, in_vain = [error], (work, data), 0
     for _ in range(_MOST_ROUNDS):
         tried = smoothed(network, data, Q, R)
         if tried is None:
@@ -111,13 +111,15 @@ def fit_smoothed(
         Q, R = one_step_noise(network, measured)
         error = filtered_error(network, trials, Q, R)
         if error is not None and error < (1.0 - _GAIN) * errors[-1]:
-            work, records, in_vain = candidate, tried, 0
+            found, in_vain = (candidate, tried), 0
             errors.append(error)
         elif in_vain:
             break
         else:
             in_vain = 1
-    return work, records, Smoothing(tuple(errors), measured) if len(errors) > 1 else None
+    if errors[-1] > (1.0 - _WORTH) * errors[0]:
+        return work, data, None
+    return *found, Smoothing(tuple(errors), measured)
 
 
 def smoothed(
