@@ -18,7 +18,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.identification.held_out import Snapshots, episodes
-from koopctrl.identification.window_filter import filter_steps, scaled
+from koopctrl.identification.window_filter import filter_steps, standardised
 from koopctrl.network.folded import Rollout
 from koopctrl.network.recurrent import RecurrentNetwork
 
@@ -48,40 +48,41 @@ def network_noise(model: KoopmanRNN) -> tuple[FloatArray, FloatArray]:
             "Qn and Rn are not given, and the model has no training data to take them from; expected both "
             "covariances. Pass Qn=..., Rn=..."
         )
-    return one_step_noise(model.network_, snapshots)
+    scale = model.network_.scaling.y_scale
+    Q, R = one_step_noise(model.network_, snapshots)
+    return Q * scale * scale[:, None], R * scale * scale[:, None]
 
 
 def one_step_noise(network: RecurrentNetwork, snapshots: Snapshots) -> tuple[FloatArray, FloatArray]:
-    """`(Q, R)` of a network along measured pairs."""
-    roll, scale = Rollout(network), network.scaling.y_scale
-    runs = [r for r in episodes(roll.window, snapshots) if r.stop - r.start > _BURN_IN + _FEWEST]
+    """`(Q, R)` of a network along measured pairs, in units of its scaling."""
+    runs = [r for r in episodes(network.window, snapshots) if r.stop - r.start > _BURN_IN + _FEWEST]
+    network, snapshots = standardised(network, snapshots)
+    roll = Rollout(network)
     x, u, y_next = snapshots.x[:_MAX_PAIRS], snapshots.u[:_MAX_PAIRS], snapshots.y_next[:_MAX_PAIRS]
-    left = (y_next - roll.run(x, u[:, None], np.zeros(roll.n_y))[:, 1, : roll.n_y]) / scale
-    W = left.T @ left / len(left) + _FLOOR * np.eye(len(scale))
-    unit = scale * scale[:, None]
+    left = y_next - roll.run(x, u[:, None], np.zeros(roll.n_y))[:, 1, : roll.n_y]
+    W = left.T @ left / len(left) + _FLOOR * np.eye(roll.n_y)
     if not runs:  # nothing tells the two apart
-        return 0.5 * W * unit, 0.5 * W * unit
+        return 0.5 * W, 0.5 * W
     longest = max(r.stop - r.start for r in runs)
     length = min(_LONGEST, longest)
     starts = [k for r in runs for k in range(r.start, r.stop - length + 1, length)]
     chosen = np.unique(np.linspace(0, len(starts) - 1, min(_MOST, len(starts))).round().astype(int))
     rows = np.array(starts)[chosen][:, None] + np.arange(length)
-    value, common = _likelihoods(roll, snapshots.x[rows], snapshots.u[rows], snapshots.y_next[rows], W * unit)
+    value, common = _likelihoods(roll, snapshots.x[rows], snapshots.u[rows], snapshots.y_next[rows], W)
     if not np.isfinite(value).any():
-        return 0.5 * W * unit, 0.5 * W * unit
+        return 0.5 * W, 0.5 * W
     best = int(np.argmin(value))
-    return common[best] * _RATIOS[best] * W * unit, common[best] * W * unit
+    return common[best] * _RATIOS[best] * W, common[best] * W
 
 
 def _likelihoods(
-    roll: Rollout, x: FloatArray, u: FloatArray, y_next: FloatArray, W: FloatArray
+    roll: Rollout, x: FloatArray, u: FloatArray, y_next: FloatArray, R: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """`-2 log` likelihood a sample of each ratio, and the common scale, over `(n_runs, length)` pairs.
 
     All filters run side by side.
     """
     n_runs, n = len(x), len(_RATIOS)
-    R = scaled(roll, W)
     Q = np.repeat(_RATIOS, n_runs)[:, None, None] * R
     squares, logs, count = np.zeros(n), np.zeros(n), 0
     stacked = (np.tile(a, (n, 1, 1)) for a in (u, y_next))

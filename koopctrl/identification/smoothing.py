@@ -28,7 +28,7 @@ from koopctrl.identification.held_out import Segments, Snapshots, cut, join
 from koopctrl.identification.one_step import Identification
 from koopctrl.identification.one_step_noise import one_step_noise
 from koopctrl.identification.penalty import free_run_error
-from koopctrl.identification.window_filter import FilterStep, filter_steps, first_covariance, scaled
+from koopctrl.identification.window_filter import FilterStep, filter_steps, first_covariance, standardised
 from koopctrl.network.folded import Rollout
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork
@@ -97,9 +97,8 @@ def fit_smoothed(
     if np.all(solution.residual_rms < _EXACT_RECORD):
         return work, data, None
     Q, R = one_step_noise(network, measured)
-    unit = network.scaling.y_scale * network.scaling.y_scale[:, None]
     error = filtered_error(network, trials, Q, R)
-    if error is None or np.trace(Q / unit) > _MOST_PROCESS * np.trace(R / unit):
+    if error is None or np.trace(Q) > _MOST_PROCESS * np.trace(R):
         return work, data, None
     errors, found, in_vain = [error], (work, data), 0
     for _ in range(_MOST_ROUNDS):
@@ -132,23 +131,23 @@ def smoothed(
     network : RecurrentNetwork
     data : Trajectories
     Q, R : (n_y, n_y) arrays
-        Covariances of process noise on the next outputs and of measurement noise.
+        Covariances of process noise on the next outputs and of measurement noise, in units of the network's
+        scaling.
 
     Returns
     -------
     Trajectories or None
         None where a filter loses an episode.
     """
-    roll, window = Rollout(network), network.window
-    pairs = [window.pairs(e.outputs, e.inputs) if len(e) > window.n_samples else None for e in data]
-    outputs = [e.outputs.copy() for e in data]
-    Q, R = scaled(roll, Q), scaled(roll, R)
-    for some in _batches([len(p[0]) if p else 0 for p in pairs], window.n_x):
+    window, outputs = network.window, [e.outputs.copy() for e in data]
+    pairs = [standardised(network, Snapshots(*window.pairs(e.outputs, e.inputs)))[1] for e in data]
+    roll = Rollout(standardised(network, pairs[0])[0])
+    for some in _batches([len(p.x) for p in pairs], window.n_x):
         found = _smooth_batch(roll, [pairs[p.episode] for p in some], some, Q, R)
         if found is None:
             return None
         for piece, states in zip(some, found, strict=True):
-            _put(outputs[piece.episode], piece, states, window)
+            _put(outputs[piece.episode], piece, states * network.x_scale + network.x_mean, window)
     return Trajectories.from_arrays(
         outputs, [e.inputs for e in data], dt=data.dt, output_names=list(data.output_names),
         input_names=list(data.input_names),
@@ -164,12 +163,11 @@ def filtered_error(
     horizon = min(_HORIZON, longest - n_filtered)
     if n_filtered < 1 or horizon < 1:
         return None
+    network, pairs = standardised(network, join(trials)[0])
     roll = Rollout(network)
-    whole = cut(*join(trials), n_filtered + horizon, _MAX_SEGMENTS)
+    whole = cut(pairs, join(trials)[1], n_filtered + horizon, _MAX_SEGMENTS)
     first = slice(0, n_filtered)
-    steps = filter_steps(
-        roll, whole.x0, whole.u[:, first], whole.y[:, first], scaled(roll, Q), scaled(roll, R)
-    )
+    steps = filter_steps(roll, whole.x0, whole.u[:, first], whole.y[:, first], Q, R)
     *_, last = steps
     start = np.where(np.isfinite(last.filtered), last.filtered, network.x_mean)
     return free_run_error(network, Segments(start, whole.u[:, n_filtered:], whole.y[:, n_filtered:]))
@@ -198,15 +196,17 @@ def _batches(n_pairs: list[int], n_x: int) -> list[list[_Piece]]:
 
 
 def _smooth_batch(
-    roll: Rollout, pairs: list, some: list[_Piece], Q: FloatArray, R: FloatArray
+    roll: Rollout, pairs: list[Snapshots], some: list[_Piece], Q: FloatArray, R: FloatArray
 ) -> list[FloatArray] | None:
     """Smoothed windows `(n_steps + 1, n_x)` of pieces that go from long to short; None where one is lost."""
     lengths = np.array([p.stop - p.start for p in some])
     u = np.zeros((len(some), lengths[0], roll.n_u))
     y_next = np.zeros((len(some), lengths[0], roll.n_y))
-    for i, (piece, (_, own_u, own_y)) in enumerate(zip(some, pairs, strict=True)):
-        u[i, : lengths[i]], y_next[i, : lengths[i]] = (a[piece.start : piece.stop] for a in (own_u, own_y))
-    x0 = np.array([p[0][piece.start] for piece, p in zip(some, pairs, strict=True)])
+    for i, (piece, own) in enumerate(zip(some, pairs, strict=True)):
+        u[i, : lengths[i]], y_next[i, : lengths[i]] = (
+            a[piece.start : piece.stop] for a in (own.u, own.y_next)
+        )
+    x0 = np.array([own.x[piece.start] for piece, own in zip(some, pairs, strict=True)])
     steps = list(filter_steps(roll, x0, u, y_next, Q, R, lengths))
     if not all(np.isfinite(s.error).all() and np.isfinite(s.filtered).all() for s in steps):
         return None
@@ -225,7 +225,7 @@ def _backward(
     R: FloatArray,
 ) -> None:
     """Fill `states` from the end; row `i` is right from `lengths[i]` back."""
-    size, exact = roll.network.x_scale, _EXACT * np.trace(R) / len(R) * np.eye(roll.n_x)
+    exact = _EXACT * np.trace(R) / len(R) * np.eye(roll.n_x)
     for i, n in enumerate(lengths):
         states[i, n] = steps[n - 1].filtered[i]
     first = np.broadcast_to(first_covariance(roll, R), (len(x0), roll.n_x, roll.n_x))
@@ -233,8 +233,8 @@ def _backward(
         step, n = steps[k], len(steps[k].predicted)
         x, P = (steps[k - 1].filtered[:n], steps[k - 1].filtered_cov[:n]) if k else (x0, first)
         gain = np.swapaxes(np.linalg.solve(step.predicted_cov + exact, step.slope @ P), 1, 2)
-        ahead = (states[:n, k + 1] - step.predicted) / size
-        states[:n, k] = x + (gain @ ahead[..., None])[..., 0] * size
+        ahead = states[:n, k + 1] - step.predicted
+        states[:n, k] = x + (gain @ ahead[..., None])[..., 0]
 
 
 def _put(outputs: FloatArray, piece: _Piece, states: FloatArray, window: LagWindow) -> None:

@@ -35,6 +35,12 @@ def slope(model):
     return (step[1:] - step[0]).T
 
 
+def in_units(model, *covariances):
+    """Covariances in the outputs' units."""
+    size = model.network_.scaling.y_scale
+    return [c * size * size[:, None] for c in covariances]
+
+
 def dense_smoother(model, episode, Q, R):
     """Outputs of least `sum |q|^2_Q + |v|^2_R`, by one dense least squares over all of them."""
     window, n_y, n = model.network_.window, model.n_y, len(episode)
@@ -72,7 +78,7 @@ def test_the_smoother_is_the_least_squares_over_all_samples(p, q):
     found = smoothed(model.network_, data, Q, R)
     first = model.network_.window.n_samples - p
     for own, episode in zip(found, data, strict=True):
-        wanted = dense_smoother(model, episode, Q, R)
+        wanted = dense_smoother(model, episode, *in_units(model, Q, R))
         np.testing.assert_allclose(own.outputs[first:], wanted[first:], atol=1e-7)
         np.testing.assert_array_equal(own.inputs, episode.inputs)
 
