@@ -1,7 +1,8 @@
 """A controller and its plant as FMUs
 ===================================
 
-Both are written, imported by fmpy, which knows nothing of Python's objects, and connected by the names of their signals. Without
+Both are written, imported by fmpy, which knows nothing of the objects they were, and connected by their
+signals. Without
 fmpy the loop is closed in Python alone.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from koopctrl import KoopmanRNN, RNNMPC, Trajectories
+from koopctrl import RNNMPC, KoopmanRNN, Trajectories
 
 # A tank that empties through an orifice, from a record of it.
 rng = np.random.default_rng(0)

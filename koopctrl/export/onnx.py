@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from koopctrl._validation import FloatArray, check_choice
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
+from koopctrl.network.folded import Rollout
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN

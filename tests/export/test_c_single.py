@@ -234,7 +234,7 @@ def test_what_floats_cannot_do_is_refused(data, tmp_path):
     with pytest.raises(OptionError, match="single precision"):
         LinearMPC(lifted, 3, 1.0, 0.1, u_max=1e60).to_c(tmp_path, scalar="float")
     model = KoopmanRNN(300, random_state=0, feature_scale=0.005, rcond=1e-15, ridge=0.0).fit(data)
-    from koopctrl.controllers.rollout import Rollout
+    from koopctrl.network.folded import Rollout
 
     assert network_rounding(Rollout(model._network)) > 1e-3
     for make in (lambda: model.to_c(tmp_path, scalar="float"),

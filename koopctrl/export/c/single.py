@@ -34,8 +34,8 @@ from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
-    from koopctrl.controllers.rollout import Rollout
     from koopctrl.lifted.model import LiftedModel
+    from koopctrl.network.folded import Rollout
 
 UNIT = 2.0**-24
 _SPREADS = 2.0
