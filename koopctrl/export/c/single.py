@@ -72,11 +72,19 @@ def network_rounding(roll: Rollout) -> float:
 
 
 def lifted_rounding(lifted: LiftedModel) -> float:
-    """Bound on the error of one step of the state, relative to its scale; others are of order one."""
-    n_x = lifted.n_x
-    spread = np.abs(lifted.B) @ np.ones(lifted.n_u) if lifted.n_u else np.zeros(lifted.n_z)
-    size = _SPREADS * np.abs(lifted.A).sum(axis=1) + spread + np.abs(lifted.c)
-    return float(np.max(_grown(lifted.n_z + lifted.n_u) * size[:n_x] / max(1.0, float(size[:n_x].max()))))
+    """Bound on the error of one step of the state, relative to its scale.
+
+    Without training data inputs count as what moves a coordinate by one.
+    """
+    if lifted.training is not None:
+        z, du = (np.abs(part).max(axis=0, initial=0.0) for part in lifted.training[:2])
+    else:
+        z, moved = np.full(lifted.n_z, _SPREADS), np.abs(lifted.B).max(axis=0, initial=0.0)
+        du = _SPREADS / np.where(moved > 0.0, moved, 1.0)
+    size = np.abs(lifted.A) @ z + np.abs(lifted.B) @ du + np.abs(lifted.c)
+    # Inputs are counted from the operating point, which is rounded.
+    size = size + np.abs(lifted.B) @ np.abs(lifted.u_op)
+    return float(np.max(_grown(lifted.n_z + lifted.n_u + 1) * size[: lifted.n_x], initial=0.0))
 
 
 def linear_mpc_rounding(law: LinearLaw) -> float:
