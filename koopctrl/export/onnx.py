@@ -7,24 +7,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.errors import OptionError
 from koopctrl.network.folded import Rollout
 
 if TYPE_CHECKING:
+    import onnx
+
     from koopctrl.koopman_rnn import KoopmanRNN
 
 _OPSET, _IR = 17, 8
-_TYPES = {"double": (TensorProto.DOUBLE, np.float64), "float": (TensorProto.FLOAT, np.float32)}
+_TYPES = {"double": np.float64, "float": np.float32}
+
+
+def _tool() -> Any:
+    """The package, which is an extra.
+
+    Raises
+    ------
+    OptionError
+        If it is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise OptionError("to_onnx() needs the package onnx; pip install koopctrl[onnx]") from error
+    return onnx
 
 
 class _Graph:
     """Nodes and constants as they come."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, tool: Any, dtype: Any) -> None:
+        self._tool = tool
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._dtype, self._count = dtype, 0
@@ -33,21 +49,23 @@ class _Graph:
         """An array that is part of the model."""
         self._count += 1
         name = f"c{self._count}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=self._dtype), name))
+        self.constants.append(
+            self._tool.numpy_helper.from_array(np.ascontiguousarray(values, dtype=self._dtype), name)
+        )
         return name
 
     def whole(self, values: list[int]) -> str:
         """Indices."""
         self._count += 1
         name = f"i{self._count}"
-        self.constants.append(numpy_helper.from_array(np.array(values, dtype=np.int64), name))
+        self.constants.append(self._tool.numpy_helper.from_array(np.array(values, dtype=np.int64), name))
         return name
 
     def __call__(self, op: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
         """The result of an operation."""
         self._count += 1
         name = out or f"t{self._count}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
+        self.nodes.append(self._tool.helper.make_node(op, list(inputs), [name], **attributes))
         return name
 
     def affine(self, x: str, matrix: FloatArray, constant: FloatArray | None = None) -> str:
@@ -85,12 +103,20 @@ def network_to_onnx(
     Returns
     -------
     onnx.ModelProto
+
+    Raises
+    ------
+    OptionError
+        If onnx is not installed, or an option is not known.
     """
     check_choice(scalar, "scalar", tuple(_TYPES))
+    tool = _tool()
+    helper = tool.helper
     net, bounds = model._network, model._bounds()
     inner = net.state if model.hidden else net  # pyright: ignore[reportAttributeAccessIssue]
-    kind, dtype = _TYPES[scalar]
-    graph, window = _Graph(dtype), inner.window
+    dtype = _TYPES[scalar]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph, window = _Graph(tool, dtype), inner.window
     n_x, n_u = window.n_x, window.n_u
     newest = _next_output(graph, Rollout(inner), bounds)
     shift_x = window.advance(np.eye(n_x), np.zeros((n_x, n_u)), np.zeros((n_x, window.n_y)))
@@ -120,7 +146,7 @@ def network_to_onnx(
         {"dt": repr(float(model.dt_)), "states": ", ".join(states), "inputs": ", ".join(model.input_names_),
          "outputs": ", ".join(model.output_names_)},
     )  # fmt: skip
-    onnx.checker.check_model(made, full_check=True)
+    tool.checker.check_model(made, full_check=True)
     if path is not None:
         if not isinstance(path, (str, PathLike)):
             raise OptionError(f"path is {path!r}; expected the path of a file")

@@ -1,5 +1,7 @@
 """The network's step as ONNX, run by onnxruntime, against the package's python-control block."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -76,9 +78,12 @@ def test_autonomous_models_have_no_input(tmp_path):
     np.testing.assert_allclose(found, model._network.step(x[0], np.zeros((40, 0))), atol=1e-12)
 
 
-def test_what_cannot_be_is_named(data, tmp_path):
+def test_what_cannot_be_is_named(data, tmp_path, monkeypatch):
     model = KoopmanRNN(5, random_state=0).fit(data)
     with pytest.raises(OptionError, match="scalar is 'half'"):
         model.to_onnx(tmp_path / "m.onnx", scalar="half")
     with pytest.raises(OptionError, match="path is 3"):
         model.to_onnx(3)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(OptionError, match="needs the package onnx"):
+        model.to_onnx()
