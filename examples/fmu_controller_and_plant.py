@@ -1,8 +1,8 @@
 """A controller and its plant as FMUs
 ==================================
 
-Both are written, imported by fmpy, which knows nothing of the objects they were, and connected by the names of
-their signals. Without fmpy the loop is closed in Python alone.
+Both are written, imported by fmpy, which knows nothing of the objects they were, and connected by the names
+of their signals. Without fmpy the loop is closed in Python alone.
 """
 
 import importlib.util
