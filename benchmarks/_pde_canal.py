@@ -1,4 +1,4 @@
-"""Control of Korteweg and de Vries on a canal, three actuators, all of the field measured; part of `pde.py`."""
+"""Control of Korteweg and de Vries on a canal, three actuators, the whole field measured (`pde.py`)."""
 
 from __future__ import annotations
 
