@@ -79,6 +79,7 @@ API = {
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
     "koopctrl.network.hidden_state": ["HiddenNetwork", "Readout"],
     "koopctrl.identification.least_squares": ["LeastSquares"],
+    "koopctrl.tune": ["Disturbed", "Settings", "serve"],
     "koopctrl.benchmark.result": ["BenchResult", "Run"],
     "koopctrl.benchmark.case": ["Case"],
     "koopctrl.plotting": [

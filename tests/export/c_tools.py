@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import many
 
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.sil import CompiledMPC
@@ -298,6 +299,7 @@ def random_lines(n, seed, n_y, n_v=0):
 
 def check_clean(folder, n_y, n_lines=20_000, n_valgrind=1000, n_v=0):
     """Run the generated example under the sanitizers and under valgrind; its numbers, a row a line."""
+    n_lines, n_valgrind = many(n_lines), many(n_valgrind)
     sources = [folder / "main.c", folder / "koopctrl_mpc.c"]
     sanitize = ("-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
     run("gcc", *FLAGS, *sanitize, *sources, "-o", folder / "sanitized", "-lm")
