@@ -200,7 +200,7 @@ def test_sizes_are_those_of_the_compiler(tmp_path):
     )
     run("gcc", tmp_path / "size.c", "-o", tmp_path / "size")
     assert run(tmp_path / "size").stdout == f"{code.state_bytes} {code.data_bytes}"
-    run("gcc", *FLAGS, "-c", tmp_path / "sized.c", "-o", tmp_path / "sized.o")
+    run("gcc", *FLAGS, "-O2", "-c", tmp_path / "sized.c", "-o", tmp_path / "sized.o")
     sections = dict(re.findall(r"^(\.\w+)\s+(\d+)", run("size", "-A", tmp_path / "sized.o").stdout, re.M))
     assert (int(sections[".data"]), int(sections[".bss"])) == (0, 0)
     assert 0.95 * code.data_bytes <= int(sections[".rodata"]) <= 1.05 * code.data_bytes + 512
