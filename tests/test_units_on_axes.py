@@ -1,4 +1,4 @@
-"""Units on axes: a plant's own reach the figure of its closed loop, files keep them, the caller's go first."""
+"""Units on axes: a plant's own reach the figure of its loop, files keep them, the caller's go first."""
 
 from dataclasses import replace
 
