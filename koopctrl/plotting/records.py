@@ -24,8 +24,8 @@ from koopctrl.plotting._axes import (
 )
 
 if TYPE_CHECKING:
+    from koopctrl.data.episodes import Episodes
     from koopctrl.data.spectrum import RecordSpectrum
-    from koopctrl.data.trajectories import Trajectories
     from koopctrl.identification.structure import DelaySuggestion, OrderSuggestion
     from koopctrl.identification.uncertainty import LinearUncertainty
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -47,7 +47,7 @@ def _grid(n_rows: int, n_columns: int, height: float, axes: Any) -> tuple[Figure
 
 
 def plot_records(
-    data: Trajectories,
+    data: Episodes,
     *,
     title: str | None = None,
     axes: Any = None,

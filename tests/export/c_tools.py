@@ -214,7 +214,7 @@ def compare(
     plant,
     measure,
     *,
-    n_steps=180,
+    n_steps=300,
     seed=0,
     n_missing=0.05,
     spread=0.6,

@@ -22,7 +22,7 @@ B = np.array([[0.2, 0.0, 0.1], [0.5, 0.1, 0.0], [0.0, 1.0, 0.3]])
 C = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def compare(mpc, folder, ask, advance, x, observe, steps=180, atol=1e-6):
+def compare(mpc, folder, ask, advance, x, observe, steps=300, atol=1e-6):
     """Both controllers along Python's loop; every status and the spread of the inputs."""
     compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
     rng, statuses, sent = np.random.default_rng(5), set(), []
