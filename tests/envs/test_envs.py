@@ -29,9 +29,9 @@ def test_the_plants_of_the_package_are_registered():
 
 
 @each_env
-@pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_check_env_has_nothing_to_say(name, noise):
-    check_env(make(name, normalized_action=True, process_noise=noise, measurement_noise=noise))
+def test_check_env_has_nothing_to_say(name):
+    # Without noise it is checked below.
+    check_env(make(name, normalized_action=True, process_noise=0.1, measurement_noise=0.1))
 
 
 @each_env
