@@ -131,10 +131,10 @@ class MovingHorizonEstimator(FilterShell):
         solver: str = "daqp",
     ) -> None:
         model = as_lifted(model)
-        # The arguments, for files.
+        # The arguments beside the model, for files.
         settings = self.settings = copied(arguments(locals()))
+        del settings["model"]
         given = dict(settings)
-        del given["model"]
         network = isinstance(model, KoopmanRNN)
         if not network and not isinstance(model, LiftedModel):
             raise OptionError(
