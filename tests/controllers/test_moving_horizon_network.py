@@ -15,10 +15,10 @@ from koopctrl import (
     RNNMPC,
     ExtendedKalmanFilter,
     KoopmanRNN,
+    LinearMPC,
     MovingHorizonEstimator,
     Trajectories,
     load,
-    run_closed_loop,
 )
 from koopctrl.controllers.state import ravel
 from koopctrl.errors import NotFittedError, OptionError, RolloutWarning, ShapeError
@@ -95,9 +95,7 @@ def test_on_a_linear_network_it_is_the_dense_problem(linear, seed):
         found = mhe.observe(y[k], u[k - 1]) if k else mhe.update(y[k])
         start = max(0, k - M)
         readings = [reading(v) for v in y[start : k + 1]]
-        states = likeliest(
-            *arrivals[start], [(A, B @ v) for v in u[start:k]], Q, readings, low, high
-        )
+        states = likeliest(*arrivals[start], [(A, B @ v) for v in u[start:k]], Q, readings, low, high)
         np.testing.assert_allclose(found, states[-1], atol=1e-6)
         np.testing.assert_allclose(mhe.state.window.s[: len(states)], states, atol=1e-6)
         arrivals.append(predicted(*arrivals[-1], A, B @ u[k], Q, reading(y[k])))
@@ -222,11 +220,6 @@ def test_rnnmpc_takes_it(tanks, tmp_path):
     def make():
         return RNNMPC(tanks, 8, [0.0, 1.0], 0.01, u_min=0.0, u_max=1.0, estimator=mhe)
 
-    result = run_closed_loop(
-        lambda x, u: tanks_step(x, u + 0.1), make(), 150, [0.4, 0.4], dt=1.0, x0=np.array([0.0, 0.0]),
-        output=lambda x: x[1:],
-    ) if False else None  # fmt: skip
-    del result
     controllers, x = [make() for _ in range(4)], np.array([0.02, 0.01])
     block = controllers[0].to_nlsys()
     memory = np.zeros(block.nstates)
@@ -315,7 +308,6 @@ def test_models_that_do_not_fit_are_refused(linear):
     with pytest.raises(NotFittedError):
         MovingHorizonEstimator(KoopmanRNN(), 5, 1.0, 1.0)
     mhe = MovingHorizonEstimator(linear, 5, 1.0, 1.0)
+    lifted = linear.lift_at(x_op=0, u_op=0, method="linear")
     with pytest.raises(OptionError, match="LinearEstimator"):
-        from koopctrl import LinearMPC
-
-        LinearMPC(linear.lift_at(x_op=0, u_op=0, method="linear"), 5, 1.0, 0.1, estimator=mhe)
+        LinearMPC(lifted, 5, 1.0, 0.1, estimator=mhe)

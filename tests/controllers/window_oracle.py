@@ -1,4 +1,4 @@
-"""Moving-horizon problems solved in the open: all states of the window are variables, by bounded least squares."""
+"""Moving-horizon problems solved in the open: bounded least squares in all states of the window."""
 
 import numpy as np
 from scipy import linalg

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_vector
 from koopctrl.controllers.estimation.bounded import Limit
 from koopctrl.controllers.estimation.filter_shell import FilterShell
+from koopctrl.controllers.estimation.measurement import as_measurement
 from koopctrl.controllers.estimation.moving_horizon_law import STATUS, MovingHorizonLaw
 from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
 from koopctrl.controllers.plant_model import as_lifted
@@ -32,8 +33,8 @@ class MovingHorizonEstimator(FilterShell):
         + \sum_{j=k-M}^{k} |v_j|^2_{R^{-1}} \quad\text{s.t.}\quad l \le E s_j + e \le h
 
     along the model, `w` its process noise, `v` that of the measurements, `s` its state and disturbances.
-    Where no bound acts it is the Kalman filter (on a network: the Kalman smoother, iterated); where bounds act
-    it knows what the filter does not, that a tank cannot be emptier than empty.
+    Where no bound acts it is the Kalman filter (on a network: the Kalman smoother, iterated). Where bounds
+    act it knows what the filter does not: that a tank cannot be emptier than empty.
 
     Parameters
     ----------
@@ -177,16 +178,21 @@ class MovingHorizonEstimator(FilterShell):
 
     def predict(self, u: ArrayLike = ()) -> FloatArray:
         """Advance by one sample under the input `u`, shape `(n_u,)`."""
-        law = self.law
-        n_u = law.lifted.n_u if isinstance(law, MovingHorizonLaw) else law.rollout.n_u
-        self.state = law.predict(self.state, as_vector(u, "u", n_u))
+        self.state = self.law.predict(self.state, as_vector(u, "u", self._n_u))
         return self.state.s.copy()
 
     def observe(self, measurement: ArrayLike, u_last: ArrayLike | None) -> FloatArray:
         """Predict with `u_last`, held since the last call (None on the first); take in `measurement`."""
-        if u_last is not None and self.state.started:
-            self.predict(u_last)
-        return self.update(measurement)
+        law = self.law
+        y = as_measurement(measurement, law.n_measured)
+        u = None if u_last is None else as_vector(u_last, "u_last", self._n_u)
+        self.state = law.step(self.state, y, u)
+        return self.state.s.copy()
+
+    @property
+    def _n_u(self) -> int:
+        law = self.law
+        return law.lifted.n_u if isinstance(law, MovingHorizonLaw) else law.rollout.n_u
 
     @property
     def status(self) -> str:

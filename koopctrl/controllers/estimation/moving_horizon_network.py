@@ -6,8 +6,8 @@ r"""The moving-horizon estimator of a network as numbers and a pure step: real-t
 
 Each sample begins with the last trajectory, one sample on, and takes a few Gauss-Newton steps, each a QP
 (`window_problem`). The sample that leaves is eliminated by a step of the extended Kalman filter, linearised
-at its last estimate within the bounds: the arrival cost. Kuhl et al., *A real-time algorithm for moving horizon
-state and parameter estimation*, Computers & Chemical Engineering 35, 2011.
+at its last estimate within the bounds: the arrival cost. Kuhl et al., *A real-time algorithm for moving
+horizon state and parameter estimation*, Computers & Chemical Engineering 35, 2011.
 """
 
 from __future__ import annotations

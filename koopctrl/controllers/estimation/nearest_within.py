@@ -69,6 +69,7 @@ def projection_of(covariance: FloatArray, cross: FloatArray, unit: FloatArray, *
     F = vectors * np.where(kept, root, 0.0)
     G = (cross / deviation * ~known) @ (vectors * np.where(kept, 1.0 / root, 0.0))
     if not square:
+        kept[-1:] = True  # the largest one: a solver needs a variable
         F, G = F[:, kept], G[:, kept]
     return Projection(deviation, F, G)
 

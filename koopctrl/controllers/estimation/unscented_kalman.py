@@ -51,9 +51,9 @@ class UnscentedKalmanFilter(ExtendedKalmanFilter):
 
     Notes
     -----
-    The points lie along the columns of the covariance's Cholesky factor. The predicted covariance is taken about
-    the image of the estimate, which keeps it positive semidefinite with any number of states. Julier & Uhlmann,
-    *Unscented filtering and nonlinear estimation*, Proceedings of the IEEE 92, 2004.
+    The points lie along the columns of the covariance's Cholesky factor. The predicted covariance is taken
+    about the image of the estimate, which keeps it positive semidefinite with any number of states. Julier &
+    Uhlmann, *Unscented filtering and nonlinear estimation*, Proceedings of the IEEE 92, 2004.
     """
 
     law: UnscentedKalmanLaw

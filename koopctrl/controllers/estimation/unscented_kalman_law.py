@@ -27,7 +27,7 @@ from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLa
 from koopctrl.koopman_rnn import KoopmanRNN
 
 # Of a variance: what is left of it in a factor's pivot from rounding alone.
-_NOTHING = 1e-14
+NOTHING = 1e-14
 
 
 class UnscentedKalmanLaw(ExtendedKalmanLaw):
@@ -73,6 +73,6 @@ def semidefinite_factor(P: FloatArray) -> FloatArray:
     L = np.zeros((n, n))
     for j in range(n):
         left = P[j:, j] - L[j:, :j] @ L[j, :j]
-        if left[0] > _NOTHING * P[j, j]:
+        if left[0] > NOTHING * P[j, j]:
             L[j:, j] = left / np.sqrt(left[0])
     return L
