@@ -136,21 +136,15 @@ class MovingHorizonEstimator(FilterShell):
         settings = self.settings = copied(arguments(locals()))
         del settings["model"]
         given = dict(settings)
-        network = isinstance(model, KoopmanRNN)
-        if not network and not isinstance(model, LiftedModel):
+        if isinstance(model, KoopmanRNN):
+            self.law = NetworkHorizonLaw(model, **_without(given, _LINEAR, "the linear face"))
+        elif isinstance(model, LiftedModel):
+            self.law = MovingHorizonLaw(model, **_without(given, _NETWORK, "a network"))
+        else:
             raise OptionError(
                 f"model is a {type(model).__name__}; expected a LiftedModel, an LTINetwork or a fitted "
                 "KoopmanRNN"
             )
-        for name, usual in (_LINEAR if network else _NETWORK).items():
-            value = given.pop(name)
-            if type(value) is not type(usual) or value != usual:
-                where = "the linear face" if network else "a network"
-                raise OptionError(
-                    f"{name} is {settings[name]!r}, which is for {where} alone; expected {usual!r} here. "
-                    "Leave it out"
-                )
-        self.law = (NetworkHorizonLaw if network else MovingHorizonLaw)(model, **given)
         law = self.law
         self.model, self.dt, self.measured, self.horizon = model, law.dt, law.measured, law.horizon
         self.Qn, self.Rn, self.Qd, self.P0, self.gate = law.Qn, law.Rn, law.Qd, law.P0, law.gate
@@ -217,3 +211,14 @@ class MovingHorizonEstimator(FilterShell):
 
     def _details(self) -> list[str]:
         return [f"horizon={self.horizon}", f"n_bounded={self.law.bounded.n_b}"]
+
+
+def _without(given: dict[str, Any], usual: dict[str, Any], where: str) -> dict[str, Any]:
+    """The arguments of one face; those of the other must have been left out."""
+    for name, value in usual.items():
+        found = given[name]
+        if type(found) is not type(value) or found != value:
+            raise OptionError(
+                f"{name} is {found!r}, which is for {where} alone; expected {value!r} here. Leave it out"
+            )
+    return {name: value for name, value in given.items() if name not in usual}
