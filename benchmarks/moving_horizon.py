@@ -171,6 +171,7 @@ def run(case: Case, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     model = identify(case, seed, rng)
     while True:
         u, load = case.inputs(rng, RUN), case.load(rng, RUN)
+        load = np.maximum(u + load, 0.0) - u  # a leak takes no more than is pumped
         x = simulate(case, case.start, u, rng, load)
         if load.any() and np.isfinite(x).all():
             break

@@ -448,6 +448,40 @@ def sampled_widths(results: Path) -> str:
     return markdown(["D", *widths, "slope", *peers], rows)
 
 
+def bounded_estimates(results: Path) -> str:
+    """Errors of states and loads over the extended Kalman filter's."""
+    cases = _load(results, "moving_horizon")["figures"]
+    rows = []
+    for name in next(iter(cases.values()))["estimators"]:
+        cells = []
+        for case in cases.values():
+            found = case["estimators"][name]
+            cells += [f"{r['median']:.2f} ({r['max']:.2f})" for r in (found["states_ratio"], found["load_ratio"])]
+        times = [1e3 * case["estimators"][name]["step_s"]["median"] for case in cases.values()]
+        rows.append([name, *cells, f"{_short(min(times))} to {_short(max(times))}"])
+    header = ["", *(f"{case}, {part}" for case in cases for part in ("states", "load")), "ms a sample"]
+    return markdown(header, rows)
+
+
+def bounded_peers(results: Path) -> str:
+    """do-mpc's MHE on the same problems."""
+    cases = _load(results, "moving_horizon")["figures"]
+    rows = []
+    for name, case in cases.items():
+        peer = case["do_mpc"]
+        own, time = peer["own_error_ratio"], peer["time_ratio"]
+        rows.append([
+            name, f"{peer['alike']} of {peer['samples']}", f"{peer['median_gap']:.0e}", f"{peer['cheaper']}",
+            f"{peer['dearer']}", f"{_short(1.0 / time['median'])}",
+            f"{own['median']:.2f} ({own['min']:.2f} to {own['max']:.2f})",
+        ])  # fmt: skip
+    header = [
+        "", "samples with the same estimate (1e-5)", "median gap", "ours cheaper", "ours dearer",
+        "do-mpc's time over ours", "error with its own arrival cost over ours",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     f.__name__: f
     for f in (
@@ -484,5 +518,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         hamiltonian_noise,
         sampled_sets,
         sampled_widths,
+        bounded_estimates,
+        bounded_peers,
     )
 }

@@ -67,6 +67,12 @@ class NetworkHorizonState:
         return self.filter.covariance
 
 
+class _Filter(ExtendedKalmanLaw):
+    """The filter without bounds; it refuses models in the estimator's name."""
+
+    name = "MovingHorizonEstimator"
+
+
 class NetworkHorizonLaw(NetworkEstimator):
     """An estimator's numbers; parameters and attributes are those of `MovingHorizonEstimator`.
 
@@ -102,7 +108,7 @@ class NetworkHorizonLaw(NetworkEstimator):
     ) -> None:
         self.horizon, self.solver_name = check_integer(horizon, "horizon"), check_plugin(solver)
         self.max_iter = check_integer(max_iter, "max_iter", low=1)
-        kalman = self.kalman = ExtendedKalmanLaw(
+        kalman = self.kalman = _Filter(
             model, Qn, Rn, measured=measured, disturbance=disturbance, Qd=Qd, P0=P0, gate=gate
         )
         self.model, self.dt, self.measured, self.n_d = model, model.dt_, kalman.measured, kalman.n_d

@@ -120,13 +120,16 @@ def add_source(
 def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout, alone: bool) -> None:
     """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
     model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
+    # What is lagged is moved by hand.
+    n_state = kalman.n if isinstance(kalman, FixedLagLaw) else n
     for name, values in {
-        "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
+        "A": model.A[:n_state, :n_state], "B": model.B_all[:n_state], "C": kalman.C[:, :n_state],
+        "c": model.c[:n_state], "measured_op": kalman.y_op,
     }.items():  # fmt: skip
         data.array(name, values)
     if not alone:
         data.array("innovation_size", np.sqrt(np.diag(kalman.innovation)))
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS, N_HELD=n)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS, N_HELD=n, N_STATE=n_state)
     if not isinstance(kalman, FixedLagLaw):
         data.define(HELD="p", READ="kc_read")
     if kalman.gate is not None:

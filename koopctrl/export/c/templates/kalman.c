@@ -11,7 +11,7 @@ static void kc_correct(NAME_state *s, const double *y, int m, const int *here) {
     int i, j;
     if (m == 0) return;
     for (i = 0; i < m; i++)
-        s->innovation[i] = y[here[i]] - kc_measured_op[here[i]] - kc_dot(KC_N_HELD, kc_C + here[i] * KC_N_HELD, s->KC_HELD);
+        s->innovation[i] = y[here[i]] - kc_measured_op[here[i]] - kc_dot(KC_N_STATE, kc_C + here[i] * KC_N_STATE, s->KC_HELD);
     if (KC_GATED || m < KC_N_MEASURED) {
         for (i = 0; i < m; i++)
             for (j = 0; j < m; j++) S[i * m + j] = kc_innovation_P[here[i] * KC_N_MEASURED + here[j]];
@@ -96,12 +96,15 @@ static int KC_READ(NAME_state *s, const double *y) {
         if (n_here == 0) return 0;
     }
     if (s->has_input && s->started) {
-        for (i = 0; i < KC_N_HELD; i++) {
-            double next = kc_c[i] + kc_dot(KC_N_HELD, kc_A + i * KC_N_HELD, z);
+        for (i = 0; i < KC_N_STATE; i++) {
+            double next = kc_c[i] + kc_dot(KC_N_STATE, kc_A + i * KC_N_STATE, z);
             for (j = 0; j < KC_N_IN; j++) next += kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
             s->next[i] = next;
         }
-        for (i = 0; i < KC_N_HELD; i++) z[i] = s->next[i];
+#if KC_N_LAGGED > 0
+        kc_push(s);
+#endif
+        for (i = 0; i < KC_N_STATE; i++) z[i] = s->next[i];
 #if !KC_STEADY
         kc_spread(s);
 #endif
@@ -121,7 +124,7 @@ static void kc_recover(NAME_state *s, const double *y) {
     int i;
     for (i = 0; i < KC_N_MEASURED; i++) {
         double size = kc_innovation_size[i] + (isfinite(y[i]) ? fabs(y[i] - kc_measured_op[i]) : 0.0);
-        if (!(fabs(kc_dot(KC_N_HELD, kc_C + i * KC_N_HELD, s->KC_HELD)) <= KC_ABSURD * KC_ABSURD * size)) s->started = 0;
+        if (!(fabs(kc_dot(KC_N_STATE, kc_C + i * KC_N_STATE, s->KC_HELD)) <= KC_ABSURD * KC_ABSURD * size)) s->started = 0;
     }
 }
 #endif
