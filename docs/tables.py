@@ -459,7 +459,7 @@ def bounded_estimates(results: Path) -> str:
             cells += [f"{r['median']:.2f} ({r['max']:.2f})" for r in (found["states_ratio"], found["load_ratio"])]
         times = [1e3 * case["estimators"][name]["step_s"]["median"] for case in cases.values()]
         rows.append([name, *cells, f"{_short(min(times))} to {_short(max(times))}"])
-    header = ["", *(f"{case}, {part}" for case in cases for part in ("states", "load")), "ms a sample"]
+    header = ["", *(f"{case}, {part}" for case in cases for part in ("states", "load")), "ms of processor"]
     return markdown(header, rows)
 
 
@@ -476,7 +476,7 @@ def bounded_peers(results: Path) -> str:
             f"{own['median']:.2f} ({own['min']:.2f} to {own['max']:.2f})",
         ])  # fmt: skip
     header = [
-        "", "samples with the same estimate (1e-5)", "median gap", "ours cheaper", "ours dearer",
+        "", "same estimate (1e-5)", "median gap", "ours the cheaper optimum", "ours the dearer",
         "do-mpc's time over ours", "error with its own arrival cost over ours",
     ]  # fmt: skip
     return markdown(header, rows)
