@@ -171,7 +171,8 @@ def test_a_controller_takes_it_and_files_keep_it(network, tmp_path):
             assert again.observer.law.spread == 1.2
         x = network.network_.step(x, mpc.control(x, [0.5, 0.0]) + 0.2)
     assert abs(x[0] - 0.5) < 1e-4
-    assert "UnscentedKalmanFilter(" in repr(ukf)
+    assert repr(ukf).startswith("UnscentedKalmanFilter(")
+    assert "spread=1.2" in repr(ukf)
     assert ukf.estimate is None
 
 

@@ -184,11 +184,6 @@ class MovingHorizonLaw(LinearEstimator):
         """The state with another estimate, at which the plant has been."""
         return self._within(state, self.smoother.with_estimate(state.filter, z))
 
-    def past(self, state: MovingHorizonState) -> FloatArray:
-        """What all measurements say of the bounded quantities, without the bounds: `(horizon + 1, n_b)`."""
-        q = self.to_q @ state.filter.z
-        return q.reshape(self.horizon + 1, -1)[::-1]
-
     def _within(self, before: MovingHorizonState, found: KalmanState) -> MovingHorizonState:
         """The likeliest state within the bounds."""
         s = found.z[: self.smoother.n]

@@ -74,3 +74,6 @@ class UnscentedKalmanFilter(ExtendedKalmanFilter):
     ) -> None:
         settings = arguments(locals())
         self._begin(UnscentedKalmanLaw, settings)
+
+    def _details(self) -> list[str]:
+        return [*super()._details(), f"spread={self.law.spread:.4g}"]
