@@ -134,7 +134,7 @@ def test_a_linear_controller_with_a_moving_horizon(tmp_path):
         plant, 5, 0.1, 0.2, x_min=[-0.2, -np.inf, -0.1], disturbance="input", Qd=1e-2, gate=6.0
     )
     mpc = LinearMPC(plant, 8, 1.0, 0.1, u_min=-1, u_max=1, y_max=[0.7, np.inf], input_delay=1, estimator=mhe)
-    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path))
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
     rng, x, r, bounded = np.random.default_rng(0), np.array([0.1, 0.0, 0.1]), np.zeros(2), 0
     for k in range(250):
         if k == 120:
@@ -157,7 +157,7 @@ def test_a_network_controller_with_an_unscented_filter(data, tmp_path):
     model = KoopmanRNN(15, random_state=0).fit(data)
     ukf = UnscentedKalmanFilter(model, disturbance="input", gate=8.0, Rn=0.1)
     mpc = RNNMPC(model, 6, 1.0, 1e-7, u_min=-1e3, u_max=1e3, estimator=ukf)
-    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path))
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
     rng, x = np.random.default_rng(0), np.zeros(2)
     for k in range(60):
         y = 5.0 + 3.0 * x + 0.1 * rng.normal(size=2)

@@ -34,7 +34,7 @@ def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateL
     data.define(
         GATED=int(law.gate is not None), STEADY=0, N_P=n,
         DISTURBANCE=NETWORK_DISTURBANCES.index(law.disturbance), N_BESIDE=roll.beside.shape[1],
-        HELD="p", N_HELD="KC_N_P", UNSCENTED=int(isinstance(law, UnscentedKalmanLaw)),
+        MEMORY="p", N_MEMORY="KC_N_P", UNSCENTED=int(isinstance(law, UnscentedKalmanLaw)),
     )  # fmt: skip
     if isinstance(law, UnscentedKalmanLaw):
         data.define(NOTHING=number(NOTHING))
@@ -129,9 +129,9 @@ def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout, alone:
         data.array(name, values)
     if not alone:
         data.array("innovation_size", np.sqrt(np.diag(kalman.innovation)))
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS, N_HELD=n, N_STATE=n_state)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS, N_MEMORY=n, N_STATE=n_state)
     if not isinstance(kalman, FixedLagLaw):
-        data.define(HELD="p", READ="kc_read")
+        data.define(MEMORY="p", READ="kc_read")
     if kalman.gate is not None:
         data.array("gate", [kalman.gate])
         state.integers(in_a_row=0)

@@ -51,7 +51,7 @@ def add_moving_horizon(law: MovingHorizonLaw, data: DataSection, state: StateLay
     r = law.projection.F.shape[1] if m else 0
     n_c = r + m
     data.define(
-        HELD="zeta", READ="kc_smooth", N_S=smoother.n, N_BOUNDED=law.bounded.n_b, N_WITHIN=m, N_ETA=r,
+        MEMORY="zeta", READ="kc_smooth", N_S=smoother.n, N_BOUNDED=law.bounded.n_b, N_WITHIN=m, N_ETA=r,
         WITHIN_ITERATIONS=100 + 20 * n_c,
     )  # fmt: skip
     if m:
