@@ -137,7 +137,7 @@ def simulate(case: Case, x0: Array, u: Array, rng: np.random.Generator, load: An
 
 
 def identify(case: Case, seed: int, rng: np.random.Generator) -> KoopmanRNN:
-    """The default network of 100 neurons from noisy records."""
+    """A network of 100 neurons from noisy records, as they were measured."""
     outputs, inputs = [], []
     while len(outputs) < N_EPISODES:
         u = case.inputs(rng, EPISODE)
@@ -145,7 +145,9 @@ def identify(case: Case, seed: int, rng: np.random.Generator) -> KoopmanRNN:
         if np.isfinite(x).all():
             outputs.append(x + case.fine * rng.normal(size=x.shape))
             inputs.append(u)
-    return KoopmanRNN(100, random_state=seed).fit(Trajectories.from_arrays(outputs, inputs, dt=case.plant.dt))
+    return KoopmanRNN(100, random_state=seed, smooth=False).fit(
+        Trajectories.from_arrays(outputs, inputs, dt=case.plant.dt)
+    )
 
 
 def cpu_timed(call: Callable[[], Any]) -> tuple[Any, float]:
