@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from table_cells import load, markdown, number, short  # noqa: E402
+from table_control import bounded_estimates, bounded_peers  # noqa: E402
+from table_networks import ltinet_reduction, ltinet_large, ltinet_simulation, ltinet_models  # noqa: E402
+from table_sampled import (  # noqa: E402
+    pde_accuracy,
+    pde_peers,
+    pde_states,
+    pde_tracking,
+    pde_canal,
+    pde_plate,
+    pde_inverse,
+    hamiltonian_energies,
+    hamiltonian_swing,
+    hamiltonian_long,
+    hamiltonian_samples,
+    hamiltonian_steps,
+    hamiltonian_trained,
+    hamiltonian_noise,
+    sampled_sets,
+    sampled_widths,
+)
+
 _YARDSTICK = "NMPC, true model"
-_RATIO_SHOWN = 1000.0  # a larger one has its order of magnitude shown only
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _load(results: Path, name: str) -> dict[str, Any]:
-    return json.loads((results / f"{name}.json").read_text())
 
 
 def _figures(results: Path, condition: str) -> dict[str, dict[str, Any]]:
     """Controllers of every case under a condition, by `plant scenario`."""
-    found = _load(results, "closed_loop")["figures"]
+    found = load(results, "closed_loop")["figures"]
     cases = {tuple(title.rsplit(", ", 1)): v["controllers"] for title, v in found.items()}
     return {case: controllers for (case, under), controllers in cases.items() if under == condition}
 
@@ -36,26 +49,18 @@ def _by_controller(cases: dict[str, dict[str, Any]], cell: Callable[[dict[str, A
     return markdown(["", *(case.replace("_", " ") for case in cases)], rows)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if value < 10.0 else f"{value:.0f}" if value < _RATIO_SHOWN else f"{value:.0e}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100.0 else f"{value:.2g}"
-
-
 def _cost(found: dict[str, Any]) -> str:
     """Median cost over that of true-model NMPC, the worst seed in brackets, and how many seeds failed."""
     text = "none"
     if "cost_ratio" in found:
         ratio = found["cost_ratio"]
-        text = _number(ratio["median"]) + (f" ({_number(ratio['max'])})" if ratio["n"] > 1 else "")
+        text = number(ratio["median"]) + (f" ({number(ratio['max'])})" if ratio["n"] > 1 else "")
     return text + (f", {found['failed']} failed" if found.get("failed") else "")
 
 
 def _final_error(found: dict[str, Any]) -> str:
     error = found.get("final_error")
-    text = "none" if error is None else f"{_short(error['median'])} ({_short(error['max'])})"
+    text = "none" if error is None else f"{short(error['median'])} ({short(error['max'])})"
     return text + (f", {found['failed']} failed" if found.get("failed") else "")
 
 
@@ -64,7 +69,7 @@ def _step(found: dict[str, Any]) -> str:
         return "none"
     milliseconds = 1e3 * found["median_step"]["median"]
     slow = found.get("p95_step")
-    return _short(milliseconds) + (f" ({_short(1e3 * slow['median'])})" if slow else "")
+    return short(milliseconds) + (f" ({short(1e3 * slow['median'])})" if slow else "")
 
 
 def _troubles(found: dict[str, Any]) -> str:
@@ -102,7 +107,7 @@ def loop_trouble(results: Path) -> str:
 
 def loop_setting(results: Path) -> str:
     """Seeds, date and machine of the tables."""
-    found = _load(results, "closed_loop")
+    found = load(results, "closed_loop")
     seeds, figures = len(found["seeds"]), found["figures"]
     return (
         f"`{found['command']}`, {found['date']}: {seeds} identification seeds, {len(figures)} cases, "
@@ -112,7 +117,7 @@ def loop_setting(results: Path) -> str:
 
 def step_time(results: Path) -> str:
     """One step on Van der Pol and the bare solver, from the step benchmark."""
-    figures = _load(results, "mpc_step")["figures"]
+    figures = load(results, "mpc_step")["figures"]
     plant = figures.get("van_der_pol")
     if plant is None:  # results of before there was a plant in the step benchmark
         seconds = figures["median_seconds"]
@@ -129,8 +134,8 @@ def step_time(results: Path) -> str:
 
 def selected(results: Path) -> str:
     """Records: the ensemble that `select` found, and hidden states with settings by hand."""
-    found = _load(results, "selected")["figures"]
-    by_hand = _load(results, "hidden_state")["figures"]
+    found = load(results, "selected")["figures"]
+    by_hand = load(results, "hidden_state")["figures"]
     rows = []
     for name in dict.fromkeys([*by_hand, *found]):
         f = found.get(name)
@@ -153,7 +158,7 @@ def selected(results: Path) -> str:
 def record_peers(results: Path) -> str:
     """Records beside jax-sysid and SIPPY at the same orders, the best first."""
     rows = []
-    for name, found in _load(results, "record_peers")["figures"].items():
+    for name, found in load(results, "record_peers")["figures"].items():
         for label, f in sorted(found.items(), key=lambda pair: pair[1]["rmse"]["median"]):
             error = f["rmse"]
             worst = f"{error['max']:.3g}" if error["n"] > 1 else ""
@@ -179,7 +184,7 @@ def unseen_load(results: Path) -> str:
 
 
 def _unseen(results: Path, condition: str) -> str:
-    figures = _load(results, "unseen_plants")["figures"]
+    figures = load(results, "unseen_plants")["figures"]
     names = dict.fromkeys(n for f in figures.values() for n in f["ratios"].get(condition, {}))
     rows = []
     for plant, f in figures.items():
@@ -194,7 +199,7 @@ def _unseen(results: Path, condition: str) -> str:
                 if not runs
                 else "none"
                 if not good
-                else f"{_number(good[len(good) // 2])} ({_number(good[-1])})"
+                else f"{number(good[len(good) // 2])} ({number(good[-1])})"
             )
             row.append(text + (f", {len(runs) - len(good)} failed" if runs and len(good) < len(runs) else ""))
         rows.append(row)
@@ -203,7 +208,7 @@ def _unseen(results: Path, condition: str) -> str:
 
 def unseen_setting(results: Path) -> str:
     """Command and seeds, and how often a check of the design was right."""
-    found = _load(results, "unseen_plants")
+    found = load(results, "unseen_plants")
     verdicts = [v for f in found["figures"].values() for v in f["verdicts"]]
     bad, fine = ([v for v in verdicts if v["worse"] == w] for w in (True, False))
     return (
@@ -501,5 +506,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         hamiltonian_noise,
         sampled_sets,
         sampled_widths,
+        bounded_estimates,
+        bounded_peers,
     )
 }

@@ -14,6 +14,12 @@ from koopctrl.export.c.scalar import BYTES, check_range, number
 _PER_LINE = 4
 
 
+def comment(text: str) -> str:
+    """Text that may stand in a C comment: one line of plain characters that cannot end it."""
+    plain = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
+
+
 @dataclass
 class DataSection:
     """Constants of a controller: arrays become `static const` data, sizes become macros.
@@ -188,7 +194,7 @@ class DataSets:
         lines += ["} kc_set;", f"static const kc_set kc_sets[{len(self.sections)}] = {{"]
         for section, name in zip(self.sections, self.names, strict=True):
             body = ",\n".join(f"    {{{section._values(section.arrays[n], '        ')}}}" for n in order)
-            lines += [f"  {{ /* {name} */\n{body}}},"]
+            lines += [f"  {{ /* {comment(name)} */\n{body}}},"]
         lines += ["};"] + [f"#define kc_{n} (kc_sets[s->set].{n})" for n in order]
         return _marked(lines)
 

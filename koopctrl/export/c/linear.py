@@ -12,12 +12,15 @@ from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_lift, add_source
 from koopctrl.export.c.linear_sets import LinearSets, linear_sets, tracked_responses
+from koopctrl.export.c.moving_horizon import TEMPLATES as MOVING_HORIZON
+from koopctrl.export.c.moving_horizon import filter_of
 from koopctrl.export.c.single import linear_mpc_rounding
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
@@ -47,10 +50,10 @@ def linear_mpc_parts(
     sets = linear_sets(laws, untracked, scalar)
     law = sets.laws[0]
     lifted, source, problem = law.lifted, law.estimator, law.problem
-    if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):
+    if type(source) not in (KalmanLaw, MovingHorizonLaw, LiftedMeasurement, LagWindow):
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, the "
-            "ones that have C code"
+            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter, a "
+            "MovingHorizonEstimator or none, the ones that have C code"
         )
     found = [_law_data(each, sets, diagnostics, scalar) for each in sets.laws]
     state = found[0][1]
@@ -64,7 +67,9 @@ def linear_mpc_parts(
         state.doubles(mixed_H=law.qp.n_v**2, mixed_L=law.qp.n_v**2, mixed_Linv=law.qp.n_v**2)
         state.integers(mixed=0)
     source_files = ("linear_lift.c", "linear_source.c")
-    if isinstance(source, KalmanLaw):
+    if isinstance(source, MovingHorizonLaw):
+        source_files = MOVING_HORIZON
+    elif isinstance(source, KalmanLaw):
         source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
     elif sets.mixes:
         source_files = ("cholesky.c", *source_files)
@@ -90,7 +95,8 @@ def _law_data(
 ) -> tuple[DataSection, StateLayout]:
     lifted, source, problem = law.lifted, law.estimator, law.problem
     data, state = DataSection(scalar), StateLayout(scalar)
-    n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, isinstance(source, KalmanLaw)
+    kalman = filter_of(source)
+    n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, kalman is not None
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
@@ -106,7 +112,7 @@ def _law_data(
         _add_diagnostics(law, data)
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
-    needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
+    needed = offset_free or (diagnostics if kalman is None else kalman.lifts)
     n_raw = add_lift(lifted, data if needed else DataSection(scalar))
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
     data.array("y_op", lifted.y_op)
@@ -116,7 +122,7 @@ def _law_data(
     _add_fall_back(law, data, sets.has_lqr)
     _add_set_point(law, data, sets)
     if sets.mixes:
-        _add_mixing(law, data)
+        _add_mixing(law, data, any(bool(np.ptp(each.problem.Q, axis=0).any()) for each in sets.laws))
     bounds = {
         "u_min": problem.u_min,
         "u_max": problem.u_max,
@@ -247,10 +253,9 @@ def _add_set_point(law: LinearLaw, data: DataSection, sets: LinearSets) -> None:
         data.array(name, values)
 
 
-def _add_mixing(law: LinearLaw, data: DataSection) -> None:
+def _add_mixing(law: LinearLaw, data: DataSection, varies: bool) -> None:
     """What previews need that leave outputs out at some samples: their weights and responses, one by one."""
     found, Q = tracked_responses(law), law.problem.Q
-    varies = bool(np.ptp(Q, axis=0).any())
     data.define(VARIES=int(varies))
     data.array("stage_Q", Q if varies else Q[-1])
     data.array("track_v", found.from_v)
@@ -270,7 +275,7 @@ def _add_diagnostics(law: LinearLaw, data: DataSection) -> None:
         markov.append(model.C @ reach)
         step, reach = model.A @ step, model.A @ reach
     forced = model.C @ forced_responses(model, problem.horizon, problem.delay)
-    n_d = 0 if isinstance(source, KalmanLaw) else model.n_d
+    n_d = 0 if filter_of(source) is not None else model.n_d
     n_raw = source.basis.shape[1] - n_d
     data.array("predict_p", np.stack(free)[:, :, :n_raw])
     if n_d:

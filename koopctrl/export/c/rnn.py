@@ -10,6 +10,8 @@ import numpy as np
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
+from koopctrl.controllers.estimation.unscented_kalman_law import UnscentedKalmanLaw
 from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
@@ -40,10 +42,13 @@ def rnn_mpc_parts(
     """
     law = next(iter(laws.values()))
     source = law.estimator
-    if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw):
+        reason = ""
+        if isinstance(source, NetworkHorizonLaw):
+            reason = ", which would condense a window of Jacobians anew at every sample"
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
-            "none, the ones that have C code"
+            f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
+            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
         )
     rounding = check_rounding(network_rounding(law.rollout), "the network") if scalar == "float" else 0.0
     rate_cost = any(each.policy.has_rate_cost for each in laws.values())

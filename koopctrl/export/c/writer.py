@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from koopctrl.errors import OptionError
-from koopctrl.export.c.data import DataSection, DataSets
+from koopctrl.export.c.data import DataSection, DataSets, comment
 from koopctrl.export.c.scalar import BYTES, number
 
 if TYPE_CHECKING:
@@ -58,12 +58,6 @@ def check_identifier(name: str) -> str:
 def template(file: str) -> str:
     """Text of one of the C files that ship with the package."""
     return (resources.files("koopctrl.export.c") / "templates" / file).read_text(encoding="utf-8")
-
-
-def comment(text: str) -> str:
-    """Text that may stand in a C comment: one line of plain characters that cannot end it."""
-    plain = "".join(c if " " <= c <= "~" else "?" for c in text)
-    return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
 
 
 @dataclass
