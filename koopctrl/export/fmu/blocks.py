@@ -188,14 +188,22 @@ def controller_block(mpc: PredictiveController, tunings: Mapping[str, Any] | Non
 
 def estimator_block(given: FilterShell) -> Block:
     """A filter: measurements and the inputs that acted until now in, its estimate out."""
+    from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
     from koopctrl.controllers.estimation.kalman_law import KalmanLaw
+    from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
     from koopctrl.export.c.estimator import estimator_to_c
 
     law = given.law
-    if isinstance(law, KalmanLaw):
+    if isinstance(law, (KalmanLaw, MovingHorizonLaw)):
         n, names = len(law.model.A), law.lifted.input_names
-    else:
+    elif isinstance(law, ExtendedKalmanLaw):
         n, names = law.rollout.n, law.model.input_names_
+    else:
+        raise OptionError(
+            f"a {type(given).__name__} of a network has no C code, of which FMUs are made; expected a "
+            "KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the MovingHorizonEstimator of a "
+            "lifted model"
+        )
     last = [f"last_{n}" for n in names]
     inputs = [Variable(n, float("nan"), "measurement; NaN: missing") for n in law.measured_names]
     inputs += [Variable(n, float("nan"), "input that acted until this sample; NaN: none yet") for n in last]

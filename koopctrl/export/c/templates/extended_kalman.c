@@ -63,7 +63,7 @@ static void kc_moments(NAME_state *s) {
     for (i = 0; i < n; i++) s->next[i] = 0.0;
     for (side = -1; side <= 1; side += 2)
         for (k = 0; k < n; k++) {
-            for (i = 0; i < n; i++) point[i] = s->kept_p[i] + side * kc_point_spread[0] * L[i * n + k];
+            for (i = 0; i < n; i++) point[i] = s->kept_p[i] + (double)side * kc_point_spread[0] * L[i * n + k];
             kc_send_point(s, point, moved);
             for (i = 0; i < n; i++) {
                 moved[i] -= f[i];
