@@ -201,8 +201,8 @@ def estimator_block(given: FilterShell) -> Block:
     else:
         raise OptionError(
             f"a {type(given).__name__} of a network has no C code, of which FMUs are made; expected a "
-            "KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the MovingHorizonEstimator of a "
-            "lifted model"
+            "KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the MovingHorizonEstimator "
+            "of a lifted model"
         )
     last = [f"last_{n}" for n in names]
     inputs = [Variable(n, float("nan"), "measurement; NaN: missing") for n in law.measured_names]
