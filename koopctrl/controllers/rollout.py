@@ -4,7 +4,8 @@ Scalings are folded into the weights once, so that with raw `x`, `u`::
 
     y_{k+1} = y_k + sum_j q_j(u) (c_j + x L_j + psi V_j) + u D + d,      psi = act(x W_x + u W_u + b)
 
-`d` is an additive disturbance on the next output, zero unless a controller estimates one.
+`d` is an additive disturbance on the next output, zero unless a controller estimates one. A grey-box model has its
+known part in the place of `y_k`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class Rollout:
         # Of [psi; x] to y_{k+1} for each monomial, y_k itself with the first, which is one.
         linear = self.linear.reshape(n_x, n_q, n_y).transpose(1, 0, 2)
         both = np.concatenate([blocks[:, 1 + n_x :], linear], axis=1).transpose(0, 2, 1).copy()
-        both[0, :, layer.n_features : layer.n_features + n_y] += np.eye(n_y)
+        # A known part stands in the place of y_k, and is added on the way.
+        self._known = network.known
+        if self._known is None:
+            both[0, :, layer.n_features : layer.n_features + n_y] += np.eye(n_y)
         self._both = both
         # Factors of each monomial, the last entry of [u; 1] standing for none.
         pairs = [(*factors, n_u, n_u)[:2] for factors in coupling.products]
@@ -114,6 +118,8 @@ class Rollout:
             if q is not None:
                 y = np.matmul(q[:, k, None, :], y.reshape(batch, n_q, n_y))[:, 0]
             y += level[:, k]
+            if self._known is not None:
+                y += self._known(now, u[:, k])
             now = y if simple else advance(now, u[:, k], y)
             x[:, k + 1] = now
         return x
@@ -148,6 +154,8 @@ class Rollout:
             row[n_f:] = now
             y = maps[k].dot(row)
             y += level[k]
+            if self._known is not None:
+                y += self._known(now, u[k])
             now = y if simple else advance(now, u[k], y)
             x[k + 1] = now
         return x, rows[:, :n_f]
@@ -177,6 +185,9 @@ class Rollout:
             y_u += np.matmul(t.transpose(0, 2, 1), self._monomial_gradients(with_one))
         if self.network.coupling.layer_sees_input:
             y_u += seen @ self.wu.T
+        if self._known is not None:
+            known_x, known_u = self._known.jacobian(x, u, self.x_scale, self.u_scale)
+            y_x, y_u = y_x + known_x, y_u + known_u
         if self.n_x == n_y:
             return y_x, y_u
         a = np.repeat(self._shift_x[None], N, axis=0)

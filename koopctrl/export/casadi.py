@@ -67,7 +67,11 @@ def _step_function(net: RecurrentNetwork, name: str, bounds: Bounds | None) -> c
         increment = increment + term
     if coupling.adds_input:
         increment = increment + casadi.mtimes(casadi.DM(net.coef[coupling.n_products * m :].T), us)
-    y_next = x[: window.n_y] + casadi.DM(scaling.y_scale) * increment
+    base = x[: window.n_y]
+    if net.known is not None:
+        parts = net.known.call(casadi.vertsplit(x), casadi.vertsplit(u) if window.n_u else [], casadi)
+        base = casadi.vertcat(*parts)
+    y_next = base + casadi.DM(scaling.y_scale) * increment
     if bounds is not None:
         y_next = casadi.fmin(casadi.fmax(y_next, casadi.DM(bounds[0])), casadi.DM(bounds[1]))
 
