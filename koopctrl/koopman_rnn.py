@@ -19,7 +19,14 @@ from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import fit_hidden_model, hidden_settings
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.recursive import RecursiveWeights
-from koopctrl.identification.settings import check_settings, fit_coefficients, fit_rounds, make_rng, start, take_steps
+from koopctrl.identification.settings import (
+    check_settings,
+    fit_coefficients,
+    fit_rounds,
+    make_rng,
+    start,
+    take_steps,
+)
 from koopctrl.model_faces import Faces
 from koopctrl.model_runs import Runs
 from koopctrl.network.hidden_state import HiddenNetwork
@@ -108,8 +115,9 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         `lift_family`), or the neurons are functions of them.
     known : callable, optional
         Known part of a grey-box model: `known(x, u)`, or `known(x, u, theta)`, gives the next outputs from
-        lists of components, and the network learns the rest. Written with functions from its argument `xp` (numpy
-        or casadi) it is in exports too. `koopctrl.discretise(rhs, dt)` makes it from a right-hand side.
+        lists of components, and the network learns the rest. Written with functions from its argument `xp`
+        (numpy or casadi) it is in exports too. `koopctrl.discretise(rhs, dt)` makes it from a right-hand
+        side.
     theta0 : mapping of str to float, optional
         Names and first guesses of coefficients that are identified with the rest
         (`koopctrl.identification.grey_box`); `known` gets them as a dict.
@@ -363,6 +371,12 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     def n_u(self) -> int:
         """Number of inputs."""
         return self._network.window.n_u
+
+    @property
+    def parameter_names_(self) -> tuple[str, ...]:
+        """Names of the inputs that are measured parameters."""
+        coupling = None if self.hidden else self._network.coupling
+        return () if coupling is None else tuple(self.input_names_[i] for i in coupling.parameters)
 
     @property
     def state_names_(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
 from koopctrl.controllers.protocol import Controller, check_controller
+from koopctrl.controllers.scheduled import GainScheduled
 from koopctrl.controllers.steady_state.find import SteadyState, find_steady_state
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Estimator",
     "ExtendedKalmanFilter",
     "FieldMPC",
+    "GainScheduled",
     "KalmanFilter",
     "LagWindow",
     "LiftedMeasurement",

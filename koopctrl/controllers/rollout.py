@@ -4,8 +4,8 @@ Scalings are folded into the weights once, so that with raw `x`, `u`::
 
     y_{k+1} = y_k + sum_j q_j(u) (c_j + x L_j + psi V_j) + u D + d,      psi = act(x W_x + u W_u + b)
 
-`d` is an additive disturbance on the next output, zero unless a controller estimates one. A grey-box model has its
-known part in the place of `y_k`.
+`d` is an additive disturbance on the next output, zero unless a controller estimates one. A grey-box model
+has its known part in the place of `y_k`.
 """
 
 from __future__ import annotations

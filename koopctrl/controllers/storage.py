@@ -70,7 +70,7 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
     write_file(path, kind, described, packed.arrays)
 
 
-def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
+def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray], known: Any = None) -> Any:
     """The controller in a file's header and arrays; `koopctrl.load` calls this.
 
     Raises
@@ -80,7 +80,7 @@ def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> An
     """
     kind = header["kind"]
     own = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
-    model = storage.model_from_parts(header["model"], own)
+    model = storage.model_from_parts(header["model"], own, known)
     settings = unpack(header["settings"], arrays)
     estimator = header["estimator"]
     if estimator is not None:

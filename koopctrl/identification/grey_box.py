@@ -4,29 +4,30 @@ r"""Physical coefficients of a grey-box model, jointly with its sampled remainde
     \min_{\theta, V} \sum_i \frac1{\sigma_i^2} \Big( \|y_i - f_i(\theta) - \Phi V_i\|^2
     + \lambda_i \|D V_i\|^2 \Big)
 
-`y_i` is the next value of output `i`, `Phi` holds the regressors of the remainder and `D` their sizes. For given
-`theta` the remainder is linear least squares, so it is projected out (variable projection; Golub & Pereyra, *The
-differentiation of pseudo-inverses and nonlinear least squares problems whose variables separate*, SIAM J. Numer.
-Anal. 10, 1973): with `Phi D^-1 = U diag(s) W'`, what is left of a vector `a` is
+`y_i` is the next value of output `i`, `Phi` holds the regressors of the remainder and `D` their sizes. For
+given `theta` the remainder is linear least squares, so it is projected out (variable projection; Golub &
+Pereyra, *The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
+separate*, SIAM J. Numer. Anal. 10, 1973): with `Phi D^-1 = U diag(s) W'`, what is left of a vector `a` is
 
 .. math:: e(a) = [a - U U'a;\ \sqrt{\lambda / (s^2 + \lambda)}\ U'a]
 
-and `|e(y_i - f_i)|` is minimised over `theta` alone, by Levenberg-Marquardt steps, the first of them undamped. Since
-`Phi` does not depend on `theta`, a model that is linear in it is solved exactly by this first step: it is the joint
-least-squares solution.
+and `|e(y_i - f_i)|` is minimised over `theta` alone, by Levenberg-Marquardt steps, the first of them
+undamped. Since `Phi` does not depend on `theta`, a model that is linear in it is solved exactly by this first
+step: it is the joint least-squares solution.
 
-A coefficient whose effect the remainder could have as well is told from it by the penalty alone. With `ridge="auto"`
-the remainder's penalty goes to infinity here: the known part explains as much as it can, and the remainder is then
-fitted to what is left (the orthogonal remainder of Plumlee, *Bayesian calibration of inexact computer models*, JASA
-112, 2017). Penalties of largest evidence, which suit predictions, would not do: a rich remainder takes over what is
-known, and leaves coefficients to noise. A number for `ridge` is the joint solution with this penalty, where the
-remainder's features are chosen such that they cannot have what the coefficients do.
+A coefficient whose effect the remainder could have as well is told from it by the penalty alone. With
+`ridge="auto"` the remainder's penalty goes to infinity here: the known part explains as much as it can, and
+the remainder is then fitted to what is left (the orthogonal remainder of Plumlee, *Bayesian calibration of
+inexact computer models*, JASA 112, 2017). Penalties of largest evidence, which suit predictions, would not
+do: a rich remainder takes over what is known, and leaves coefficients to noise. A number for `ridge` is the
+joint solution with this penalty, where the remainder's features are chosen such that they cannot have what
+the coefficients do.
 
-Standard deviations are those of the data's errors. A number's are of a normal distribution in which the remainder's
-weights have the variances that the penalty stands for; for `"auto"` what is left is no white noise, and they are made
-from its products with the slopes over neighbouring samples (Newey & West, Econometrica 55, 1987). Neither knows of
-a bias where the true remainder resembles the effect of a coefficient. `sigma_i` comes from the data, in turns with
-`theta`.
+Standard deviations are those of the data's errors. A number's are of a normal distribution in which the
+remainder's weights have the variances that the penalty stands for; for `"auto"` what is left is no white
+noise, and they are made from its products with the slopes over neighbouring samples (Newey & West,
+Econometrica 55, 1987). Neither knows of a bias where the true remainder resembles the effect of a
+coefficient. `sigma_i` comes from the data, in turns with `theta`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class GreyBoxFit:
     ----------
     names : tuple of str
     theta, std : (n,) arrays
-        Values and standard deviations, inf where a coefficient has no effect that the remainder could not have.
+        Values and standard deviations, inf where a coefficient has no effect that the remainder could not
+        have.
     covariance : (n, n) array
     sigma : (n_y,) array
         Errors of one step, in units of the outputs.
@@ -157,7 +159,8 @@ def fit_jointly(blank: RecurrentNetwork, data: Snapshots, rcond: float, ridge: f
     lost = [name for name, s in zip(known.names, std, strict=True) if not np.isfinite(s)]
     if lost:
         warn(
-            f"coefficients {lost} cannot be told from the remainder: what they do it can do as well. Use fewer "
+            f"coefficients {lost} cannot be told from the remainder: what they do it can do as well. Use "
+            "fewer "
             "features, or a ridge",
             NumericalWarning,
         )
@@ -196,7 +199,10 @@ def _solve(
             sigma = _step_errors(residuals(theta), remainder)
         before = theta
         theta, used, settled = _levenberg_marquardt(
-            theta, unit, lambda t, s=sigma: whitened(residuals(t), s), lambda t, s=sigma: whitened_slopes(t, s)
+            theta,
+            unit,
+            lambda t, s=sigma: whitened(residuals(t), s),
+            lambda t, s=sigma: whitened_slopes(t, s),
         )
         n_iterations += used
         if not settled:

@@ -155,7 +155,8 @@ def _check_varying(model: KoopmanRNN) -> None:
     given = model.parameters is not None
     if given and model.n_states is not None:
         raise OptionError(
-            "parameters are for measured states or lags, and n_states is set; expected one of them. A hidden state "
+            "parameters are for measured states or lags, and n_states is set; expected one of them. A "
+            "hidden state "
             "takes a measured parameter as an input"
         )
     if given and model.parameter_coupling == "affine" and model.input_coupling == "quadratic":
@@ -170,7 +171,8 @@ def _check_varying(model: KoopmanRNN) -> None:
     lags = max(check_integer(model.output_lags, "output_lags"), check_integer(model.input_lags, "input_lags"))
     if model.n_states is not None or lags > 1 or model.feedthrough:
         raise OptionError(
-            "known is a function of a measured state; expected n_states=None, output_lags=1, input_lags=1 and "
+            "known is a function of a measured state; expected n_states=None, output_lags=1, input_lags=1 "
+            "and "
             "feedthrough=False"
         )
 

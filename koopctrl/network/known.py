@@ -2,9 +2,9 @@ r"""The known part of a grey-box model: next outputs by a function of the caller
 
 .. math:: y_{k+1} = f(x_k, u_k, \theta) + \text{sampled remainder}
 
-`f` is written once, on lists of components that are floats, arrays or CasADi symbols, as a plant's formulas are:
-`known(x, u)`, or `known(x, u, theta)` where there are coefficients, returns the next components. If it has an
-argument `xp`, this is numpy or casadi: take functions from there, `xp.sin(x[0])`.
+`f` is written once, on lists of components that are floats, arrays or CasADi symbols, as a plant's formulas
+are: `known(x, u)`, or `known(x, u, theta)` where there are coefficients, returns the next components. If it
+has an argument `xp`, this is numpy or casadi: take functions from there, `xp.sin(x[0])`.
 
 Its derivatives are differences of fourth order, with steps that are a share of each signal's spread.
 """
@@ -171,16 +171,15 @@ def read_theta(theta0: Any) -> tuple[tuple[str, ...], FloatArray]:
     if theta0 is None:
         return (), np.empty(0)
     if not isinstance(theta0, Mapping) or not all(isinstance(name, str) for name in theta0):
-        raise OptionError(
-            f"theta0 is {theta0!r}; expected a mapping of names to first guesses, {{'k': 1.0}}"
-        )
+        raise OptionError(f"theta0 is {theta0!r}; expected a mapping of names to first guesses, {{'k': 1.0}}")
     try:
         values = np.array([float(v) for v in theta0.values()])
     except (TypeError, ValueError) as error:
         raise OptionError(f"theta0 is {theta0!r}; expected numbers for its names") from error
     if not np.isfinite(values).all() or not values.all():
         raise OptionError(
-            f"theta0 is {dict(theta0)!r}; expected finite numbers other than zero: the size of a guess is the "
+            f"theta0 is {dict(theta0)!r}; expected finite numbers other than zero: the size of a guess is "
+            "the "
             "unit in which its coefficient is moved"
         )
     return tuple(theta0), values

@@ -5,8 +5,8 @@ With standardised `x`, `u` and `phi = [1; x; psi(x)]` (`psi(x, u)` for the `netw
     y_{k+1} = y_k + S_y sum_l q_l(u_k) (phi(x_k) V_l)        x_{k+1} = shift(x_k, u_k, y_{k+1})
 
 Learning the increment instead of `y_{k+1}` changes nothing in exact least squares, the state being in the
-dictionary, but a cut-off or ridge then pulls towards "no change" and not towards zero. A grey-box model has its
-known part `f(x_k, u_k)` in the place of `y_k`.
+dictionary, but a cut-off or ridge then pulls towards "no change" and not towards zero. A grey-box model has
+its known part `f(x_k, u_k)` in the place of `y_k`.
 """
 
 from __future__ import annotations
@@ -192,7 +192,12 @@ class RecurrentNetwork:
 
     def frozen(self, p: FloatArray) -> RecurrentNetwork:
         """The network of the moved inputs alone, with measured parameters held at `p` `(n_p,)`."""
-        where, moved, s, n_x = list(self.coupling.parameters), self.coupling.moved, self.scaling, self.window.n_x
+        where, moved, s, n_x = (
+            list(self.coupling.parameters),
+            self.coupling.moved,
+            self.scaling,
+            self.window.n_x,
+        )
         standard = (p - s.u_mean[where]) / s.u_scale[where]
         coupling, coef = self.coupling.freeze(self.coef, self.n_dictionary, standard)
         on_x, on_u = self.layer.split(n_x)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray, check_choice, check_fitted, check_integer, check_number
-from koopctrl.controllers.channels import choose_channels
+from koopctrl.controllers.channels import choose_channels, with_parameters
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
@@ -51,7 +51,8 @@ class RNNMPC(PredictiveController):
         Weight on outputs.
     R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, constraints, terminal_set, soft, soft_weights,
     blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
-        As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries.
+        As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries. The model's measured
+        parameters are among the measured disturbances: told, or previewed, with `control(disturbance=p)`.
     terminal : {"auto", "riccati", "none"}
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
         else `Q`), or `Q`. `"auto"` is the cost to go while the LQR, followed from the end of the plan, keeps
@@ -153,7 +154,9 @@ class RNNMPC(PredictiveController):
         model: KoopmanRNN = given.pop("model")
         network = model._network
         window, scaling = network.window, network.scaling
-        channels = choose_channels(model.input_names_, given.pop("measured_disturbances"))
+        names = model.input_names_
+        told = with_parameters(given.pop("measured_disturbances"), model.parameter_names_, names)
+        channels = choose_channels(names, told)
         observer, offset_free = given.pop("estimator"), given.pop("offset_free")
         solver, options = given.pop("solver"), given.pop("solver_options")
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
@@ -185,7 +188,7 @@ class RNNMPC(PredictiveController):
         )  # fmt: skip
         return RNNLaw(
             problem=problem, channels=channels, estimator=estimator, output_names=model.output_names_,
-            input_names=model.input_names_, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
+            input_names=names, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
             u_rest=u_rest, v_rest=v_mean, rollout=rollout, targets=targets, n_iterations=n_iterations,
             settled=WORTH if is_auto else SETTLED,
             iteration=RealTimeIteration(rollout, problem, channels, solver, options),

@@ -69,7 +69,8 @@ def add_network(roll: Rollout, data: DataSection) -> None:
     coupling = roll.network.coupling
     if roll.network.known is not None:
         raise OptionError(
-            "the model has a known part, a Python function that cannot be written as C; expected one without. Use "
+            "the model has a known part, a Python function that cannot be written as C; expected one "
+            "without. Use "
             "to_casadi(), whose generate() writes C"
         )
     data.define(
