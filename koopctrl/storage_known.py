@@ -101,7 +101,8 @@ def read_grey_box(header: dict[str, Any], arrays: Arrays, n_y: int) -> GreyBoxFi
     ridge = _infinite(arrays.get("grey_ridge", 1, finite=False))
     return GreyBoxFit(
         names, arrays.get("grey_theta", n), np.sqrt(np.diag(covariance)), covariance,
-        arrays.get("grey_sigma", n_y), float(ridge[0]), int(header["n_iterations"]), bool(header["converged"]),
+        arrays.get("grey_sigma", n_y), float(ridge[0]), int(header["n_iterations"]),
+        bool(header["converged"]),
     )  # fmt: skip
 
 

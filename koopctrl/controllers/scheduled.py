@@ -39,7 +39,7 @@ class GainScheduled:
         The class.
     **options
         Its arguments beside the model. What it chooses by trials (`terminal`, `offset_free`) is chosen once,
-        at `family.p_op`. `estimator` is a function of the frozen model: `estimator=KalmanFilter`, or `lambda
+        at `family.p_op`. `estimator` is a function of the frozen model: XX `lambda
         lifted: KalmanFilter(lifted, Qn, Rn)`.
     resolution : float
         Share of the parameter's box by which it must have changed for another law; 0 for every change. A law
@@ -86,7 +86,7 @@ class GainScheduled:
             raise OptionError(
                 f"estimator is a {type(self._estimator).__name__}, which belongs to one model; expected a "
                 "function of "
-                "the frozen model, such as estimator=KalmanFilter"
+                "the frozen model, such as lambda lifted: KalmanFilter(lifted, Qn, Rn)"
             )
         self.parameter = family.p_op.copy()
         lifted = family.frozen(self.parameter)
@@ -194,11 +194,6 @@ class GainScheduled:
         return self.inner.state
 
     @property
-    def horizon(self) -> int | None:
-        """Samples of a preview of references; None of an LQR."""
-        return getattr(self.inner, "horizon", None)
-
-    @property
     def n_u(self) -> int:
         """Number of inputs."""
         return self.family.n_u
@@ -230,6 +225,6 @@ class GainScheduled:
 _SHARED = frozenset(
     (
         "dt", "n_measured", "set_point", "output_names", "input_names", "u_min", "u_max", "du_min", "du_max",
-        "y_min", "y_max", "Q", "R",
+        "y_min", "y_max", "Q", "R", "horizon",
     )
 )  # fmt: skip

@@ -146,7 +146,8 @@ def read_known(function: Any, theta0: Any, n_y: int, x: FloatArray, u: FloatArra
     if not callable(function):
         raise OptionError(f"known is a {type(function).__name__}; expected a function known(x, u)")
     names, values = read_theta(theta0)
-    known = KnownPart(function, names, values, n_y)
+    given: Any = function
+    known = KnownPart(given, names, values, n_y)
     try:
         found = known(x, u)
     except (OptionError, DataError):
