@@ -15,6 +15,7 @@ from koopctrl.network.recurrent import RecurrentNetwork
 from koopctrl.storage_arrays import Arrays
 
 _PROBES = 16
+_REGION = ("known_x_min", "known_x_max", "known_u_min", "known_u_max")
 # Of an output's spread: another machine's functions differ in the last digits.
 _SAME = 1e-8
 
@@ -32,7 +33,8 @@ def known_arrays(net: RecurrentNetwork, snapshots: Snapshots | None) -> dict[str
         u = net.scaling.u_mean + net.scaling.u_scale * rng.normal(size=(_PROBES, net.window.n_u))
         kept = np.isfinite(known(x, u)).all(axis=1)
         x, u = x[kept], u[kept]
-    return {"known_theta": known.theta, "known_x": x, "known_u": u, "known_y": known(x, u)}
+    arrays = {"known_theta": known.theta, "known_x": x, "known_u": u, "known_y": known(x, u)}
+    return arrays | dict(zip(_REGION, known.region, strict=True))
 
 
 def wanted_known(arrays: Arrays) -> Any:
@@ -61,7 +63,12 @@ def read_known_part(
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"the header says coefficients {names!r}; expected names")
     theta = arrays.get(prefix + "known_theta", len(names))
-    known = KnownPart(wanted_known(arrays), tuple(names), theta, len(y_scale))
+    x_low, x_high = (arrays.get(prefix + name, n_x) for name in _REGION[:2])
+    u_low, u_high = (arrays.get(prefix + name, n_u) for name in _REGION[2:])
+    if (x_low > x_high).any() or (u_low > u_high).any():
+        raise DataError("the region of the known part's data is empty")
+    region = (x_low, x_high, u_low, u_high)
+    known = KnownPart(wanted_known(arrays), tuple(names), theta, len(y_scale), region)
     x = arrays.get(prefix + "known_x", None, n_x)
     u = arrays.get(prefix + "known_u", len(x), n_u)
     y = arrays.get(prefix + "known_y", len(x), len(y_scale))

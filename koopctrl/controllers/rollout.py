@@ -52,10 +52,7 @@ class Rollout:
         # Of [psi; x] to y_{k+1} for each monomial, y_k itself with the first, which is one.
         linear = self.linear.reshape(n_x, n_q, n_y).transpose(1, 0, 2)
         both = np.concatenate([blocks[:, 1 + n_x :], linear], axis=1).transpose(0, 2, 1).copy()
-        # A known part stands in the place of y_k, and is added on the way.
-        self._known = network.known
-        if self._known is None:
-            both[0, :, layer.n_features : layer.n_features + n_y] += np.eye(n_y)
+        both[0, :, layer.n_features : layer.n_features + n_y] += np.eye(n_y)
         self._both = both
         # Factors of each monomial, the last entry of [u; 1] standing for none.
         pairs = [(*factors, n_u, n_u)[:2] for factors in coupling.products]
@@ -100,6 +97,8 @@ class Rollout:
 
         A plan that diverges gives values that are not finite, which no merit accepts.
         """
+        if self.network.known is not None:
+            return self._unfolded(np.broadcast_to(x0, (len(u), self.n_x)), u, d)
         if len(u) == 1 and x0.ndim == 1:
             return self.trace(x0, u[0], d)[0][None]
         batch, N, _ = u.shape
@@ -118,8 +117,6 @@ class Rollout:
             if q is not None:
                 y = np.matmul(q[:, k, None, :], y.reshape(batch, n_q, n_y))[:, 0]
             y += level[:, k]
-            if self._known is not None:
-                y += self._known(now, u[:, k])
             now = y if simple else advance(now, u[:, k], y)
             x[:, k + 1] = now
         return x
@@ -130,6 +127,8 @@ class Rollout:
         With vectors, whose products cost half of those of matrices of one row.
         """
         N, n_f = len(u), len(self.bias)
+        if self.network.known is not None:
+            return self._unfolded(x0[None], u[None], d)[0], np.empty((N, n_f))
         driven = u @ self.wu
         driven += self.bias
         level = u @ self.direct
@@ -154,8 +153,6 @@ class Rollout:
             row[n_f:] = now
             y = maps[k].dot(row)
             y += level[k]
-            if self._known is not None:
-                y += self._known(now, u[k])
             now = y if simple else advance(now, u[k], y)
             x[k + 1] = now
         return x, rows[:, :n_f]
@@ -171,6 +168,8 @@ class Rollout:
 
         `features` `(N, n_f)` are those there, where they are known.
         """
+        if self.network.known is not None:
+            return self._unfolded_jacobians(x, u)
         N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
         psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
         slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
@@ -185,15 +184,26 @@ class Rollout:
             y_u += np.matmul(t.transpose(0, 2, 1), self._monomial_gradients(with_one))
         if self.network.coupling.layer_sees_input:
             y_u += seen @ self.wu.T
-        if self._known is not None:
-            known_x, known_u = self._known.jacobian(x, u, self.x_scale, self.u_scale)
-            y_x, y_u = y_x + known_x, y_u + known_u
         if self.n_x == n_y:
             return y_x, y_u
         a = np.repeat(self._shift_x[None], N, axis=0)
         b = np.repeat(self._shift_u[None], N, axis=0)
         a[:, :n_y], b[:, :n_y] = y_x, y_u
         return a, b
+
+    def _unfolded(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """Roll-outs of a network with a known part, by its own steps."""
+        x = np.empty((*u.shape[:2], self.n_x))
+        x = np.concatenate([np.asarray(x0)[:, None], x], axis=1)
+        with np.errstate(all="ignore"):
+            for k in range(u.shape[1]):
+                x[:, k + 1] = self.network.step(x[:, k], u[:, k]) + d
+        return x
+
+    def _unfolded_jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Their Jacobians."""
+        pairs = [self.network.jacobian(a, b) for a, b in zip(x, u, strict=True)]
+        return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
 
 
 def _relu(pre: FloatArray, out: FloatArray) -> FloatArray:

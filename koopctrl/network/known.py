@@ -68,12 +68,16 @@ class KnownPart:
         Their values.
     n_y : int
         Components that it returns.
+    region : tuple of arrays
+        Smallest and largest `x`, then `u`, of the data. Beyond them the remainder, which has learned nothing
+        there, keeps the value that it has at their edge.
     """
 
     function: Known
     names: tuple[str, ...]
     theta: FloatArray
     n_y: int
+    region: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
     _by_xp: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +119,11 @@ class KnownPart:
             np.stack(by_u, axis=-1) if by_u else empty,
         )
 
+    def within(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The nearest states and inputs in the region of the data."""
+        x_low, x_high, u_low, u_high = self.region
+        return np.clip(x, x_low, x_high), np.clip(u, u_low, u_high)
+
     def with_theta(self, theta: FloatArray) -> KnownPart:
         """The same function with other coefficients."""
         return replace(self, theta=theta)
@@ -130,7 +139,9 @@ class KnownPart:
             values = np.array([theta[0][name] for name in inner.names]) if theta else None
             return inner.call(x, full, xp, values)
 
-        return replace(self, function=function)
+        kept = [i for i in range(n_u) if i not in fixed]
+        x_low, x_high, u_low, u_high = self.region
+        return replace(self, function=function, region=(x_low, x_high, u_low[kept], u_high[kept]))
 
 
 def read_known(function: Any, theta0: Any, n_y: int, x: FloatArray, u: FloatArray) -> KnownPart:
@@ -147,7 +158,8 @@ def read_known(function: Any, theta0: Any, n_y: int, x: FloatArray, u: FloatArra
         raise OptionError(f"known is a {type(function).__name__}; expected a function known(x, u)")
     names, values = read_theta(theta0)
     given: Any = function
-    known = KnownPart(given, names, values, n_y)
+    region = (x.min(axis=0), x.max(axis=0), u.min(axis=0), u.max(axis=0))
+    known = KnownPart(given, names, values, n_y, region)
     try:
         found = known(x, u)
     except (OptionError, DataError):

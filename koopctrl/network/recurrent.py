@@ -96,9 +96,13 @@ class RecurrentNetwork:
 
     def next_output(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """`y_{k+1}` for `(..., n_x)` states and `(..., n_u)` inputs."""
-        xs, us = self.standardise(x, u)
+        xs, us = self._at(x, u)
         increment = self.coupling.apply(self.dictionary(xs, us), us, self.coef)
         return self.base(x, u) + self.scaling.y_scale * increment
+
+    def _at(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Standardised points at which the learned increment is taken."""
+        return self.standardise(*((x, u) if self.known is None else self.known.within(x, u)))
 
     def base(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """What the learned increment is added to: the newest outputs, or the known part's next ones."""
@@ -160,7 +164,7 @@ class RecurrentNetwork:
     def jacobian(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`(d step / dx, d step / du)` at one point, shapes `(n_x, n_x)` and `(n_x, n_u)`."""
         w, n_x, n_y = self.window, self.window.n_x, self.window.n_y
-        xs, us = self.standardise(x, u)
+        xs, us = self._at(x, u)
         phi = self.dictionary(xs, us)
         m, q = len(phi), self.coupling.monomials(us)
         blocks = self.coef[: len(q) * m].reshape(len(q), m, n_y)
@@ -180,7 +184,8 @@ class RecurrentNetwork:
             y_x = np.eye(n_y, n_x) + y_x
         else:
             known_x, known_u = self.known.jacobian(x, u, self.x_scale, self.scaling.u_scale)
-            y_x, y_u = known_x + y_x, known_u + y_u
+            near_x, near_u = self.known.within(x, u)
+            y_x, y_u = known_x + y_x * (near_x == x), known_u + y_u * (near_u == u)
         # The shift is linear: its Jacobian is its action on unit vectors.
         zero_y, zero_u = np.zeros((n_x, n_y)), np.zeros((n_x, w.n_u))
         a = w.advance(np.eye(n_x), zero_u, zero_y).T
