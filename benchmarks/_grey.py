@@ -84,15 +84,21 @@ CASES: dict[str, Grey] = {
         lambda r: r.uniform(0.3, 1.5, 2), lambda r: r.uniform(1.8, 2.6, 2), (0.0, 1.2), 1.5,
     ),
     "reactor and radiation": Grey(
-        _reactor, _reactor_truth, {"E": 25.0, "heat": 209.0, "cool": 2.1}, {"E": 10.0, "heat": 100.0, "cool": 1.0},
-        0.05, lambda r: np.array([r.uniform(0.4, 0.8), r.uniform(335.0, 350.0)]),
+        _reactor, _reactor_truth, {"E": 25.0, "heat": 209.0, "cool": 2.1},
+        {"E": 10.0, "heat": 100.0, "cool": 1.0}, 0.05, lambda r: np.array([r.uniform(0.4, 0.8), r.uniform(335.0, 350.0)]),
         lambda r: np.array([r.uniform(0.7, 0.9), r.uniform(320.0, 330.0)]), (285.0, 305.0), 1.5,
     ),
 }  # fmt: skip
 
 
 def records(
-    case: Grey, rng: np.random.Generator, n: int, steps: int, draw: Callable[..., Array], wide: float, noise: float
+    case: Grey,
+    rng: np.random.Generator,
+    n: int,
+    steps: int,
+    draw: Callable[..., Array],
+    wide: float,
+    noise: float,
 ) -> Trajectories:
     """Records of the truth; noise relative to each signal's spread."""
     step = discretise(case.truth, case.dt, 4)
@@ -106,9 +112,7 @@ def records(
         xs.append(np.array(x))
         us.append(u[:, None])
     size = np.concatenate(xs).std(axis=0)
-    return Trajectories.from_arrays(
-        [x + noise * size * rng.normal(size=x.shape) for x in xs], us, dt=case.dt
-    )
+    return Trajectories.from_arrays([x + noise * size * rng.normal(size=x.shape) for x in xs], us, dt=case.dt)
 
 
 def _error(model: KoopmanRNN, test: Trajectories, size: Array) -> float:

@@ -74,7 +74,7 @@ def _pendulum() -> Case:
         lambda goal: np.stack([goal[:, 0], 0.0 * goal[:, 0]], axis=1),
         [np.array([r, 0.0]) for r in (0.25, -0.25, 0.0)],
         lambda p, r: np.array([-p.m * p.g * p.l * np.sin(r[0])]), np.array([2.0]), np.diag([10.0, 0.1]),
-        np.array([[0.02]]), 20,
+        np.array([[0.002]]), 20,
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def _reactor() -> Case:
         lambda goal: np.array([resting[round(float(T), 1)] for T in goal[:, 0]]),
         [np.array([0.5, T]) for T in (353.0, 347.0, 350.0)],
         lambda p, r: p.steady_state([np.nan, r[1]])[1], np.array([10.0]), np.diag([0.0, 0.01]),
-        np.array([[0.001]]), 20,
+        np.array([[1e-4]]), 20,
     )  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def _tanks() -> Case:
     return Case(
         "tanks, area", plant, "A1", 0.5, 2.0, policy, (np.array([0.4, 0.4]), np.array([1.8, 1.8])),
         lambda goal: goal.copy(), [np.array(r) for r in ([1.2, 0.8], [0.8, 1.2], [1.0, 1.0])],
-        lambda p, r: p.steady_state(r)[1], np.array([0.15, 0.3]), np.diag([1.0, 1.0]), np.diag([0.05, 0.05]), 20,
+        lambda p, r: p.steady_state(r)[1], np.array([0.15, 0.3]), np.diag([1.0, 1.0]),
+        np.diag([0.005, 0.005]), 20,
     )  # fmt: skip
 
 
@@ -124,9 +125,7 @@ def records(
     xs, us = [], []
     for i in range(n_episodes):
         drift = wandering(rng, n_steps, case.low, case.high) if p is None else np.full(n_steps, p[i])
-        goals = np.stack(
-            [wandering(rng, n_steps, a, b) for a, b in zip(*case.goals, strict=True)], axis=1
-        )
+        goals = np.stack([wandering(rng, n_steps, a, b) for a, b in zip(*case.goals, strict=True)], axis=1)
         shaken = np.empty((n_steps, case.plant.n_u))
         for j, size in enumerate(case.shake):
             levels, lengths = rng.uniform(-size, size, n_steps), rng.integers(1, 7, n_steps)
@@ -165,7 +164,9 @@ def true_nmpc(case: Case) -> NMPC:
     R = np.eye(n_u + 1)
     R[:n_u, :n_u] = case.R
     low, high = (np.append(np.broadcast_to(b, n_u), 0.0) for b in (case.plant.u_min, case.plant.u_max))
-    return NMPC(step, case.plant.n_x, n_u + 1, case.horizon, case.Q, R, dt=case.plant.dt, u_min=low, u_max=high)
+    return NMPC(
+        step, case.plant.n_x, n_u + 1, case.horizon, case.Q, R, dt=case.plant.dt, u_min=low, u_max=high
+    )
 
 
 def schedule(case: Case, n_steps: int, phase: float) -> tuple[Array, Array, Array]:

@@ -1,8 +1,8 @@
 """Drifting plants: a parameter-varying model beside a fixed one and one model per operating point.
 
-Free runs of 20 samples on test records with a moving parameter, in standard deviations of the outputs, and the cost of
-closed loops over that of predictive control with the true model, whose parameter is previewed. All models have default
-settings and as many samples.
+Free runs of 20 samples on test records with a moving parameter, in standard deviations of the outputs, and
+the cost of closed loops over that of predictive control with the true model, whose parameter is previewed.
+All models have default settings and as many samples.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def free_run_errors(case: Case, found: dict[str, Any], seed: int) -> dict[str, f
 def controllers(case: Case, found: dict[str, Any], phase: float) -> dict[str, Callable[[int, Array], Array]]:
     """What is compared, each as a function of sample and state."""
     n_u, N, points = case.plant.n_u, case.horizon, found["points"]
-    p, r, u_s = schedule(case, N_LOOP, phase)
+    p, r, _ = schedule(case, N_LOOP, phase)
     options = {"u_min": case.plant.u_min, "u_max": case.plant.u_max}
 
     def rnn(model: KoopmanRNN, **more: Any) -> RNNMPC:
@@ -95,15 +95,29 @@ def controllers(case: Case, found: dict[str, Any], phase: float) -> dict[str, Ca
 
     truth = true_nmpc(case)
     load = np.column_stack([np.zeros((len(p), n_u)), p])
-    held = np.column_stack([u_s, np.zeros(len(p))])
-    affine, layer, as_input = rnn(found["affine"]), rnn(found["layer"]), rnn(
-        found["input"], measured_disturbances=[case.parameter]
+    plants = [case.at(value) for value in p]
+    holding = {
+        r_k.tobytes(): np.array([case.steady_input(q, r_k) for q in plants]) for r_k in case.references
+    }
+    idle = np.zeros((N, 1))
+    affine, layer, as_input = (
+        rnn(found["affine"]),
+        rnn(found["layer"]),
+        rnn(found["input"], measured_disturbances=[case.parameter]),
     )
     told, fixed, free = rnn(found["affine"]), rnn(found["fixed"]), rnn(found["fixed"], offset_free=0.3)
     each = [rnn(m) for m in found["per point"]]
     family = found["affine"].lift_family()
     scheduled = GainScheduled(
-        family, LinearMPC, horizon=N, Q=case.Q, R=case.R, resolution=0.01, check=False, terminal="none", **options
+        family,
+        LinearMPC,
+        horizon=N,
+        Q=case.Q,
+        R=case.R,
+        resolution=0.01,
+        check=False,
+        terminal="none",
+        **options,
     )
 
     def previewed(mpc: RNNMPC) -> Callable[[int, Array], Array]:
@@ -111,7 +125,10 @@ def controllers(case: Case, found: dict[str, Any], phase: float) -> dict[str, Ca
 
     return {
         "NMPC, true model": lambda k, x: truth.control(
-            x, r[k], input_reference=held[k : k + N], load=load[k : k + N]
+            x,
+            r[k],
+            load=load[k : k + N],
+            input_reference=np.hstack([holding[r[k].tobytes()][k : k + N], idle]),
         )[:n_u],
         "varying, affine": previewed(affine),
         "varying, affine, no preview": lambda k, x: told.control(x, r[k], disturbance=p[k : k + 1]),

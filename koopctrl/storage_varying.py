@@ -29,7 +29,8 @@ def family_parts(family: LiftedFamily) -> tuple[dict[str, Any], dict[str, np.nda
     o, net = family.observables, family.network
     header: dict[str, Any] = {
         "dt": family.dt, "output_names": family.output_names, "input_names": family.input_names,
-        "parameter_names": family.parameter_names, "method": family.method, "errors": family.errors,
+        "parameter_names": family.parameter_names, "method": family.method, "errors": _plain(family.errors),
+        "costs": _plain(family.costs),
         "misfit": family.misfit, "window": window_header(family.window), "activation": o.layer.activation,
         "network": None if net is None else network_header(net),
         "network_window": None if net is None else window_header(net.window),
@@ -73,5 +74,14 @@ def family_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray], known
         observables, window, check_names(header["output_names"], "output_names", n_y, "y"),
         check_names(header["input_names"], "input_names", n_u, "u"),
         check_names(header["parameter_names"], "parameter_names", n_p, "p"), str(header["method"]),
-        {str(k): float(v) for k, v in header["errors"].items()}, float(header["misfit"]), network,
+        _numbers(header["errors"]), _numbers(header["costs"]), float(header["misfit"]), network,
     )  # fmt: skip
+
+
+def _numbers(named: dict[str, float]) -> dict[str, float]:
+    return {str(k): float("nan") if v is None else float(v) for k, v in named.items()}
+
+
+def _plain(named: dict[str, float]) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
+    return {k: None if np.isnan(v) else v for k, v in named.items()}

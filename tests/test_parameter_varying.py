@@ -140,11 +140,13 @@ def test_a_family_from_derivatives_says_what_is_not_affine(pendulum_data):
     assert layer.lift_family([0.0, 0.0], 0.0, method="jacobian").misfit > 1e-6
 
 
-def test_auto_takes_what_is_best_on_data_held_out(pendulum):
+def test_auto_takes_what_regulates_best(pendulum):
     family = pendulum.lift_family([0.0, 0.0], 0.0)
     assert {"linear", "jacobian"} <= set(family.errors)
-    best = min(family.errors.values())
-    assert any(name.startswith(family.method) and e <= 1.06 * best for name, e in family.errors.items())
+    assert family.costs.keys() == family.errors.keys()
+    taken = min(cost for name, cost in family.costs.items() if name.startswith(family.method))
+    assert taken <= 1.02 * family.costs["linear"]  # it never loses to plain least squares
+    assert pendulum.lift_family([0.0, 0.0], 0.0, Q=[1.0, 0.1], R=0.1).costs != family.costs
 
 
 def test_family_exports_agree(pendulum, tmp_path):

@@ -54,7 +54,9 @@ class LiftedFamily:
     method : str
         How it was made.
     errors : dict of str to float
-        Free-run error of each candidate that was compared, in standard deviations of the outputs.
+        Free-run error of each candidate that was compared, in standard deviations of the outputs,
+    costs : dict of str to float
+        and its cost in closed loop on the network, over the best one's.
     misfit : float
         Of `"jacobian"`: what is not affine in the parameter, relative to what changes with it; else 0.
     network : RecurrentNetwork or None
@@ -74,6 +76,7 @@ class LiftedFamily:
     parameter_names: tuple[str, ...]
     method: str
     errors: dict[str, float]
+    costs: dict[str, float]
     misfit: float
     network: RecurrentNetwork | None = None
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, check_choice, check_integer, check_number
+from koopctrl._validation import FloatArray, as_weight, check_choice, check_integer, check_number
 from koopctrl.errors import DataError, OptionError
-from koopctrl.identification.held_out import Segments, Snapshots, cut, episodes, rows, split
+from koopctrl.identification.held_out import Snapshots, cut, episodes, rows, split
 from koopctrl.identification.least_squares import AUTO, QRAccumulator
+from koopctrl.lifted.choice import REGRET, simplest_of_the_best
 from koopctrl.lifted.dictionary import raw_layer, reduce_dictionary
 from koopctrl.lifted.edmd import jacobian_at
 from koopctrl.lifted.observables import Observables
 from koopctrl.lifted.operating_point import operating_point
+from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
 from koopctrl.lifted.varying.family import LiftedFamily
-from koopctrl.lifted.varying.frozen import frozen_model, parameter_at, parameter_range, varying_network
-from koopctrl.ltinet.varying.affine import AffineModel, sample_points
+from koopctrl.lifted.varying.frozen import (
+    frozen_model,
+    frozen_runs,
+    parameter_at,
+    parameter_range,
+    varying_network,
+)
+from koopctrl.ltinet.varying.affine import AffineModel, combine, sample_points
 from koopctrl.network.recurrent import RecurrentNetwork
 
 if TYPE_CHECKING:
@@ -27,8 +36,6 @@ METHODS = ("auto", "edmd", "jacobian", "linear")
 _CUTS = (0.3, 0.1, 0.03, 0.01, 1e-3)
 _RANK_TOL = 1e-2
 _SEGMENTS, _PER_AXIS = 200, 5
-# What a candidate must be better by than a simpler one.
-_GAIN, _TINY = 0.05, 1e-6
 
 Parts = tuple[FloatArray, FloatArray, FloatArray]  # A (1 + n_p, n_z, n_z), B, c
 
@@ -42,6 +49,8 @@ def lift_family(
     method: str = "auto",
     horizon: int = 20,
     rank_tol: float | None = None,
+    Q: ArrayLike | None = None,
+    R: ArrayLike | None = None,
 ) -> LiftedFamily:
     """Linear models that are affine in a model's measured parameters.
 
@@ -56,12 +65,14 @@ def lift_family(
     method : {"auto", "edmd", "jacobian", "linear"}
         `"jacobian"` has the network's derivatives at the operating point, exact to first order for all
         parameters if outer weights are affine in them; `"linear"` is least squares of the records on the
-        state alone, `"edmd"` on the reduced features too. `"auto"` takes what is best in free runs over
-        `horizon` on data held out, while the parameter moves as it did.
+        state alone, `"edmd"` on the reduced features too. `"auto"` tries their regulators on the network,
+        frozen at three parameters, as `lift_at` does at one, and keeps the simplest of the best.
     horizon : int
-        Samples of these runs.
+        Samples of these regulators, and of the free runs (`family.errors`).
     rank_tol : float, optional
         Relative cut of the features, 1e-2 by default; when given, `"auto"` is `"edmd"`.
+    Q, R : scalar, diagonal or matrix, optional
+        Weights on outputs and inputs of the controller to be designed, as in `lift_at`.
 
     Returns
     -------
@@ -78,13 +89,19 @@ def lift_family(
         check_number(rank_tol, "rank_tol", low=0.0, high=1.0, strict=True)
         if method in ("jacobian", "linear"):
             raise OptionError(f"method is {method!r}, without features; expected no rank_tol")
+    if (Q is None) != (R is None):
+        raise OptionError("Q and R belong together; expected both or neither")
     net = varying_network(model, "lift_family")
     if net.window.shift:
         raise OptionError("the model has feedthrough; lift_family expected one without")
     p_op = parameter_at(model, parameter)
     work = _Fit(model, net, *operating_point(frozen_model(model, p_op), x_op, u_op), p_op, horizon)
     if method == "auto" and rank_tol is None:
-        return work.best()
+        n_y, n_u = net.window.n_y, len(work.u_op)
+        weights = (None if Q is None else as_weight(Q, "Q", n_y), None)
+        if R is not None:
+            weights = (weights[0], as_weight(R, "R", n_u, definite=True))
+        return work.best(weights, horizon)
     return work.make("edmd" if method == "auto" else method, _RANK_TOL if rank_tol is None else rank_tol)
 
 
@@ -121,7 +138,7 @@ class _Fit:
             return self.dictionary.observables(self.dictionary.rank(rank_tol))
         return Observables.identity(self.x_op, self.net.x_scale)
 
-    def make(self, method: str, rank_tol: float, errors: dict[str, float] | None = None) -> LiftedFamily:
+    def make(self, method: str, rank_tol: float) -> LiftedFamily:
         """The family of one method, from all data."""
         observables, misfit = self.observables(method, rank_tol), 0.0
         if method == "jacobian":
@@ -138,14 +155,12 @@ class _Fit:
         return LiftedFamily(
             affine, tuple(c), model.dt_, self.u_op, self.x_op[:n_y].copy(), self.p_op, observables,
             self.net.frozen(self.p_op).window, model.output_names_, tuple(names[i] for i in self.moved),
-            tuple(names[i] for i in self.where), method, errors or {}, misfit, self.net,
+            tuple(names[i] for i in self.where), method, {}, {}, misfit, self.net,
         )  # fmt: skip
 
-    def best(self) -> LiftedFamily:
-        """What is best in free runs on the part held out; the simplest of those that are about as good."""
-        if self.segments is None or not len(self.segments):
-            return self.make("jacobian", 0.0)
-        tried: list[tuple[str, str, float, float]] = []
+    def best(self, weights: tuple[FloatArray | None, FloatArray | None], horizon: int) -> LiftedFamily:
+        """What regulates the frozen networks best (by free runs where nothing is moved), and is simplest."""
+        made: list[tuple[str, str, float, Observables, Parts]] = []
         ranks: set[int] = set()
         for method, rank_tol in (("linear", 1.0), ("jacobian", 1.0), *(("edmd", t) for t in _CUTS)):
             observables = self.observables(method, rank_tol)
@@ -158,14 +173,40 @@ class _Fit:
             else:
                 parts = self._regression(observables, rows(self.fit))
             name = method if method != "edmd" else f"edmd {rank_tol:g}"
-            tried.append((name, method, rank_tol, self._error(observables, parts, self.segments)))
-        errors = {name: error for name, _, _, error in tried}
-        limit = min(errors.values()) * (1.0 + _GAIN) + _TINY
-        _, method, rank_tol, _ = next(t for t in tried if t[3] <= limit)
-        return self.make(method, rank_tol, errors)
+            made.append((name, method, rank_tol, observables, parts))
+        errors = {name: self._error(observables, parts) for name, _, _, observables, parts in made}
+        score = np.array(list(errors.values()))
+        costs: dict[str, float] = {}
+        if len(self.u_op):
+            trials = self._trials(weights, horizon)
+            found = [
+                np.concatenate([t.costs(o, *(combine(part, p) for part in parts)) for p, t in trials])
+                for _, _, _, o, parts in made
+            ]
+            mean, worst = relative_costs(found)
+            score = np.where(worst <= REGRET, mean, np.inf)
+            costs = dict(zip(errors, mean.tolist(), strict=True))
+        chosen = simplest_of_the_best(score, np.array([o.n_z for _, _, _, o, _ in made]))
+        _, method, rank_tol, _, _ = made[chosen]
+        return replace(self.make(method, rank_tol), errors=errors, costs=costs)
 
-    def _error(self, observables: Observables, parts: Parts, segments: Segments) -> float:
-        """As `koopctrl.identification.penalty.free_run_error` has it, of a family."""
+    def _trials(
+        self, weights: tuple[FloatArray | None, FloatArray | None], horizon: int
+    ) -> list[tuple[FloatArray, RegulatorTrial]]:
+        """Closed loops on the network frozen at the operating parameter, and at two far ones."""
+        spread = np.quantile(self.p, (0.1, 0.9), axis=0)
+        return [
+            (p, RegulatorTrial(net, runs, self.x_op, self.u_op, horizon, *weights))
+            for p in (self.p_op, *spread)
+            for net in [self.net.frozen(p)]
+            for runs in [frozen_runs(self.net, net, self.data)]
+        ]
+
+    def _error(self, observables: Observables, parts: Parts) -> float:
+        """As `koopctrl.identification.penalty.free_run_error` has it, of a family; NaN without such data."""
+        segments = self.segments
+        if segments is None or not len(segments):
+            return np.nan
         n_y, scale = self.net.window.n_y, self.net.scaling.y_scale
         z, error = observables(segments.x0), np.zeros((len(segments), segments.horizon, n_y))
         with np.errstate(over="ignore", invalid="ignore"):

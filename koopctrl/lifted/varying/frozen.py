@@ -47,7 +47,7 @@ def frozen_model(model: KoopmanRNN, p: ArrayLike | None) -> KoopmanRNN:
     moved = net.coupling.moved
     made.network_ = frozen
     made.solution_ = model.solution_
-    made.snapshots_ = _runs(net, frozen, model.snapshots_)
+    made.snapshots_ = frozen_runs(net, frozen, model.snapshots_)
     made.y_range_, made.dt_ = model.y_range_, model.dt_
     made.output_names_ = model.output_names_
     made.input_names_ = tuple(model.input_names_[i] for i in moved)
@@ -98,7 +98,7 @@ def parameter_at(model: KoopmanRNN, p: ArrayLike | None) -> FloatArray:
     return values
 
 
-def _runs(net: RecurrentNetwork, frozen: RecurrentNetwork, data: Snapshots) -> Snapshots:
+def frozen_runs(net: RecurrentNetwork, frozen: RecurrentNetwork, data: Snapshots) -> Snapshots:
     """Pairs along free runs of the frozen network, each as long as it stays near the data's outputs."""
     moved, window = net.coupling.moved, frozen.window
     starts, lengths = [], []
