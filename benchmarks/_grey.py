@@ -85,7 +85,8 @@ CASES: dict[str, Grey] = {
     ),
     "reactor and radiation": Grey(
         _reactor, _reactor_truth, {"E": 25.0, "heat": 209.0, "cool": 2.1},
-        {"E": 10.0, "heat": 100.0, "cool": 1.0}, 0.05, lambda r: np.array([r.uniform(0.4, 0.8), r.uniform(335.0, 350.0)]),
+        {"E": 10.0, "heat": 100.0, "cool": 1.0}, 0.05,
+        lambda r: np.array([r.uniform(0.4, 0.8), r.uniform(335.0, 350.0)]),
         lambda r: np.array([r.uniform(0.7, 0.9), r.uniform(320.0, 330.0)]), (285.0, 305.0), 1.5,
     ),
 }  # fmt: skip

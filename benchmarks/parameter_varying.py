@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _common import parser, print_table, quiet, spread, threads, write
+from _common import earlier, parser, print_table, quiet, spread, threads, write
 from _grey import grey_figures
 from _varying import CASES, Array, Case, closed_loop, records, schedule, true_nmpc, without_parameter
 
@@ -80,7 +80,7 @@ def free_run_errors(case: Case, found: dict[str, Any], seed: int) -> dict[str, f
     simulated = np.array(
         [family.simulate(a, v[:, :n_u], v[:, n_u:])[1:] for a, v in zip(start, inputs, strict=True)]
     )
-    out["family, linear"] = float(np.sqrt(np.mean(np.minimum(((simulated - wanted) / size) ** 2, 1e6))))
+    out["linear family"] = float(np.sqrt(np.mean(np.minimum(((simulated - wanted) / size) ** 2, 1e6))))
     return out
 
 
@@ -107,7 +107,7 @@ def controllers(case: Case, found: dict[str, Any], phase: float) -> dict[str, Ca
     )
     told, fixed, free = rnn(found["affine"]), rnn(found["fixed"]), rnn(found["fixed"], offset_free=0.3)
     each = [rnn(m) for m in found["per point"]]
-    family = found["affine"].lift_family()
+    family = found["affine"].lift_family(Q=case.Q, R=case.R)
     scheduled = GainScheduled(
         family,
         LinearMPC,
@@ -180,8 +180,7 @@ def main() -> None:
                 for m in dict.fromkeys([*errors, *ratios])
             ]  # fmt: skip
             print_table(case.name, ["", "free run", "cost / NMPC"], rows)
-    if set(given.only) == {*CASES, "grey"}:
-        write(given, "parameter_varying", figures)
+    write(given, "parameter_varying", earlier(given, "parameter_varying") | figures)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ API = {
     "koopctrl.data.detrend": ["Detrended", "Trend"],
     "koopctrl.identification.linear_model": ["InnovationModel"],
     "koopctrl.identification.refinement": ["History", "RefineOptions"],
+    "koopctrl.identification.grey_box": ["GreyBoxFit"],
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
     "koopctrl.network.hidden_state": ["HiddenNetwork", "Readout"],
     "koopctrl.identification.least_squares": ["LeastSquares"],

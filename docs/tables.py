@@ -348,6 +348,29 @@ def _spread(found: dict[str, float]) -> str:
     return f"{_small(found['median'])} ({_small(found['max'])})"
 
 
+def varying(results: Path) -> str:
+    """Plants with a drifting parameter."""
+    found = {n: f for n, f in _load(results, "parameter_varying")["figures"].items() if n != "grey"}
+    names = dict.fromkeys(n for f in found.values() for kind in ("free_run", "cost_ratio") for n in f[kind])
+    header = ["", *(f"{f['title']}: {what}" for f in found.values() for what in ("free run", "cost"))]
+    rows = [
+        [n, *(_spread(f[k][n]) if n in f[k] else "" for f in found.values() for k in ("free_run", "cost_ratio"))]
+        for n in names
+    ]
+    return markdown(header, rows)
+
+
+def grey_boxes(results: Path) -> str:
+    """Grey boxes beside black boxes and the known part alone."""
+    rows = []
+    for plant, noises in _load(results, "parameter_varying")["figures"]["grey"].items():
+        for noise, kinds in noises.items():
+            for kind, f in kinds.items():
+                cells = [_spread(f[k]) if k in f else "" for k in ("coefficient", "inside", "outside")]
+                rows.append([f"{plant}, {noise}", kind, *cells])
+    return markdown(["plant", "model", "worst coefficient, relative", "free run", "outside of the records"], rows)
+
+
 def hamiltonian_energies(results: Path) -> str:
     """Energies from derivatives."""
     found = _load(results, "hamiltonian")["figures"]["energies"]
@@ -475,6 +498,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         pde_canal,
         pde_plate,
         pde_inverse,
+        varying,
+        grey_boxes,
         hamiltonian_energies,
         hamiltonian_swing,
         hamiltonian_long,

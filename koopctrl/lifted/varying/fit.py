@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 METHODS = ("auto", "edmd", "jacobian", "linear")
 _CUTS = (0.3, 0.1, 0.03, 0.01, 1e-3)
 _RANK_TOL = 1e-2
-_SEGMENTS, _PER_AXIS = 200, 5
+_SEGMENTS, _PER_AXIS, _POOR = 200, 5, 2.0
 
 Parts = tuple[FloatArray, FloatArray, FloatArray]  # A (1 + n_p, n_z, n_z), B, c
 
@@ -184,7 +184,8 @@ class _Fit:
                 for _, _, _, o, parts in made
             ]
             mean, worst = relative_costs(found)
-            score = np.where(worst <= REGRET, mean, np.inf)
+            # Plain least squares is a yardstick where it does the job itself.
+            score = np.where((worst <= REGRET) | (mean[0] > _POOR * mean.min()), mean, np.inf)
             costs = dict(zip(errors, mean.tolist(), strict=True))
         chosen = simplest_of_the_best(score, np.array([o.n_z for _, _, _, o, _ in made]))
         _, method, rank_tol, _, _ = made[chosen]
