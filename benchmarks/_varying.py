@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from koopctrl_envs import CSTR, Pendulum, Plant, TwoTanks
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One plant and its task.
 
@@ -79,7 +80,7 @@ def _pendulum() -> Case:
 
 
 def _reactor() -> Case:
-    plant = CSTR()
+    plant = CSTR(n_substeps=20)
     resting = {round(T, 1): plant.steady_state([np.nan, T])[0] for T in np.arange(338.0, 362.1, 0.1)}
 
     def policy(x: Array, goal: Array, shaken: Array) -> Array:
@@ -169,8 +170,9 @@ def true_nmpc(case: Case) -> NMPC:
     )
 
 
+@cache
 def schedule(case: Case, n_steps: int, phase: float) -> tuple[Array, Array, Array]:
-    """Parameter, references and the inputs that hold them, `n_steps + horizon + 1` rows."""
+    """Parameter, references and the inputs that hold them, `n_steps + horizon + 1` rows; worked out once."""
     n = n_steps + case.horizon + 1
     t = np.arange(n) / n_steps
     middle, half = 0.5 * (case.low + case.high), 0.45 * (case.high - case.low)

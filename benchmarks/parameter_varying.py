@@ -141,17 +141,21 @@ def controllers(case: Case, found: dict[str, Any], phase: float) -> dict[str, Ca
     }
 
 
+def save(given: Any, name: str, figures: dict[str, Any]) -> None:
+    """Put one part of the figures beside those that are there."""
+    write(given, "parameter_varying", earlier(given, "parameter_varying") | {name: figures})
+
+
 def main() -> None:
     """Run it."""
     args = parser(__doc__, 5)
     args.add_argument("--only", nargs="*", default=[*CASES, "grey"], help="plants, or grey (default all)")
     given = args.parse_args()
     quiet()
-    figures: dict[str, Any] = {}
     with threads(given.threads):
         for name in given.only:
             if name == "grey":
-                figures["grey"] = grey_figures(given.seeds)
+                save(given, "grey", grey_figures(given.seeds))
                 continue
             case = CASES[name]()
             errors: dict[str, list[float]] = {}
@@ -169,18 +173,18 @@ def main() -> None:
                         continue
                     ratios.setdefault(method, []).append(cost / yardstick)
                 print(f"{name} seed {seed}: {time.perf_counter() - begun:.0f} s", flush=True)
-            figures[name] = {
+            figures = {
                 "title": case.name,
                 "free_run": {m: spread(v) for m, v in errors.items()},
                 "cost_ratio": {m: spread(v) for m, v in ratios.items()},
             }
             rows = [
                 [m, *(f"{f[m]['median']:.4g} ({f[m]['max']:.4g})" if m in f else "" for f in (
-                    figures[name]["free_run"], figures[name]["cost_ratio"]))]
+                    figures["free_run"], figures["cost_ratio"]))]
                 for m in dict.fromkeys([*errors, *ratios])
             ]  # fmt: skip
             print_table(case.name, ["", "free run", "cost / NMPC"], rows)
-    write(given, "parameter_varying", earlier(given, "parameter_varying") | figures)
+            save(given, name, figures)
 
 
 if __name__ == "__main__":

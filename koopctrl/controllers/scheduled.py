@@ -110,7 +110,7 @@ class GainScheduled:
         key = p.tobytes()
         if key not in self._made:
             lifted = self._plain.frozen(p)
-            given = self._settings | {"lifted": lifted} | self._filter(lifted)
+            given: dict[str, Any] = self._settings | {"lifted": lifted} | self._filter(lifted)
             while len(self._made) >= _KEPT:
                 self._made.popitem(last=False)
             self._made[key] = self._class(**given)

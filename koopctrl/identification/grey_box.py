@@ -286,7 +286,7 @@ def _covariance(slopes: FloatArray) -> FloatArray:
     """Inverse of `slopes' slopes`, with inf where a column is zero."""
     size = np.linalg.norm(slopes, axis=0)
     scale = np.where(size > 0, size, 1.0)
-    r = np.linalg.qr(slopes / scale, mode="r")
+    r = np.asarray(np.linalg.qr(slopes / scale, mode="r"))
     kept = size > 0
     out = np.full((len(size), len(size)), 0.0)
     inverse = np.linalg.pinv(r[:, kept])

@@ -170,13 +170,13 @@ def test_beyond_the_data_it_is_better_than_a_black_box():
 def test_beyond_the_data_the_remainder_keeps_its_value(model):
     """And its derivative is zero: the known part's own is what is left."""
     net, region = model.network_, model.network_.known.region
-    edge, u = np.array([0.2, region[1][1]]), np.array([0.5])
-    far = edge + [0.0, 3.0]
+    edge, u, up = np.array([0.2, region[1][1]]), np.array([0.5]), np.array([0.0, 1.0])
+    far = edge + 3.0 * up
     learned = [net.step(x, u) - net.known(x, u) for x in (edge, far)]
     np.testing.assert_allclose(learned[1], learned[0], atol=1e-12)
     np.testing.assert_allclose(model.to_casadi()(far, u).full()[:, 0], net.step(far, u), atol=1e-12)
     h = 1e-5
-    slope = (net.known(far + [0.0, h], u) - net.known(far - [0.0, h], u)) / (2 * h)
+    slope = (net.known(far + h * up, u) - net.known(far - h * up, u)) / (2 * h)
     np.testing.assert_allclose(net.jacobian(far, u)[0][:, 1], slope, atol=1e-7)
 
 

@@ -133,14 +133,14 @@ class LiftedFamily:
         )  # fmt: skip
 
     def step(self, z: ArrayLike, u: ArrayLike, p: ArrayLike) -> FloatArray:
-        """`z_{k+1}` of `(n_z,)` coordinates, `(n_u,)` inputs and `(n_p,)` parameters."""
+        """`z_{k+1}` of coordinates `z` `(n_z,)`, inputs `u` `(n_u,)` and parameters `p` `(n_p,)`."""
         values = as_vector(np.atleast_1d(as_float_array(p, "p")), "p", self.n_p)
         A, B, _, _ = self.model.at(values)
         u_dev = as_vector(u, "u", self.n_u) - self.u_op
         return A @ as_vector(z, "z", self.n_z) + B @ u_dev + combine(self.c, values)
 
     def simulate(self, x0: ArrayLike, u: ArrayLike, p: ArrayLike) -> FloatArray:
-        """Roll out from `x0` under inputs `(n_steps, n_u)` and parameters `(n_steps, n_p)`.
+        """Roll out from `x0` under inputs `u` `(n_steps, n_u)` and parameters `p` `(n_steps, n_p)`.
 
         There are `n_steps + 1` outputs, the initial one first.
 
@@ -170,7 +170,7 @@ class LiftedFamily:
         return z @ self.model.C[0].T + self.y_op
 
     def inside(self, p: FloatArray) -> FloatArray:
-        """The nearest parameter in the box of the records."""
+        """The nearest parameter to `p` in the box of the records."""
         return np.clip(p, self.model.p_min, self.model.p_max)
 
     def without_network(self) -> LiftedFamily:
@@ -178,7 +178,7 @@ class LiftedFamily:
         return replace(self, network=None)
 
     def to_statespace(self, p: ArrayLike) -> control.StateSpace:
-        """`control.StateSpace` at a constant parameter; see `LiftedModel.to_statespace`."""
+        """`control.StateSpace` at a constant parameter `p`; see `LiftedModel.to_statespace`."""
         return self.frozen(p).to_statespace()
 
     def to_nlsys(self) -> control.NonlinearIOSystem:

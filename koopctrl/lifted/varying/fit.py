@@ -180,7 +180,7 @@ class _Fit:
         if len(self.u_op):
             trials = self._trials(weights, horizon)
             found = [
-                np.concatenate([t.costs(o, *(combine(part, p) for part in parts)) for p, t in trials])
+                np.concatenate([t.costs(o, *(combine(list(part), p) for part in parts)) for p, t in trials])
                 for _, _, _, o, parts in made
             ]
             mean, worst = relative_costs(found)
