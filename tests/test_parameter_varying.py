@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from varying_plants import A, B, affine_step, pendulum_step, records
 
-from koopctrl import KoopmanRNN, Trajectories, load
+from koopctrl import RNNMPC, KoopmanRNN, Trajectories, design_mpc, load, verify_design
+from koopctrl.controllers import find_steady_state
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import DataError, OptionError, ShapeError
 
@@ -231,6 +232,13 @@ def test_lags_of_the_output_go_with_parameters():
         lagged.frozen(0.2)
 
 
+def test_a_report_has_the_linear_face_follow_the_parameter(affine_data):
+    """Of an affine plant it is exact at every horizon, which no frozen model is."""
+    model = KoopmanRNN(0, parameters="p", input_coupling="linear").fit(affine_data)
+    report = model.report(records(affine_step, seed=4), horizons=(1, 20))
+    assert max(h.lifted_nrmse for h in report.horizons) < 1e-9
+
+
 def test_what_is_refused(affine_data, pendulum):
     fit = {"X": affine_data}
     for options, words in (
@@ -245,6 +253,14 @@ def test_what_is_refused(affine_data, pendulum):
     plain = KoopmanRNN(5, random_state=0).fit(affine_data)
     for call in (lambda: plain.lift_at(parameter=1.0), lambda: plain.frozen(1.0), plain.lift_family):
         with pytest.raises(OptionError, match="measured parameters"):
+            call()
+    mpc = RNNMPC(pendulum, 5, 1.0, 0.1)
+    for call in (
+        lambda: find_steady_state(pendulum, y=[0.0, 0.0]),
+        lambda: design_mpc(pendulum, 5, 1.0, 0.1),
+        lambda: verify_design(mpc, pendulum),
+    ):
+        with pytest.raises(OptionError, match=r"model\.frozen"):
             call()
     with pytest.raises(ShapeError, match="parameter"):
         pendulum.frozen([1.0, 2.0])

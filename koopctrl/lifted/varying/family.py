@@ -135,9 +135,14 @@ class LiftedFamily:
     def step(self, z: ArrayLike, u: ArrayLike, p: ArrayLike) -> FloatArray:
         """`z_{k+1}` of coordinates `z` `(n_z,)`, inputs `u` `(n_u,)` and parameters `p` `(n_p,)`."""
         values = as_vector(np.atleast_1d(as_float_array(p, "p")), "p", self.n_p)
-        A, B, _, _ = self.model.at(values)
-        u_dev = as_vector(u, "u", self.n_u) - self.u_op
-        return A @ as_vector(z, "z", self.n_z) + B @ u_dev + combine(self.c, values)
+        return self.advance(as_vector(z, "z", self.n_z), as_vector(u, "u", self.n_u), values)
+
+    def advance(self, z: FloatArray, u: FloatArray, p: FloatArray) -> FloatArray:
+        """The same, unchecked, of rows `z, u, p` `(..., n_z)`, `(..., n_u)`, `(..., n_p)`."""
+        weight, u_dev = np.concatenate([np.ones((*p.shape[:-1], 1)), p], axis=-1), u - self.u_op
+        parts = zip(self.model.A, self.model.B, self.c, strict=True)
+        rows = np.stack([z @ A.T + u_dev @ B.T + c for A, B, c in parts], axis=-2)
+        return np.einsum("...p,...pz->...z", weight, rows)
 
     def simulate(self, x0: ArrayLike, u: ArrayLike, p: ArrayLike) -> FloatArray:
         """Roll out from `x0` under inputs `u` `(n_steps, n_u)` and parameters `p` `(n_steps, n_p)`.
@@ -160,14 +165,20 @@ class LiftedFamily:
         z[0] = self.lift(as_vector(x0, "x0", self.n_x))
         with np.errstate(over="ignore", invalid="ignore"):
             for k in range(len(inputs)):
-                A, B, _, _ = self.model.at(values[k])
-                z[k + 1] = A @ z[k] + B @ (inputs[k] - self.u_op) + combine(self.c, values[k])
+                z[k + 1] = self.advance(z[k], inputs[k], values[k])
         finite = np.isfinite(z).all(axis=1)
         if not finite.all():
             overflow = int(np.argmin(finite))
             z[overflow:] = z[overflow - 1]
             warn(f"the family overflowed at step {overflow} and was held there", RolloutWarning)
         return z @ self.model.C[0].T + self.y_op
+
+    def split_inputs(self, full: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Moved inputs and parameters in all inputs `full` `(..., n)` of the network."""
+        if self.network is None:
+            return full[..., : self.n_u], full[..., self.n_u :]
+        coupling = self.network.coupling
+        return full[..., coupling.moved], full[..., list(coupling.parameters)]
 
     def inside(self, p: FloatArray) -> FloatArray:
         """The nearest parameter to `p` in the box of the records."""
