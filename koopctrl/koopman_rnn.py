@@ -107,6 +107,10 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     rollout_margin : float, optional
         Roll-outs of `predict` and `simulate` are held within the training data's range of outputs (of hidden
         states), widened by this fraction of it; by default they may go anywhere.
+    smooth : {"auto", False}
+        Whether records with noise are smoothed by a first fit before a one-step fit to them, in rounds, as
+        long as the free run on held-out episodes, as measured, gets better
+        (`koopctrl.identification.smoothing`). Up to 50,000 pairs.
     parameters : str or sequence of str, optional
         Names of the records' inputs that are measured parameters: they make the model vary, and nobody moves
         them. Controllers take them as measured disturbances.
@@ -133,6 +137,9 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     directions_ : list of Directions
         Of each round: `directions_[-1].shares` says which inputs of the layer matter
         (`koopctrl.plotting.plot_directions`).
+    smoothing_ : Smoothing
+        Where records were smoothed: held-out errors of each round, and the pairs as measured; `snapshots_`
+        are the smoothed ones.
     noise_ : (Q, R)
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
@@ -172,6 +179,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         max_iter: int = 60,
         validation_fraction: float = 0.0,
         rollout_margin: float | None = None,
+        smooth: str | bool = "auto",
         parameters: Sequence[str] | str | None = None,
         parameter_coupling: str = "affine",
         known: Callable[..., Any] | None = None,
@@ -196,6 +204,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         self.max_iter = max_iter
         self.validation_fraction = validation_fraction
         self.rollout_margin = rollout_margin
+        self.smooth = smooth
         self.parameters = parameters
         self.parameter_coupling = parameter_coupling
         self.known = known
@@ -238,11 +247,12 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work, directions = fit_rounds(self, data, settings)
-            for name in ("directions_", "theta_", "grey_box_"):
-                self.__dict__.pop(name, None)
+            work, directions, smoothing = fit_rounds(self, data, settings)
+            self._forget()
             if directions:
                 self.directions_ = directions
+            if smoothing is not None:
+                self.smoothing_ = smoothing
             known = work.blank.known
             if known is not None and known.names:
                 work, self.grey_box_ = fit_coefficients(self, data, settings, work)
@@ -250,6 +260,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         else:
             self._refuse_rounds("fit on an iterator")
             self._refuse_known("fit on an iterator")
+            self._forget()
             data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings)
             data = data[:1]
@@ -306,6 +317,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             self._refuse_rounds("partial_fit")
             self._refuse_known("partial_fit")
             self._identification = start(self, data, self._checked_settings())
+            self._forget()
         self._finish(self._identification, data)
         return self
 
@@ -318,9 +330,15 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         w = self.network_.window
         self.network_ = work.update(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
         self.snapshots_, self._recursive = work.snapshots, work
+        self.__dict__.pop("smoothing_", None)  # new pairs are as measured
         low, high = self.y_range_
         outputs = np.concatenate([e.outputs for e in data])
         self.y_range_ = (np.minimum(low, outputs.min(axis=0)), np.maximum(high, outputs.max(axis=0)))
+
+    def _forget(self) -> None:
+        """Drop what not every fit leaves behind."""
+        for name in ("directions_", "smoothing_", "theta_", "grey_box_"):
+            self.__dict__.pop(name, None)
 
     def _refuse_rounds(self, where: str) -> None:
         if self.rounds:

@@ -15,6 +15,7 @@ from koopctrl.identification.grey_box import GreyBoxFit, fit_alone, fit_jointly
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
+from koopctrl.identification.smoothing import Smoothing, fit_smoothed
 from koopctrl.network.coupling import COUPLINGS, PARAMETER_COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.known import KnownPart, read_known
@@ -44,6 +45,8 @@ def check_settings(model: KoopmanRNN) -> Settings:
     check_integer(model.input_lags, "input_lags", low=1)
     check_bool(model.feedthrough, "feedthrough")
     _check_varying(model)
+    if model.smooth is not False:
+        check_choice(model.smooth, "smooth", (AUTO, False))
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
@@ -101,17 +104,23 @@ def start(
 
 def fit_rounds(
     model: KoopmanRNN, data: Trajectories, settings: Settings
-) -> tuple[Identification, list[Directions]]:
-    """One-step fit, its layer sampled anew `rounds` times where the learned function is curved."""
+) -> tuple[Identification, list[Directions], Smoothing | None]:
+    """One-step fit to records or, where that is better, to smoothed ones.
+
+    Its layer is sampled anew `rounds` times where the learned function is curved.
+    """
     rounds = check_integer(model.rounds, "rounds")
     rng = make_rng(model.random_state)
-    work, found = start(model, data, settings, rng), []
+    work, found, smoothing = start(model, data, settings, rng), [], None
+    # A known part is in the signals' own units, and its coefficients are of the records as measured.
+    if model.smooth == AUTO and model.known is None:
+        work, data, smoothing = fit_smoothed(work, data, lambda records: start(model, records, settings))
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
         work = start(model, data, settings, rng, layer, net.known)
         found.append(directions)
-    return work, found
+    return work, found, smoothing
 
 
 def fit_coefficients(

@@ -143,6 +143,24 @@ class KnownPart:
         x_low, x_high, u_low, u_high = self.region
         return replace(self, function=function, region=(x_low, x_high, u_low[kept], u_high[kept]))
 
+    def standardised(self, x: tuple[FloatArray, FloatArray], u: tuple[FloatArray, FloatArray]) -> KnownPart:
+        """The same on states and inputs `(signal - mean) / scale`, for `(mean, scale)` of both."""
+        inner, (x_mean, x_scale), (u_mean, u_scale) = self, x, u
+
+        def function(xs: Any, us: Any, *theta: Any, xp: Any = np) -> list[Any]:
+            raw_x = [m + s * part for m, s, part in zip(x_mean, x_scale, xs, strict=True)]
+            raw_u = [m + s * part for m, s, part in zip(u_mean, u_scale, us, strict=True)]
+            values = np.array([theta[0][name] for name in inner.names]) if theta else None
+            found = inner.call(raw_x, raw_u, xp, values)
+            return [(y - m) / s for y, m, s in zip(found, x_mean, x_scale, strict=True)]
+
+        low_x, high_x, low_u, high_u = self.region
+        region = (
+            (low_x - x_mean) / x_scale, (high_x - x_mean) / x_scale,
+            (low_u - u_mean) / u_scale, (high_u - u_mean) / u_scale,
+        )  # fmt: skip
+        return replace(self, function=function, region=region)
+
 
 def read_known(function: Any, theta0: Any, n_y: int, x: FloatArray, u: FloatArray) -> KnownPart:
     """Check a function on data `(n, n_x)`, `(n, n_u)` and its coefficients' first guesses.

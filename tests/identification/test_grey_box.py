@@ -8,6 +8,7 @@ from scipy import optimize
 from koopctrl import RNNMPC, KoopmanRNN, Trajectories, discretise, load
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import DataError, OptionError
+from koopctrl.identification.window_filter import standardised
 
 DT = 0.05
 TRUE = {"g": 9.81, "b": 0.3, "k": 2.0}
@@ -201,6 +202,14 @@ def test_derivatives_rollouts_and_exports_agree(model, tmp_path):
     np.testing.assert_allclose(model.to_nlsys().dynamics(0.0, x, u), net.step(x, u), atol=1e-13)
     with pytest.raises(OptionError, match="known part"):
         model.to_c(tmp_path)
+
+
+def test_standardised_it_is_the_same(model):
+    """Filters work on signals of mean zero and spread one."""
+    net, shots = model.network_, model.snapshots_
+    unit, pairs = standardised(net, shots)
+    wanted = (net.next_output(shots.x, shots.u) - net.scaling.y_mean) / net.scaling.y_scale
+    np.testing.assert_allclose(unit.next_output(pairs.x, pairs.u), wanted, atol=1e-10)
 
 
 def test_files_hold_no_code(model, tmp_path):
