@@ -247,7 +247,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work, directions, smoothing = fit_rounds(self, data, settings)
+            work, fitted, directions, smoothing = fit_rounds(self, data, settings)
             self._forget()
             if directions:
                 self.directions_ = directions
@@ -255,7 +255,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
                 self.smoothing_ = smoothing
             known = work.blank.known
             if known is not None and known.names:
-                work, self.grey_box_ = fit_coefficients(self, data, settings, work)
+                work, self.grey_box_ = fit_coefficients(self, fitted, settings, work)
                 self.theta_ = dict(zip(known.names, self.grey_box_.theta.tolist(), strict=True))
         else:
             self._refuse_rounds("fit on an iterator")

@@ -32,6 +32,8 @@ from koopctrl.storage_known import known_arrays, read_grey_box, read_known_part,
 _ELSEWHERE = {
     "Trajectories": ("koopctrl.data.record_file", "records_of_parts"),
     "LTINetwork": ("koopctrl.ltinet.network", "network_of_parts"),
+    "SampledNetworkRegressor": ("koopctrl.sampled.storage", "network_of_parts"),
+    "SampledNetworkClassifier": ("koopctrl.sampled.storage", "network_of_parts"),
     "LiftedFamily": ("koopctrl.storage_varying", "family_of_parts"),
     "ClosedLoopResult": ("koopctrl.controllers.loop.result_file", "result_of_parts"),
     "LQR": ("koopctrl.controllers.storage", "read_controller"),

@@ -104,23 +104,22 @@ def start(
 
 def fit_rounds(
     model: KoopmanRNN, data: Trajectories, settings: Settings
-) -> tuple[Identification, list[Directions], Smoothing | None]:
-    """One-step fit to records or, where that is better, to smoothed ones.
+) -> tuple[Identification, Trajectories, list[Directions], Smoothing | None]:
+    """One-step fit to records or, where that is better, to smoothed ones, which are handed back.
 
     Its layer is sampled anew `rounds` times where the learned function is curved.
     """
     rounds = check_integer(model.rounds, "rounds")
     rng = make_rng(model.random_state)
     work, found, smoothing = start(model, data, settings, rng), [], None
-    # A known part is in the signals' own units, and its coefficients are of the records as measured.
-    if model.smooth == AUTO and model.known is None:
+    if model.smooth == AUTO:
         work, data, smoothing = fit_smoothed(work, data, lambda records: start(model, records, settings))
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
         work = start(model, data, settings, rng, layer, net.known)
         found.append(directions)
-    return work, found, smoothing
+    return work, data, found, smoothing
 
 
 def fit_coefficients(

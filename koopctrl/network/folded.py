@@ -169,8 +169,12 @@ class Rollout:
 
         `features` `(N, n_f)` are those there, where they are known.
         """
-        if self.network.known is not None:
-            return self._unfolded_jacobians(x, u)
+        return self._slopes(x, u, features) if self.network.known is None else self._beside_known(x, u)
+
+    def _slopes(
+        self, x: FloatArray, u: FloatArray, features: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Jacobians with the newest output in the place of a known part."""
         N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
         psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
         slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
@@ -201,10 +205,15 @@ class Rollout:
                 x[:, k + 1] = self.network.step(x[:, k], u[:, k]) + d
         return x
 
-    def _unfolded_jacobians(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Their Jacobians."""
-        pairs = [self.network.jacobian(a, b) for a, b in zip(x, u, strict=True)]
-        return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
+    def _beside_known(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Jacobians of a network with a known part, whose state is the outputs themselves."""
+        known = self.network.known
+        assert known is not None  # whoever calls has looked
+        x_at, u_at = known.within(x, u)
+        y_x, y_u = self._slopes(x_at, u_at, None)
+        known_x, known_u = known.jacobian(x, u, self.x_scale, self.u_scale)
+        y_x = (y_x - np.eye(self.n_x)) * (x_at == x)[:, None]
+        return known_x + y_x, known_u + y_u * (u_at == u)[:, None]
 
 
 def _relu(pre: FloatArray, out: FloatArray) -> FloatArray:
