@@ -27,7 +27,8 @@ Standard deviations are those of the data's errors. A number's are of a normal d
 remainder's weights have the variances that the penalty stands for; for `"auto"` what is left is no white
 noise, and they are made from its products with the slopes over neighbouring samples (Newey & West,
 Econometrica 55, 1987). Neither knows of a bias where the true remainder resembles the effect of a
-coefficient. `sigma_i` comes from the data, in turns with `theta`.
+coefficient, nor, where records were smoothed first (`koopctrl.identification.smoothing`), of what that took
+out. `sigma_i` comes from the data, in turns with `theta`.
 """
 
 from __future__ import annotations
