@@ -16,6 +16,7 @@ from koopctrl.controllers.mpc.field import FieldMPC
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
+from koopctrl.controllers.mpc.tube import TubeMPC
 from koopctrl.controllers.protocol import Controller, check_controller
 from koopctrl.controllers.steady_state.find import SteadyState, find_steady_state
 
@@ -39,6 +40,7 @@ __all__ = [
     "MPCDesign",
     "NetworkEstimator",
     "SteadyState",
+    "TubeMPC",
     "check_controller",
     "design_mpc",
     "find_steady_state",

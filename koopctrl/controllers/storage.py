@@ -17,13 +17,14 @@ from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.lqr import LQR
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
+from koopctrl.controllers.mpc.tube import TubeMPC
 from koopctrl.controllers.state import ravel, unravel
 from koopctrl.errors import DataError
 from koopctrl.storage_file import write_file
 from koopctrl.storage_packed import Packed, unpack
 
-_MODELS = {"LQR": "lifted", "LinearMPC": "lifted", "RNNMPC": "model"}
-_CLASSES: dict[str, Any] = {"LQR": LQR, "LinearMPC": LinearMPC, "RNNMPC": RNNMPC}
+_MODELS = {"LQR": "lifted", "LinearMPC": "lifted", "RNNMPC": "model", "TubeMPC": "lifted"}
+_CLASSES: dict[str, Any] = {"LQR": LQR, "LinearMPC": LinearMPC, "RNNMPC": RNNMPC, "TubeMPC": TubeMPC}
 _FILTERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "KalmanFilter": (
         KalmanFilter,
@@ -41,7 +42,7 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    controller : LQR, LinearMPC or RNNMPC
+    controller : LQR, LinearMPC, RNNMPC or TubeMPC
         With its state: where it is read, it goes on from there.
     path : path-like
 

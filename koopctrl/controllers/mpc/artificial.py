@@ -1,9 +1,9 @@
 r"""Artificial targets: steady states in as many coordinates as there are, each felt by the cost.
 
-.. math:: z_s = z_0 + Z b, \quad u_s = u_0 + U b, \quad y_s = y_0 + Y b, \qquad b = V' W^{1/2} r \text{ for a set-point } r
+.. math:: z_s = z_0 + Z b, \quad u_s = u_0 + U b, \quad y_s = y_0 + Y b, \qquad b = V' W^{1/2} r
 
-`V` are right singular vectors of `P^{1/2} dz_s/dr W^{-1/2}`: both sides are in units of the cost, so it does not
-matter what signals are measured in.
+for a set-point `r`. `V` are right singular vectors of `P^{1/2} dz_s/dr W^{-1/2}`: both sides are in units of
+the cost, so it does not matter what signals are measured in.
 """
 
 from __future__ import annotations

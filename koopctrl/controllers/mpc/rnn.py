@@ -18,13 +18,14 @@ from koopctrl.controllers.estimation.measurement import refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
-from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
+from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights, with_half_widths
 from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
 from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.errors import OptionError
+from koopctrl.identification.prediction_bands import PredictionBands
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 
@@ -49,8 +50,8 @@ class RNNMPC(PredictiveController):
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (N, n_y, n_y) array_like
         Weight on outputs.
-    R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, constraints, terminal_set, soft, soft_weights,
-    blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
+    R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, tightening, constraints, terminal_set, soft,
+    soft_weights, blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
         As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries.
     terminal : {"auto", "riccati", "none"}
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
@@ -114,6 +115,7 @@ class RNNMPC(PredictiveController):
         du_max: ArrayLike | None = None,
         y_min: ArrayLike | None = None,
         y_max: ArrayLike | None = None,
+        tightening: PredictionBands | ArrayLike | None = None,
         constraints: Bounds | None = None,
         terminal_set: Bounds | None = None,
         soft: bool = True,
@@ -130,7 +132,7 @@ class RNNMPC(PredictiveController):
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
     ) -> None:
-        settings = arguments(locals())
+        settings = with_half_widths(arguments(locals()))
         _check_model(model)
         self.model = model
         with one_blas_thread():

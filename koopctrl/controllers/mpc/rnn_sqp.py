@@ -266,7 +266,7 @@ class RealTimeIteration:
         problem = self._problem
         worst, obeyed = 0.0, True
         for rows, size, values, low, high in (
-            (self.E, self.sizes[0], states[1:], problem.e_min - goal.shift, problem.e_max - goal.shift),
+            (self.E, self.sizes[0], states[1:], problem.e_low - goal.shift, problem.e_high - goal.shift),
             (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
@@ -298,7 +298,7 @@ class RealTimeIteration:
             if len(self.E):
                 weights = problem.soft_weights[:, : len(self.E)]
                 combined = states[:, 1:] @ self.E.T + goal.shift
-                cost += penalty(combined, problem.e_min, problem.e_max, weights)
+                cost += penalty(combined, problem.e_low, problem.e_high, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 weights = problem.soft_weights[:, len(self.E) :]

@@ -187,9 +187,10 @@ def build_tube_law(
     width = float(np.min(ranges[ranges > 0.0], initial=np.inf))
     steps.load(qp.H, qp.rows, qp.row_scale, weights, (n_hard, width, False))
     return TubeLaw(
-        lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,
-        target=target, family=family, weight=weight, sets=sets, qp=qp, solver=steps, solver_name=solver,
-        solver_options=solver_options, counted=counted, output_names=lifted.output_names, input_names=lifted.input_names, dt=lifted.dt,
+        lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator,
+        riccati=riccati, target=target, family=family, weight=weight, sets=sets, qp=qp, solver=steps,
+        solver_name=solver, solver_options=solver_options, counted=counted,
+        output_names=lifted.output_names, input_names=lifted.input_names, dt=lifted.dt,
         set_point=lifted.y_op.copy(), u_rest=model.u_op, v_rest=model.v_op,
     )  # fmt: skip
 

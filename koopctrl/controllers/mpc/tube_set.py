@@ -142,8 +142,8 @@ def build_tube(
         room = targets.centre()[1]
         if room <= 0.0:
             raise OptionError(
-                "disturbance leaves no steady state within the bounds once the tube is taken off them; make the "
-                f"disturbance smaller or the bounds wider (missing: {-room:.3g} of their width)"
+                "disturbance leaves no steady state within the bounds once the tube is taken off them; make "
+                f"the disturbance smaller or the bounds wider (missing: {-room:.3g} of their width)"
             )
         margin = _MARGIN * min(room, 1.0)
         targets = Polyhedron(limit_rows, limit_heights - margin * signed_units, signed_units)
@@ -161,7 +161,7 @@ def build_tube(
 
 
 def row_units(low: FloatArray, high: FloatArray, tube: FloatArray, fallback: FloatArray) -> FloatArray:
-    """Half the room between two bounds; else how far the one is from the operating point, or the tube's width."""
+    """Half the room between two bounds; else how far the one is from the operating point, or the tube."""
     with np.errstate(invalid="ignore"):
         room = 0.5 * (high - low)
     far = np.maximum(np.where(np.isfinite(low), -low, 0.0), np.where(np.isfinite(high), high, 0.0))
@@ -195,7 +195,8 @@ def _check_room(
         named = len(alone) == 1 and alone[0] < len(outputs)
         what = f"output {outputs[alone[0]]!r}" if named else f"constraint {i}"
     raise OptionError(
-        f"disturbance makes a tube {2.0 * tube[i]:.4g} wide in {what}, whose bounds are {high[i] - low[i]:.4g} "
-        "apart; expected room between them. Make the disturbance smaller, the bounds wider, or R larger (a "
-        "gentler feedback) for a tube too wide in the inputs and Q larger for one too wide in the outputs"
+        f"disturbance makes a tube {2.0 * tube[i]:.4g} wide in {what}, whose bounds are "
+        f"{high[i] - low[i]:.4g} apart; expected room between them. Make the disturbance smaller, the "
+        "bounds wider, or R larger (a gentler feedback) for a tube too wide in the "
+        "inputs and Q larger for one too wide in the outputs"
     )

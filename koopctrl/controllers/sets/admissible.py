@@ -59,8 +59,8 @@ def admissible_set(
         found = found.plus(power[fresh], h[fresh], units[fresh])
         power = power @ step
     raise SolverError(
-        f"the terminal set is not determined within {_MOST} steps; take a larger Q or a smaller R, so that the "
-        "closed loop is faster"
+        f"the terminal set is not determined within {_MOST} steps; take a larger Q or a smaller R, so that "
+        "the closed loop is faster"
     )
 
 

@@ -2,8 +2,8 @@ r"""A robust invariant set of `x+ = A x + w`, next to the smallest one.
 
 .. math:: F = (1 - \alpha)^{-1} \bigoplus_{i=0}^{s-1} A^i W, \qquad A^s W \subseteq \alpha W
 
-contains the minimal robust invariant set, `A F + W` lies in `F`, and `F` is at most `1 / (1 - alpha)` times too
-large. Rakovic, Kerrigan, Kouramas & Mayne, *Invariant approximations of the minimal robust positively
+contains the minimal robust invariant set, `A F + W` lies in `F`, and `F` is at most `1 / (1 - alpha)` times
+too large. Rakovic, Kerrigan, Kouramas & Mayne, *Invariant approximations of the minimal robust positively
 invariant set*, IEEE Transactions on Automatic Control 50, 2005.
 """
 
@@ -19,6 +19,8 @@ from koopctrl.errors import SolverError
 
 # Part of the set by which it may be too large; by which a flat `W` is fattened; terms of the sum at most.
 _ALPHA, _FATTENED, _MOST = 1e-3, 1e-4, 20_000
+# Part of what is reached below which `W` is flat.
+_FLAT = 1e-6
 # Defect of the certificate, relative to the sets, that is rounding.
 _ROUNDING = 1e-9
 
@@ -56,13 +58,13 @@ def invariant_tube(A: FloatArray, W: Zonotope) -> InvariantTube:
         raise SolverError(f"the closed loop has spectral radius {radius:.6f}; a tube exists below 1 only")
     if not W.generators.size:
         return InvariantTube(W, 0.0, 0)
-    found = _search(A, W)
-    if found is None:
-        reach, part = W, W
-        for _ in range(len(A) - 1):
-            part = part.mapped(A)
-            reach = reach.plus(part)
-        found = _search(A, W.plus(reach.scaled(_FATTENED)))
+    reach, part = W, W
+    for _ in range(len(A) - 1):
+        part = part.mapped(A)
+        reach = reach.plus(part)
+    unit = np.where(reach.half_widths > 0.0, reach.half_widths, 1.0)
+    own, whole = (np.linalg.matrix_rank(Z.generators / unit[:, None], tol=_FLAT) for Z in (W, reach))
+    found = _search(A, W if own == whole else W.plus(reach.scaled(_FATTENED)), unit)
     if found is None:
         raise SolverError(
             f"the closed loop is so slow (spectral radius {radius:.6f}) that its tube has more than {_MOST} "
@@ -71,9 +73,8 @@ def invariant_tube(A: FloatArray, W: Zonotope) -> InvariantTube:
     return found
 
 
-def _search(A: FloatArray, W: Zonotope) -> InvariantTube | None:
+def _search(A: FloatArray, W: Zonotope, unit: FloatArray) -> InvariantTube | None:
     """Terms are added until the next one is a small part of `W`."""
-    unit = np.where(W.half_widths > 0.0, W.half_widths, 1.0)
     G = W.generators / unit[:, None]
     step = A / unit[:, None] * unit
     inverse = np.linalg.pinv(G, rcond=1e-12)
@@ -84,11 +85,7 @@ def _search(A: FloatArray, W: Zonotope) -> InvariantTube | None:
         # A^s G = G X with |X| (row sums) <= alpha puts A^s W into alpha W.
         X = inverse @ power
         alpha = float(np.abs(X).sum(axis=1).max())
-        if alpha <= _ALPHA:
-            defect = np.abs(power - G @ X).max()
-            if defect <= _ROUNDING * _ALPHA:
-                F = np.hstack(terms) * (unit[:, None] / (1.0 - alpha - _ROUNDING))
-                return InvariantTube(Zonotope(F), alpha, s)
-            if np.abs(power).max() < 1e-6 * _ALPHA * _FATTENED:
-                return None  # what is left points where W is flat
+        if alpha <= _ALPHA and np.abs(power - G @ X).max() <= _ROUNDING * _ALPHA:
+            F = np.hstack(terms) * (unit[:, None] / (1.0 - alpha - _ROUNDING))
+            return InvariantTube(Zonotope(F), alpha, s)
     return None

@@ -85,7 +85,7 @@ class Polyhedron:
         raise SolverError(f"a linear programme of {len(rows)} rows failed: {found.message}")
 
     def centre(self) -> tuple[FloatArray, float]:
-        """The point that is farthest inside, and by how much, in units of the rows; below 0 if it is empty."""
+        """The point that is farthest inside, and by how much, in units of rows; below 0 if it is empty."""
         rows, heights, columns = self._scaled
         m, n = rows.shape
         cost = np.zeros(n + 1)

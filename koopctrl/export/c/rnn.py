@@ -33,6 +33,12 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
             f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
             "none, the ones that have C code"
         )
+    if problem.is_tightened:
+        raise OptionError(
+            "the controller has tightening=..., which the generated RNNMPC cannot follow; expected "
+            "bounds that are the same at every step. Draw in y_min and y_max by the first "
+            "step's half-widths instead"
+        )
     filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(
         OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
