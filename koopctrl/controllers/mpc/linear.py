@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,9 @@ from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import arguments
 from koopctrl.identification.prediction_bands import PredictionBands
 from koopctrl.lifted.model import LiftedModel
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.mpc.explicit import ExplicitMPC
 
 _OFFSET_EPISODES = 6
 
@@ -254,6 +257,19 @@ class LinearMPC(PredictiveController):
         made = object.__new__(type(self))
         made._make(settings, self)
         return made
+
+    def to_explicit(
+        self,
+        x_min: ArrayLike,
+        x_max: ArrayLike,
+        *,
+        references: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+        max_regions: int = 2000,
+    ) -> ExplicitMPC:
+        """This controller as a table, for at most 4 states and 10 steps; for arguments see `ExplicitMPC`."""
+        from koopctrl.controllers.mpc.explicit import ExplicitMPC
+
+        return ExplicitMPC(self, x_min, x_max, references=references, max_regions=max_regions)
 
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""
