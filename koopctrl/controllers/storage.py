@@ -6,6 +6,7 @@ of an older version gets today's mending.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from os import PathLike
 from typing import Any
 
@@ -15,6 +16,8 @@ from koopctrl import storage
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.mpc.explicit import ExplicitMPC
+from koopctrl.controllers.mpc.explicit_law import RegionTable
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.tube import TubeMPC
@@ -42,7 +45,7 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    controller : LQR, LinearMPC, RNNMPC or TubeMPC
+    controller : LQR, LinearMPC, RNNMPC, TubeMPC or ExplicitMPC
         With its state: where it is read, it goes on from there.
     path : path-like
 
@@ -52,8 +55,23 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
         If it is of another kind, or has an estimator that is no filter of this package.
     """
     kind = type(controller).__name__
+    if isinstance(controller, ExplicitMPC):
+        described, packed = _described(controller.controller)
+        table = controller.table
+        own = {**controller._own, "fixed": controller.law.fixed}
+        own |= {f.name: getattr(table, f.name) for f in fields(table)}
+        described["explicit"] = packed.put("explicit", own)
+        packed.arrays["state"] = ravel(controller.state)
+    else:
+        described, packed = _described(controller)
+    write_file(path, kind, described, packed.arrays)
+
+
+def _described(controller: Any) -> tuple[dict[str, Any], Packed]:
+    """The header's and the arrays' part of a controller."""
+    kind = type(controller).__name__
     if _CLASSES.get(kind) is not type(controller):
-        raise DataError(f"controller is a {kind}; expected one of {', '.join(_CLASSES)}")
+        raise DataError(f"controller is a {kind}; expected one of {', '.join([*_CLASSES, 'ExplicitMPC'])}")
     settings = dict(controller.settings)
     if isinstance(controller, LinearMPC):
         # A choice made by trials is kept: the file need not hold what they were made on.
@@ -68,7 +86,7 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
         "estimator": None if estimator is None else _describe_filter(estimator, packed),
     }
     packed.arrays["state"] = ravel(controller.state)
-    write_file(path, kind, described, packed.arrays)
+    return described, packed
 
 
 def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
@@ -80,6 +98,8 @@ def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> An
         If the parts do not fit together.
     """
     kind = header["kind"]
+    if kind == "ExplicitMPC":
+        return _read_explicit(header, arrays)
     own = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
     model = storage.model_from_parts(header["model"], own)
     settings = unpack(header["settings"], arrays)
@@ -89,7 +109,20 @@ def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> An
         given = {n: unpack(estimator["settings"], arrays)[n] for n in names}
         estimator = made(model, **given)
     controller = _CLASSES[kind](**{_MODELS[kind]: model}, estimator=estimator, **settings)
-    vector = arrays["state"]
+    return _with_state(controller, arrays["state"])
+
+
+def _read_explicit(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> ExplicitMPC:
+    """The online controller, and the table that was made of it."""
+    online = read_controller({**header, "kind": "LinearMPC"}, arrays)
+    own = unpack(header["explicit"], arrays)
+    fixed = own.pop("fixed")
+    table = RegionTable(**{f.name: own.pop(f.name) for f in fields(RegionTable)})
+    return _with_state(ExplicitMPC._from_table(online, own, fixed, table), arrays["state"])
+
+
+def _with_state(controller: Any, vector: np.ndarray) -> Any:
+    """A controller that goes on from a state in a file."""
     initial = controller.law.initial()
     if vector.ndim != 1 or len(vector) != len(ravel(initial)):
         raise DataError(f"the state has shape {vector.shape}; expected ({len(ravel(initial))},)")

@@ -186,7 +186,7 @@ def test_beyond_its_promise_it_says_so(mpc: TubeMPC) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"disturbance": [0.03, 0.2], "y_min": None, "y_max": None}, OptionError, "disturbance makes a tube .* wide in input 'u0'"),
+        ({"disturbance": [0.03, 0.2], "y_min": None, "y_max": None}, OptionError, "wide in input 'u0'"),
         ({"disturbance": [0.3, 0.05], "u_min": None, "u_max": None}, OptionError, "output 'y0'"),
         ({"disturbance": [0.1]}, ShapeError, "disturbance has shape"),
         ({"disturbance": [0.1, np.nan]}, DataError, "disturbance"),

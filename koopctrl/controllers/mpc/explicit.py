@@ -81,8 +81,8 @@ class ExplicitMPC(PredictiveController):
             p = law.problem
             if not np.isfinite([p.u_min, p.u_max]).all():
                 raise OptionError(
-                    "the controller weighs or bounds moves, so that the last input is a parameter, but u_min and "
-                    "u_max are not finite; expected both, its box"
+                    "the controller weighs or bounds moves, so that the last input is a parameter, but u_min "
+                    "and u_max are not finite; expected both, its box"
                 )
             parts.append((p.u_min, p.u_max))
         box = np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
@@ -148,7 +148,8 @@ class ExplicitMPC(PredictiveController):
                 )
             if given.ndim == 2 and len(given) and (given != given[:1]).any():
                 raise OptionError(
-                    "reference is a preview whose rows differ; expected a set-point: the table has no previews"
+                    "reference is a preview whose rows differ; expected a set-point: the table has no "
+                    "previews"
                 )
             reference = given[0] if given.ndim == 2 and len(given) else given
         return super().control(measurement, reference)
@@ -188,7 +189,8 @@ def _checked(controller: Any) -> LinearLaw:
     if lifted.n_z > _MOST_STATES or len(p.blocks) > _MOST_STEPS:
         raise OptionError(
             f"the controller has {lifted.n_z} states and {len(p.blocks)} steps (blocks); expected at most "
-            f"{_MOST_STATES} and {_MOST_STEPS}: beyond, regions are too many. Use blocks=..., or the online controller"
+            f"{_MOST_STATES} and {_MOST_STEPS}: beyond, regions are too many. Use blocks=..., or the "
+            "online controller"
         )
     named = {
         "input_delay": p.delay > 0, "measured_disturbances": law.channels.n_v > 0,
@@ -216,14 +218,14 @@ def _references(given: Any, law: LinearLaw) -> tuple[FloatArray | None, FloatArr
     none = np.empty(0)
     if not isinstance(given, tuple):
         fixed = law.set_point if given is None else as_vector(given, "references", law.lifted.n_y)
-        return law.reachable.nearest(fixed.copy(), none, none, None)[0], none, none
+        return fixed.copy(), none, none
     if len(given) != 2:
         raise OptionError(f"references has {len(given)} parts; expected (r_min, r_max)")
     low, high = _box("references[0]", "references[1]", *given, law.lifted.n_y)
     for corner in np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(len(low), -1).T:
         if not np.array_equal(law.reachable.nearest(corner, none, none, None)[0], corner):
             raise OptionError(
-                f"references holds {corner.tolist()}, which no input within its bounds can hold; expected a box of "
-                "set-points within reach"
+                f"references holds {corner.tolist()}, which no input within its bounds can hold; expected a "
+                "box of set-points within reach"
             )
     return None, low, high

@@ -150,7 +150,10 @@ def _parametric(
     if fixed is None:
         known[:, n_x : n_x + n_y] = qp.from_set_point
     else:
-        known[:, -1] += qp.from_set_point @ fixed
+        held, wish = law.reachable.nearest(fixed, model.v_op[:0], model.v_op[:0], None)
+        known[:, -1] += qp.from_set_point @ held
+        if wish is not None:
+            known[:, -1] += qp.from_wish_set_point @ wish
     gradient = known[:n_v].copy()
     shift = np.zeros((n_v + len(qp.rows), n_theta + 1))
     shift[n_v + qp.n_static :] = -known[n_v:]

@@ -158,9 +158,9 @@ class _Search:
         solvable = [p for p in points if self.problem.solve(p) is not None]
         covered = sum(self.holds(p) for p in solvable) / max(1, len(solvable))
         return OptionError(
-            f"the explicit law has more than max_regions = {self.most} regions: so many cover {covered:.0%} of the "
-            "box that has solutions. Shorten the horizon, hold inputs with blocks=..., narrow the box, or stay with "
-            "the online controller"
+            f"the explicit law has more than max_regions = {self.most} regions: so many cover "
+            f"{covered:.0%} of the box that has solutions. Shorten the horizon, hold inputs with blocks=..., "
+            "narrow the box, or stay with the online controller"
         )
 
 
@@ -228,17 +228,19 @@ def _facets(whole: Polyhedron, centre: FloatArray) -> tuple[FloatArray, FloatArr
             return np.array(kept), np.array(points)
         except spatial.QhullError:
             pass  # rows that all but coincide: by linear programmes
-    kept, points = [], []
-    for i in range(len(rows)):
-        if whole.maximum(rows[i], without=i) > heights[i] + 1e-9:
-            kept.append(i)
-            # Of the facet: the point whose other rows are farthest.
-            inside = Polyhedron(
-                np.vstack([np.delete(rows, i, axis=0), rows[i : i + 1], -rows[i : i + 1]]),
-                np.concatenate(
-                    [np.delete(heights, i), heights[i : i + 1] + _FLAT, _FLAT - heights[i : i + 1]]
-                ),
-                np.concatenate([np.ones(len(rows) - 1), np.full(2, 1e-9)]),
-            )
-            points.append(inside.centre()[0])
-    return np.array(kept), np.array(points)
+    left = list(range(len(rows)))
+    for i in range(len(rows) - 1, -1, -1):
+        some = Polyhedron(rows[left], heights[left], np.ones(len(left)))
+        if len(left) > 1 and some.maximum(rows[i], without=left.index(i)) <= heights[i] + 1e-9:
+            left.remove(i)
+    points = []
+    for i in left:
+        others = [j for j in left if j != i]
+        # Of the facet: the point that is farthest from the other rows.
+        facet = Polyhedron(
+            np.vstack([rows[others], rows[i], -rows[i]]),
+            np.concatenate([heights[others], [heights[i] + _FLAT, _FLAT - heights[i]]]),
+            np.concatenate([np.ones(len(others)), np.full(2, 1e-9)]),
+        )
+        points.append(facet.centre()[0])
+    return np.array(left), np.array(points)

@@ -56,9 +56,8 @@ def explicit_to_c(explicit: ExplicitMPC, folder: str | PathLike[str], name: str)
     }  # fmt: skip
     for key, values in arrays.items():
         data.array(key, np.asarray(values))
-    also = (f", a set-point reference ({n_r} numbers)" if n_r else "") + (
-        " and the last input u_last" if last else ""
-    )
+    also = f", a set-point reference ({n_r} numbers)" if n_r else ""
+    also += " and the last input u_last" if last else ""
     unused = [n for n, used in (("reference", n_r), ("u_last", last)) if not used]
     functions = _FUNCTIONS
     values = {
