@@ -30,6 +30,7 @@ _HOME = {
     "ExtendedKalmanFilter": "koopctrl.controllers",
     "LinearMPC": "koopctrl.controllers",
     "RNNMPC": "koopctrl.controllers",
+    "DeePC": "koopctrl.controllers",
     "TubeMPC": "koopctrl.controllers",
     "run_closed_loop": "koopctrl.controllers",
     "verify_design": "koopctrl.controllers",

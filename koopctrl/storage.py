@@ -35,6 +35,7 @@ _ELSEWHERE = {
     "LinearMPC": ("koopctrl.controllers.storage", "read_controller"),
     "RNNMPC": ("koopctrl.controllers.storage", "read_controller"),
     "TubeMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "DeePC": ("koopctrl.controllers.storage", "read_controller"),
     "ExplicitMPC": ("koopctrl.controllers.storage", "read_controller"),
 }
 

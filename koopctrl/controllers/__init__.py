@@ -12,6 +12,7 @@ from koopctrl.controllers.estimation.protocol import Estimator, LinearEstimator,
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.mpc.deepc import DeePC
 from koopctrl.controllers.mpc.explicit import ExplicitMPC
 from koopctrl.controllers.mpc.field import FieldMPC
 from koopctrl.controllers.mpc.linear import LinearMPC
@@ -28,6 +29,7 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "DeePC",
     "DesignReport",
     "EnergyShaping",
     "Estimator",

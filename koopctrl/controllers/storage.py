@@ -16,18 +16,26 @@ from koopctrl import storage
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.mpc.deepc import DeePC
 from koopctrl.controllers.mpc.explicit import ExplicitMPC
 from koopctrl.controllers.mpc.explicit_law import RegionTable
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.tube import TubeMPC
 from koopctrl.controllers.state import ravel, unravel
+from koopctrl.data.record_file import record_parts, records_of_parts
 from koopctrl.errors import DataError
 from koopctrl.storage_file import write_file
 from koopctrl.storage_packed import Packed, unpack
 
-_MODELS = {"LQR": "lifted", "LinearMPC": "lifted", "RNNMPC": "model", "TubeMPC": "lifted"}
-_CLASSES: dict[str, Any] = {"LQR": LQR, "LinearMPC": LinearMPC, "RNNMPC": RNNMPC, "TubeMPC": TubeMPC}
+_MODELS = {"LQR": "lifted", "LinearMPC": "lifted", "RNNMPC": "model", "TubeMPC": "lifted", "DeePC": "data"}
+_CLASSES: dict[str, Any] = {
+    "LQR": LQR,
+    "LinearMPC": LinearMPC,
+    "RNNMPC": RNNMPC,
+    "TubeMPC": TubeMPC,
+    "DeePC": DeePC,
+}
 _FILTERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "KalmanFilter": (
         KalmanFilter,
@@ -45,7 +53,7 @@ def save_controller(controller: Any, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    controller : LQR, LinearMPC, RNNMPC, TubeMPC or ExplicitMPC
+    controller : LQR, LinearMPC, RNNMPC, TubeMPC, ExplicitMPC or DeePC
         With its state: where it is read, it goes on from there.
     path : path-like
 
@@ -77,7 +85,10 @@ def _described(controller: Any) -> tuple[dict[str, Any], Packed]:
         # A choice made by trials is kept: the file need not hold what they were made on.
         settings |= {"terminal": controller.terminal, "check": False}
     model = settings.pop(_MODELS[kind])
-    header, arrays = storage.model_parts(model)
+    if isinstance(controller, DeePC):
+        header, arrays = record_parts(model.episodes)
+    else:
+        header, arrays = storage.model_parts(model)
     packed = Packed({f"model.{name}": array for name, array in arrays.items()})
     estimator = settings.pop("estimator")
     described = {
@@ -101,14 +112,21 @@ def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> An
     if kind == "ExplicitMPC":
         return _read_explicit(header, arrays)
     own = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
-    model = storage.model_from_parts(header["model"], own)
+    of_records = kind == "DeePC"
+    model = (
+        records_of_parts(header["model"], own)
+        if of_records
+        else storage.model_from_parts(header["model"], own)
+    )
     settings = unpack(header["settings"], arrays)
     estimator = header["estimator"]
     if estimator is not None:
         made, names = _FILTERS[estimator["kind"]]
         given = {n: unpack(estimator["settings"], arrays)[n] for n in names}
         estimator = made(model, **given)
-    controller = _CLASSES[kind](**{_MODELS[kind]: model}, estimator=estimator, **settings)
+    if not of_records:
+        settings["estimator"] = estimator
+    controller = _CLASSES[kind](**{_MODELS[kind]: model}, **settings)
     return _with_state(controller, arrays["state"])
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl._threads import one_blas_thread
-from koopctrl._validation import as_weight, check_integer, check_number
+from koopctrl._validation import as_weight, check_choice, check_integer, check_number
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.deepc_law import DeePCLaw, build_deepc_law
-from koopctrl.controllers.mpc.hankel import behaviour, best_penalty
+from koopctrl.controllers.mpc.hankel import behaviour
 from koopctrl.controllers.mpc.problem import describe_problem
 from koopctrl.controllers.settings import arguments
 from koopctrl.data.trajectories import Trajectories
@@ -27,7 +27,7 @@ class DeePC(PredictiveController):
 
     .. math::
         \min_{u, g} \sum_{k=1}^{N} |y_k - r_k|_Q^2 + \sum_{k=0}^{N-1} |u_k - u_s|_R^2 + |u_k - u_{k-1}|_S^2
-        + \lambda_g |g|^2 + \lambda_y |\sigma|^2
+        + \lambda_g |\Pi g|^2 + \lambda_y |\sigma|^2
         \quad\text{s.t.}\quad [1; u_{ini}; u; y_{ini} + \sigma; y] = H g
 
     `H` has all windows of the records as its columns, `u_ini` and `y_ini` are the last `n_past` samples. On
@@ -46,9 +46,12 @@ class DeePC(PredictiveController):
     n_past : int
         Past samples that tell the state: at least as many as the plant's outputs need to (1 is enough where
         the state is measured).
-    lambda_g : float or "auto"
+    lambda_g : float
         Weight on the combination; in what an error of one spread in all outputs costs, with the windows'
-        weights times the root of their number. `"auto"` predicts held-out quarters of the records best.
+        weights times the root of their number.
+    regularisation : {"projected", "norm"}
+        Whether that is on the part of `g` that inputs and past outputs do not explain, which lets noise
+        average out and draws nothing to the records' mean, or on all of `g`, as first published.
     lambda_y : float
         Weight on the distance from the past outputs, in their spread, in the same cost.
     R_rate, u_min, u_max, du_min, du_max, y_min, y_max, soft, soft_weights, solver, solver_options,
@@ -60,7 +63,7 @@ class DeePC(PredictiveController):
     info : MPCInfo or None
         Status, time, certificate and plan of the last step.
     lambda_g : float
-        What was asked for, or chosen.
+        What was asked for.
     n_columns : int
         Windows in the records.
     set_point : (n_y,) array
@@ -91,7 +94,8 @@ class DeePC(PredictiveController):
         R: ArrayLike,
         *,
         n_past: int = 4,
-        lambda_g: float | str = "auto",
+        lambda_g: float = 100.0,
+        regularisation: str = "projected",
         lambda_y: float = 1e4,
         R_rate: ArrayLike | None = None,
         u_min: ArrayLike | None = None,
@@ -125,15 +129,12 @@ class DeePC(PredictiveController):
                 terminal_set=None, soft=soft, soft_weights=soft_weights, blocks=None, terminal="none",
                 input_delay=0, max_solve_time=max_solve_time, centre=np.tile(known.y_mean, 2),
             )  # fmt: skip
-            if lambda_g == "auto":
-                self.lambda_g = on_past * best_penalty(data, known)
-            elif isinstance(lambda_g, str):
-                raise OptionError(f"lambda_g is {lambda_g!r}; expected a number, or 'auto'")
-            else:
-                self.lambda_g = check_number(lambda_g, "lambda_g", low=0.0)
+            self.lambda_g = check_number(lambda_g, "lambda_g", low=0.0)
+            projected = check_choice(regularisation, "regularisation", ("projected", "norm")) == "projected"
+            channels = InputChannels(np.arange(data.n_u), np.arange(0))
             law = build_deepc_law(
-                known, problem, InputChannels(np.arange(data.n_u), np.arange(0)), (self.lambda_g, on_past), solver,
-                solver_options, (data.output_names, data.input_names, data.dt),
+                known, problem, channels, (self.lambda_g, on_past), projected, solver, solver_options,
+                (data.output_names, data.input_names, data.dt),
             )  # fmt: skip
         self.n_columns = known.n_columns
         self._begin(law, settings | {"estimator": None})

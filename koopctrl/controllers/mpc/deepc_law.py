@@ -2,7 +2,7 @@ r"""The law of `DeePC`: one QP in the inputs and in what else the records have d
 
 .. math::
     \min_{u, g} \sum_k |y_k - r|_Q^2 + |u_k - u_s|_R^2 + |u_k - u_{k-1}|_S^2
-    + \lambda_g |g|^2 + \lambda_y |\sigma|^2
+    + \lambda_g |\Pi g|^2 + \lambda_y |\sigma|^2
     \quad\text{s.t.}\quad [1; u_{ini}; u; y_{ini} + \sigma; y] = H g
 
 in the coordinates of `koopctrl.controllers.mpc.hankel`. Without bounds on outputs the coordinates beside the
@@ -30,8 +30,8 @@ from koopctrl.controllers.mpc.rnn_law import RolledOut
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolver
 
-# Weight of inputs among steady ones that do the same, in what the outputs cost.
-_IDLE = 1e-6
+# Weight of inputs among steady ones that do the same, and of staying there, in what the outputs cost.
+_IDLE, _STAYS = 1e-6, 1e3
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,6 @@ class PastWindow(Estimator):
     Parameters
     ----------
     known : Behaviour
-    penalty : float
-        On `|b|^2`, in predictions.
     names : tuple of str
         Of the outputs.
     u_rest : (n_u,) array
@@ -61,8 +59,8 @@ class PastWindow(Estimator):
     silence = NO_MEASUREMENT
     disturbance = "none"
 
-    def __init__(self, known: Behaviour, penalty: float, names: tuple[str, ...], u_rest: FloatArray) -> None:
-        self._known, self._penalty, self.measured_names, self._u_rest = known, penalty, names, u_rest
+    def __init__(self, known: Behaviour, names: tuple[str, ...], u_rest: FloatArray) -> None:
+        self._known, self.measured_names, self._u_rest = known, names, u_rest
 
     def initial(self) -> PastState:
         """See `Estimator`."""
@@ -84,7 +82,7 @@ class PastWindow(Estimator):
             )
         u = (u_last - k.u_mean) / k.u_scale
         if missing:
-            ahead = k.predict(state.u, state.y, np.tile(u, (k.horizon, 1)), self._penalty)[0]
+            ahead = k.predict(state.u, state.y, np.tile(u, (k.horizon, 1)))[0]
             newest = np.where(np.isnan(y), ahead, newest)
         past = np.vstack([state.u, u])[1:]
         outputs = np.vstack([state.y, newest])[1:]
@@ -142,6 +140,7 @@ class DeePCLaw(PredictiveLaw):
 
     known: Behaviour
     penalties: tuple[float, float]
+    projected: bool
     qp: BehaviourQP
     solver: StepSolver
     solver_name: str
@@ -195,8 +194,8 @@ class DeePCLaw(PredictiveLaw):
         if found is None:
             problem = untracked_problem(self.problem, tracked, len(self.set_point))
             found = build_deepc_law(
-                self.known, problem, self.channels, self.penalties, self.solver_name, self.solver_options,
-                (self.output_names, self.input_names, self.dt),
+                self.known, problem, self.channels, self.penalties, self.projected, self.solver_name,
+                self.solver_options, (self.output_names, self.input_names, self.dt),
             )  # fmt: skip
             if len(self.partial) >= 16:
                 self.partial.pop(next(iter(self.partial)))
@@ -209,6 +208,7 @@ def build_deepc_law(
     problem: MPCProblem,
     channels: InputChannels,
     penalties: tuple[float, float],
+    projected: bool,
     solver: str,
     solver_options: Mapping[str, Any] | None,
     names: tuple[tuple[str, ...], tuple[str, ...], float],
@@ -222,11 +222,13 @@ def build_deepc_law(
     channels : InputChannels
     penalties : (float, float)
         `lambda_g, lambda_y`, in what an error of one spread in all outputs costs.
+    projected : bool
+        Whether only the part of `g` counts that inputs and past outputs do not explain.
     solver, solver_options
         Of the QP.
     names : (output names, input names, dt)
     """
-    qp, n_soft = _condensed(known, problem, penalties)
+    qp, n_soft = _condensed(known, problem, penalties, projected)
     n_v, n_rows = len(qp.H), len(qp.rows)
     bounded = (np.isfinite(side[n_v:]) for side in (qp.lower, qp.upper))
     steps = StepSolver(n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded)
@@ -235,17 +237,17 @@ def build_deepc_law(
     weights = problem.row_soft_weights[:, :n_soft]
     steps.load(qp.H, qp.rows, qp.row_scale, weights, (0, width, False))
     u_rest = np.clip(known.u_mean, problem.u_min, problem.u_max)
-    estimator = PastWindow(known, penalties[0] / penalties[1], names[0], u_rest)
+    estimator = PastWindow(known, names[0], u_rest)
     return DeePCLaw(
-        known=known, penalties=penalties, qp=qp, solver=steps, solver_name=solver,
+        known=known, penalties=penalties, projected=projected, qp=qp, solver=steps, solver_name=solver,
         solver_options=solver_options, problem=problem, channels=channels, estimator=estimator,
-        output_names=names[0], input_names=names[1], dt=names[2], set_point=known.y_mean.copy(), u_rest=u_rest,
-        v_rest=np.empty(0),
+        output_names=names[0], input_names=names[1], dt=names[2], set_point=known.y_mean.copy(),
+        u_rest=u_rest, v_rest=np.empty(0),
     )  # fmt: skip
 
 
 def _condensed(
-    known: Behaviour, problem: MPCProblem, penalties: tuple[float, float]
+    known: Behaviour, problem: MPCProblem, penalties: tuple[float, float], projected: bool
 ) -> tuple[BehaviourQP, int]:
     """The programme, and how many of its rows are soft."""
     N, n_u, n_y, n_past = problem.horizon, problem.n_u, len(known.y_mean), known.n_past
@@ -268,10 +270,13 @@ def _condensed(
     past_p[:, n_p - n_known :] -= np.eye(n_known)
     next_v, next_p = y_v[n_known:] * scale_y[:, None], y_p[n_known:] * scale_y[:, None]
     Q, moves, R = block_diagonal(problem.Q), move_cost(problem), block_diagonal(problem.R)
-    b_v = np.eye(n_b, n_in + n_b, k=n_in)
-    H = next_v.T @ Q @ next_v + on_past * past_v.T @ past_v + on_g * (a_v.T @ a_v + b_v.T @ b_v)
+    counted = np.arange(n_b) >= (known.n_first if projected else 0)
+    b_v = np.eye(n_b, n_in + n_b, k=n_in)[counted]
+    H = next_v.T @ Q @ next_v + on_past * past_v.T @ past_v + on_g * b_v.T @ b_v
     H[:n_in, :n_in] += moves
-    from_past = next_v.T @ Q @ next_p + on_past * past_v.T @ past_p + on_g * a_v.T @ a_p
+    from_past = next_v.T @ Q @ next_p + on_past * past_v.T @ past_p
+    if not projected:
+        H, from_past = H + on_g * a_v.T @ a_v, from_past + on_g * a_v.T @ a_p
     from_reference = -next_v.T @ Q
     from_steady, from_last = np.zeros((n_in + n_b, n_in)), np.zeros((n_in + n_b, n_u))
     from_steady[:n_in], from_last[:n_u] = -R, -problem.S[0]
@@ -314,30 +319,37 @@ def _condensed(
         from_steady=from_steady * scale[:, None], from_last=from_last * scale[:, None],
         outputs_from_past=next_p, outputs_from_v=next_v, outputs_from_reference=next_r,
         rows_from_past=rows_p * row_scale[n_hard:, None], lower=lower, upper=upper,
-        steady=_steady_inputs(known, problem, on_g / on_past),
+        steady=_steady_inputs(known, problem),
     ), n_soft  # fmt: skip
 
 
-def _steady_inputs(known: Behaviour, problem: MPCProblem, penalty: float) -> FloatArray:
-    """Inputs `(n_u, n_y + 1)` from `[r; 1]` that records combine to hold the outputs nearest to `r`."""
-    n_y, n_u, length = len(known.y_mean), problem.n_u, known.n_past + problem.horizon
-    held = known.inverse[:, 1:] @ np.kron(np.ones((length, 1)), np.eye(n_u))
+def _steady_inputs(known: Behaviour, problem: MPCProblem) -> FloatArray:
+    """Inputs `(n_u, n_y + 1)` from `[r; 1]` that hold the outputs nearest to `r`, by least squares."""
+    n_y, n_u, n_past, N = len(known.y_mean), problem.n_u, known.n_past, problem.horizon
+    n_known, first = known.n_known, slice(0, known.n_first)
+    # Constant inputs and past outputs: what comes, as [u; y; 1] has it.
+    held = np.kron(np.ones((n_past + N, 1)), np.eye(n_u))
+    a = np.hstack([known.inverse[:, 1:] @ held, np.zeros((len(known.inverse), n_y)), known.inverse[:, :1]])
+    rest = np.hstack(
+        [np.zeros((n_known, n_u)), np.tile(np.eye(n_y), (n_past + 1, 1)), np.zeros((n_known, 1))]
+    )
+    b = np.linalg.pinv(known.from_b[:n_known, first], rcond=1e-8) @ (rest - known.from_a[:n_known] @ a)
+    ahead = (known.from_a @ a + known.from_b[:, first] @ b)[n_known:]
+    stays = ahead - np.hstack(
+        [np.zeros((N * n_y, n_u)), np.tile(np.eye(n_y), (N, 1)), np.zeros((N * n_y, 1))]
+    )
     weight = np.sqrt(np.diag(problem.Q[-1])) * known.y_scale
-    size = float(weight.max(initial=0.0)) or 1.0
-    rows_y = np.tile(weight / size, length + 1)
-    n_b = known.from_b.shape[1]
-    idle = _IDLE * np.sqrt(np.diag(problem.input_weight)) * known.u_scale
-    idle = idle / (float(idle.max(initial=0.0)) or 1.0) * _IDLE
-    matrix = np.block([
-        [known.from_a @ held * rows_y[:, None], known.from_b * rows_y[:, None]],
-        [np.zeros((n_b, n_u)), np.sqrt(penalty) * np.eye(n_b)],
-        [np.diag(idle), np.zeros((n_u, n_b))],
+    weight = weight / (float(weight.max(initial=0.0)) or 1.0)
+    idle = np.sqrt(np.diag(problem.input_weight)) * known.u_scale
+    idle = _IDLE * idle / (float(idle.max(initial=0.0)) or 1.0)
+    # It stays where it is, and where it is is r as far as it can be.
+    matrix = np.vstack([
+        _STAYS * stays[:, :-1], np.hstack([np.zeros((n_y, n_u)), np.diag(weight)]),
+        np.hstack([np.diag(idle), np.zeros((n_u, n_y))]),
     ])  # fmt: skip
-    # Deviations of r, and what the records' mean adds.
     right = np.zeros((len(matrix), n_y + 1))
-    n_rows = len(rows_y)
-    right[:n_rows, :n_y] = np.tile(np.eye(n_y), (length + 1, 1)) * rows_y[:, None]
-    right[:n_rows, n_y] = -(known.from_a @ known.inverse[:, 0]) * rows_y
+    right[: N * n_y, -1] = -_STAYS * stays[:, -1]
+    right[N * n_y : N * n_y + n_y, :n_y] = np.diag(weight)
     found = np.linalg.lstsq(matrix, right, rcond=1e-13)[0][:n_u]
     gain = found[:, :n_y] * known.u_scale[:, None] / known.y_scale
     offset = known.u_mean + known.u_scale * found[:, n_y] - gain @ known.y_mean

@@ -212,7 +212,7 @@ def _region(problem: ParametricQP, active: tuple[int, ...]) -> Region | None:
 def _facets(whole: Polyhedron, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Rows that others do not imply, and a point inside each of their facets.
 
-    Around an inner point rows become points, `a / (h - a'c)`, and those that matter the corners of their hull.
+    Around an inner point rows become points, `a / (h - a'c)`, and those that matter corners of their hull.
     """
     rows, heights = whole.rows, whole.heights
     if whole.n > 1:

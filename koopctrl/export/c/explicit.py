@@ -61,7 +61,8 @@ def explicit_to_c(explicit: ExplicitMPC, folder: str | PathLike[str], name: str)
     unused = [n for n, used in (("reference", n_r), ("u_last", last)) if not used]
     functions = _FUNCTIONS
     values = {
-        "n_regions": table.n_regions, "ALSO": also, "n_rows": len(table.heights), "n_theta": len(table.middle),
+        "n_regions": table.n_regions, "ALSO": also, "n_rows": len(table.heights),
+        "n_theta": len(table.middle),
         "UNUSED": f"{' and '.join(unused)} may be null." if unused else "All three are needed.",
     }  # fmt: skip
     for key, value in values.items():
