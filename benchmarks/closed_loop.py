@@ -64,6 +64,7 @@ from koopctrl.network.lag_window import LagWindow
 
 CONDITIONS = ("plain", "noise", "load")
 DO_MPC, YARDSTICK = "do-mpc NMPC, true model", "NMPC, true model"
+PEERS = ("casadi", "do-mpc", "pykoop")
 
 
 class Watched:
@@ -332,7 +333,7 @@ def main() -> None:
             for title, figure in found.items():
                 show(f"{title}, {args.seeds} seeds", figure)
             print(f"\n{name}: {seconds:.0f} s")
-            c.write(args, "closed_loop", figures, peers=("casadi", "do-mpc", "pykoop"))
+            c.write(args, "closed_loop", figures, peers=PEERS if args.only is None else PEERS[:2])
 
 
 if __name__ == "__main__":

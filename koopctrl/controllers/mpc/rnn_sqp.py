@@ -34,7 +34,7 @@ from koopctrl.controllers.rollout import Rollout
 # Iteration ends where the cost changes by less, relatively.
 SETTLED = 1e-10
 # Excess over a bound, relative to it or to the data, up to which it counts as obeyed.
-_OBEYED = 1e-6
+OBEYED = 1e-6
 # Excess over a bound on moves, relative to the input and its spread in the data, that is rounding.
 _NO_MOVE = 1e-9
 # Condition number of the condensed Hessian from which plans are followed with feedback.
@@ -87,7 +87,7 @@ class RealTimeIteration:
         self._has_rate_cost, self._bounds_rate = bool(problem.S.any()), problem.bounds_rate
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
-        self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
+        self.move_tolerance = OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
         scaling = rollout.network.scaling
         size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
         self.sizes = [np.abs(rows) @ size for rows in (self.E, problem.E_end)]
@@ -261,7 +261,7 @@ class RealTimeIteration:
         states, features = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
         return states[None], features
 
-    def excess(self, states: FloatArray, goal: Goal) -> tuple[float, bool]:
+    def excess(self, states: FloatArray, goal: Goal, plan: FloatArray) -> tuple[float, bool]:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
         problem = self._problem
         worst, obeyed = 0.0, True
@@ -274,7 +274,7 @@ class RealTimeIteration:
                 for over, bound in ((e - high, high), (low - e, low)):
                     finite = np.where(np.isfinite(bound), np.abs(bound), 0.0)
                     worst = max(worst, float(over.max()))
-                    obeyed = obeyed and bool((over <= _OBEYED * np.maximum(size, finite)).all())
+                    obeyed = obeyed and bool((over <= OBEYED * np.maximum(size, finite)).all())
         return worst, obeyed
 
     def merit(self, states: FloatArray, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:

@@ -9,6 +9,7 @@ import numpy as np
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
 from koopctrl.errors import OptionError
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
@@ -32,6 +33,11 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
         raise OptionError(
             f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
             "none, the ones that have C code"
+        )
+    if isinstance(law.iteration, EconomicIteration):
+        raise OptionError(
+            "the controller has stage_cost or nonlinear_constraints, Python functions that C cannot follow; "
+            "expected Q and R alone. Run it in Python, or identify outputs that are the cost's residuals"
         )
     if problem.is_tightened:
         raise OptionError(
