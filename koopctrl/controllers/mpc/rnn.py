@@ -328,13 +328,13 @@ def _check_stage_options(settings: dict[str, Any]) -> None:
         return
     if settings["terminal"] not in ("auto", "none"):
         raise OptionError(
-            f"terminal is {settings['terminal']!r} beside stage_cost; expected 'none': the cost to go of a cost of "
-            "one's own is not known"
+            f"terminal is {settings['terminal']!r} beside stage_cost; expected 'none': the cost to go of a "
+            "cost of one's own is not known"
         )
     if settings["offset_free"] is True:
         raise OptionError(
-            "offset_free is True beside stage_cost; expected a gain, a word or an estimator: what is best is tried "
-            "on set-points"
+            "offset_free is True beside stage_cost; expected a gain, a word or an estimator: what is best is "
+            "tried on set-points"
         )
     if settings["terminal_set"] is not None:
         raise OptionError(

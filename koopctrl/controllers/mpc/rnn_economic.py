@@ -1,7 +1,8 @@
 r"""Real-time iteration with stage costs and constraints that users write.
 
 .. math::
-    \min_u \sum_{k=0}^{N-1} \ell(y_{k+1}, u_k, p_k) + |y_{k+1} - r|_Q^2 + |u_k - u_r|_R^2 + |u_k - u_{k-1}|_S^2
+    \min_u \sum_{k=0}^{N-1} \ell(y_{k+1}, u_k, p_k) + |y_{k+1} - r|_Q^2 + |u_k - u_r|_R^2
+    + |u_k - u_{k-1}|_S^2
     \quad\text{s.t.}\quad g(y_{k+1}, u_k, p_k) \le 0
 
 Each QP has the reduced gradient of all that, exact, and
@@ -103,7 +104,8 @@ class EconomicIteration(RealTimeIteration):
         self._solver = StepSolver(n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *has)
         self._row_costs = np.hstack([problem.row_soft_weights, np.tile(terms.weights, problem.horizon)])
         self._idle_units = np.concatenate([
-            np.ones(len(self.move_rows)), problem.idle_units, np.sqrt(np.tile(terms.weights[1], problem.horizon))
+            np.ones(len(self.move_rows)), problem.idle_units,
+            np.sqrt(np.tile(terms.weights[1], problem.horizon)),
         ])  # fmt: skip
 
     def optimise(

@@ -1,4 +1,4 @@
-"""Functions of one stage that users write, `f(y, u)` or `f(y, u, p)`, on many stages at once with derivatives.
+"""Functions of one stage that users write, `f(y, u)` or `f(y, u, p)`, on many stages and with derivatives.
 
 They get lists of components: numbers, or CasADi symbols, from which the derivatives are exact. One that fails
 on symbols is a NumPy function, whose derivatives are differences in units of the signals' spread.
@@ -7,6 +7,7 @@ on symbols is a NumPy function, whose derivatives are differences in units of th
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -141,8 +142,8 @@ class StageFunction:
             return np.asarray(self._given(*arguments), dtype=float)
         except Exception as error:
             raise OptionError(
-                f"{self.name} failed on numbers ({type(error).__name__}: {error}); expected a function of lists "
-                "of components y and u (and p, with cost_parameters)"
+                f"{self.name} failed on numbers ({type(error).__name__}: {error}); expected a function of "
+                "lists of components y and u (and p, with cost_parameters)"
             ) from error
 
     def _on_symbols(self, symbols: list[casadi.SX]) -> tuple[casadi.SX, bool] | None:
@@ -154,14 +155,14 @@ class StageFunction:
         parts = [casadi.vertsplit(s) if s.numel() else [] for s in symbols[: 3 if self._takes_p else 2]]
         keywords = {"xp": casadi} if accepts(given, *parts, xp=casadi) else {}
         try:
-            found: Any = given(*parts, **keywords)
-            is_scalar = isinstance(found, casadi.SX) and found.numel() == 1
-            value = found if isinstance(found, casadi.SX) else casadi.vertcat(*np.ravel(found).tolist())
-            value = casadi.SX(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # as of NumPy functions on symbols
+                found: Any = given(*parts, **keywords)
+            is_scalar = not isinstance(found, (list, tuple, np.ndarray))
+            value = casadi.SX(found) if is_scalar else casadi.vertcat(*found)
+            is_scalar, value = is_scalar and value.numel() == 1, casadi.SX(value)
         except Exception:  # a NumPy function may fail on symbols in any way: then it is called with numbers
             return None
-        if keywords == {} and np.ndim(found) == 0 and not isinstance(found, (casadi.SX, list, tuple)):
-            is_scalar = True
         f = casadi.Function("f", symbols, [value])
         lost = (k for k in range(f.n_instructions()) if f.instruction_id(k) == casadi.OP_CONST)
         if any(np.isnan(f.instruction_constant(k)) for k in lost):
@@ -179,10 +180,16 @@ def _takes_three(function: Callable[..., Any], name: str) -> bool:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return False
-    for arguments in ((0, 0, 0), (0, 0)):
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            continue
-        return len(arguments) == 3
+    if _binds(signature, 2):  # a third one with a default is a constant of the function's own, but for p
+        return "p" in signature.parameters and _binds(signature, 3)
+    if _binds(signature, 3):
+        return True
     raise OptionError(f"{name} cannot be called as {name}(y, u) nor as {name}(y, u, p); expected one of them")
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
