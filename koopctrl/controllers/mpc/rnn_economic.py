@@ -18,7 +18,7 @@ Constraints are linearised, relaxed as bounds on outputs are, and judged on the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rnn_course import Course
-from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
-from koopctrl.controllers.mpc.rnn_sqp import OBEYED, SETTLED, RealTimeIteration
+from koopctrl.controllers.mpc.rnn_feedback import gains_along
+from koopctrl.controllers.mpc.rnn_outlook import Goal, Outlook
+from koopctrl.controllers.mpc.rnn_sqp import OBEYED, RealTimeIteration, Rolled
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh
 from koopctrl.controllers.mpc.stage_function import StageFunction
 from koopctrl.controllers.qp.dense import scale_rows
@@ -37,6 +37,8 @@ from koopctrl.controllers.rollout import Rollout
 
 # Step of differences of the gradient, in spreads of the inputs; least eigenvalue, in the largest.
 _STEP, _LEAST = 1e-4, 1e-6
+# Weight of inputs beside outputs, in their spreads, where a plan is led back to its course.
+_LEADING = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class EconomicIteration(RealTimeIteration):
     ) -> None:
         super().__init__(rollout, problem, channels, solver, solver_options)
         self.terms, self.is_feedback = terms, False
+        # Plans that have left their course are led back with all signals in units of their spread.
+        N, y_scale = problem.horizon, rollout.network.scaling.y_scale
+        self._leading = replace(
+            problem, Q=np.tile(np.diag(1.0 / y_scale**2), (N, 1, 1)), S=np.zeros_like(problem.S),
+            R=np.tile(np.diag(_LEADING / self._u_size**2), (N, 1, 1)),
+        )  # fmt: skip
         self._u_units = np.tile(self._u_size, len(problem.blocks))
         n_v, n_g = len(self.input_hessian), problem.horizon * terms.n_constraints
         n_rows = len(self.move_rows) + problem.n_bounded + n_g
@@ -108,18 +116,13 @@ class EconomicIteration(RealTimeIteration):
             np.sqrt(np.tile(terms.weights[1], problem.horizon)),
         ])  # fmt: skip
 
-    def optimise(
-        self,
-        now: Outlook,
-        plan: FloatArray,
-        goal: Goal,
-        n_iterations: int,
-        deadline: float,
-        settled: float = SETTLED,
-        course: Course | None = None,
-    ) -> Found:
-        """See `RealTimeIteration`; plans are not led back to their courses, for there is no target."""
-        return super().optimise(now, plan, goal, n_iterations, deadline, settled, None)
+    def _led(self, now: Outlook, goal: Goal, start: Rolled, along: FloatArray) -> Rolled:
+        """See `RealTimeIteration`; a cost of the users' own says nothing of how to stay near a course."""
+        if self.terms.cost is None:
+            return super()._led(now, goal, start, along)
+        a, b = self._rollout.jacobians(along[:-1], self._full(now, start[0]))
+        gains = gains_along(a, b[:, :, self._channels.moved], self._leading.Q, None, self._leading)
+        return self._followed(now, goal, start, start[0], along, gains)
 
     def merit(self, states: FloatArray, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:
         """Cost of plans `(batch, N, n_u)` along their roll-outs, relaxations included."""
@@ -202,6 +205,13 @@ class EconomicIteration(RealTimeIteration):
             J = self._rows(function, states, plan, gamma, goal)
             values = self._values(function, states[None], plan[None], goal).ravel()
             return J.T @ J, J.T @ values
+        points = self._points(states[None], plan[None], goal)
+        n_y, n_u = self._rollout.n_y, plan.shape[1]
+        by, bent = function.gradients(*points).sum(axis=1), function.hessians(*points)
+        if not by[:, :n_y].any() and not bent[:, :n_y].any():  # of inputs alone: no roll-out is in it
+            T = self._blocking.reshape(N, n_u, -1)
+            on_u = np.matmul(bent[:, n_y:, n_y:], T).reshape(N * n_u, -1)
+            return 0.5 * self._blocking.T @ on_u, 0.5 * self._blocking.T @ by[:, n_y:].ravel()
         g = 0.5 * self._reduced_gradients(plan[None], now, goal)[0]
         steps = _STEP * self._u_units
         moved = (steps[:, None] * self._blocking.T).reshape(n_v, N, -1)

@@ -40,7 +40,7 @@ _NO_MOVE = 1e-9
 # Condition number of the condensed Hessian from which plans are followed with feedback.
 _LOST = 1e10
 # A plan, its roll-out and its cost.
-_Rolled = tuple[FloatArray, FloatArray, float]
+Rolled = tuple[FloatArray, FloatArray, float]
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
 
@@ -200,7 +200,7 @@ class RealTimeIteration:
                 self._problem,
             )  # fmt: skip
 
-    def _steered(self, now: Outlook, goal: Goal, start: _Rolled) -> _Rolled:
+    def _steered(self, now: Outlook, goal: Goal, start: Rolled) -> Rolled:
         """The better of a start and of feedback towards the target, which no horizon makes diverge."""
         N, steady = self._problem.horizon, goal.steady[-1:]
         full = self._full(replace(now, v=now.v[-1:]), steady)
@@ -209,15 +209,15 @@ class RealTimeIteration:
         gains = gains_along(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0), goal.Q, goal.P, self._problem)
         return self._followed(now, goal, start, goal.steady, np.tile(goal.x_end, (N + 1, 1)), gains)
 
-    def _led(self, now: Outlook, goal: Goal, start: _Rolled, along: FloatArray) -> _Rolled:
+    def _led(self, now: Outlook, goal: Goal, start: Rolled, along: FloatArray) -> Rolled:
         """The better of a start and of feedback along the states `(N + 1, n_x)` foreseen for it."""
         a, b = self._rollout.jacobians(along[:-1], self._full(now, start[0]))
         gains = gains_along(a, b[:, :, self._channels.moved], goal.Q, goal.P, self._problem)
         return self._followed(now, goal, start, start[0], along, gains)
 
     def _followed(
-        self, now: Outlook, goal: Goal, start: _Rolled, plan: FloatArray, along: FloatArray, gains: FloatArray
-    ) -> _Rolled:
+        self, now: Outlook, goal: Goal, start: Rolled, plan: FloatArray, along: FloatArray, gains: FloatArray
+    ) -> Rolled:
         """The better of a start and of a plan followed along states."""
         plans, rolled = self._follow(now, plan[None], along[None], gains)
         merit = float(self.merit(rolled, plans, now, goal)[0])
