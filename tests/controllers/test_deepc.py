@@ -32,8 +32,8 @@ def records(
 
 def make(data: Trajectories, **options: Any) -> DeePC:
     given: dict[str, Any] = {
-        "horizon": 8, "Q": [1.0, 0.1], "R": 0.05, "n_past": 0, "lambda_g": 0.0, "lambda_y": 1e8, "u_min": -1.0,
-        "u_max": 1.0,
+        "horizon": 8, "Q": [1.0, 0.1], "R": 0.05, "n_past": 0, "lambda_g": 0.0, "lambda_y": 1e8,
+        "u_min": -1.0, "u_max": 1.0,
     }  # fmt: skip
     return DeePC(data, **(given | options))
 
@@ -105,13 +105,14 @@ def test_its_answer_is_that_of_a_dense_problem_in_all_columns(kind: str) -> None
         Q * np.tile(r, N), np.sqrt(0.05) * np.tile(u_s, N),
         np.sqrt(5.0 * level) * outputs.ravel() / np.tile(y_scale, past + 1), np.zeros(M),
     ])  # fmt: skip
-    equal = np.vstack([np.ones(M), u_hankel[:past]])
+    equal, known = np.vstack([np.ones(M), u_hankel[:past]]), np.append(1.0, inputs.ravel())
+    bound: Any = optimize.LinearConstraint
     found = optimize.minimize(
         lambda g: 0.5 * np.sum((rows @ g - right) ** 2), np.full(M, 1.0 / M),
         jac=lambda g: rows.T @ (rows @ g - right),
         constraints=[
-            optimize.LinearConstraint(equal, np.append(1.0, inputs.ravel()), np.append(1.0, inputs.ravel())),
-            optimize.LinearConstraint(u_hankel[past:], -0.2, 0.4),
+            bound(equal, known, known),
+            bound(u_hankel[past:], -0.2, 0.4),
         ],
         method="trust-constr", hess=lambda g: rows.T @ rows,
         options={"gtol": 1e-10, "xtol": 1e-12, "maxiter": 3000},

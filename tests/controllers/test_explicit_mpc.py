@@ -29,7 +29,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
-def make(scale: tuple[Any, float] = (np.ones(2), 1.0), **options: Any) -> LinearMPC:
+PLAIN: Any = (np.ones(2), 1.0)
+
+
+def make(scale: Any = PLAIN, **options: Any) -> LinearMPC:
     x, u = scale
     model = LiftedModel.from_matrices(A * x[:, None] / x, B * x[:, None] / u, dt=0.1)
     given: dict[str, Any] = {
@@ -131,10 +134,10 @@ def test_generated_c_takes_the_same_decisions(pair: tuple[LinearMPC, ExplicitMPC
 
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
 def test_other_units(unit: float) -> None:
-    options = {"y_max": np.array([1.2, 0.5])}
-    plain = make(**options).to_explicit(-1.5, 1.5)
+    y_max = np.array([1.2, 0.5])
+    plain = make(y_max=y_max).to_explicit(-1.5, 1.5)
     x_unit, u_unit = np.array([unit, 1.0 / unit]), unit**0.5
-    other = make((x_unit, u_unit), y_max=options["y_max"] * x_unit).to_explicit(-1.5 * x_unit, 1.5 * x_unit)
+    other = make((x_unit, u_unit), y_max=y_max * x_unit).to_explicit(-1.5 * x_unit, 1.5 * x_unit)
     assert other.n_regions == plain.n_regions
     for x in np.random.default_rng(4).uniform(-0.6, 0.6, (50, 2)):
         assert other.control(x * x_unit) / u_unit == pytest.approx(plain.control(x), abs=1e-7)

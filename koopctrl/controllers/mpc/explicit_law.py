@@ -6,6 +6,7 @@ r"""The law of `ExplicitMPC`: a table of regions and the affine law in each.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -79,7 +80,7 @@ class ExplicitLaw(LinearLaw):
     def theta(self, now: Situation) -> FloatArray:
         """Parameters of one sample."""
         z = self.estimator.basis @ now.estimate + self.estimator.offset
-        parts = [self.lifted.x_op + z * self.lifted.observables.x_scale]
+        parts: list[Any] = [self.lifted.x_op + z * self.lifted.observables.x_scale]
         if self.fixed is None:
             parts.append(now.asked.r if now.asked.r.ndim == 1 else now.asked.r[-1])
         if sees_last_input(self):
@@ -129,8 +130,9 @@ def explicit_law(
 
 def with_table(law: LinearLaw, table: RegionTable, fixed: FloatArray | None) -> ExplicitLaw:
     """The same law with its plans in a table."""
-    known = {f.name: getattr(law, f.name) for f in fields(LinearLaw)}
-    return ExplicitLaw(**(known | {"moved": {}, "partial": {}}), table=table, fixed=fixed)
+    known: dict[str, Any] = {f.name: getattr(law, f.name) for f in fields(LinearLaw)}
+    known |= {"moved": {}, "partial": {}}
+    return ExplicitLaw(**known, table=table, fixed=fixed)
 
 
 def _parametric(

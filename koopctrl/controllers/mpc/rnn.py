@@ -63,8 +63,8 @@ class RNNMPC(PredictiveController):
         what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
     stage_cost : callable, optional
         `l(y, u)` or `l(y, u, p)`, added at every step: of the list of outputs that an input leads to, the
-        list of inputs, and `cost_parameters`. It returns a number, the cost (which may be negative), or a list of
-        residuals whose squares add up. Written with arithmetic, or with functions of `xp` where it takes
+        list of inputs, and `cost_parameters`. It returns a number, the cost (which may be negative), or a
+        list of residuals whose squares add up. Written with arithmetic, or with functions of `xp` where it takes
         `xp=`, derivatives are exact; a function that needs numbers is differenced. With it `terminal` is
         `"none"`, no steady target is sought, and `R` is measured from `input_reference`, by default the input
         at rest; `Q` may be 0.
@@ -181,7 +181,7 @@ class RNNMPC(PredictiveController):
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
         given["Q"] = stage_weights(given["Q"], "Q", (window.n_y,), horizon)
         n_iterations = given.pop("n_iterations")
-        own = [given.pop(name) for name in ("stage_cost", "nonlinear_constraints", "cost_parameters")]
+        own = given.pop("stage_cost"), given.pop("nonlinear_constraints"), given.pop("cost_parameters")
         if own[0] is not None:
             given["terminal"] = "none"
         centre = np.concatenate([network.x_mean[: window.n_y], network.x_mean])
