@@ -309,6 +309,15 @@ def show(title: str, found: dict[str, Any]) -> None:
         print(f"  {reason[:200]}")
 
 
+def add_rows(path: Any, kept: dict[str, Any], only: list[str]) -> None:
+    """Keep what the file said of the run that made it, and say where the new rows come from."""
+    new = json.loads(path.read_text())
+    rows = kept.get("rows", {}) | {
+        name: {k: new[k] for k in ("command", "date", "versions")} for name in only
+    }
+    path.write_text(json.dumps(kept | {"figures": new["figures"], "rows": rows}, indent=2) + "\n")
+
+
 def main() -> None:
     """Run."""
     warnings.simplefilter("ignore")
@@ -322,8 +331,8 @@ def main() -> None:
     p.add_argument("--only", nargs="+", help="of controllers on identified models; the file keeps the others")
     args = p.parse_args()
     path = args.out / "closed_loop.json"
-    known = args.only is not None and path.exists()
-    figures: dict[str, Any] = json.loads(path.read_text())["figures"] if known else {}
+    kept = json.loads(path.read_text()) if args.only is not None and path.exists() else {}
+    figures: dict[str, Any] = kept.get("figures", {})
     with c.threads(args.threads):
         for name in args.plants:
             task = tasks[name] if name in tasks else registered(name)
@@ -334,6 +343,8 @@ def main() -> None:
                 show(f"{title}, {args.seeds} seeds", figure)
             print(f"\n{name}: {seconds:.0f} s")
             c.write(args, "closed_loop", figures, peers=PEERS if args.only is None else PEERS[:2])
+            if kept:
+                add_rows(path, kept, args.only)
 
 
 if __name__ == "__main__":

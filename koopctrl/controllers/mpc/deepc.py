@@ -143,13 +143,13 @@ class DeePC(PredictiveController):
         return DeePC(**{name: value for name, value in settings.items() if name != "estimator"})
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> NoReturn:
-        """Refused: it is a baseline; identify a model for use on a device."""
+        """Refused, whatever `folder`, `name` and `options` are: it is a baseline."""
         raise OptionError(
             "DeePC has no C code: it is a baseline. Use LinearMPC or RNNMPC on an identified model"
         )
 
     def compile(self, compiler: str | None = None, **options: Any) -> NoReturn:
-        """Refused, as `to_c` is."""
+        """Refused, as `to_c` is, whatever `compiler` and `options` are."""
         self.to_c("")
 
     def __repr__(self) -> str:

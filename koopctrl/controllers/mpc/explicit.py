@@ -157,7 +157,7 @@ class ExplicitMPC(PredictiveController):
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> GeneratedPart:  # pyright: ignore[reportIncompatibleMethodOverride]
         """C99 that looks the input up; see `koopctrl.export.c.explicit.explicit_to_c`.
 
-        `name` starts every file and identifier.
+        Written to `folder`; `name` starts every file and identifier; there are no `options`.
         """
         from koopctrl.export.c.explicit import explicit_to_c
 
@@ -166,7 +166,7 @@ class ExplicitMPC(PredictiveController):
         return explicit_to_c(self, folder, name)
 
     def compile(self, compiler: str | None = None, **options: Any) -> NoReturn:
-        """Refused: what `to_c` writes is a function of the state, not a controller."""
+        """Refused, whatever `compiler` and `options` are: `to_c` writes a function of the state alone."""
         raise OptionError(
             "ExplicitMPC has a lookup in C, not a controller; use to_c, or compile() of the LinearMPC"
         )

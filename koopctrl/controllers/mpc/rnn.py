@@ -62,12 +62,12 @@ class RNNMPC(PredictiveController):
         else `Q`), or `Q`. `"auto"` is the cost to go while the LQR, followed from the end of the plan, keeps
         what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
     stage_cost : callable, optional
-        `l(y, u)` or `l(y, u, p)`, added at every step: of the list of outputs that an input leads to, the
-        list of inputs, and `cost_parameters`. It returns a number, the cost (which may be negative), or a
-        list of residuals whose squares add up. Written with arithmetic, or with functions of `xp` where it takes
-        `xp=`, derivatives are exact; a function that needs numbers is differenced. With it `terminal` is
-        `"none"`, no steady target is sought, and `R` is measured from `input_reference`, by default the input
-        at rest; `Q` may be 0.
+        `l(y, u)` or `l(y, u, p)`, added at every step: of the list of outputs that an input leads
+        to, the list of inputs, and `cost_parameters`. It returns a number, the cost (which may be
+        negative), or a list of residuals whose squares add up. Written with arithmetic, or with
+        functions of `xp` where it takes `xp=`, derivatives are exact; a function that needs numbers
+        is differenced. With it `terminal` is `"none"`, no steady target is sought, and `R` is
+        measured from `input_reference`, by default the input at rest; `Q` may be 0.
     nonlinear_constraints : callable, optional
         `g(y, u)` or `g(y, u, p)`, a number or a list that shall not be above 0 at any step; relaxed where it
         cannot be held, as bounds on outputs are.

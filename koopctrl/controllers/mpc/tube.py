@@ -224,14 +224,14 @@ class TubeMPC(PredictiveController):
         return super().control(measurement, reference)
 
     def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> NoReturn:
-        """Refused: the generated QP has no artificial targets."""
+        """Refused, whatever `folder`, `name` and `options` are: C has no artificial targets."""
         raise OptionError(
             "TubeMPC has no C code: the generated solver has no artificial target. Use LinearMPC with "
             "tightening=..., or to_explicit() of a small one"
         )
 
     def compile(self, compiler: str | None = None, **options: Any) -> NoReturn:
-        """Refused, as `to_c` is."""
+        """Refused, as `to_c` is, whatever `compiler` and `options` are."""
         self.to_c("")
 
     def __repr__(self) -> str:
