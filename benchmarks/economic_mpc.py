@@ -6,12 +6,12 @@
 - zone: heat and ventilation of a building cost electricity at day and night prices; by day its temperature is
   to be between 20 and 24 degrees, by night between 16 and 26 (constraints that change along the horizon).
 
-RNNMPC sees outputs and knows the network that was fitted to the records of `koopctrl bench` (default settings,
-the zone with lags; of the reactor only what lies between 310 and 385 K: with ignitions in them a fit errs 15
-to 100 times as much where it works). do-mpc is given the plant's equations and its true state, the weather of
-the zone included. Both have the same horizon, bounds and preview, and soft constraints. Judged on the true
-plant: what was paid (negative: earned, where more of do-mpc's is better), and constraints broken (largest, and
-mean over samples). Costs are relative to do-mpc's on the same starts.
+RNNMPC sees outputs and knows the network that was fitted to the records of `koopctrl bench` (default
+settings, the zone with lags; of the reactor only what lies between 310 and 385 K: with ignitions in them a
+fit errs 15 to 100 times as much where it works). do-mpc is given the plant's equations and its true state,
+the weather of the zone included. Both have the same horizon, bounds and preview, and soft constraints.
+Judged on the true plant: what was paid (negative: earned, where more of do-mpc's is better), and
+constraints broken (largest, and mean over samples). Costs are relative to do-mpc's on the same starts.
 """
 
 from __future__ import annotations

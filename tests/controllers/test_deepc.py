@@ -198,3 +198,14 @@ def constant(u: np.ndarray) -> Trajectories:
 def test_bad_inputs_by_name(call: Any, words: str) -> None:
     with pytest.raises(KoopctrlError, match=words):
         call()
+
+
+def test_as_a_block_of_python_control() -> None:
+    deepc = make(records(200, 0.02), n_past=2, lambda_g=1.0, lambda_y=1e4)
+    block, r = deepc.to_nlsys(), np.array([0.2, 0.1])
+    state = np.zeros(block.nstates)
+    for y in ([0.5, 0.0], [0.45, -0.2], [0.4, -0.1]):
+        fed = np.concatenate([y, r])
+        u = deepc.control(y, r)
+        assert block.output(0.0, state, fed) == pytest.approx(u, abs=1e-9)
+        state = block.dynamics(0.0, state, fed)

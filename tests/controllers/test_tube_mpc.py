@@ -208,3 +208,14 @@ def test_refuses_estimators_with_disturbances_and_c(mpc: TubeMPC, tmp_path: Path
         TubeMPC(model, 10, 1.0, 1.0, 0.01, estimator=estimator)
     with pytest.raises(OptionError, match="no C code"):
         mpc.to_c(tmp_path)
+
+
+def test_as_a_block_of_python_control(mpc: TubeMPC) -> None:
+    mpc.reset()
+    block, r = mpc.to_nlsys(), np.array([0.4, 0.0])
+    state = np.zeros(block.nstates)
+    for y in ([0.5, 0.0], [0.45, -0.2]):
+        fed = np.concatenate([y, r])
+        u = mpc.control(y, r)
+        assert block.output(0.0, state, fed) == pytest.approx(u, abs=1e-9)
+        state = block.dynamics(0.0, state, fed)
