@@ -266,7 +266,13 @@ class LinearMPC(PredictiveController):
         references: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
         max_regions: int = 2000,
     ) -> ExplicitMPC:
-        """This controller as a table, for at most 4 states and 10 steps; for arguments see `ExplicitMPC`."""
+        """This controller as a table, for at most 4 states and 10 steps.
+
+        Parameters
+        ----------
+        x_min, x_max, references, max_regions
+            See `ExplicitMPC`.
+        """
         from koopctrl.controllers.mpc.explicit import ExplicitMPC
 
         return ExplicitMPC(self, x_min, x_max, references=references, max_regions=max_regions)
