@@ -157,14 +157,25 @@ class Identification:
             increment = (y_next[rows] - x[rows, :n_y]) / self._scaling.y_scale
             part.update(self._coupling.regressors(phi, us), increment)
 
-    def solve(self) -> tuple[RecurrentNetwork, LeastSquares]:
-        """Solve for the outer weights over all data seen."""
+    def solve(self, held_out: bool = True) -> tuple[RecurrentNetwork, LeastSquares]:
+        """Solve for the outer weights over all data seen, or without the episodes that are held out."""
         rcond, ridge = self._settings.rcond, self._settings.ridge
         if ridge == AUTO:
             ridge = self._penalty()
-        both = self._fitted.merge(self._held_out) if self._held_out.n_rows else self._fitted
-        solution = both.solve(rcond, ridge)
+        both = held_out and self._held_out.n_rows
+        part = self._fitted.merge(self._held_out) if both else self._fitted
+        solution = part.solve(rcond, ridge)
         return self._network(solution.coef), solution
+
+    @property
+    def trials(self) -> list[Snapshots]:
+        """Pairs of the episodes that are held out while penalties are chosen, as far as they are kept."""
+        return self._trials
+
+    @property
+    def n_rows(self) -> int:
+        """Number of pairs seen."""
+        return self._fitted.n_rows + self._held_out.n_rows
 
     def _penalty(self) -> Ridge:
         """By free runs where episodes were held out and are long enough, else by evidence."""

@@ -33,7 +33,7 @@ from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh
 from koopctrl.controllers.mpc.stage_function import StageFunction
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
-from koopctrl.controllers.rollout import Rollout
+from koopctrl.network.folded import Rollout
 
 # Step of differences of the gradient, in spreads of the inputs; least eigenvalue, in the largest.
 _STEP, _LEAST = 1e-4, 1e-6
