@@ -344,7 +344,7 @@ def main() -> None:
             print(f"\n{name}: {seconds:.0f} s")
             c.write(args, "closed_loop", figures, peers=PEERS if args.only is None else PEERS[:2])
             if kept:
-                add_rows(path, kept, args.only)
+                add_rows(path, kept, args.only or [])
 
 
 if __name__ == "__main__":
