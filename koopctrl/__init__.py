@@ -28,6 +28,8 @@ _HOME = {
     "LQR": "koopctrl.controllers",
     "KalmanFilter": "koopctrl.controllers",
     "ExtendedKalmanFilter": "koopctrl.controllers",
+    "UnscentedKalmanFilter": "koopctrl.controllers",
+    "MovingHorizonEstimator": "koopctrl.controllers",
     "LinearMPC": "koopctrl.controllers",
     "RNNMPC": "koopctrl.controllers",
     "DeePC": "koopctrl.controllers",

@@ -8,7 +8,9 @@ from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.moving_horizon import MovingHorizonEstimator
 from koopctrl.controllers.estimation.protocol import Estimator, LinearEstimator, NetworkEstimator
+from koopctrl.controllers.estimation.unscented_kalman import UnscentedKalmanFilter
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
@@ -42,9 +44,11 @@ __all__ = [
     "LinearEstimator",
     "LinearMPC",
     "MPCDesign",
+    "MovingHorizonEstimator",
     "NetworkEstimator",
     "SteadyState",
     "TubeMPC",
+    "UnscentedKalmanFilter",
     "check_controller",
     "design_mpc",
     "find_steady_state",

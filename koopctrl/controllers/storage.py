@@ -15,6 +15,8 @@ import numpy as np
 from koopctrl import storage
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.kalman import KalmanFilter
+from koopctrl.controllers.estimation.moving_horizon import MovingHorizonEstimator
+from koopctrl.controllers.estimation.unscented_kalman import UnscentedKalmanFilter
 from koopctrl.controllers.lqr import LQR
 from koopctrl.controllers.mpc.deepc import DeePC
 from koopctrl.controllers.mpc.explicit import ExplicitMPC
@@ -44,6 +46,34 @@ _FILTERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "ExtendedKalmanFilter": (
         ExtendedKalmanFilter,
         ("Qn", "Rn", "measured", "disturbance", "Qd", "P0", "gate"),
+    ),
+    "UnscentedKalmanFilter": (
+        UnscentedKalmanFilter,
+        ("Qn", "Rn", "measured", "disturbance", "Qd", "P0", "gate", "spread"),
+    ),
+    "MovingHorizonEstimator": (
+        MovingHorizonEstimator,
+        (
+            "horizon",
+            "Qn",
+            "Rn",
+            "y_min",
+            "y_max",
+            "x_min",
+            "x_max",
+            "d_min",
+            "d_max",
+            "constraints",
+            "measured",
+            "disturbance",
+            "measured_disturbances",
+            "Qd",
+            "steady",
+            "P0",
+            "gate",
+            "max_iter",
+            "solver",
+        ),
     ),
 }
 

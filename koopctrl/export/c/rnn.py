@@ -9,6 +9,8 @@ import numpy as np
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
+from koopctrl.controllers.estimation.unscented_kalman_law import UnscentedKalmanLaw
 from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
 from koopctrl.errors import OptionError
 from koopctrl.export.c.estimator import add_extended_kalman
@@ -29,10 +31,13 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller."""
     data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw):
+        reason = ""
+        if isinstance(source, NetworkHorizonLaw):
+            reason = ", which would condense a window of Jacobians anew at every sample"
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
-            "none, the ones that have C code"
+            f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
+            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
         )
     if isinstance(law.iteration, EconomicIteration):
         raise OptionError(
