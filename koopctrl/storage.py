@@ -39,6 +39,9 @@ _ELSEWHERE = {
     "LQR": ("koopctrl.controllers.storage", "read_controller"),
     "LinearMPC": ("koopctrl.controllers.storage", "read_controller"),
     "RNNMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "TubeMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "DeePC": ("koopctrl.controllers.storage", "read_controller"),
+    "ExplicitMPC": ("koopctrl.controllers.storage", "read_controller"),
 }
 
 
@@ -85,7 +88,8 @@ def load(path: str | PathLike[str], *, known: Callable[..., Any] | None = None) 
 
     Returns
     -------
-    KoopmanRNN, KoopmanEnsemble, LiftedModel, LiftedFamily, LTINetwork, LQR, LinearMPC, RNNMPC, Trajectories
+    KoopmanRNN, KoopmanEnsemble, LiftedModel, LiftedFamily, LTINetwork, LQR, LinearMPC, RNNMPC, TubeMPC,
+    Trajectories
         Or a ClosedLoopResult: whatever was saved.
 
     Raises
