@@ -46,7 +46,8 @@ def check_settings(model: KoopmanRNN) -> Settings:
     check_bool(model.feedthrough, "feedthrough")
     _check_varying(model)
     if model.smooth is not False:
-        check_choice(model.smooth, "smooth", (AUTO, False))
+        choices: tuple[Any, ...] = (AUTO, False)
+        check_choice(model.smooth, "smooth", choices)
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
