@@ -30,6 +30,7 @@ from table_sampled import (  # noqa: E402
     sampled_sets,
     sampled_widths,
 )
+from table_varying import grey_boxes, varying  # noqa: E402
 
 _YARDSTICK = "NMPC, true model"
 
@@ -263,6 +264,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         pde_canal,
         pde_plate,
         pde_inverse,
+        varying,
+        grey_boxes,
         hamiltonian_energies,
         hamiltonian_swing,
         hamiltonian_long,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,14 @@ from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import fit_hidden_model, hidden_settings
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.recursive import RecursiveWeights
-from koopctrl.identification.settings import check_settings, fit_rounds, make_rng, start, take_steps
+from koopctrl.identification.settings import (
+    check_settings,
+    fit_coefficients,
+    fit_rounds,
+    make_rng,
+    start,
+    take_steps,
+)
 from koopctrl.model_faces import Faces
 from koopctrl.model_runs import Runs
 from koopctrl.network.hidden_state import HiddenNetwork
@@ -104,6 +111,20 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         Whether records with noise are smoothed by a first fit before a one-step fit to them, in rounds, as
         long as the free run on held-out episodes, as measured, gets better
         (`koopctrl.identification.smoothing`). Up to 50,000 pairs.
+    parameters : str or sequence of str, optional
+        Names of the records' inputs that are measured parameters: they make the model vary, and nobody moves
+        them. Controllers take them as measured disturbances.
+    parameter_coupling : {"affine", "layer"}
+        Whether all outer weights are affine in the parameters (the model's matrices then are too:
+        `lift_family`), or the neurons are functions of them.
+    known : callable, optional
+        Known part of a grey-box model: `known(x, u)`, or `known(x, u, theta)`, gives the next outputs from
+        lists of components, and the network learns the rest. Written with functions from its argument `xp`
+        (numpy or casadi) it is in exports too. `koopctrl.discretise(rhs, dt)` makes it from a right-hand
+        side.
+    theta0 : mapping of str to float, optional
+        Names and first guesses of coefficients that are identified with the rest
+        (`koopctrl.identification.grey_box`); `known` gets them as a dict.
 
     Attributes
     ----------
@@ -123,6 +144,10 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
         Linear start of a hidden state.
+    theta_ : dict of str to float
+        Coefficients of the known part,
+    grey_box_ : GreyBoxFit
+        and their standard deviations and covariance; `print(model.grey_box_)`.
     dt_, output_names_, input_names_
         From the data.
 
@@ -155,6 +180,10 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         validation_fraction: float = 0.0,
         rollout_margin: float | None = None,
         smooth: str | bool = "auto",
+        parameters: Sequence[str] | str | None = None,
+        parameter_coupling: str = "affine",
+        known: Callable[..., Any] | None = None,
+        theta0: Mapping[str, float] | None = None,
     ) -> None:
         self.n_features = n_features
         self.sampler = sampler
@@ -176,6 +205,10 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.rollout_margin = rollout_margin
         self.smooth = smooth
+        self.parameters = parameters
+        self.parameter_coupling = parameter_coupling
+        self.known = known
+        self.theta0 = theta0
 
     # --- fitting -----------------------------------------------------------------------------------------
 
@@ -214,14 +247,19 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work, directions, smoothing = fit_rounds(self, data, settings)
+            work, fitted, directions, smoothing = fit_rounds(self, data, settings)
             self._forget()
             if directions:
                 self.directions_ = directions
             if smoothing is not None:
                 self.smoothing_ = smoothing
+            known = work.blank.known
+            if known is not None and known.names:
+                work, self.grey_box_ = fit_coefficients(self, fitted, settings, work)
+                self.theta_ = dict(zip(known.names, self.grey_box_.theta.tolist(), strict=True))
         else:
             self._refuse_rounds("fit on an iterator")
+            self._refuse_known("fit on an iterator")
             self._forget()
             data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings)
@@ -277,6 +315,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             self._identification.add(data)
         else:
             self._refuse_rounds("partial_fit")
+            self._refuse_known("partial_fit")
             self._identification = start(self, data, self._checked_settings())
             self._forget()
         self._finish(self._identification, data)
@@ -298,7 +337,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
 
     def _forget(self) -> None:
         """Drop what not every fit leaves behind."""
-        for name in ("directions_", "smoothing_"):
+        for name in ("directions_", "smoothing_", "theta_", "grey_box_"):
             self.__dict__.pop(name, None)
 
     def _refuse_rounds(self, where: str) -> None:
@@ -306,6 +345,12 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             raise OptionError(
                 f"rounds is {self.rounds}, and {where} reads the data once; expected 0, or "
                 "fit on Trajectories"
+            )
+
+    def _refuse_known(self, where: str) -> None:
+        if self.theta0 is not None:
+            raise OptionError(
+                f"theta0 is given, and {where} reads the data once; expected fit on Trajectories, then None"
             )
 
     def _whole(self, X: Any) -> Trajectories:
@@ -344,6 +389,12 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     def n_u(self) -> int:
         """Number of inputs."""
         return self._network.window.n_u
+
+    @property
+    def parameter_names_(self) -> tuple[str, ...]:
+        """Names of the inputs that are measured parameters."""
+        coupling = None if self.hidden else self._network.coupling
+        return () if coupling is None else tuple(self.input_names_[i] for i in coupling.parameters)
 
     @property
     def state_names_(self) -> tuple[str, ...]:

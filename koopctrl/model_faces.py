@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from koopctrl.identification.residuals import ResidualAnalysis
     from koopctrl.koopman_rnn import KoopmanRNN
     from koopctrl.lifted.model import LiftedModel
+    from koopctrl.lifted.varying.family import LiftedFamily
 
 
 class Faces:
@@ -34,17 +35,48 @@ class Faces:
 
     @few_threads()
     def lift_at(
-        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
+        self,
+        x_op: ArrayLike | None = None,
+        u_op: ArrayLike | None = None,
+        *,
+        parameter: ArrayLike | None = None,
+        **options: Any,
     ) -> LiftedModel:
         """Linear face around an operating point; for `options` see `koopctrl.lifted.lift.lift_network`.
 
         By default several linear models are compared in closed loop on the network, plain least squares among
-        them, and the simplest of the best is kept: `print(lifted.choice)`.
+        them, and the simplest of the best is kept: `print(lifted.choice)`. Of a model with measured
+        parameters it is that at `parameter`, by default the records' mean, and `u_op` has the inputs that are
+        moved.
         """
         from koopctrl.lifted.hidden import lift_hidden
         from koopctrl.lifted.lift import lift_network
 
-        return (lift_hidden if self._itself.hidden else lift_network)(self._itself, x_op, u_op, **options)
+        model = self._itself
+        if parameter is not None or model.parameter_names_:
+            model = self.frozen(parameter)
+        return (lift_hidden if model.hidden else lift_network)(model, x_op, u_op, **options)
+
+    def frozen(self, parameter: ArrayLike | None = None) -> KoopmanRNN:
+        """The model with its measured parameters held, a function of the moved inputs alone.
+
+        See `koopctrl.lifted.varying.frozen.frozen_model`; by default at the records' mean.
+        """
+        from koopctrl.lifted.varying.frozen import frozen_model
+
+        return frozen_model(self._itself, parameter)
+
+    @few_threads()
+    def lift_family(
+        self, x_op: ArrayLike | None = None, u_op: ArrayLike | None = None, **options: Any
+    ) -> LiftedFamily:
+        """Linear models that are affine in the measured parameters: an LPV state-space model.
+
+        For `options` see `koopctrl.lifted.varying.fit.lift_family`.
+        """
+        from koopctrl.lifted.varying.fit import lift_family
+
+        return lift_family(self._itself, x_op, u_op, **options)
 
     @few_threads()
     def report(

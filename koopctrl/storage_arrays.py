@@ -13,8 +13,10 @@ from koopctrl.errors import DataError
 class Arrays:
     """Arrays of a file, handed out only with the shape and finiteness they must have."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], known: Any = None) -> None:
         self._arrays = arrays
+        # The function of a grey-box model, which is in no file: whoever loads one brings it.
+        self.known = known
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -22,7 +24,8 @@ class Arrays:
     def part(self, prefix: str) -> Arrays:
         """Those whose names begin with `prefix`, without it."""
         n = len(prefix)
-        return Arrays({name[n:]: array for name, array in self._arrays.items() if name.startswith(prefix)})
+        own = {name[n:]: array for name, array in self._arrays.items() if name.startswith(prefix)}
+        return Arrays(own, self.known)
 
     def get(self, name: str, *shape: int | None, finite: bool = True) -> FloatArray:
         """Array of the given shape, None standing for any length; `finite` refuses NaN."""

@@ -14,11 +14,15 @@ from koopctrl.controllers.estimation.unscented_kalman import UnscentedKalmanFilt
 from koopctrl.controllers.loop.closed_loop import ClosedLoopResult, run_closed_loop
 from koopctrl.controllers.loop.policy import ControllerPolicy
 from koopctrl.controllers.lqr import LQR
+from koopctrl.controllers.mpc.deepc import DeePC
+from koopctrl.controllers.mpc.explicit import ExplicitMPC
 from koopctrl.controllers.mpc.field import FieldMPC
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.true_model import NMPC
+from koopctrl.controllers.mpc.tube import TubeMPC
 from koopctrl.controllers.protocol import Controller, check_controller
+from koopctrl.controllers.scheduled import GainScheduled
 from koopctrl.controllers.steady_state.find import SteadyState, find_steady_state
 
 __all__ = [
@@ -28,11 +32,14 @@ __all__ = [
     "ClosedLoopResult",
     "Controller",
     "ControllerPolicy",
+    "DeePC",
     "DesignReport",
     "EnergyShaping",
     "Estimator",
+    "ExplicitMPC",
     "ExtendedKalmanFilter",
     "FieldMPC",
+    "GainScheduled",
     "KalmanFilter",
     "LagWindow",
     "LiftedMeasurement",
@@ -42,6 +49,7 @@ __all__ = [
     "MovingHorizonEstimator",
     "NetworkEstimator",
     "SteadyState",
+    "TubeMPC",
     "UnscentedKalmanFilter",
     "check_controller",
     "design_mpc",

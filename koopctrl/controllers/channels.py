@@ -86,3 +86,14 @@ def choose_channels(names: Sequence[str], measured: Sequence[str | int] | str | 
             f"measured_disturbances names all inputs, {list(names)}; expected at least one to be moved"
         )
     return InputChannels(np.array(moved), np.array(told, dtype=int))
+
+
+def with_parameters(
+    measured: Sequence[str | int] | str | int | None, parameters: Sequence[str], names: Sequence[str]
+) -> Sequence[str | int] | str | int | None:
+    """Measured disturbances, with a model's measured parameters, which nobody moves, among them."""
+    if not parameters:
+        return measured
+    given = [] if measured is None else [measured] if isinstance(measured, (str, int)) else list(measured)
+    known = {names[i] if isinstance(i, (int, np.integer)) and 0 <= i < len(names) else i for i in given}
+    return [*given, *(p for p in parameters if p not in known)]

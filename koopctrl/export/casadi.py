@@ -53,8 +53,13 @@ def _features(layer: Layer, points: casadi.MX) -> casadi.MX:
 def _step_function(net: RecurrentNetwork, name: str, bounds: Bounds | None) -> casadi.Function:
     window, coupling, scaling = net.window, net.coupling, net.scaling
     x, u = casadi.MX.sym("x", window.n_x), casadi.MX.sym("u", window.n_u)
-    xs = (x - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
-    us = (u - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
+    x_at, u_at = x, u
+    if net.known is not None:  # beyond the data the remainder keeps its value at their edge
+        low_x, high_x, low_u, high_u = (casadi.DM(bound) for bound in net.known.region)
+        x_at = casadi.fmin(casadi.fmax(x, low_x), high_x)
+        u_at = casadi.fmin(casadi.fmax(u, low_u), high_u)
+    xs = (x_at - casadi.DM(net.x_mean)) / casadi.DM(net.x_scale)
+    us = (u_at - casadi.DM(scaling.u_mean)) / casadi.DM(scaling.u_scale)
     points = casadi.vertcat(xs, us) if coupling.layer_sees_input else xs
     phi = casadi.vertcat(1.0, xs, _features(net.layer, points))
 
@@ -67,7 +72,11 @@ def _step_function(net: RecurrentNetwork, name: str, bounds: Bounds | None) -> c
         increment = increment + term
     if coupling.adds_input:
         increment = increment + casadi.mtimes(casadi.DM(net.coef[coupling.n_products * m :].T), us)
-    y_next = x[: window.n_y] + casadi.DM(scaling.y_scale) * increment
+    base = x[: window.n_y]
+    if net.known is not None:
+        parts = net.known.call(casadi.vertsplit(x), casadi.vertsplit(u) if window.n_u else [], casadi)
+        base = casadi.vertcat(*parts)
+    y_next = base + casadi.DM(scaling.y_scale) * increment
     if bounds is not None:
         y_next = casadi.fmin(casadi.fmax(y_next, casadi.DM(bounds[0])), casadi.DM(bounds[1]))
 

@@ -80,6 +80,10 @@ def adapted_layer(
     """
     xs, us = net.standardise(snapshots.x, snapshots.u)
     points = np.concatenate([xs, us], axis=1) if net.coupling.layer_sees_input else xs
+    if net.coupling.parameters and net.coupling.layer_sees_input:
+        points[:, [net.window.n_x + i for i in range(us.shape[1]) if i not in net.coupling.layer_inputs]] = (
+            0.0
+        )
     m, first = net.n_dictionary, 1 + net.window.n_x
     # Every monomial of the input has neurons' weights of its own.
     outer = np.concatenate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from koopctrl.identification.least_squares import (
 )
 from koopctrl.identification.penalty import penalty_by_free_run
 from koopctrl.network.coupling import Coupling
+from koopctrl.network.known import KnownPart
 from koopctrl.network.lag_window import LagWindow
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 from koopctrl.network.samplers import SAMPLERS, Layer
@@ -71,6 +72,7 @@ class Identification:
         settings: Settings,
         rng: np.random.Generator,
         layer: Layer | None = None,
+        known: KnownPart | None = None,
     ) -> None:
         self._settings, self._window, self._rng = settings, window, rng
         self._coupling = coupling
@@ -90,13 +92,17 @@ class Identification:
             )
         xs, us = empty.standardise(x, u)
         joint = np.concatenate([xs, us], axis=1)
-        targets = (y_next - x[:, : window.n_y]) / self._scaling.y_scale
+        base = x[:, : window.n_y] if known is None else known(x, u)
+        targets = (y_next - base) / self._scaling.y_scale
         n_features = default_width(len(x)) if settings.n_features is None else settings.n_features
         if layer is None and not n_features:
             layer = none
         elif layer is None:
+            unseen = [window.n_x + i for i in range(window.n_u) if i not in coupling.layer_inputs]
+            seen = joint.copy()
+            seen[:, unseen] = 0.0
             layer = SAMPLERS[settings.sampler](
-                joint if coupling.layer_sees_input else xs,
+                seen if coupling.layer_sees_input else xs,
                 joint,
                 targets,
                 n_features,
@@ -104,8 +110,12 @@ class Identification:
                 settings.feature_scale,
                 rng,
             )
-        self._blank = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
-        self._n_columns = coupling.n_columns(self._blank.n_dictionary)
+            if coupling.layer_sees_input:
+                layer.weights[:, unseen] = 0.0
+        self._blank = RecurrentNetwork(
+            window, layer, coupling, np.empty((0, window.n_y)), self._scaling, known
+        )
+        self._n_columns = coupling.n_fitted(self._blank.n_dictionary)
         # Rows that are fitted to, and rows held out for choosing the penalty; the last solve is on both.
         self._fitted, self._held_out = (
             make_accumulator(settings.solver, self._n_columns, window.n_y) for _ in range(2)
@@ -121,6 +131,11 @@ class Identification:
     def has_layer(self) -> bool:
         """Whether there are neurons."""
         return self._blank.layer.n_features > 0
+
+    @property
+    def blank(self) -> RecurrentNetwork:
+        """The network without outer weights."""
+        return self._blank
 
     def add(self, data: Trajectories) -> None:
         """Add episodes with the signals of the first batch."""
@@ -149,12 +164,12 @@ class Identification:
 
     def _accumulate(self, part: Accumulator, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
         """Add snapshot pairs, block by block."""
-        n_y, step = self._window.n_y, block_rows(self._n_columns)
+        step = block_rows(self._n_columns)
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
             xs, us = self._blank.standardise(x[rows], u[rows])
             phi = self._blank.dictionary(xs, us)
-            increment = (y_next[rows] - x[rows, :n_y]) / self._scaling.y_scale
+            increment = (y_next[rows] - self._blank.base(x[rows], u[rows])) / self._scaling.y_scale
             part.update(self._coupling.regressors(phi, us), increment)
 
     def solve(self, held_out: bool = True) -> tuple[RecurrentNetwork, LeastSquares]:
@@ -191,8 +206,7 @@ class Identification:
         return penalty
 
     def _network(self, coef: FloatArray) -> RecurrentNetwork:
-        b = self._blank
-        return RecurrentNetwork(b.window, b.layer, b.coupling, coef, b.scaling)
+        return replace(self._blank, coef=self._coupling.expand(coef, self._blank.n_dictionary))
 
     @property
     def snapshots(self) -> Snapshots:

@@ -55,7 +55,8 @@ class RecursiveWeights:
         self, network: RecurrentNetwork, snapshots: Snapshots, solution: LeastSquares, forgetting: float
     ) -> None:
         self.network, self.forgetting = network, forgetting
-        n, n_y = network.coef.shape
+        coef = network.coupling.contract(network.coef, network.n_dictionary)
+        n, n_y = coef.shape
         self._n = n
         r = np.empty((0, n))
         step = block_rows(n)
@@ -73,7 +74,8 @@ class RecursiveWeights:
         # What was known is an estimate and how sure it is, no matter which targets it came from.
         self._table = np.zeros((n + n_y, n + n_y), order="F")
         self._table[:n, :n] = r
-        self._table[:n, n:] = r @ network.coef
+        self._table[:n, n:] = r @ coef
+        self._coef = coef
         self._tie = np.sqrt(tie * (1.0 - forgetting) * n)
         self._next, self._log_weight = 0, 0.0
         self._recent = Recent(snapshots, int(min(_MEMORIES * memory, 1e9)))
@@ -83,7 +85,7 @@ class RecursiveWeights:
         net = self.network
         xs, us = net.standardise(x, u)
         phi = net.coupling.regressors(net.dictionary(xs, us), us)
-        return phi, (y_next - x[:, : net.window.n_y]) / net.scaling.y_scale
+        return phi, (y_next - net.base(x, u)) / net.scaling.y_scale
 
     def update(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> RecurrentNetwork:
         """Take pairs in order of time; the network with the new weights."""
@@ -97,7 +99,7 @@ class RecursiveWeights:
             if self.forgetting < 1.0:
                 which = (self._next + np.arange(count)) % n
                 rows[count + np.arange(count), which] = self._tie[which]
-                rows[count:, n:] = self._tie[which, None] * self.network.coef[which]
+                rows[count:, n:] = self._tie[which, None] * self._coef[which]
                 self._next = (self._next + count) % n
                 # Instead of the whole table fading, new rows weigh more, and all is scaled back in time.
                 self._log_weight -= 0.5 * np.log(self.forgetting) * count
@@ -112,7 +114,9 @@ class RecursiveWeights:
                 self._table *= np.exp(-self._log_weight)
                 self._log_weight = 0.0
             coef, _ = lapack.dtrtrs(table[:n, :n], table[:n, n:])
-            self.network = replace(self.network, coef=np.ascontiguousarray(coef))
+            self._coef = np.ascontiguousarray(coef)
+            net = self.network
+            self.network = replace(net, coef=net.coupling.expand(self._coef, net.n_dictionary))
         self._recent.add(x, u, y_next)
         return self.network
 

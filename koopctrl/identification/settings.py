@@ -11,12 +11,16 @@ from koopctrl._validation import check_bool, check_choice, check_integer, check_
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.adapted import Directions, adapted_layer
+from koopctrl.identification.grey_box import GreyBoxFit, fit_alone, fit_jointly
+from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.smoothing import Smoothing, fit_smoothed
-from koopctrl.network.coupling import COUPLINGS, Coupling
+from koopctrl.network.coupling import COUPLINGS, PARAMETER_COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.known import KnownPart, read_known
 from koopctrl.network.lag_window import LagWindow
+from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import ACTIVATIONS, SAMPLERS
 
 if TYPE_CHECKING:
@@ -40,8 +44,10 @@ def check_settings(model: KoopmanRNN) -> Settings:
     check_integer(model.output_lags, "output_lags", low=1)
     check_integer(model.input_lags, "input_lags", low=1)
     check_bool(model.feedthrough, "feedthrough")
+    _check_varying(model)
     if model.smooth is not False:
-        check_choice(model.smooth, "smooth", (AUTO, False))
+        choices: tuple[Any, ...] = (AUTO, False)
+        check_choice(model.smooth, "smooth", choices)
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
@@ -78,6 +84,7 @@ def start(
     settings: Settings,
     rng: np.random.Generator | None = None,
     layer: Layer | None = None,
+    known: KnownPart | None = None,
 ) -> Identification:
     """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
     if data.n_u == 0 and model.input_lags > 1:
@@ -85,7 +92,10 @@ def start(
     window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
     rng = make_rng(model.random_state) if rng is None else rng
     try:
-        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng, layer)
+        coupling = coupling_of(model, data)
+        if known is None and model.known is not None:
+            known = _known_alone(model, data, window)
+        return Identification(data, window, coupling, settings, rng, layer, known)
     except MemoryError as error:
         raise OptionError(
             f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
@@ -95,8 +105,8 @@ def start(
 
 def fit_rounds(
     model: KoopmanRNN, data: Trajectories, settings: Settings
-) -> tuple[Identification, list[Directions], Smoothing | None]:
-    """One-step fit to records or, where that is better, to smoothed ones.
+) -> tuple[Identification, Trajectories, list[Directions], Smoothing | None]:
+    """One-step fit to records or, where that is better, to smoothed ones, which are handed back.
 
     Its layer is sampled anew `rounds` times where the learned function is curved.
     """
@@ -108,9 +118,80 @@ def fit_rounds(
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
-        work = start(model, data, settings, rng, layer)
+        work = start(model, data, settings, rng, layer, net.known)
         found.append(directions)
-    return work, found, smoothing
+    return work, data, found, smoothing
+
+
+def fit_coefficients(
+    model: KoopmanRNN, data: Trajectories, settings: Settings, work: Identification
+) -> tuple[Identification, GreyBoxFit]:
+    """Physical coefficients beside the remainder, and the identification that has them."""
+    blank = work.blank
+    w = blank.window
+    pairs = Snapshots(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
+    fit = fit_jointly(blank, pairs, settings.rcond, settings.ridge)
+    assert blank.known is not None  # whoever calls has looked
+    known = blank.known.with_theta(fit.theta)
+    return start(model, data, settings, make_rng(model.random_state), blank.layer, known), fit
+
+
+def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:
+    """How the inputs of some data enter.
+
+    Raises
+    ------
+    OptionError
+        If a parameter is none of the inputs, or all of them are.
+    """
+    names = model.parameters
+    if names is None or (not isinstance(names, str) and not len(names)):
+        return Coupling(model.input_coupling, data.n_u)
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [n for n in names if n not in data.input_names]
+    if unknown or len(set(names)) < len(names):
+        raise OptionError(
+            f"parameters is {names}; expected each at most once, out of the records' inputs "
+            f"{list(data.input_names)}. A measured parameter is recorded as an input column"
+        )
+    where = tuple(data.input_names.index(n) for n in names)
+    return Coupling(model.input_coupling, data.n_u, where, model.parameter_coupling)
+
+
+def _check_varying(model: KoopmanRNN) -> None:
+    """What does not go together with measured parameters or a known part."""
+    check_choice(model.parameter_coupling, "parameter_coupling", PARAMETER_COUPLINGS)
+    given = model.parameters is not None
+    if given and model.n_states is not None:
+        raise OptionError(
+            "parameters are for measured states or lags, and n_states is set; expected one of them. A "
+            "hidden state "
+            "takes a measured parameter as an input"
+        )
+    if given and model.parameter_coupling == "affine" and model.input_coupling == "quadratic":
+        raise OptionError(
+            "input_coupling is 'quadratic' and parameter_coupling 'affine'; expected products of at most two "
+            "inputs. Use input_coupling='bilinear', or parameter_coupling='layer'"
+        )
+    if model.known is None:
+        if model.theta0 is not None:
+            raise OptionError("theta0 is given, and known is not; expected a function known(x, u, theta)")
+        return
+    lags = max(check_integer(model.output_lags, "output_lags"), check_integer(model.input_lags, "input_lags"))
+    if model.n_states is not None or lags > 1 or model.feedthrough:
+        raise OptionError(
+            "known is a function of a measured state; expected n_states=None, output_lags=1, input_lags=1 "
+            "and "
+            "feedthrough=False"
+        )
+
+
+def _known_alone(model: KoopmanRNN, data: Trajectories, window: LagWindow) -> KnownPart:
+    """The known part, with the coefficients that fit best without a remainder."""
+    pairs = Snapshots(*data.snapshots(1, 1, False))
+    known = read_known(model.known, model.theta0, window.n_y, pairs.x, pairs.u)
+    scaling = Scaling.from_data(np.concatenate([e.outputs for e in data]), np.empty((0, 0)))
+    return fit_alone(known, pairs, scaling.y_scale)
 
 
 def make_rng(random_state: Any) -> np.random.Generator:

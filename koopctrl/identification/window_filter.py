@@ -50,7 +50,12 @@ def standardised(network: RecurrentNetwork, data: Snapshots) -> tuple[RecurrentN
     n_y, n_u, old = network.window.n_y, network.window.n_u, network.scaling
     unit = Scaling(np.zeros(n_y), np.ones(n_y), np.zeros(n_u), np.ones(n_u))
     x, u = network.standardise(data.x, data.u)
-    return replace(network, scaling=unit), Snapshots(x, u, (data.y_next - old.y_mean) / old.y_scale)
+    known = network.known
+    if known is not None:
+        known = known.standardised((network.x_mean, network.x_scale), (old.u_mean, old.u_scale))
+    return replace(network, scaling=unit, known=known), Snapshots(
+        x, u, (data.y_next - old.y_mean) / old.y_scale
+    )
 
 
 def first_covariance(roll: Rollout, R: FloatArray) -> FloatArray:

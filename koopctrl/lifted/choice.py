@@ -15,7 +15,7 @@ from koopctrl.lifted.stability import spectral_radius
 # Candidates this close to the best are as good; the one with the fewest coordinates is taken.
 _ALIKE = 0.02
 # One that costs more than this many times what plain least squares does, in any episode, is out.
-_REGRET = 10.0
+REGRET = 10.0
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,18 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         score = np.where(np.isnan(errors), np.inf, errors)
     else:
         costs, worst = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
-        score = np.where(worst <= _REGRET, costs, np.inf)
+        score = np.where(worst <= REGRET, costs, np.inf)
     tried = [
         Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
         for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
     ]
-    best = _simplest_of_the_best(score, np.array([t.n_z for t in tried]))
+    best = simplest_of_the_best(score, np.array([t.n_z for t in tried]))
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
 
 
-def _simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
+def simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
     """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the first."""
     close = np.flatnonzero(score <= (1.0 + _ALIKE) * score.min())
     return int(close[np.argmin(n_z[close])]) if len(close) else 0

@@ -6,7 +6,8 @@ Scalings are folded into the weights once, so that with raw `x`, `u`::
 
     y_{k+1} = y_k + sum_j q_j(u) (c_j + x L_j + psi V_j) + u D + d,      psi = act(x W_x + u W_u + b)
 
-`d` is an additive disturbance on the next output, zero unless a controller estimates one.
+`d` is an additive disturbance on the next output, zero unless a controller estimates one. A grey-box model,
+whose known part stands in the place of `y_k`, rolls out by its own steps.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ class Rollout:
 
         A plan that diverges gives values that are not finite, which no merit accepts.
         """
+        if self.network.known is not None:
+            return self._unfolded(np.broadcast_to(x0, (len(u), self.n_x)), u, d)
         if len(u) == 1 and x0.ndim == 1:
             return self.trace(x0, u[0], d)[0][None]
         batch, N, _ = u.shape
@@ -125,6 +128,8 @@ class Rollout:
         With vectors, whose products cost half of those of matrices of one row.
         """
         N, n_f = len(u), len(self.bias)
+        if self.network.known is not None:
+            return self._unfolded(x0[None], u[None], d)[0], np.empty((N, n_f))
         driven = u @ self.wu
         driven += self.bias
         level = u @ self.direct
@@ -164,6 +169,12 @@ class Rollout:
 
         `features` `(N, n_f)` are those there, where they are known.
         """
+        return self._slopes(x, u, features) if self.network.known is None else self._beside_known(x, u)
+
+    def _slopes(
+        self, x: FloatArray, u: FloatArray, features: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Jacobians with the newest output in the place of a known part."""
         N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
         psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
         slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
@@ -184,6 +195,25 @@ class Rollout:
         b = np.repeat(self._shift_u[None], N, axis=0)
         a[:, :n_y], b[:, :n_y] = y_x, y_u
         return a, b
+
+    def _unfolded(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
+        """Roll-outs of a network with a known part, by its own steps."""
+        x = np.empty((len(u), u.shape[1] + 1, self.n_x))
+        x[:, 0] = x0
+        with np.errstate(all="ignore"):
+            for k in range(u.shape[1]):
+                x[:, k + 1] = self.network.step(x[:, k], u[:, k]) + d
+        return x
+
+    def _beside_known(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Jacobians of a network with a known part, whose state is the outputs themselves."""
+        known = self.network.known
+        assert known is not None  # whoever calls has looked
+        x_at, u_at = known.within(x, u)
+        y_x, y_u = self._slopes(x_at, u_at, None)
+        known_x, known_u = known.jacobian(x, u, self.x_scale, self.u_scale)
+        y_x = (y_x - np.eye(self.n_x)) * (x_at == x)[:, None]
+        return known_x + y_x, known_u + y_u * (u_at == u)[:, None]
 
 
 def _relu(pre: FloatArray, out: FloatArray) -> FloatArray:

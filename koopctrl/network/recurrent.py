@@ -5,18 +5,20 @@ With standardised `x`, `u` and `phi = [1; x; psi(x)]` (`psi(x, u)` for the `netw
     y_{k+1} = y_k + S_y sum_l q_l(u_k) (phi(x_k) V_l)        x_{k+1} = shift(x_k, u_k, y_{k+1})
 
 Learning the increment instead of `y_{k+1}` changes nothing in exact least squares, the state being in the
-dictionary, but a cut-off or ridge then pulls towards "no change" and not towards zero.
+dictionary, but a cut-off or ridge then pulls towards "no change" and not towards zero. A grey-box model has
+its known part `f(x_k, u_k)` in the place of `y_k`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.network.coupling import Coupling
 from koopctrl.network.hidden_layer import Layer
+from koopctrl.network.known import KnownPart
 from koopctrl.network.lag_window import LagWindow
 
 # A roll-out this many standard deviations away from the data has diverged; it is held there, and reported.
@@ -54,6 +56,8 @@ class RecurrentNetwork:
         Outer weights, for standardised regressors and increments.
     scaling : Scaling
         Channel means and scales.
+    known : KnownPart, optional
+        What stands in the place of `y_k`.
     """
 
     window: LagWindow
@@ -61,6 +65,7 @@ class RecurrentNetwork:
     coupling: Coupling
     coef: FloatArray
     scaling: Scaling
+    known: KnownPart | None = None
     x_mean: FloatArray = field(init=False, repr=False)
     x_scale: FloatArray = field(init=False, repr=False)
 
@@ -91,9 +96,17 @@ class RecurrentNetwork:
 
     def next_output(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """`y_{k+1}` for `(..., n_x)` states and `(..., n_u)` inputs."""
-        xs, us = self.standardise(x, u)
+        xs, us = self._at(x, u)
         increment = self.coupling.apply(self.dictionary(xs, us), us, self.coef)
-        return x[..., : self.window.n_y] + self.scaling.y_scale * increment
+        return self.base(x, u) + self.scaling.y_scale * increment
+
+    def _at(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Standardised points at which the learned increment is taken."""
+        return self.standardise(*((x, u) if self.known is None else self.known.within(x, u)))
+
+    def base(self, x: FloatArray, u: FloatArray) -> FloatArray:
+        """What the learned increment is added to: the newest outputs, or the known part's next ones."""
+        return x[..., : self.window.n_y] if self.known is None else self.known(x, u)
 
     def step(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """`x_{k+1}` for `(..., n_x)` states and `(..., n_u)` inputs."""
@@ -151,7 +164,7 @@ class RecurrentNetwork:
     def jacobian(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`(d step / dx, d step / du)` at one point, shapes `(n_x, n_x)` and `(n_x, n_u)`."""
         w, n_x, n_y = self.window, self.window.n_x, self.window.n_y
-        xs, us = self.standardise(x, u)
+        xs, us = self._at(x, u)
         phi = self.dictionary(xs, us)
         m, q = len(phi), self.coupling.monomials(us)
         blocks = self.coef[: len(q) * m].reshape(len(q), m, n_y)
@@ -165,8 +178,14 @@ class RecurrentNetwork:
         if self.coupling.adds_input:
             du += self.coef[len(q) * m :].T
         y_scale = self.scaling.y_scale[:, None]
-        y_x = np.eye(n_y, n_x) + y_scale * dx / self.x_scale
+        y_x = y_scale * dx / self.x_scale
         y_u = y_scale * du / self.scaling.u_scale
+        if self.known is None:
+            y_x = np.eye(n_y, n_x) + y_x
+        else:
+            known_x, known_u = self.known.jacobian(x, u, self.x_scale, self.scaling.u_scale)
+            near_x, near_u = self.known.within(x, u)
+            y_x, y_u = known_x + y_x * (near_x == x), known_u + y_u * (near_u == u)
         # The shift is linear: its Jacobian is its action on unit vectors.
         zero_y, zero_u = np.zeros((n_x, n_y)), np.zeros((n_x, w.n_u))
         a = w.advance(np.eye(n_x), zero_u, zero_y).T
@@ -175,6 +194,25 @@ class RecurrentNetwork:
         a[:n_y] = y_x
         b[:n_y] = y_u
         return a, b
+
+    def frozen(self, p: FloatArray) -> RecurrentNetwork:
+        """The network of the moved inputs alone, with measured parameters held at `p` `(n_p,)`."""
+        where, moved, s, n_x = (
+            list(self.coupling.parameters),
+            self.coupling.moved,
+            self.scaling,
+            self.window.n_x,
+        )
+        standard = (p - s.u_mean[where]) / s.u_scale[where]
+        coupling, coef = self.coupling.freeze(self.coef, self.n_dictionary, standard)
+        on_x, on_u = self.layer.split(n_x)
+        layer = self.layer
+        if self.coupling.layer_sees_input:
+            weights = np.hstack([on_x, on_u[:, moved]]) if coupling.layer_sees_input else on_x
+            layer = Layer(weights, layer.biases + on_u[:, where] @ standard, layer.activation)
+        scaling = Scaling(s.y_mean, s.y_scale, s.u_mean[moved], s.u_scale[moved])
+        known = None if self.known is None else self.known.frozen(where, p, self.window.n_u)
+        return RecurrentNetwork(replace(self.window, n_u=len(moved)), layer, coupling, coef, scaling, known)
 
 
 def _mean_and_spread(values: FloatArray) -> tuple[FloatArray, FloatArray]:

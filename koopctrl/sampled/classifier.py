@@ -172,7 +172,7 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
         # What a fit of so many degrees of freedom leaves on its own samples is this much too small.
         freedom = np.sum(s**2 / (s**2 + np.maximum(self.solution_.ridge.mean(), 1e-300)))
         share = max(1.0 - freedom / self.solution_.n_rows, 0.1)
-        scores = truth - (truth - self._outputs(X)) / share
+        scores = truth - (truth - self._targets(X)) / share
         rows = np.argmax(truth, axis=1)
 
         def loss(exponent: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from koopctrl._validation import FloatArray, check_choice, check_integer, check_number
-from koopctrl.errors import DataError, NotFittedError
+from koopctrl.errors import DataError, NotFittedError, OptionError
 from koopctrl.identification.least_squares import AUTO, SOLVERS, LeastSquares
 from koopctrl.identification.settings import make_rng
 from koopctrl.network.activations import TABLE
@@ -131,6 +132,12 @@ class SampledNetwork(BaseEstimator):
     def _add_rows(self, X: FloatArray, targets: FloatArray, weights: FloatArray | None) -> None:
         """Add a batch to a readout whose layers and scaling stay as the first batch made them."""
         options = self._options()
+        if self._readout is None:
+            raise OptionError(
+                f"this {type(self).__name__} was read from a file, which does not hold the rows it was "
+                "fitted to; "
+                "expected one that was fitted here. Call fit"
+            )
         X, targets, counts = joined(X, targets, weights)
         self._readout.add(self._scaling.apply(X), self._target_scaling.apply(targets), counts)
         self.solution_ = self._readout.solve(options.rcond, options.ridge)
@@ -145,9 +152,19 @@ class SampledNetwork(BaseEstimator):
         ]
         return np.concatenate(parts)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.sampled.storage import save_network
+
+        save_network(self, path)
+
     def _outputs(self, X: Any) -> FloatArray:
         """Targets in raw units at raw points, `(n, n_targets)`."""
         if not hasattr(self, "solution_"):
             raise UnfittedError(f"this {type(self).__name__} is not fitted; call fit(X, y) first")
         X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self._targets(X)
+
+    def _targets(self, X: FloatArray) -> FloatArray:
+        """The same, of a table that was checked."""
         return self._target_scaling.undo(self._evaluate(self._scaling.apply(X)))

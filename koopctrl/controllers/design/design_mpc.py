@@ -15,7 +15,7 @@ from koopctrl._validation import FloatArray, as_float_array, check_choice, check
 from koopctrl._warnings import warn
 from koopctrl.controllers.design.report import DesignReport
 from koopctrl.controllers.design.verify import verify_design
-from koopctrl.controllers.estimation.measurement import refuse_hidden
+from koopctrl.controllers.estimation.measurement import refuse_hidden, refuse_varying
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.steady_state.find import find_steady_state
@@ -178,6 +178,7 @@ def _model(data: Any, horizon: int, random_state: Any) -> tuple[KoopmanRNN, LagC
     if isinstance(data, KoopmanRNN):
         check_fitted(data, "network_")
         refuse_hidden(data, "design_mpc", "Lift it, and pass estimator=KalmanFilter(lifted) to LinearMPC")
+        refuse_varying(data, "design_mpc")
         return data, None
     records = Trajectories.coerce(data, "data")
     if records.n_u == 0:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_float_array, as_signal, as_vector, check_fitted, check_integer
 from koopctrl._warnings import warn
 from koopctrl.controllers.design.report import CHECKED, DesignReport, make_rows, reasons_against
-from koopctrl.controllers.estimation.measurement import refuse_hidden
+from koopctrl.controllers.estimation.measurement import refuse_hidden, refuse_varying
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
@@ -216,6 +216,7 @@ def _check_model(model: Any, controller: PredictiveController) -> None:
     refuse_hidden(
         model, "verify_design", "Close the loop with run_closed_loop(model.to_nlsys(), controller, ...)"
     )
+    refuse_varying(model, "verify_design")
     if model.n_y != len(controller.output_names) or model.n_y != controller.n_measured:
         raise ShapeError(
             f"the model has {model.n_y} outputs, the controller {len(controller.output_names)} and measures "

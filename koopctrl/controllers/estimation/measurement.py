@@ -68,6 +68,16 @@ def refuse_hidden(model: KoopmanRNN, who: str, remedy: str = "") -> None:
         )  # fmt: skip
 
 
+def refuse_varying(model: KoopmanRNN, who: str) -> None:
+    """Refuse a network with measured parameters: `who` takes all inputs for ones that are moved."""
+    if model.parameter_names_:
+        raise OptionError(
+            f"the model has measured parameters {list(model.parameter_names_)}, and {who} takes a model of "
+            "moved "
+            "inputs alone; expected it at one value of them. Pass model.frozen(p)"
+        )
+
+
 def same_model(first: LiftedModel, second: LiftedModel) -> bool:
     """Whether two lifted models are equal in what an estimator uses."""
     return first is second or all(

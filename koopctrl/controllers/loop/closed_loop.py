@@ -79,7 +79,9 @@ def run_closed_loop(
         maps time in seconds to `(n_y,)`.
     disturbance : None, (n_v,), (n, n_v) array_like, or callable
         Measured disturbance: `v_k` acts on the plant over the same interval as `u_k`. The controller is shown
-        it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`.
+        it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`; so is
+        an env whose actions are as many as the controller's inputs: one that carries its disturbances itself,
+        such as a plant whose parameters drift.
     input_reference : None, (n_u,), (n, n_u) array_like, or callable
         Where the inputs should be, shown to the controller.
     seed : int, optional
@@ -158,7 +160,7 @@ def run_closed_loop(
         times.append(time.perf_counter() - start)
         u = _as_input(answer, k)
         statuses.append(str(getattr(getattr(controller, "info", None), "status", "")))
-        action = _joined(controller, u, v[k]) if v is not None else u
+        action = _joined(env, controller, u, v[k]) if v is not None else u
         action, outside = clip_action(env, fit_action(env, action, "the controller's input"))
         answer = step_plant(env, action.copy(), k)
         observation, reward, terminated, truncated, info = answer
@@ -310,9 +312,13 @@ def _as_input(value: Any, step: int) -> FloatArray:
     return np.atleast_1d(u)
 
 
-def _joined(controller: Any, u: FloatArray, v: FloatArray) -> FloatArray:
-    """What the env is sent: inputs and disturbances, in the order that the controller knows."""
-    if not hasattr(controller, "join"):
+def _joined(env: Any, controller: Any, u: FloatArray, v: FloatArray) -> FloatArray:
+    """What the env is sent: inputs and disturbances, in the order that the controller knows.
+
+    One that has an action for each input alone has its disturbances from elsewhere.
+    """
+    shape = getattr(getattr(env, "action_space", None), "shape", None)
+    if not hasattr(controller, "join") or shape == u.shape:
         return u
     return np.atleast_1d(as_float_array(controller.join(u, v), "what controller.join returned"))
 

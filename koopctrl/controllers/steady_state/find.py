@@ -15,7 +15,7 @@ from koopctrl._validation import FloatArray, as_vector, as_weight, check_fitted
 from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.augmented import augment_by_kind
-from koopctrl.controllers.estimation.measurement import check_controllable, refuse_hidden
+from koopctrl.controllers.estimation.measurement import check_controllable, refuse_hidden, refuse_varying
 from koopctrl.controllers.steady_state.linear import steady_target
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
@@ -126,6 +126,7 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
 def _of_network(model: KoopmanRNN, y: ArrayLike | None, Q: ArrayLike, u_min: Any, u_max: Any) -> SteadyState:
     check_fitted(model, "network_")
     refuse_hidden(model, "find_steady_state", "Pass its linear face, model.lift_at(...)")
+    refuse_varying(model, "find_steady_state")
     network = model.network_
     n_y, n_u = network.window.n_y, network.window.n_u
     if not n_u or network.window.shift:

@@ -77,6 +77,12 @@ class GeneratedPart:
 def add_network(roll: Rollout, data: DataSection) -> None:
     """A network with its scalings folded in, as `network.folded` has it."""
     coupling = roll.network.coupling
+    if roll.network.known is not None:
+        raise OptionError(
+            "the model has a known part, a Python function that cannot be written as C; expected one "
+            "without. Use "
+            "to_casadi(), whose generate() writes C"
+        )
     data.define(
         N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
         LAYER_SEES_INPUT=int(coupling.layer_sees_input),

@@ -12,6 +12,7 @@ from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
 from koopctrl.controllers.estimation.unscented_kalman_law import UnscentedKalmanLaw
+from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
 from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
@@ -50,6 +51,8 @@ def rnn_mpc_parts(
             f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
             "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
         )
+    for each in laws.values():
+        _refuse_what_python_alone_does(each)
     rounding = check_rounding(network_rounding(law.rollout), "the network") if scalar == "float" else 0.0
     rate_cost = any(each.policy.has_rate_cost for each in laws.values())
     varies = any(_varies(each.problem) for each in laws.values())
@@ -72,6 +75,20 @@ def rnn_mpc_parts(
         tuple(law.input_names[i] for i in law.channels.told), law.problem.horizon, law.dt, "the last input",
         untracked=True, tunings=tuple(laws), rounding=rounding,
     )  # fmt: skip
+
+
+def _refuse_what_python_alone_does(law: RNNLaw) -> None:
+    if isinstance(law.iteration, EconomicIteration):
+        raise OptionError(
+            "the controller has stage_cost or nonlinear_constraints, Python functions that C cannot follow; "
+            "expected Q and R alone. Run it in Python, or identify outputs that are the cost's residuals"
+        )
+    if law.problem.is_tightened:
+        raise OptionError(
+            "the controller has tightening=..., which the generated RNNMPC cannot follow; expected "
+            "bounds that are the same at every step. Draw in y_min and y_max by the first "
+            "step's half-widths instead"
+        )
 
 
 def _varies(problem: MPCProblem) -> bool:
