@@ -26,7 +26,7 @@ from benchmarks.experiments import cell
 from benchmarks.experiments.data import all_experiments
 from benchmarks.experiments.models import all_contenders
 
-TRIALS, LIMIT = 6, 900.0
+TRIALS, LIMIT = 4, 300.0
 SMOKE_EXPERIMENTS = ("van_der_pol_forced", "lorenz63_noisy", "hair_dryer")
 
 
@@ -39,7 +39,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", type=Path, help=f"folder with the records that do not ship, from {common.SOURCE}")
     p.add_argument("--out", type=Path, default=common.RESULTS / "experiments", help="folder of the cells")
     p.add_argument("--trials", type=int, default=TRIALS, help="settings each contender tries (%(default)s)")
-    p.add_argument("--limit", type=float, default=LIMIT, help="seconds a cell may take (%(default)s)")
+    p.add_argument("--limit", type=float, default=LIMIT, help="processor seconds a cell may take (%(default)s)")
     p.add_argument("--until", type=float, help="begin no cell after so many seconds")
     p.add_argument("--redo", action="store_true", help="run cells that are there too")
     p.add_argument("--smoke", action="store_true", help="a small version of a few experiments")

@@ -1,4 +1,8 @@
-"""One cell: a contender on an experiment with a seed, in a process of its own, written to one JSON."""
+"""One cell: a contender on an experiment with a seed, in a process of its own, written to one JSON.
+
+Seconds are those of the processor, on one thread, so that they mean the same on a busy machine; they are what
+budgets of time count too.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ import os
 import platform
 import re
 import resource
+import signal
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import _common as common
@@ -72,27 +79,32 @@ def run(
     reason = contender.refuses(problem)
     if reason:
         return head | {"cannot_run": reason}
+    limit_s = round(limit)
     context = multiprocessing.get_context("fork")  # the data are there already
     receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(send, contender, problem, seed, n_trials, smoke))
+    child = context.Process(target=_child, args=(send, contender, problem, seed, n_trials, smoke, limit_s))
     child.start()
     send.close()
     found: dict[str, Any]
     try:
-        if receive.poll(limit):
-            found = receive.recv()
-        else:
-            found = {"cannot_run": f"not finished in {limit:g} s"}
+        found = receive.recv()
     except EOFError:
-        found = {"cannot_run": "the process ended without an answer (out of memory?)"}
-    child.kill()
+        child.join()
+        late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
+        found = {"cannot_run": f"not finished in {limit_s} s" if late else f"ended with code {child.exitcode}"}
     child.join()
     return head | _setting(contender) | {"smoke": smoke} | found
 
 
 def _child(
-    send: Connection, contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool
+    send: Connection, contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool,
+    limit_s: int,
 ) -> None:
+    from koopctrl.selection import search
+
+    used = round(time.process_time())
+    resource.setrlimit(resource.RLIMIT_CPU, (used + limit_s, used + limit_s + 5))
+    search.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     warnings.simplefilter("ignore")  # roll-outs that leave the data: their errors are in the table
     try:
         with common.threads(1):
@@ -113,12 +125,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Choose settings, fit, predict, score."""
     before = _peak()
-    begun = time.perf_counter()
-    settings, tried = choose(contender, problem, seed, n_trials, smoke)
-    search_s = time.perf_counter() - begun
+    (settings, tried), search_s = timed(lambda: choose(contender, problem, seed, n_trials, smoke))
     info = Info(problem.n_init, problem.horizon, problem.kind, smoke)
-    predict, fit_s = common.timed(lambda: contender.fit(problem.train, settings, seed, info))
-    predicted, predict_s = common.timed(lambda: predict(problem.test, problem.n_init))
+    predict, fit_s = timed(lambda: contender.fit(problem.train, settings, seed, info))
+    predicted, predict_s = timed(lambda: predict(problem.test, problem.n_init))
     figures = problem.score(predicted)
     first = problem.test[0].outputs
     # A little before the run begins, and the run; the output that is shown is the first.
@@ -147,6 +157,13 @@ def evaluate(
         **info.left,
         **({"shown": shown} if seed == 0 else {}),
     }  # fmt: skip
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Result and processor time of one call, s."""
+    begun = time.process_time()
+    result = call()
+    return result, time.process_time() - begun
 
 
 def _peak() -> float:

@@ -51,7 +51,7 @@ def choose(
     tried = []
     for settings in space:
         info = Info(problem.n_init, problem.horizon, problem.kind, smoke, trial=True)
-        begun = time.perf_counter()
+        begun = time.process_time()
         message, error = "", np.inf
         try:
             predict = contender.fit(fitted, settings, seed, info)
@@ -64,7 +64,7 @@ def choose(
             {
                 "settings": settings,
                 "error": error,
-                "seconds": time.perf_counter() - begun,
+                "seconds": time.process_time() - begun,
                 "message": message,
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from koopctrl.identification.least_squares import (
     block_rows,
     make_accumulator,
 )
+from koopctrl.identification.on_workers import Lifted, WorkerAccumulator
 from koopctrl.identification.penalty import penalty_by_free_run
 from koopctrl.network.coupling import Coupling
 from koopctrl.network.lag_window import LagWindow
@@ -71,6 +73,7 @@ class Identification:
         settings: Settings,
         rng: np.random.Generator,
         layer: Layer | None = None,
+        client: Any = None,
     ) -> None:
         self._settings, self._window, self._rng = settings, window, rng
         self._coupling = coupling
@@ -107,8 +110,10 @@ class Identification:
         self._blank = RecurrentNetwork(window, layer, coupling, np.empty((0, window.n_y)), self._scaling)
         self._n_columns = coupling.n_columns(self._blank.n_dictionary)
         # Rows that are fitted to, and rows held out for choosing the penalty; the last solve is on both.
-        self._fitted, self._held_out = (
-            make_accumulator(settings.solver, self._n_columns, window.n_y) for _ in range(2)
+        self._lifted, kind = Lifted(self._blank), (settings.solver, self._n_columns, window.n_y)
+        self._fitted, self._held_out = make_accumulator(*kind), make_accumulator(*kind)
+        self._away = (
+            None if client is None else [WorkerAccumulator(client, self._lifted, *kind) for _ in range(2)]
         )
         self._n_episodes = 0
         self._trials: list[Snapshots] = []
@@ -143,22 +148,25 @@ class Identification:
                 rows = slice(stop - tail, stop)
                 self._trials.append(Snapshots(x[rows], u[rows], y_next[rows]))
             self._n_episodes += 1
-        self._accumulate(self._fitted, x[~held_out], u[~held_out], y_next[~held_out])
-        self._accumulate(self._held_out, x[held_out], u[held_out], y_next[held_out])
+        if self._away is None:
+            self._accumulate(self._fitted, x[~held_out], u[~held_out], y_next[~held_out])
+            self._accumulate(self._held_out, x[held_out], u[held_out], y_next[held_out])
+        else:
+            for away, rows in zip(self._away, (~held_out, held_out), strict=True):
+                away.send(x[rows], u[rows], y_next[rows])
         self._keep(x, u, y_next)
 
     def _accumulate(self, part: Accumulator, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
         """Add snapshot pairs, block by block."""
-        n_y, step = self._window.n_y, block_rows(self._n_columns)
+        step = block_rows(self._n_columns)
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            xs, us = self._blank.standardise(x[rows], u[rows])
-            phi = self._blank.dictionary(xs, us)
-            increment = (y_next[rows] - x[rows, :n_y]) / self._scaling.y_scale
-            part.update(self._coupling.regressors(phi, us), increment)
+            part.update(*self._lifted(x[rows], u[rows], y_next[rows]))
 
     def solve(self) -> tuple[RecurrentNetwork, LeastSquares]:
         """Solve for the outer weights over all data seen."""
+        if self._away is not None:
+            self._fitted, self._held_out = (away.collect() for away in self._away)
         rcond, ridge = self._settings.rcond, self._settings.ridge
         if ridge == AUTO:
             ridge = self._penalty()

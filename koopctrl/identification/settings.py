@@ -75,6 +75,7 @@ def start(
     settings: Settings,
     rng: np.random.Generator | None = None,
     layer: Layer | None = None,
+    client: Any = None,
 ) -> Identification:
     """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
     if data.n_u == 0 and model.input_lags > 1:
@@ -82,7 +83,8 @@ def start(
     window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
     rng = make_rng(model.random_state) if rng is None else rng
     try:
-        return Identification(data, window, Coupling(model.input_coupling, data.n_u), settings, rng, layer)
+        coupling = Coupling(model.input_coupling, data.n_u)
+        return Identification(data, window, coupling, settings, rng, layer, client)
     except MemoryError as error:
         raise OptionError(
             f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
@@ -91,16 +93,16 @@ def start(
 
 
 def fit_rounds(
-    model: KoopmanRNN, data: Trajectories, settings: Settings
+    model: KoopmanRNN, data: Trajectories, settings: Settings, client: Any = None
 ) -> tuple[Identification, list[Directions]]:
     """One-step fit, its layer sampled anew `rounds` times where the learned function is curved."""
     rounds = check_integer(model.rounds, "rounds")
     rng = make_rng(model.random_state)
-    work, found = start(model, data, settings, rng), []
+    work, found = start(model, data, settings, rng, client=client), []
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
-        work = start(model, data, settings, rng, layer)
+        work = start(model, data, settings, rng, layer, client)
         found.append(directions)
     return work, found
 

@@ -87,8 +87,8 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
             return np.asarray(model.predict(v, u=of_u.to(u)) if n_u else model.predict(v))
 
         def step(x: Array, u: Array) -> Array:
-            s, h = x / scale, train.dt / 4
-            for _ in range(4):
+            s, h = x / scale, train.dt / 2
+            for _ in range(2):
                 k1 = rate(s, u)
                 k2 = rate(s + 0.5 * h * k1, u)
                 k3 = rate(s + 0.5 * h * k2, u)
