@@ -24,8 +24,8 @@ class Problem:
     ----------
     train, test : Trajectories
         Of each test episode the first `n_init` samples are given, and all inputs.
-    kind : {"state", "window", "record", "weather"}
-        State measured; one signal of several; a measured record with inputs; weather. Contenders have
+    kind : {"state", "forced", "window", "record", "weather"}
+        State measured, without and with inputs; one signal of several; a measured record; weather. Contenders have
         settings to try for each.
     horizon : int
         Samples that a trial on held-out training data predicts.

@@ -59,7 +59,8 @@ def make(seed: int, smoke: bool, folder: Any, name: str, forced: bool, partly: b
         }
 
     return Problem(
-        name, train, test, n_init, 50 if smoke else 150, "window" if partly else "state", score,
+        name, train, test, n_init, 50 if smoke else 150,
+        "window" if partly else "forced" if forced else "state", score,
         lambda t, p: robust_nrmse(t, p, n_init, scale),
     )  # fmt: skip
 

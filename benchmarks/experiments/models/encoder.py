@@ -136,7 +136,7 @@ def subnet(train: Trajectories, settings: dict[str, Any], seed: int, info: Info)
 def _space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"states": 3, "width": 8, "past": 5, "length": 10, "rate": 3e-3}]
-    n = {"state": 4, "window": 6, "record": 4, "weather": 20}[kind]
+    n = {"state": 4, "forced": 4, "window": 6, "record": 4, "weather": 20}[kind]
     rows = (
         (n, 64, 10, 50, 3e-3), (2 * n, 64, 20, 50, 3e-3), (n, 64, 20, 100, 3e-3), (n, 128, 10, 30, 5e-3),
         (2 * n, 32, 30, 80, 5e-3), (n, 32, 10, 30, 1e-2),

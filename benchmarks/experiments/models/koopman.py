@@ -26,7 +26,7 @@ MEMBERS = 8
 SELECT_S = 20.0
 MAX_DIRECT = 200
 # Settings that stand for the samplers' comparison.
-LAGS = {"state": 1, "window": 8, "record": 8, "weather": 2}
+LAGS = {"state": 1, "forced": 1, "window": 8, "record": 8, "weather": 2}
 
 
 def koopman(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
@@ -58,7 +58,7 @@ def ensemble(train: Trajectories, settings: dict[str, Any], seed: int, info: Inf
 
 def chosen(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
     """`select`."""
-    budget = 2.0 if info.smoke else settings["budget_s"]
+    budget = 1.0 if info.smoke else settings["budget_s"]
     model = select(train, budget, n_members=settings["members"], random_state=seed)
     best = model.selection_.best
     info.left["selected"] = {"settings": best.settings, "candidates": len(model.selection_.trials)}
@@ -151,11 +151,18 @@ def _one_step(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if kind == "state":
         return [
             {"n_features": 300},
-            {"n_features": 1000, "sampler": "elm", "feature_scale": 0.5, "ridge": 1e-14},
-            {"n_features": 1000, "ridge": 1e-12},
-            {"n_features": 1000, "sampler": "elm", "feature_scale": 0.2, "ridge": 1e-14},
-            {"n_features": 300, "output_lags": 3, "ridge": "auto"},
+            {"n_features": 1000, "sampler": "elm", "feature_scale": 0.5},
+            {"n_features": 1000, "output_lags": 3, "input_lags": 3},
+            {"n_features": 1000},
+            {"n_features": 1000, "sampler": "elm", "feature_scale": 0.3},
             {"n_features": 300, "output_lags": 6, "input_lags": 6, "rounds": 1},
+        ]
+    if kind == "forced":
+        return [
+            {"n_features": 300, "input_coupling": "quadratic"},
+            {"n_features": 300, "input_coupling": "network"},
+            {"n_features": 600, "input_coupling": "network", "sampler": "elm", "feature_scale": 0.5},
+            {"n_features": 300},
         ]
     if kind == "weather":
         base = {"input_coupling": "network", "feature_scale": 0.1, "ridge": "auto"}
@@ -191,8 +198,8 @@ def _hidden(kind: str, smoke: bool) -> list[dict[str, Any]]:
             for n, q, s in ((20, 0, False), (30, 0, False), (15, 0, 96), (15, 10, 96))
         ]
     # Where the state is measured a hidden one is a detour, and it costs: two are tried, in few iterations.
-    rows = ((3, 40, 25), (4, 40, 50)) if kind == "state" else ((2, 20, 50), (3, 40, 50), (4, 40, 50), (6, 40, 25))
-    iterations = 10 if kind == "state" else 20
+    rows = ((3, 40, 25), (4, 40, 50)) if kind in ("state", "forced") else ((2, 20, 50), (3, 40, 50), (4, 40, 50), (6, 40, 25))
+    iterations = 10 if kind in ("state", "forced") else 20
     return [{"n_states": n, "n_features": q, "refine": s, "max_iter": iterations} for n, q, s in rows]
 
 
@@ -204,7 +211,7 @@ def _sampler(**settings: Any) -> Any:
     """300 neurons with default settings and one sampler."""
 
     def space(kind: str, smoke: bool) -> list[dict[str, Any]]:
-        coupling = "bilinear" if kind == "state" else "network"
+        coupling = "bilinear" if kind in ("state", "forced") else "network"
         return [
             {"n_features": 40 if smoke else 300, "lags_of_kind": True, "input_coupling": coupling, **settings}
         ]

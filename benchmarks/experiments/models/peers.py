@@ -170,7 +170,7 @@ def _least_squares() -> Any:
 def _pykoop_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"centers": 10, "delays": 1, "alpha": 1e-6}]
-    delays = {"state": (0, 1), "window": (4, 8), "record": (4, 8), "weather": (0, 1)}[kind]
+    delays = {"state": (0, 1), "forced": (0, 1), "window": (4, 8), "record": (4, 8), "weather": (0, 1)}[kind]
     found = [{"centers": c, "delays": d, "alpha": a} for c, a in ((100, 0), (300, 0), (300, 1e-4)) for d in delays]
     return found
 
@@ -178,7 +178,7 @@ def _pykoop_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
 def _pysindy_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"degree": 2, "delays": 1, "threshold": 1e-4}]
-    if kind == "state":
+    if kind in ("state", "forced"):
         found = [{"degree": 2, "delays": 1, "threshold": 0.05, "continuous": True}]
         found += [{"degree": 3, "delays": 1, "threshold": 0.02, "continuous": True}]
         rows = ((5, 1, 1e-6), (3, 1, 1e-5), (2, 1, 1e-5), (2, 2, 1e-5))

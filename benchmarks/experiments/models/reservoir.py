@@ -77,7 +77,7 @@ def _two(u: Array, n: int) -> Array:
 def _esn_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"units": 50, "lr": 0.5, "sr": 0.9, "input_scaling": 0.3, "ridge": 1e-6, "bias": 0.2}]
-    leak = 0.5 if kind in ("state", "window") else 0.2
+    leak = 0.5 if kind in ("state", "forced", "window") else 0.2
     rows = (
         (500, leak, 0.9, 0.3, 1e-6, 0.3),
         (1000, leak, 0.9, 0.1, 1e-8, 0.3),
@@ -134,7 +134,7 @@ def _degrees(settings: dict[str, Any], n: int) -> range:
 def _nvar_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"delays": 1, "order": 2, "ridge": 1e-6}]
-    rows = ((1, 2, 1e-8), (2, 2, 1e-8), (2, 3, 0.0), (1, 3, 0.0), (4, 2, 1e-6), (1, 5, 0.0))
+    rows = ((2, 2, 1e-8), (2, 3, 0.0), (1, 5, 0.0), (1, 3, 0.0), (4, 2, 1e-6), (1, 2, 1e-8))
     if kind == "window":
         rows = ((4, 2, 1e-8), (8, 2, 1e-8), (8, 3, 1e-10), (20, 2, 1e-8), (4, 4, 1e-10), (12, 2, 1e-6))
     return [dict(zip(("delays", "order", "ridge"), row, strict=True)) for row in rows]

@@ -1,0 +1,282 @@
+"""Tables and figures of `docs/results.md`, made from the cells in `benchmarks/results/experiments`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = {
+    "van_der_pol": "Van der Pol, autonomous",
+    "van_der_pol_forced": "Van der Pol, forced",
+    "van_der_pol_x1": "Van der Pol, forced, seen through its position alone",
+    "lorenz63": "Lorenz-63",
+    "lorenz63_noisy": "Lorenz-63, 1 % noise",
+    "roessler": "Roessler",
+    "roessler_noisy": "Roessler, 1 % noise",
+    "lorenz96": "Lorenz-96, 40 states",
+    "lorenz96_noisy": "Lorenz-96, 1 % noise",
+    "kuramoto_sivashinsky": "Kuramoto-Sivashinsky, 64 points",
+    "kuramoto_sivashinsky_noisy": "Kuramoto-Sivashinsky, 1 % noise",
+    "mackey_glass": "Mackey-Glass",
+    "mackey_glass_noisy": "Mackey-Glass, 1 % noise",
+    "weather_day": "Weather, one day",
+    "weather_week": "Weather, one week",
+    "hair_dryer": "Hair dryer",
+    "robot_arm": "Robot arm",
+    "cascaded_tanks": "Cascaded tanks",
+    "silverbox": "Silverbox",
+    "ball_hoop": "Ball and hoop",
+    "bouc_wen": "Bouc-Wen",
+    "f16_reduced": "F-16",
+    "quarter_drone": "Quarter drone",
+}
+NEAR = 0.05  # of the first: what counts as first too
+GRADIENT = ("LSTM", "GRU", "SUBNET-like encoder", "jax-sysid")
+# Baselines that no one would call a model.
+BASELINES = ("persistence", "climatology")
+
+
+def cells(results: Path, name: str) -> list[dict[str, Any]]:
+    """All cells of an experiment, those that ran and those that say why not."""
+    return [json.loads(p.read_text()) for p in sorted((results / "experiments" / name).glob("*.json"))]
+
+
+class Row:
+    """One model on one experiment, over its seeds."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        self.cells = [c for c in found if "error" in c and isinstance(c["error"], int | float)]
+        self.name, self.higher = found[0]["model"], any(c.get("higher_is_better") for c in found)
+        self.reason = next((c["cannot_run"] for c in found if "cannot_run" in c), "")
+        self.ours = self.name.startswith("KoopmanRNN")
+
+    def median(self, key: str) -> float:
+        """Of a figure over seeds."""
+        values = [c["figures"].get(key, c.get(key)) for c in self.cells]
+        return statistics.median(float(v) for v in values)
+
+    @property
+    def error(self) -> float:
+        """Median of what counts."""
+        return statistics.median(c["error"] for c in self.cells)
+
+    @property
+    def rank(self) -> float:
+        """Smaller is better."""
+        return -self.error if self.higher else self.error
+
+    @property
+    def spread(self) -> str:
+        """Worst seed, where there are several."""
+        if len(self.cells) < 2:
+            return ""
+        errors = [c["error"] for c in self.cells]
+        return f" ({short(min(errors) if self.higher else max(errors))})"
+
+    @property
+    def seconds(self) -> float:
+        """Of the last fit."""
+        return statistics.median(c["fit_s"] for c in self.cells)
+
+    @property
+    def search(self) -> float:
+        """Of all trials and the last fit."""
+        return statistics.median(c["fit_s"] + c["search_s"] for c in self.cells)
+
+
+def rows_of(results: Path, name: str) -> tuple[list[Row], list[Row]]:
+    """Models that ran, the best first, and those that could not."""
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells(results, name):
+        by_model.setdefault(cell["model"], []).append(cell)
+    rows = [Row(found) for found in by_model.values()]
+    return sorted((r for r in rows if r.cells), key=lambda r: r.rank), [r for r in rows if not r.cells]
+
+
+def short(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, ["---"] * len(header), *rows))
+
+
+def experiment(results: Path, name: str) -> str:
+    """All models of one experiment, and why the others have no answer."""
+    rows, without = rows_of(results, name)
+    if not rows:
+        return "Not in these results.\n"
+    first = rows[0].cells[0]
+    chaotic = "density_distance" in first["figures"]
+    header = ["model", f"{first['unit']}{' (worst seed)' if any(len(r.cells) > 1 for r in rows) else ''}"]
+    header += ["density distance"] if chaotic else []
+    header += ["fit, s", "with trials, s", "prediction, s", "MB", "seeds"]
+    lines = []
+    for r in rows:
+        line = [f"**{r.name}**" if r.ours else r.name, short(r.error) + r.spread]
+        line += [f"{r.median('density_distance'):.2f}"] if chaotic else []
+        line += [short(r.seconds), short(r.search), short(r.median("predict_s")), f"{r.median('memory_mb'):.0f}"]
+        lines.append([*line, str(len(r.cells))])
+    text = markdown(header, lines)
+    if chaotic:
+        text += f"\nDensity distance of two true runs: {first['notes']['density_floor']:.2f}.\n"
+    reasons: dict[str, list[str]] = {}
+    for r in without:
+        reasons.setdefault(r.reason, []).append(r.name)
+    if reasons:
+        told = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+        text += f"\nCannot run: {told}.\n"
+    return text
+
+
+def summary(results: Path) -> str:
+    """The best KoopmanRNN beside the best peer of every experiment, and how long gradients take."""
+    lines = []
+    for name, title in TITLES.items():
+        rows, _ = rows_of(results, name)
+        ours = [r for r in rows if r.ours]
+        peers = [r for r in rows if not r.ours and r.name not in (*BASELINES, "direct regression")]
+        if not ours or not peers:
+            continue
+        best, peer = ours[0], peers[0]
+        ratio = best.error / peer.error if peer.error else float("inf")
+        lead = ratio >= 1.0 - NEAR if best.higher else ratio <= 1.0 + NEAR
+        trained = [r for r in rows if r.name in ("LSTM", "GRU")]
+        slower = min((r.seconds for r in trained), default=0.0) / best.seconds if trained else 0.0
+        lines.append(
+            [
+                title,
+                f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN ')})",
+                f"{short(peer.error)} ({peer.name})",
+                "yes" if lead else "no",
+                ", ".join(f"{r.name} {short(r.error)}" for r in trained),
+                f"{slower:.0f}" if trained else "",
+            ]
+        )
+    header = ["experiment", "KoopmanRNN, best", "best peer", "first or within 5 %", "trained by gradients"]
+    return markdown([*header, "their fit over its"], lines)
+
+
+def setting(results: Path) -> str:
+    """Versions, machine and dates of the cells."""
+    found = [c for p in (results / "experiments").glob("*") if p.is_dir() for c in cells(results, p.name)]
+    found = [c for c in found if "error" in c]
+    versions: dict[str, set[str]] = {}
+    for c in found:
+        for package, version in c["versions"].items():
+            versions.setdefault(package, set()).add(version)
+    named = ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in sorted(versions.items()))
+    dates = sorted({c["date"] for c in found})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{len(found)} cells, {when}, one thread; {named}.\n"
+
+
+def sweeps(results: Path) -> str:
+    """Errors along each sweep, and slopes of their logarithms."""
+    path = results / "experiment_sweeps.json"
+    if not path.exists():
+        return "Not in these results.\n"
+    lines = []
+    for name, sweep in json.loads(path.read_text())["figures"].items():
+        points = ", ".join(f"{x}: {short(e)}" for x, e in zip(sweep["values"], sweep["error"], strict=True))
+        slope = "" if sweep["slope"] is None else f"{sweep['slope']:.2f}"
+        cost = "" if sweep["fit_slope"] is None else f"{sweep['fit_slope']:.2f}"
+        lines.append([name, points, slope, cost])
+    return markdown(["sweep", "error (median of seeds)", "slope of the error", "slope of the fit's time"], lines)
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "experiments_summary": summary,
+    "experiments_setting": setting,
+    "experiments_sweeps": sweeps,
+    **{f"experiment_{name}": partial(experiment, name=name) for name in TITLES},
+}
+
+
+def draw(results: Path, folder: Path) -> None:
+    """One figure for every experiment that has cells: a prediction, and error against the time of the fit."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    for name in TITLES:
+        rows, _ = rows_of(results, name)
+        if any(r.ours for r in rows):
+            _figure(name, rows, folder / f"experiment-{name}.png")
+    _draw_sweeps(results, folder / "experiment-sweeps.png")
+
+
+def _figure(name: str, rows: list[Row], path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    ours = next(r for r in rows if r.ours)
+    peer = next((r for r in rows if not r.ours and r.name not in BASELINES and "shown" in r.cells[0]), None)
+    trained = next((r for r in rows if r.name in ("LSTM", "GRU") and r is not peer), None)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2), width_ratios=(1.7, 1.0), layout="constrained")
+    shown = ours.cells[0]["shown"]
+    start = shown["start"]
+    steps = range(-start, len(shown["truth"]) - start)
+    left.plot(steps, shown["truth"], color="0.2", lw=2.2, label="truth")
+    for r, color in ((peer, "tab:orange"), (trained, "tab:green"), (ours, "tab:blue")):
+        if r is not None and "shown" in r.cells[0]:
+            left.plot(steps, r.cells[0]["shown"]["predicted"], color=color, lw=1.0, label=r.name)
+    left.axvline(0, color="0.6", lw=0.8)
+    low, high = min(shown["truth"]), max(shown["truth"])
+    left.set_ylim(low - 0.35 * (high - low), high + 0.35 * (high - low))
+    left.set(title=f"{TITLES[name]}: first output", xlabel="samples after the last one that is given")
+    left.legend(fontsize=7, ncols=2, loc="upper left")
+    for r in rows:
+        color = "tab:blue" if r.ours else "tab:green" if r.name in GRADIENT else "tab:orange"
+        if r.error > 0:
+            right.scatter(max(r.seconds, 1e-3), r.error, color=color, s=18)
+            right.annotate(
+                r.name.replace("KoopmanRNN ", ""), (max(r.seconds, 1e-3), r.error), fontsize=5.5,
+                xytext=(3, 2), textcoords="offset points",
+            )  # fmt: skip
+    unit = ours.cells[0]["unit"]
+    right.set(xscale="log", xlabel="fit, s", title=f"{unit}, {'more' if ours.higher else 'less'} is better")
+    if not ours.higher:
+        right.set_yscale("log")
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
+
+
+def _draw_sweeps(results: Path, path: Path) -> None:
+    source = results / "experiment_sweeps.json"
+    if not source.exists():
+        return
+    from matplotlib import pyplot as plt
+
+    found = json.loads(source.read_text())["figures"]
+    columns = 4
+    fig, axes = plt.subplots(
+        -(-len(found) // columns), columns, figsize=(11, 2.5 * -(-len(found) // columns)), layout="constrained"
+    )
+    for ax in axes.ravel()[len(found) :]:
+        ax.axis("off")
+    for ax, (name, sweep) in zip(axes.ravel(), found.items(), strict=False):
+        numeric = all(isinstance(v, int | float) for v in sweep["values"])
+        x = sweep["values"] if numeric else range(len(sweep["values"]))
+        for low, high, at in zip(sweep["low"], sweep["high"], x, strict=True):
+            ax.plot([at, at], [low, high], color="tab:blue", lw=1.0, alpha=0.5)
+        ax.plot(x, sweep["error"], "o-" if numeric else "o", ms=3, color="tab:blue")
+        ax.set_yscale("log")
+        if numeric:
+            ax.set_xscale("log")
+        else:
+            ax.set_xticks(list(x), sweep["values"], fontsize=7)
+        slope = "" if sweep["slope"] is None else f", slope {sweep['slope']:.1f}"
+        ax.set_title(name + slope, fontsize=8)
+        ax.tick_params(labelsize=7)
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
+
+
+if __name__ == "__main__":
+    draw(ROOT / "benchmarks" / "results", ROOT / "docs" / "figures")
