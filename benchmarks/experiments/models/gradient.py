@@ -1,8 +1,12 @@
 """LSTM and GRU (torch, CPU), trained by gradients with early stopping; learning curves are kept.
 
-Autonomous systems: `[y_k]` to the increment, trained on measured samples with a little noise on them, fed back
-in a free run. Systems with inputs: `[u_{k-1}, u_k, m y_{k-1}, m]` to `y_k` with `m = 1` while samples are given
-and 0 afterwards, so that what is trained is the free run itself.
+Three forms, of which settings name one:
+
+- `fed`: `[y_{k-1}, u_{k-1}, u_k]` to the increment, trained on measured samples with a little noise on them, and
+  fed back in a free run;
+- `given`: `[m y_{k-1}, m, u_{k-1}, u_k]` to `y_k` with `m = 1` while samples are given and 0 afterwards, so that what
+  is trained is the free run itself;
+- `held`: the last sample that is given goes on as an input, and what is learned is the difference from it.
 """
 
 from __future__ import annotations
@@ -22,22 +26,25 @@ EPOCHS, SECONDS = 400, 40.0  # of a final fit; a trial gets a sixth of both
 NOISE = 1e-3
 
 
-def rows_of(data: Trajectories, of_y: Standard, of_u: Standard, n_init: int) -> list[tuple[Array, Array]]:
-    """Standardised inputs of the network and outputs, one pair an episode; measured outputs stop counting
-    after `n_init` samples where there are inputs.
-    """
+def rows_of(
+    data: Trajectories, of_y: Standard, of_u: Standard, n_init: int, form: str
+) -> list[tuple[Array, Array]]:
+    """Standardised inputs of the network and outputs, one pair an episode."""
     found = []
     for e in data:
         y, n = of_y.to(e.outputs), len(e)
-        before = np.concatenate([y[:1], y[:-1]])
-        if not data.n_u:
-            found.append((before, y))
-            continue
-        u = of_u.to(e.inputs)
-        u = u if len(u) >= n else np.concatenate([u, u[-1:]])
-        earlier = np.concatenate([u[:1], u[: n - 1]])
-        given = (np.arange(n) < n_init).astype(float)[:, None]
-        found.append((np.concatenate([earlier, u[:n], given * before, given], axis=1), y))
+        columns = [np.concatenate([y[:1], y[:-1]])]
+        if form != "fed":
+            given = (np.arange(n) <= n_init).astype(float)[:, None]
+            if form == "held":
+                columns = [columns[0][np.minimum(np.arange(n), n_init)], given]
+            else:
+                columns = [given * columns[0], given]
+        if data.n_u:
+            u = of_u.to(e.inputs)
+            u = u if len(u) >= n else np.concatenate([u, u[-1:]])
+            columns += [np.concatenate([u[:1], u[: n - 1]]), u[:n]]
+        found.append((np.concatenate(columns, axis=1), y))
     return found
 
 
@@ -62,18 +69,19 @@ def recurrent(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     of_y, of_u = Standard.of(outputs_of(train)), Standard.of(inputs_of(train))
-    fed_back = train.n_u == 0
+    form = settings.get("form") or ("given" if train.n_u else "fed")
+    fed_back = form == "fed"
     length = min(info.n_init + min(info.horizon, 200), min(len(e) for e in train) * 3 // 4)
     warmup = min(info.n_init, length // 2)
     fitted, judged = _halves(train, length)
-    n_in = train.n_y if fed_back else 2 * train.n_u + train.n_y + 1
+    n_in = train.n_y + 2 * train.n_u + (not fed_back)
     hidden = settings["hidden"]
     body = getattr(torch.nn, cell)(n_in, hidden, num_layers=settings["layers"], batch_first=True)
     head = torch.nn.Linear(hidden, train.n_y)
     weights = [*body.parameters(), *head.parameters()]
 
     def tensors(data: Trajectories) -> tuple[Any, Any]:
-        found = rows_of(data, of_y, of_u, warmup)
+        found = rows_of(data, of_y, of_u, warmup, form)
         n = min(len(v) for v, _ in found)
         v, y = (np.stack([pair[i][:n] for pair in found]).astype(np.float32) for i in (0, 1))
         return torch.from_numpy(v), torch.from_numpy(y)
@@ -81,12 +89,12 @@ def recurrent(
     def output(v: Any, state: Any = None) -> tuple[Any, Any]:
         h, state = body(v, state)
         y = head(h)
-        return (y + v[..., : train.n_y] if fed_back else y), state
+        return (y if form == "given" else y + v[..., : train.n_y]), state
 
     skip = min(10, warmup) if fed_back else warmup
     v, y = tensors(sections(fitted, length, 1024))
     v_test, y_test = tensors(sections(judged, length, 128))
-    optimiser = torch.optim.Adam(weights, lr=settings["rate"])
+    optimiser = torch.optim.AdamW(weights, lr=settings["rate"], weight_decay=settings.get("decay", 0.0))
     share = 1.0 / 6.0 if info.trial else 1.0
     epochs = 3 if info.smoke else max(10, round(EPOCHS * share))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs, settings["rate"] * 0.02)
@@ -131,7 +139,7 @@ def recurrent(
     }
 
     def predict(data: Trajectories, n_init: int) -> list[Array]:
-        found = rows_of(data, of_y, of_u, n_init)
+        found = rows_of(data, of_y, of_u, n_init, form)
         longest = max(len(e) for e in data)
         v = np.zeros((len(data), longest, n_in), dtype=np.float32)
         for i, (rows, _) in enumerate(found):
@@ -146,7 +154,8 @@ def recurrent(
                 y = first[:, -1:]
                 runs[:, n_init] = y[:, 0].numpy()
                 for k in range(n_init + 1, longest):
-                    y, state = output(y, state)
+                    rest = torch.from_numpy(v[:, k : k + 1, train.n_y :])
+                    y, state = output(torch.cat([y, rest], dim=2), state)
                     runs[:, k] = y[:, 0].numpy()
         return [
             np.concatenate([e.outputs[:n_init], of_y.back(runs[i])[n_init : len(e)]])
@@ -169,6 +178,13 @@ def _halves(train: Trajectories, length: int) -> tuple[Trajectories, Trajectorie
 def _space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"hidden": 8, "layers": 1, "rate": 5e-3}]
+    if kind == "weather":
+        return [
+            {"hidden": 32, "layers": 1, "rate": 5e-3, "form": "held", "decay": 0.1},
+            {"hidden": 32, "layers": 1, "rate": 5e-3, "form": "fed", "decay": 0.1},
+            {"hidden": 64, "layers": 1, "rate": 2e-3, "form": "held", "decay": 0.3},
+            {"hidden": 64, "layers": 1, "rate": 2e-3, "form": "fed", "decay": 0.0},
+        ]
     rows = ((32, 1, 5e-3), (64, 1, 5e-3), (128, 1, 2e-3), (64, 1, 1e-2), (64, 2, 5e-3), (16, 1, 1e-2))
     return [dict(zip(("hidden", "layers", "rate"), row, strict=True)) for row in rows]
 

@@ -170,7 +170,7 @@ def _least_squares() -> Any:
 def _pykoop_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"centers": 10, "delays": 1, "alpha": 1e-6}]
-    delays = {"state": (0, 1), "forced": (0, 1), "window": (4, 8), "record": (4, 8), "weather": (0, 1)}[kind]
+    delays = {"state": (0, 1), "forced": (0, 1), "window": (1, 19), "record": (4, 8), "weather": (0, 1)}[kind]
     found = [{"centers": c, "delays": d, "alpha": a} for c, a in ((100, 0), (300, 0), (300, 1e-4)) for d in delays]
     return found
 
@@ -184,14 +184,14 @@ def _pysindy_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
         rows = ((5, 1, 1e-6), (3, 1, 1e-5), (2, 1, 1e-5), (2, 2, 1e-5))
     else:
         found = []
-        rows = ((1, 4, 1e-5), (2, 4, 1e-4), (2, 8, 1e-4), (3, 3, 1e-4), (2, 2, 1e-3), (3, 4, 1e-3))
+        rows = ((3, 2, 1e-6), (2, 4, 1e-4), (2, 18, 1e-5), (3, 4, 1e-4), (1, 4, 1e-5), (2, 8, 1e-4))
     return found + [dict(zip(("degree", "delays", "threshold"), row, strict=True)) for row in rows]
 
 
 def _frols_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"degree": 2, "lags": 2, "terms": 6}]
-    rows = ((2, 4, 20), (2, 8, 30), (3, 3, 20), (2, 12, 40), (1, 12, 24), (3, 5, 40))
+    rows = ((2, 4, 20), (3, 2, 20), (2, 12, 40), (2, 8, 30), (1, 12, 24), (3, 5, 40))
     return [dict(zip(("degree", "lags", "terms"), row, strict=True)) for row in rows]
 
 

@@ -136,7 +136,11 @@ def _nvar_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
         return [{"delays": 1, "order": 2, "ridge": 1e-6}]
     rows = ((2, 2, 1e-8), (2, 3, 0.0), (1, 5, 0.0), (1, 3, 0.0), (4, 2, 1e-6), (1, 2, 1e-8))
     if kind == "window":
-        rows = ((4, 2, 1e-8), (8, 2, 1e-8), (8, 3, 1e-10), (20, 2, 1e-8), (4, 4, 1e-10), (12, 2, 1e-6))
+        rows = ((2, 4, 1e-12), (8, 2, 1e-8), (20, 2, 1e-8), (4, 4, 1e-10), (8, 3, 1e-10), (12, 2, 1e-6))
+    if kind == "record":
+        rows = ((4, 2, 1e-4), (8, 2, 1e-3), (12, 2, 1e-2), (4, 3, 1e-3))
+    if kind == "weather":
+        rows = ((1, 2, 1e-1), (1, 2, 1e0), (2, 2, 1e-1), (3, 2, 1e0))
     return [dict(zip(("delays", "order", "ridge"), row, strict=True)) for row in rows]
 
 
