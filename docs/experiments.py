@@ -125,6 +125,12 @@ def experiment(results: Path, name: str) -> str:
         line += [short(r.seconds), short(r.search), short(r.median("predict_s")), f"{r.median('memory_mb'):.0f}"]
         lines.append([*line, str(len(r.cells))])
     text = markdown(header, lines)
+    banded = [r for r in rows if "interval_score" in r.cells[0]["figures"]]
+    if banded:
+        told = "; ".join(
+            f"{r.name} {r.median('band_coverage'):.0%} and {short(r.median('interval_score'))}" for r in banded
+        )
+        text += f"\nBands that are to hold 90 %, samples inside and interval score (less is better): {told}.\n"
     if chaotic:
         text += f"\nDensity distance of two true runs: {first['notes']['density_floor']:.2f}.\n"
     reasons: dict[str, list[str]] = {}

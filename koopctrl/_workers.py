@@ -1,8 +1,8 @@
 """Work handed to the workers of a Dask cluster, with another try for what a lost worker took along.
 
-`client` is a `dask.distributed.Client` wherever the package takes one; nothing here imports Dask before one is
-passed. Tasks carry their data with them, so that the scheduler can give them to another worker when theirs is
-lost; what fails as a task fails in the caller, with its own exception.
+`client` is a `dask.distributed.Client` wherever the package takes one; nothing here imports Dask before
+one is passed. Tasks carry their data with them, so that the scheduler can give them to another worker
+when theirs is lost; what fails as a task fails in the caller, with its own exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ TASK_BYTES = 4_000_000
 
 def check_client(client: Any) -> Any:
     """The client, or an `OptionError` that says what is wanted; None for this process."""
-    if client is not None and not all(callable(getattr(client, n, None)) for n in ("submit", "gather", "nthreads")):
+    if client is not None and not all(
+        callable(getattr(client, n, None)) for n in ("submit", "gather", "nthreads")
+    ):
         raise OptionError(
             f"client is a {type(client).__name__}; expected a dask.distributed.Client. "
             "Make one with Client(LocalCluster()), or leave client out to work in this process"

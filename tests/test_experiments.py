@@ -20,7 +20,7 @@ from benchmarks.experiments import cell, tuning  # noqa: E402
 from benchmarks.experiments.data import all_experiments, chaotic, flows, simple  # noqa: E402
 from benchmarks.experiments.data.lyapunov import largest_exponent  # noqa: E402
 from benchmarks.experiments.models import all_contenders, contender, linear, reservoir  # noqa: E402
-from benchmarks.experiments.problem import CannotRun, Experiment, robust_nrmse  # noqa: E402
+from benchmarks.experiments.problem import CannotRun, Experiment, interval_score, robust_nrmse  # noqa: E402
 
 
 def run(out: Path, *arguments: str) -> str:
@@ -121,7 +121,9 @@ def test_trials_never_see_the_test_part():
     np.testing.assert_array_equal(fitted[0].outputs, whole[:400])
     for segment in judged:
         n = len(segment)
-        starts = [k for k in range(400, len(whole) - n + 1) if np.array_equal(whole[k : k + n], segment.outputs)]
+        starts = [
+            k for k in range(400, len(whole) - n + 1) if np.array_equal(whole[k : k + n], segment.outputs)
+        ]
         assert starts
 
 
@@ -188,7 +190,7 @@ def test_flows_agree_with_finer_steps():
 
 
 def test_mackey_glass_solves_its_equation():
-    # Of the first 17 units of time the history is known, so the equation is an ordinary one with an exact answer.
+    # Of the first 17 units of time the history is known: an ordinary equation with an exact answer.
     x0, n = 0.8, flows._TAU * flows._MG_STEPS + 1
     history = np.full((1, n), x0)
     step = flows.mackey_glass(flows._TAU * flows._MG_STEPS, flows._MG_STEPS)
@@ -200,7 +202,8 @@ def test_mackey_glass_solves_its_equation():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("index", "n_steps", "tolerance"), [(0, 20_000, 0.02), (1, 20_000, 0.006), (2, 4_000, 0.05), (3, 20_000, 0.006)]
+    ("index", "n_steps", "tolerance"),
+    [(0, 20_000, 0.02), (1, 20_000, 0.006), (2, 4_000, 0.05), (3, 20_000, 0.006)],
 )
 def test_lyapunov_exponents_are_those_stated(index, n_steps, tolerance):
     flow = flows.FLOWS[index]
@@ -215,10 +218,19 @@ def test_robust_errors_bear_a_run_that_diverges():
 
 
 def test_paths_of_cells_are_told_apart():
-    paths = {cell.path_of(Path("x"), e, m, s) for e in all_experiments() for m in all_contenders() for s in (0, 1)}
+    paths = {
+        cell.path_of(Path("x"), e, m, s) for e in all_experiments() for m in all_contenders() for s in (0, 1)
+    }
     assert len(paths) == 2 * len(all_experiments()) * len(all_contenders())
 
 
 def test_records_of_cells_are_plain_json(cells):
     for path in cells.rglob("*.json"):
-        json.loads(path.read_text(), parse_constant=lambda c: pytest.fail(f"{path}: {c}"))
+        json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def test_interval_score_by_hand():
+    truth = [np.array([[9.0], [0.0], [3.0]])]
+    bands = [(np.array([[0.0], [-1.0], [0.0]]), np.array([[0.0], [1.0], [2.0]]))]
+    found = interval_score(truth, bands, 1, np.array([2.0]), coverage=0.5)
+    assert found == {"band_coverage": 0.5, "band_width": 1.0, "interval_score": 1.0 + 0.5 * 4.0 * 0.5}

@@ -43,7 +43,11 @@ def pendulum(n_episodes: int, n_steps: int, seed: int = 0) -> Trajectories:
 
 @pytest.mark.parametrize(
     ("settings", "digits"),
-    [({"ridge": 1e-8}, 1e-11), ({"ridge": "auto", "rounds": 1}, 1e-6), ({"ridge": 1e-6, "solver": "gram"}, 1e-8)],
+    [
+        ({"ridge": 1e-8}, 1e-11),
+        ({"ridge": "auto", "rounds": 1}, 1e-6),
+        ({"ridge": 1e-6, "solver": "gram"}, 1e-8),
+    ],
 )
 def test_fit_is_that_of_this_process(
     client: Any, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], digits: float

@@ -3,8 +3,8 @@
     python -m benchmarks.experiments --only lorenz63 "weather_*" --models KoopmanRNN* LSTM --seeds 0 1 2
     python -m benchmarks.experiments --smoke --out /tmp/cells
 
-Figures are in `benchmarks/results/experiments/EXPERIMENT/MODEL-SEED.json`; `docs/build.py` makes the tables and
-figures of `docs/results.md` from them.
+Figures are in `benchmarks/results/experiments/EXPERIMENT/MODEL-SEED.json`; `docs/build.py` makes the
+tables and figures of `docs/results.md` from them.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--only", nargs="+", default=["*"], metavar="EXPERIMENT", help="names or patterns")
     p.add_argument("--models", nargs="+", default=["*"], metavar="MODEL", help="names or patterns")
     p.add_argument("--seeds", nargs="+", type=int, default=[0])
-    p.add_argument("--data", type=Path, help=f"folder with the records that do not ship, from {common.SOURCE}")
+    p.add_argument(
+        "--data", type=Path, help=f"folder with the records that do not ship, from {common.SOURCE}"
+    )
     p.add_argument("--out", type=Path, default=common.RESULTS / "experiments", help="folder of the cells")
     p.add_argument("--trials", type=int, default=TRIALS, help="settings each contender tries (%(default)s)")
-    p.add_argument("--limit", type=float, default=LIMIT, help="processor seconds a cell may take (%(default)s)")
+    p.add_argument(
+        "--limit", type=float, default=LIMIT, help="processor seconds a cell may take (%(default)s)"
+    )
     p.add_argument("--until", type=float, help="begin no cell after so many seconds")
     p.add_argument("--redo", action="store_true", help="run cells that are there too")
     p.add_argument("--smoke", action="store_true", help="a small version of a few experiments")

@@ -28,7 +28,7 @@ import _common as common
 import numpy as np
 
 from benchmarks.experiments.models.contender import Contender, Info
-from benchmarks.experiments.problem import CannotRun, Experiment, Problem
+from benchmarks.experiments.problem import CannotRun, Experiment, Problem, WithBands
 from benchmarks.experiments.tuning import choose
 
 PACKAGES = ("numpy", "scipy", "scikit-learn")
@@ -91,13 +91,20 @@ def run(
     except EOFError:
         child.join()
         late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
-        found = {"cannot_run": f"not finished in {limit_s} s" if late else f"ended with code {child.exitcode}"}
+        found = {
+            "cannot_run": f"not finished in {limit_s} s" if late else f"ended with code {child.exitcode}"
+        }
     child.join()
     return head | _setting(contender) | {"smoke": smoke} | found
 
 
 def _child(
-    send: Connection, contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool,
+    send: Connection,
+    contender: Contender,
+    problem: Problem,
+    seed: int,
+    n_trials: int,
+    smoke: bool,
     limit_s: int,
 ) -> None:
     from koopctrl.selection import search
@@ -120,9 +127,7 @@ def _child(
     send.close()
 
 
-def evaluate(
-    contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool
-) -> dict[str, Any]:
+def evaluate(contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool) -> dict[str, Any]:
     """Choose settings, fit, predict, score."""
     before = _peak()
     (settings, tried), search_s = timed(lambda: choose(contender, problem, seed, n_trials, smoke))
@@ -130,6 +135,8 @@ def evaluate(
     predict, fit_s = timed(lambda: contender.fit(problem.train, settings, seed, info))
     predicted, predict_s = timed(lambda: predict(problem.test, problem.n_init))
     figures = problem.score(predicted)
+    if problem.band_score is not None and isinstance(predict, WithBands):
+        figures |= problem.band_score(predict.bands(problem.test, problem.n_init))
     first = problem.test[0].outputs
     # A little before the run begins, and the run; the output that is shown is the first.
     rows = slice(max(0, problem.n_init - 20), problem.n_init + SHOWN)
@@ -154,7 +161,7 @@ def evaluate(
             "inputs": problem.train.n_u, "n_init": problem.n_init,
         },
         "notes": problem.notes,
-        **info.left,
+        **{k: v for k, v in info.left.items() if v is not None},
         **({"shown": shown} if seed == 0 else {}),
     }  # fmt: skip
 

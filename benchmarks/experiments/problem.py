@@ -12,6 +12,7 @@ from koopctrl import Trajectories
 
 Array = np.ndarray
 Predictions = Sequence[Array]
+Bands = Sequence[tuple[Array, Array]]
 Predict = Callable[[Trajectories, int], list[Array]]
 HUGE = 1e6
 
@@ -25,8 +26,8 @@ class Problem:
     train, test : Trajectories
         Of each test episode the first `n_init` samples are given, and all inputs.
     kind : {"state", "forced", "window", "record", "weather"}
-        State measured, without and with inputs; one signal of several; a measured record; weather. Contenders have
-        settings to try for each.
+        State measured, without and with inputs; one signal of several; a measured record; weather.
+        Contenders have settings to try for each.
     horizon : int
         Samples that a trial on held-out training data predicts.
     score : callable
@@ -37,6 +38,8 @@ class Problem:
         Whether more of the first figure is better.
     unit : str
         Of the first figure.
+    band_score : callable, optional
+        `band_score(bands)`: figures of bands that are to hold 90 % of the samples.
     notes : dict
         Figures of the experiment itself: floors, published values.
     """
@@ -52,6 +55,19 @@ class Problem:
     higher: bool = False
     unit: str = "NRMSE"
     notes: dict[str, Any] = field(default_factory=dict)
+    band_score: Callable[[Bands], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class WithBands:
+    """A prediction that says how sure it is: `bands(episodes, n_init)` hold 90 % of the samples."""
+
+    predict: Predict
+    bands: Callable[[Trajectories, int], Bands]
+
+    def __call__(self, data: Trajectories, n_init: int) -> list[Array]:
+        """The prediction alone."""
+        return self.predict(data, n_init)
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,23 @@ def nrmse(truth: Predictions, predicted: Predictions, n_init: int, scale: Array)
 
 
 def robust_nrmse(truth: Predictions, predicted: Predictions, n_init: int, scale: Array) -> float:
-    """Mean over episodes of their NRMSE, none of which counts more than 2: one that diverges ruins no trial."""
+    """Mean over episodes of their NRMSE, none of which counts more than 2, so that none ruins a trial."""
     each = [nrmse([t], [p], n_init, scale) for t, p in zip(truth, predicted, strict=True)]
     return float(np.mean(np.minimum(each, 2.0)))
+
+
+def interval_score(
+    truth: Predictions, bands: Bands, n_init: int, scale: Array, coverage: float = 0.9
+) -> dict[str, float]:
+    """Share of samples inside, mean width, and the interval score (Gneiting & Raftery, *Strictly proper
+    scoring rules*, 2007): width, and `2 / (1 - coverage)` times what lies outside; in units of `scale`.
+    """
+    inside, width, score = [], [], []
+    for y, (low, high) in zip(truth, bands, strict=True):
+        y, low, high = (a[n_init:] / scale for a in (y, low, high))
+        outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
+        inside.append(outside == 0.0)
+        width.append(high - low)
+        score.append(high - low + 2.0 / (1.0 - coverage) * outside)
+    joined = [float(np.mean(np.concatenate(part))) for part in (inside, width, score)]
+    return dict(zip(("band_coverage", "band_width", "interval_score"), joined, strict=True))

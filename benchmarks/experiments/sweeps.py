@@ -1,8 +1,9 @@
-"""How the error and the fit's time move with width, data, noise, sampler, coupling, activation, lags and order.
+"""How the error and the fit's time move with width, data, noise, sampler, coupling, activation, lags and
+order.
 
-On the forced Van der Pol oscillator (lags: seen through its position alone; order: on the cascaded tanks where the
-data folder is given, else on the hair dryer), one thing changed at a time; medians of seeds, and slopes of
-logarithms by least squares over all points.
+On the forced Van der Pol oscillator (lags: seen through its position alone; order: on the cascaded tanks
+where the data folder is given, else on the hair dryer), one thing changed at a time; medians of seeds,
+and slopes of logarithms by least squares over all points.
 
     python -m benchmarks.experiments.sweeps --seeds 5
 """

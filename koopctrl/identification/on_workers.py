@@ -5,14 +5,14 @@ Of row blocks `Phi_i`, each lifted and factored on a worker,
 .. math:: \begin{bmatrix} \Phi_1 \\ \Phi_2 \end{bmatrix}' \begin{bmatrix} \Phi_1 \\ \Phi_2 \end{bmatrix}
     = R_1' R_1 + R_2' R_2 = R' R, \qquad R = \mathrm{qr}\begin{bmatrix} R_1 \\ R_2 \end{bmatrix},
 
-so that factors, and not data, travel back, and their order changes the result by rounding alone (Demmel, Grigori,
-Hoemmen & Langou, *Communication-optimal parallel and sequential QR and LU factorizations*, SIAM J. Sci. Comput.
-34, 2012). Scaling, hidden layer and held-out pairs are made where the data are, and are the same as without
-workers.
+so that factors, and not data, travel back, and their order changes the result by rounding alone (Demmel,
+Grigori, Hoemmen & Langou, *Communication-optimal parallel and sequential QR and LU factorizations*, SIAM
+J. Sci. Comput. 34, 2012). Scaling, hidden layer and held-out pairs are made where the data are, and are
+the same as without workers.
 
-Blocks go out in waves, two at a time; a wave's factor comes back before the next one but one is sent. So memory
-is bounded whatever the number of pairs, and what a lost worker costs is that its blocks of one wave are made
-again.
+Blocks go out in waves, two at a time; a wave's factor comes back before the next one but one is sent. So
+memory is bounded whatever the number of pairs, and what a lost worker costs is that its blocks of one
+wave are made again.
 """
 
 from __future__ import annotations
@@ -48,31 +48,44 @@ class WorkerAccumulator:
     def __init__(self, client: Any, lift: Lift, solver: str, n_features: int, n_targets: int) -> None:
         self._client, self._lift, self._kind = client, lift, (solver, n_features, n_targets)
         self._sum = make_accumulator(*self._kind)
+        self._least = 2 * n_features + 1
+        self._waiting: list[tuple[FloatArray, ...]] = []
+        self._n_waiting = 0
         self._wave: list[tuple[FloatArray, ...]] = []
         self._sent: list[tuple[list[tuple[FloatArray, ...]], Any]] = []
         self.n_rows = 0
 
     def send(self, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
         """Add pairs; they are copied."""
-        n_features = self._kind[1]
-        slots = n_slots(self._client)
-        width = 8 * (x.shape[1] + u.shape[1] + y_next.shape[1])
-        # As many blocks as there are slots, but none of fewer rows than a factor has.
-        even = -(-len(x) // slots)
-        step = max(min(block_rows(n_features), TASK_BYTES // width, even), 2 * n_features, 1)
-        for start in range(0, len(x), step):
-            rows = slice(start, start + step)
-            self._wave.append((x[rows].copy(), u[rows].copy(), y_next[rows].copy()))
-            if len(self._wave) >= _PER_SLOT * slots:
-                self._flush()
+        if not len(x):
+            return
+        self._waiting.append((x.copy(), u.copy(), y_next.copy()))
         self.n_rows += len(x)
+        self._n_waiting += len(x)
+        width = 8 * (x.shape[1] + u.shape[1] + y_next.shape[1])
+        block = max(min(block_rows(self._kind[1]), TASK_BYTES // width), self._least)
+        if self._n_waiting >= block * n_slots(self._client):
+            self._cut(block)
 
     def collect(self) -> Accumulator:
         """All rows that were sent, in one accumulator of this process."""
+        # What is left is shared evenly, but no block has fewer rows than its factor is worth.
+        self._cut(max(-(-self._n_waiting // n_slots(self._client)), self._least))
         self._flush()
         while self._sent:
             self._fetch()
         return self._sum
+
+    def _cut(self, block: int) -> None:
+        """What waits, as blocks of a wave."""
+        if not self._waiting:
+            return
+        pairs = [np.concatenate(parts) for parts in zip(*self._waiting, strict=True)]
+        self._waiting, self._n_waiting = [], 0
+        for start in range(0, len(pairs[0]), block):
+            self._wave.append(tuple(a[start : start + block] for a in pairs))
+            if len(self._wave) >= _PER_SLOT * n_slots(self._client):
+                self._flush()
 
     def _flush(self) -> None:
         if self._wave:
@@ -83,9 +96,7 @@ class WorkerAccumulator:
 
     def _submit(self, wave: list[tuple[FloatArray, ...]]) -> Any:
         """Future of a wave's accumulator."""
-        level = [
-            self._client.submit(_factor, self._lift, self._kind, *block, pure=False) for block in wave
-        ]
+        level = [self._client.submit(_factor, self._lift, self._kind, *block, pure=False) for block in wave]
         while len(level) > 1:
             pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
             level = [self._client.submit(_merge, *p, pure=False) if len(p) == 2 else p[0] for p in pairs]

@@ -222,9 +222,7 @@ class Search:
         found = score_fold(trial.settings, self.seed + seed, self.folds[which], self.late, self.starts)
         self._note(trial, seed, *found)
 
-    def _note(
-        self, trial: Trial, seed: int, error: float, runs: Any, seconds: float, message: str
-    ) -> None:
+    def _note(self, trial: Trial, seed: int, error: float, runs: Any, seconds: float, message: str) -> None:
         """Add what a trial did on one fold; one that could not be fitted is out."""
         if runs is None:
             trial.message, trial.errors = message, [np.inf]

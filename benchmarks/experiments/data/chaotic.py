@@ -1,12 +1,14 @@
 """Chaotic flows: how long a prediction is valid, in Lyapunov times, and whether its long run looks right.
 
-10,000 samples train, clean or with 1 % noise; from 20 other starts, of which 100 samples are given (with the
-same noise), the model runs on for 5,000. A prediction is valid until its error exceeds 0.4 of the attractor's
-spread (root of the summed variances). The 100,000 points of all runs are the long run: its density distance is
-half the L1 distance between histograms of neighbouring outputs (of an output and itself twelve samples ago,
-where there is one alone), 0 for equal ones, 1 for disjoint ones; the floor is that of two true long runs.
+10,000 samples train, clean or with 1 % noise; from 20 other starts, of which 100 samples are given (with
+the same noise), the model runs on for 5,000. A prediction is valid until its error exceeds 0.4 of the
+attractor's spread (root of the summed variances). The 100,000 points of all runs are the long run: its
+density distance is half the L1 distance between histograms of neighbouring outputs (of an output and
+itself twelve samples ago, where there is one alone), 0 for equal ones, 1 for disjoint ones; the floor is
+that of two true long runs.
 
-float64 rounding, 1e-16, grows to order one within about 36 Lyapunov times: no model gets farther on Lorenz-63.
+float64 rounding, 1e-16, grows to order one within about 36 Lyapunov times: no model gets farther on
+Lorenz-63.
 """
 
 from __future__ import annotations

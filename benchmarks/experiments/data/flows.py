@@ -2,8 +2,8 @@
 
 Exponents are those that `benchmarks.experiments.data.lyapunov` finds (Benettin's method on these very
 discretisations); published values: Lorenz-63 0.9056, Roessler 0.0714 (Sprott, *Chaos and Time-Series
-Analysis*, 2003), Lorenz-96 with F = 8 1.67 (Karimi & Paul 2010), Kuramoto-Sivashinsky on L = 22 0.043 to 0.048
-(Edson, Bunder, Mattner & Roberts 2019), Mackey-Glass with tau = 17 0.006.
+Analysis*, 2003), Lorenz-96 with F = 8 1.67 (Karimi & Paul 2010), Kuramoto-Sivashinsky on L = 22 0.043 to
+0.048 (Edson, Bunder, Mattner & Roberts 2019), Mackey-Glass with tau = 17 0.006.
 """
 
 from __future__ import annotations
@@ -160,10 +160,15 @@ _MG_STEPS, _TAU = 10, 17
 FLOWS = (
     Flow(
         "lorenz63", runge_kutta(_lorenz63, 0.02, 10),
-        lambda rng, n: rng.normal(scale=8.0, size=(n, 3)) + [0.0, 0.0, 25.0], 0.02, 0.9056,
+        lambda rng, n: rng.normal(scale=8.0, size=(n, 3)) + np.array([0.0, 0.0, 25.0]), 0.02, 0.9056,
     ),
-    Flow("roessler", runge_kutta(_roessler, 0.1, 10), lambda rng, n: rng.uniform(-4.0, 4.0, (n, 3)), 0.1, 0.0714, 2000),
-    Flow("lorenz96", runge_kutta(_lorenz96, 0.05, 5), lambda rng, n: 8.0 + rng.normal(size=(n, 40)), 0.05, 1.67),
+    Flow(
+        "roessler", runge_kutta(_roessler, 0.1, 10), lambda rng, n: rng.uniform(-4.0, 4.0, (n, 3)),
+        0.1, 0.0714, 2000,
+    ),
+    Flow(
+        "lorenz96", runge_kutta(_lorenz96, 0.05, 5), lambda rng, n: 8.0 + rng.normal(size=(n, 40)), 0.05, 1.67
+    ),
     Flow(
         "kuramoto_sivashinsky", repeated(kuramoto_sivashinsky(22.0, 64, 0.125), 2),
         lambda rng, n: rng.normal(scale=0.3, size=(n, 64)) @ _smooth(64), 0.25, 0.048, 2000,

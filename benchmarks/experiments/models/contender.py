@@ -95,9 +95,7 @@ def lag_runs(
             # A run that left for good stays where it is, so that it harms no other one in the batch.
             y[:, k] = np.clip(np.nan_to_num(step(x, padded[:, k]), nan=1e6), -1e6, 1e6)
             x = window.advance(x, padded[:, k], y[:, k])
-    return [
-        np.concatenate([e.outputs[:n_init], y[i, : len(e) - n_init]]) for i, e in enumerate(data)
-    ]
+    return [np.concatenate([e.outputs[:n_init], y[i, : len(e) - n_init]]) for i, e in enumerate(data)]
 
 
 @dataclass(frozen=True)

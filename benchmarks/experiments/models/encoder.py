@@ -1,8 +1,8 @@
 """Encoder and state-space network trained on truncated simulations, in the spirit of SUBNET (torch, CPU).
 
-`x_k = encoder(window)`, `x_{k+1} = x_k + f(x_k, u_k)`, `y_k = h(x_k, u_k)`, each a linear map and a small network
-beside it; the loss is the simulation error over sections (Beintema, Toth & Schoukens, *Nonlinear state-space
-identification using deep encoder networks*, 2021).
+`x_k = encoder(window)`, `x_{k+1} = x_k + f(x_k, u_k)`, `y_k = h(x_k, u_k)`, each a linear map and a small
+network beside it; the loss is the simulation error over sections (Beintema, Toth & Schoukens, *Nonlinear
+state-space identification using deep encoder networks*, 2021).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.experiments.models.gradient import _halves
 from benchmarks.experiments.problem import Array, Predict
 from koopctrl import Trajectories
 
-SECONDS, BATCH, UPDATES, CHECK = 40.0, 128, 3000, 50
+SECONDS, BATCH, UPDATES, CHECK = 24.0, 128, 3000, 50
 PATIENCE = 12  # checks
 
 
@@ -60,9 +60,7 @@ def subnet(train: Trajectories, settings: dict[str, Any], seed: int, info: Info)
         return ys, us, np.array(index)
 
     def batch(ys: list[Array], us: list[Array], rows: Array) -> tuple[Any, Any, Any]:
-        window = [
-            np.concatenate([ys[i][k - past : k].ravel(), us[i][k - past : k].ravel()]) for i, k in rows
-        ]
+        window = [np.concatenate([ys[i][k - past : k].ravel(), us[i][k - past : k].ravel()]) for i, k in rows]
         u = np.stack([us[i][k : k + length] for i, k in rows])
         y = np.stack([ys[i][k : k + length] for i, k in rows])
         return torch.from_numpy(np.stack(window)), torch.from_numpy(u), torch.from_numpy(y)
@@ -126,9 +124,7 @@ def subnet(train: Trajectories, settings: dict[str, Any], seed: int, info: Info)
         with torch.no_grad():
             start = torch.from_numpy(np.stack(window).astype(np.float32))
             runs = of_y.back(simulate(start, torch.from_numpy(u)).numpy().astype(float))
-        return [
-            np.concatenate([e.outputs[:n_init], runs[i, : len(e) - n_init]]) for i, e in enumerate(data)
-        ]
+        return [np.concatenate([e.outputs[:n_init], runs[i, : len(e) - n_init]]) for i, e in enumerate(data)]
 
     return predict
 

@@ -52,7 +52,9 @@ def dmdc(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -
 
 def _arx_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     direct = kind in ("record", "weather")
-    return [{"p": p, "q": q, "direct": direct} for p, q in ((2, 2), (4, 4), (8, 8), (20, 20), (12, 12), (1, 1))]
+    return [
+        {"p": p, "q": q, "direct": direct} for p, q in ((2, 2), (4, 4), (8, 8), (20, 20), (12, 12), (1, 1))
+    ]
 
 
 def _dmdc_space(kind: str, smoke: bool) -> list[dict[str, Any]]:

@@ -53,7 +53,9 @@ def gp_narx(train: Trajectories, settings: dict[str, Any], seed: int, info: Info
 def _space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"lags": 2, "points": 60}]
-    lags = {"state": (1, 2), "forced": (1, 2), "window": (2, 20), "record": (2, 4, 8), "weather": (1, 2)}[kind]
+    lags = {"state": (1, 2), "forced": (1, 2), "window": (2, 20), "record": (2, 4, 8), "weather": (1, 2)}[
+        kind
+    ]
     return [{"lags": n, "points": p} for p in (300, 600) for n in lags]
 
 

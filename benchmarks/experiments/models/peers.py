@@ -32,8 +32,13 @@ def pykoop_edmd(train: Trajectories, settings: dict[str, Any], seed: int, info: 
     centers = pykoop.QmcCenters(n_centers=settings["centers"], qmc=qmc.LatinHypercube, random_state=seed)
     steps: list[Any] = []
     if delays:
-        steps.append(("delay", pykoop.DelayLiftingFn(n_delays_state=delays, n_delays_input=delays if n_u else 0)))
-    rbf = [("rbf", pykoop.RbfLiftingFn(rbf="thin_plate", centers=centers)), ("one", pykoop.ConstantLiftingFn())]
+        steps.append(
+            ("delay", pykoop.DelayLiftingFn(n_delays_state=delays, n_delays_input=delays if n_u else 0))
+        )
+    rbf = [
+        ("rbf", pykoop.RbfLiftingFn(rbf="thin_plate", centers=centers)),
+        ("one", pykoop.ConstantLiftingFn()),
+    ]
     steps.append(("split", pykoop.SplitPipeline(lifting_functions_state=rbf, lifting_functions_input=None)))
     pipeline = pykoop.KoopmanPipeline(lifting_functions=steps, regressor=pykoop.Edmd(alpha=settings["alpha"]))
     rows = []
@@ -51,7 +56,9 @@ def pykoop_edmd(train: Trajectories, settings: dict[str, Any], seed: int, info: 
         past = x[:, m * train.n_y :].reshape(n, m - 1 if n_u else 0, n_u)[:, ::-1]
         v = np.concatenate([past, u[:, None]], axis=1) if n_u else np.empty((n, m, 0))
         v = of_u.to(v) if n_u else v
-        block = np.concatenate([np.repeat(np.arange(n), m)[:, None], y.reshape(n * m, -1), v.reshape(n * m, -1)], 1)
+        block = np.concatenate(
+            [np.repeat(np.arange(n), m)[:, None], y.reshape(n * m, -1), v.reshape(n * m, -1)], 1
+        )
         found = np.asarray(pipeline.predict(np.clip(block, -1e3, 1e3)))
         # Of every episode the last row is the newest sample.
         return of_y.back(found.reshape(n, -1, found.shape[1])[:, -1, 1 : 1 + train.n_y])
@@ -79,7 +86,10 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
         )  # fmt: skip
         u = [of_u.to(e.inputs[: len(e)]) for e in train] if n_u else None
         if n_u:
-            u = [v if len(v) == len(e) else np.concatenate([v, v[-1:]]) for v, e in zip(u or [], train, strict=True)]
+            u = [
+                v if len(v) == len(e) else np.concatenate([v, v[-1:]])
+                for v, e in zip(u or [], train, strict=True)
+            ]
         model.fit([e.outputs / scale for e in train], t=train.dt, u=u)
 
         def rate(x: Array, u: Array) -> Array:
@@ -171,7 +181,9 @@ def _pykoop_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     if smoke:
         return [{"centers": 10, "delays": 1, "alpha": 1e-6}]
     delays = {"state": (0, 1), "forced": (0, 1), "window": (1, 19), "record": (4, 8), "weather": (0, 1)}[kind]
-    found = [{"centers": c, "delays": d, "alpha": a} for c, a in ((100, 0), (300, 0), (300, 1e-4)) for d in delays]
+    found = [
+        {"centers": c, "delays": d, "alpha": a} for c, a in ((100, 0), (300, 0), (300, 1e-4)) for d in delays
+    ]
     return found
 
 
@@ -202,5 +214,7 @@ def _single_output(problem: Problem) -> str:
 CONTENDERS = (
     Contender("pykoop EDMD", pykoop_edmd, _pykoop_space, needs=("pykoop",)),
     Contender("pysindy", pysindy_discrete, _pysindy_space, needs=("pysindy",), seeded=False),
-    Contender("sysidentpy FROLS", frols, _frols_space, needs=("sysidentpy",), refuses=_single_output, seeded=False),
+    Contender(
+        "sysidentpy FROLS", frols, _frols_space, needs=("sysidentpy",), refuses=_single_output, seeded=False
+    ),
 )

@@ -1,5 +1,5 @@
-"""jax-sysid's neural state space and SIPPY's subspace methods, in an environment of their own: the former pins
-an older SciPy.
+"""jax-sysid's neural state space and SIPPY's subspace methods, in an environment of their own: the former
+pins an older SciPy.
 """
 
 from __future__ import annotations
@@ -123,5 +123,7 @@ def _one_record(problem: Problem) -> str:
 
 CONTENDERS = (
     Contender("jax-sysid", jax_sysid, _jax_space, needs=("jax_sysid",), refuses=_has_inputs),
-    Contender("SIPPY subspace", sippy, _sippy_space, needs=("sippy_unipi",), refuses=_one_record, seeded=False),
+    Contender(
+        "SIPPY subspace", sippy, _sippy_space, needs=("sippy_unipi",), refuses=_one_record, seeded=False
+    ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.experiments.models.contender import Contender, Info, inputs_of, only, outputs_of
-from benchmarks.experiments.problem import Array, Predict, Problem
+from benchmarks.experiments.problem import Array, Predict, Problem, WithBands
 from koopctrl import Trajectories
 
 
@@ -16,7 +16,9 @@ def persistence(train: Trajectories, settings: dict[str, Any], seed: int, info: 
 
     def predict(data: Trajectories, n_init: int) -> list[Array]:
         return [
-            np.concatenate([e.outputs[:n_init], np.repeat(e.outputs[n_init - 1 : n_init], len(e) - n_init, 0)])
+            np.concatenate(
+                [e.outputs[:n_init], np.repeat(e.outputs[n_init - 1 : n_init], len(e) - n_init, 0)]
+            )
             for e in data
         ]
 
@@ -25,15 +27,21 @@ def persistence(train: Trajectories, settings: dict[str, Any], seed: int, info: 
 
 def climatology(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
     """Least squares on the cycles of year and day and their products: what the date alone says."""
-    outputs, weights = outputs_of(train), None
+    outputs = outputs_of(train)
     weights = np.linalg.lstsq(cycles(inputs_of(train)[: len(outputs)]), outputs, rcond=None)[0]
+
+    residual = np.abs(outputs - cycles(inputs_of(train)[: len(outputs)]) @ weights)
+    half = np.quantile(residual, 0.9, axis=0)
+
+    def bands(data: Trajectories, n_init: int) -> list[tuple[Array, Array]]:
+        return [(p - half, p + half) for p in predict(data, n_init)]
 
     def predict(data: Trajectories, n_init: int) -> list[Array]:
         return [
             np.concatenate([e.outputs[:n_init], (cycles(e.inputs) @ weights)[n_init : len(e)]]) for e in data
         ]
 
-    return predict
+    return WithBands(predict, bands)
 
 
 def cycles(u: Array) -> Array:
