@@ -198,10 +198,71 @@ def sweeps(results: Path) -> str:
     return markdown(["sweep", "error (median of seeds)", "slope of the error", "slope of the fit's time"], lines)
 
 
+def control(results: Path) -> str:
+    """Cost over that of NMPC with the true model, and seconds of fit and loop."""
+    path = results / "experiment_control.json"
+    if not path.exists():
+        return "Not in these results.\n"
+    found = json.loads(path.read_text())["figures"]
+    names = dict.fromkeys(n for f in found.values() for n in f["models"])
+
+    def cell(f: dict[str, Any], name: str) -> str:
+        runs = f["models"].get(name)
+        if not runs:
+            return ""
+        median = {k: statistics.median(float(r[k]) for r in runs) for k in ("cost_ratio", "fit_s", "loop_s")}
+        ratio = median["cost_ratio"]
+        shown = f"{ratio:.3f}" if ratio < 10.0 else short(ratio)
+        return f"{shown}; {short(median['fit_s'])} s; {median['loop_s'] / float(f['true_loop_s']):.2g}"
+
+    rows = [[n, *(cell(f, n) for f in found.values())] for n in names]
+    return markdown(["cost ratio; fit; loop's time over the true model's", *(n.replace("_", " ") for n in found)], rows)
+
+
+def streaming(results: Path) -> str:
+    """Time and memory against the number of pairs, and the workers' runs."""
+    path = results / "streaming_fit.json"
+    if not path.exists():
+        return "Not in these results.\n"
+    found = json.loads(path.read_text())["figures"]
+    rows = [
+        [f"{r['pairs']:,}", short(r["fit_s"]), short(r["stream_s"]), f"{r['peak_gib']:.2f}"] for r in found["sizes"]
+    ]
+    said = found["said"]
+    rows.append([f"{said['pairs']:,}, by the line through these", f"{said['fit_s']:.0f}", "", ""])
+    text = markdown(["pairs", "fit, s", "making the stream, s", "peak, GiB"], rows)
+    if "workers" in found:
+        w = found["workers"]
+        text += (
+            f"\n{w['pairs']:,} pairs on a Dask cluster of this machine: one worker {short(w['one_s'])} s, "
+            f"{w['workers']} workers {short(w['several_s'])} s ({w['over_halving']:.2f} times the ideal share), "
+            f"with one of them killed half-way {short(w['killed_s'])} s. Free runs differ from those of one process by "
+            f"{w['one_difference']:.0e}, {w['several_difference']:.0e} and {w['killed_difference']:.0e} of their size.\n"
+        )
+    return text
+
+
+def missing(results: Path) -> str:
+    """Cells that have not been run, by experiment."""
+    everyone = {c["model"] for name in TITLES for c in cells(results, name)}
+    lines = []
+    for name, title in TITLES.items():
+        there = {c["model"] for c in cells(results, name)}
+        absent = sorted(everyone - there)
+        if not there:
+            lines.append(f"- {title}: none of its cells.\n")
+        elif absent:
+            lines.append(f"- {title}: {', '.join(absent)}.\n")
+    return "".join(lines) or "None: every cell is filled or says why not.\n"
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "experiments_summary": summary,
     "experiments_setting": setting,
     "experiments_sweeps": sweeps,
+    "experiments_control": control,
+    "experiments_streaming": streaming,
+    "experiments_missing": missing,
     **{f"experiment_{name}": partial(experiment, name=name) for name in TITLES},
 }
 

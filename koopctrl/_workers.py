@@ -7,6 +7,7 @@ when theirs is lost; what fails as a task fails in the caller, with its own exce
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,12 @@ def n_slots(client: Any) -> int:
     return max(1, sum(client.nthreads().values()))
 
 
+def lost_errors() -> tuple[type[BaseException], ...]:
+    """What Dask raises where a task's worker was lost as often as the scheduler allows."""
+    distributed = importlib.import_module("distributed")  # there, since there is a client
+    return distributed.KilledWorker, distributed.CancelledError
+
+
 def run_tasks(client: Any, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
     """`[function(*a) for a in arguments]`, each on a worker.
 
@@ -43,9 +50,7 @@ def run_tasks(client: Any, function: Callable[..., Any], arguments: Sequence[tup
         If the workers of a task are lost again and again: it takes more memory than they have, or the cluster
         is gone.
     """
-    from distributed import CancelledError, KilledWorker
-
-    lost = (KilledWorker, CancelledError)
+    lost = lost_errors()
     found: dict[int, Any] = {}
     for _ in range(_TRIES):
         waiting = [i for i in range(len(arguments)) if i not in found]

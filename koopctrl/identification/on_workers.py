@@ -24,7 +24,7 @@ import numpy as np
 
 from koopctrl._threads import one_blas_thread
 from koopctrl._validation import FloatArray
-from koopctrl._workers import TASK_BYTES, n_slots
+from koopctrl._workers import TASK_BYTES, lost_errors, n_slots
 from koopctrl.errors import SolverError
 from koopctrl.identification.least_squares import Accumulator, block_rows, make_accumulator
 
@@ -104,14 +104,12 @@ class WorkerAccumulator:
 
     def _fetch(self) -> None:
         """Add the oldest wave; one that is lost with all its tries is sent again."""
-        from distributed import CancelledError, KilledWorker
-
-        wave, future = self._sent.pop(0)
+        lost, (wave, future) = lost_errors(), self._sent.pop(0)
         for _ in range(_TRIES):
             try:
                 self._sum = self._sum.merge(future.result())
                 return
-            except (KilledWorker, CancelledError):
+            except lost:
                 future = self._submit(wave)
         raise SolverError(
             f"workers were lost again and again with blocks of {len(wave[0][0])} rows and {self._kind[1]} "

@@ -4,8 +4,8 @@ Three forms, of which settings name one:
 
 - `fed`: `[y_{k-1}, u_{k-1}]` to the increment, trained on measured samples with a little noise on them, and
   fed back in a free run;
-- `given`: `[m y_{k-1}, m, u_{k-1}, u_k]` to `y_k` with `m = 1` while samples are given and 0 afterwards, so that what
-  is trained is the free run itself;
+- `given`: `[m y_{k-1}, m, u_{k-1}, u_k]` to `y_k` with `m = 1` while samples are given and 0 afterwards, so
+  that what is trained is the free run itself;
 - `held`: the last sample that is given goes on as an input, and what is learned is the difference from it.
 """
 
