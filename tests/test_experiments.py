@@ -234,3 +234,25 @@ def test_interval_score_by_hand():
     bands = [(np.array([[0.0], [-1.0], [0.0]]), np.array([[0.0], [1.0], [2.0]]))]
     found = interval_score(truth, bands, 1, np.array([2.0]), coverage=0.5)
     assert found == {"band_coverage": 0.5, "band_width": 1.0, "interval_score": 1.0 + 0.5 * 4.0 * 0.5}
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_cells_in_casadi_are_those_of_torch(name):
+    pytest.importorskip("torch")
+    from benchmarks.experiments.control import cell_step
+    from benchmarks.experiments.models.gradient import recurrent
+
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1.0, 1.0, (6, 40))
+    x = simple.simulate(rng.uniform(-2.0, 2.0, (6, 2)), u)
+    data = Trajectories.from_arrays(x, u[:, :, None], dt=simple.DT)
+    info = contender.Info(10, 20, "forced", smoke=True)
+    settings = {"hidden": 5, "layers": 1, "rate": 5e-3, "form": "fed", "kept": True}
+    run = recurrent(data, settings, 0, info, name)(data, 10)[0]
+    net, state, e = info.left["network"], np.zeros(10 if name == "LSTM" else 5), data[0]
+    # torch's first row holds the first sample twice.
+    _, state = cell_step(net, e.outputs[0], e.inputs[0], state)
+    for k in range(1, 20):
+        y, state = cell_step(net, e.outputs[k - 1] if k <= 10 else y, e.inputs[k - 1], state)
+        if k >= 10:
+            np.testing.assert_allclose(np.asarray(y).ravel(), run[k], atol=1e-5)
