@@ -187,7 +187,14 @@ def _one_step(kind: str, smoke: bool) -> list[dict[str, Any]]:
         elm = {"sampler": "elm", "feature_scale": 0.5}
         return [
             {**base, "output_lags": n, "input_lags": n, **more}
-            for n, more in ((2, {}), (2, {"input_coupling": "quadratic"}), (20, {}), (20, elm), (6, elm), (3, {}))
+            for n, more in (
+                (2, {}),
+                (2, {"input_coupling": "quadratic"}),
+                (20, {}),
+                (20, elm),
+                (6, elm),
+                (3, {}),
+            )
         ]
     rows = ((4, 4), (8, 8), (16, 16), (10, 20), (3, 30), (25, 25))
     return [
