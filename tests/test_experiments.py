@@ -251,7 +251,7 @@ def test_cells_in_casadi_are_those_of_torch(name):
     run = recurrent(data, settings, 0, info, name)(data, 10)[0]
     net, state, e = info.left["network"], np.zeros(10 if name == "LSTM" else 5), data[0]
     # torch's first row holds the first sample twice.
-    _, state = cell_step(net, e.outputs[0], e.inputs[0], state)
+    y, state = cell_step(net, e.outputs[0], e.inputs[0], state)
     for k in range(1, 20):
         y, state = cell_step(net, e.outputs[k - 1] if k <= 10 else y, e.inputs[k - 1], state)
         if k >= 10:
