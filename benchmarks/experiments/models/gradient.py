@@ -22,7 +22,7 @@ from benchmarks.experiments.models.contender import Contender, Info, Standard, i
 from benchmarks.experiments.problem import Array, Predict
 from koopctrl import Trajectories
 
-VALIDATION, BATCH, PATIENCE = 0.15, 64, 30
+VALIDATION, BATCH, PATIENCE = 0.15, 64, 60
 EPOCHS, SECONDS = 400, 24.0  # of a final fit; a trial gets a sixth of both
 NOISE = 1e-3
 
@@ -131,7 +131,7 @@ def recurrent(train: Trajectories, settings: dict[str, Any], seed: int, info: In
             best, waited = held_out, 0
             kept = [w.detach().clone() for w in weights]
         if waited >= PATIENCE:
-            stopped = "no better for 30 epochs"
+            stopped = f"no better for {PATIENCE} epochs"
             break
         if time.process_time() - begun > SECONDS * share:
             stopped = f"{SECONDS:g} s"
@@ -197,6 +197,11 @@ def _space(kind: str, smoke: bool) -> list[dict[str, Any]]:
             {"hidden": 32, "layers": 1, "rate": 5e-3, "form": "fed", "decay": 0.1},
             {"hidden": 64, "layers": 1, "rate": 2e-3, "form": "held", "decay": 0.3},
             {"hidden": 64, "layers": 1, "rate": 2e-3, "form": "fed", "decay": 0.0},
+        ]
+    if kind == "record":  # short records: what is not held back overfits
+        return [
+            {"hidden": h, "layers": 1, "rate": r, "decay": d}
+            for h, r, d in ((16, 5e-3, 1.0), (32, 3e-3, 3.0), (32, 5e-3, 0.0), (64, 2e-3, 1.0))
         ]
     rows = ((32, 1, 5e-3), (64, 1, 5e-3), (128, 1, 2e-3), (64, 1, 1e-2), (64, 2, 5e-3), (16, 1, 1e-2))
     return [dict(zip(("hidden", "layers", "rate"), row, strict=True)) for row in rows]
