@@ -143,7 +143,7 @@ class Told:
 
     def control(self, measurement: Any, reference: Any = None) -> Array:
         """Input at this sample."""
-        return self._controller.control(measurement, reference=reference, u_reference=self._held)
+        return self._controller.control(measurement, reference, input_reference=self._held)
 
 
 def affine(data: Trajectories) -> tuple[Array, Array, Array, float]:

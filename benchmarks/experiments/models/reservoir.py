@@ -82,8 +82,8 @@ def _esn_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
         (500, leak, 0.9, 0.3, 1e-6, 0.3),
         (1000, leak, 0.6, 0.1, 1e-10, 0.5),
         (1000, 1.0, 0.5, 0.1, 1e-8, 0.5),
+        (500, leak, 0.9, 0.3, 1e-2, 0.3),  # as much as noise would
         (1000, leak, 0.9, 0.1, 1e-8, 0.3),
-        (1000, leak, 1.2, 0.3, 1e-6, 0.3),
         (300, leak, 0.9, 0.1, 1e-4, 0.3),
     )
     names = ("units", "lr", "sr", "input_scaling", "ridge", "bias")
