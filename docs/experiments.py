@@ -341,9 +341,9 @@ def _draw_sweeps(results: Path, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     found = json.loads(source.read_text())["figures"]
-    columns = 4
+    columns = 3
     fig, axes = plt.subplots(
-        -(-len(found) // columns), columns, figsize=(11, 2.5 * -(-len(found) // columns)), layout="constrained"
+        -(-len(found) // columns), columns, figsize=(9, 2.4 * -(-len(found) // columns)), layout="constrained"
     )
     for ax in axes.ravel()[len(found) :]:
         ax.axis("off")
@@ -361,6 +361,8 @@ def _draw_sweeps(results: Path, path: Path) -> None:
         slope = "" if sweep["slope"] is None else f", slope {sweep['slope']:.1f}"
         ax.set_title(name + slope, fontsize=8)
         ax.tick_params(labelsize=7)
+        ax.xaxis.set_minor_formatter("")
+        ax.yaxis.set_minor_formatter("")
     fig.savefig(path, dpi=100)
     plt.close(fig)
 
