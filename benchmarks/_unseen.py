@@ -286,7 +286,7 @@ def burgers() -> list[Task]:
 
 
 def cart_pole() -> list[Task]:
-    """Swing-up from hanging."""
+    """Swing-up from hanging, off the ends of the rail."""
     plant = CartPole()
     spread = np.array([1.0, 2.0, np.pi, 8.0])
     upright = plant.output(plant.equilibria[0])
@@ -298,6 +298,8 @@ def cart_pole() -> list[Task]:
             starts=np.array([[0.0, 0.0, np.pi, 0.0], [0.5, 0.0, np.pi - 0.5, 0.0]]),
             Q=np.diag([1.0, 0.1, 10.0, 10.0, 0.1]), R=0.01 * np.eye(1), load=np.array([0.5]),
             mismatch={"m": 1.2 * plant.m}, steady=lambda p, y: np.zeros(1),
+            # The rail ends at 2.4 m.
+            y_max=np.array([2.2, *[np.inf] * 4]), x_max=np.array([2.2, *[np.inf] * 3]),
         )
     ]  # fmt: skip
 

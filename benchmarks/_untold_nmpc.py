@@ -55,7 +55,9 @@ class UntoldNMPC:
             "g": casadi.vertcat(*gaps),
         }  # fmt: skip
         self._solve = casadi.nlpsol("solve", "ipopt", problem, _QUIET)
-        free = np.full(n_x * (N + 1), np.inf)
+        within = np.full(n_x, np.inf) if task.x_max is None else task.x_max
+        # Where it starts is given.
+        free = np.concatenate([np.full(n_x, np.inf), np.tile(within, N)])
         self._low = np.concatenate([-free, np.tile(task.u_min, N)])
         self._high = np.concatenate([free, np.tile(task.u_max, N)])
         self.reset()

@@ -74,7 +74,8 @@ def yardstick(task: Task, condition: str) -> float:
 
 def size(task: Task) -> dict[str, Any]:
     """What every controller is asked."""
-    return {k: getattr(task, k) for k in ("horizon", "Q", "R", "u_min", "u_max")}
+    asked = {k: getattr(task, k) for k in ("horizon", "Q", "R", "u_min", "u_max")}
+    return asked if task.y_max is None else asked | {"y_min": -task.y_max, "y_max": task.y_max}
 
 
 def records(task: Task, seed: int, condition: str) -> Trajectories:

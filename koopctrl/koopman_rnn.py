@@ -101,6 +101,10 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     rollout_margin : float, optional
         Roll-outs of `predict` and `simulate` are held within the training data's range of outputs (of hidden
         states), widened by this fraction of it; by default they may go anywhere.
+    smooth : {"auto", False}
+        Whether records with noise are smoothed by a first fit before a one-step fit to them, in rounds, as
+        long as the free run on held-out episodes, as measured, gets better
+        (`koopctrl.identification.smoothing`). Up to 50,000 pairs.
 
     Attributes
     ----------
@@ -113,6 +117,9 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     directions_ : list of Directions
         Of each round: `directions_[-1].shares` says which inputs of the layer matter
         (`koopctrl.plotting.plot_directions`).
+    smoothing_ : Smoothing
+        Where records were smoothed: held-out errors of each round, and the pairs as measured; `snapshots_`
+        are the smoothed ones.
     noise_ : (Q, R)
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
@@ -148,6 +155,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         max_iter: int = 60,
         validation_fraction: float = 0.0,
         rollout_margin: float | None = None,
+        smooth: str | bool = "auto",
     ) -> None:
         self.n_features = n_features
         self.sampler = sampler
@@ -168,6 +176,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         self.max_iter = max_iter
         self.validation_fraction = validation_fraction
         self.rollout_margin = rollout_margin
+        self.smooth = smooth
 
     # --- fitting -----------------------------------------------------------------------------------------
 
@@ -217,12 +226,15 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work, directions = fit_rounds(self, data, settings, client)
-            self.__dict__.pop("directions_", None)
+            work, directions, smoothing = fit_rounds(self, data, settings, client)
+            self._forget()
             if directions:
                 self.directions_ = directions
+            if smoothing is not None:
+                self.smoothing_ = smoothing
         else:
             self._refuse_rounds("fit on an iterator")
+            self._forget()
             data = self._whole(list(take_steps(X, _FIRST_STEPS)))
             work = start(self, data, settings, client=client)
             data = data[:1]
@@ -278,6 +290,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         else:
             self._refuse_rounds("partial_fit")
             self._identification = start(self, data, self._checked_settings())
+            self._forget()
         self._finish(self._identification, data)
         return self
 
@@ -290,9 +303,15 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         w = self.network_.window
         self.network_ = work.update(*data.snapshots(w.output_lags, w.input_lags, w.feedthrough))
         self.snapshots_, self._recursive = work.snapshots, work
+        self.__dict__.pop("smoothing_", None)  # new pairs are as measured
         low, high = self.y_range_
         outputs = np.concatenate([e.outputs for e in data])
         self.y_range_ = (np.minimum(low, outputs.min(axis=0)), np.maximum(high, outputs.max(axis=0)))
+
+    def _forget(self) -> None:
+        """Drop what not every fit leaves behind."""
+        for name in ("directions_", "smoothing_"):
+            self.__dict__.pop(name, None)
 
     def _refuse_rounds(self, where: str) -> None:
         if self.rounds:

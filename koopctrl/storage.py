@@ -14,6 +14,7 @@ from koopctrl.ensemble import KoopmanEnsemble
 from koopctrl.errors import DataError
 from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import LeastSquares
+from koopctrl.identification.smoothing import Smoothing
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.choice import LiftChoice
 from koopctrl.lifted.model import LiftedModel
@@ -119,6 +120,13 @@ def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]
         "snapshots_x": snapshots.x, "snapshots_u": snapshots.u, "snapshots_y": snapshots.y_next,
         "y_min": model.y_range_[0], "y_max": model.y_range_[1],
     }  # fmt: skip
+    smoothing = getattr(model, "smoothing_", None)
+    if smoothing is not None:
+        shots = smoothing.measured
+        arrays |= {
+            "smoothing_errors": np.array(smoothing.errors),
+            "measured_x": shots.x, "measured_u": shots.u, "measured_y": shots.y_next,
+        }  # fmt: skip
     return header, arrays
 
 
@@ -163,7 +171,7 @@ def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     if model.n_states is not None:
         return read_hidden(model, header, arrays)
     window = _read_window(header["window"])
-    n_y, n_u, n_x = window.n_y, window.n_u, window.n_x
+    n_y, n_u = window.n_y, window.n_u
     model.network_ = _read_network(header, arrays, window)
     coef = model.network_.coef
     singular_values = arrays.get("singular_values", None)
@@ -173,15 +181,21 @@ def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     model.solution_ = LeastSquares(
         coef, rank, singular_values, arrays.get("residual_rms", n_y), n_rows, arrays.get("ridge", n_y)
     )
-    x = arrays.get("snapshots_x", None, n_x)
-    model.snapshots_ = Snapshots(
-        x, arrays.get("snapshots_u", len(x), n_u), arrays.get("snapshots_y", len(x), n_y)
-    )
+    model.snapshots_ = _read_pairs(arrays, "snapshots", window)
+    if "smoothing_errors" in arrays:
+        errors = tuple(arrays.get("smoothing_errors", None).tolist())
+        model.smoothing_ = Smoothing(errors, _read_pairs(arrays, "measured", window))
     model.y_range_ = (arrays.get("y_min", n_y), arrays.get("y_max", n_y))
     model.dt_ = check_dt(header["dt"])
     model.output_names_ = check_names(header["output_names"], "output_names", n_y, "y")
     model.input_names_ = check_names(header["input_names"], "input_names", n_u, "u")
     return model
+
+
+def _read_pairs(arrays: Arrays, name: str, window: LagWindow) -> Snapshots:
+    x = arrays.get(f"{name}_x", None, window.n_x)
+    u = arrays.get(f"{name}_u", len(x), window.n_u)
+    return Snapshots(x, u, arrays.get(f"{name}_y", len(x), window.n_y))
 
 
 def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:

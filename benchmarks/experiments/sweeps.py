@@ -145,7 +145,8 @@ def main() -> None:
             error, fit_s = np.median(found[:, :, 0], axis=1), np.median(found[:, :, 1], axis=1)
             figures[name] = {
                 "values": list(values), "error": error, "low": found[:, :, 0].min(axis=1),
-                "high": found[:, :, 0].max(axis=1), "fit_s": fit_s, "slope": slope(values, error) if name in POWERS else None,
+                "high": found[:, :, 0].max(axis=1), "fit_s": fit_s,
+                "slope": slope(values, error) if name in POWERS else None,
                 # Small fits cost what a call costs: the exponent is that of the last four.
                 "fit_slope": slope(values, fit_s, 4) if name in ("width", "pairs") else None,
             }  # fmt: skip

@@ -163,16 +163,28 @@ class Identification:
             rows = slice(start, start + step)
             part.update(*self._lifted(x[rows], u[rows], y_next[rows]))
 
-    def solve(self) -> tuple[RecurrentNetwork, LeastSquares]:
-        """Solve for the outer weights over all data seen."""
+    def solve(self, held_out: bool = True) -> tuple[RecurrentNetwork, LeastSquares]:
+        """Solve for the outer weights over all data seen, or without the episodes that are held out."""
         if self._away is not None:
             self._fitted, self._held_out = (away.collect() for away in self._away)
         rcond, ridge = self._settings.rcond, self._settings.ridge
         if ridge == AUTO:
             ridge = self._penalty()
-        both = self._fitted.merge(self._held_out) if self._held_out.n_rows else self._fitted
-        solution = both.solve(rcond, ridge)
+        both = held_out and self._held_out.n_rows
+        part = self._fitted.merge(self._held_out) if both else self._fitted
+        solution = part.solve(rcond, ridge)
         return self._network(solution.coef), solution
+
+    @property
+    def trials(self) -> list[Snapshots]:
+        """Pairs of the episodes that are held out while penalties are chosen, as far as they are kept."""
+        return self._trials
+
+    @property
+    def n_rows(self) -> int:
+        """Number of pairs seen."""
+        parts = (self._fitted, self._held_out) if self._away is None else self._away
+        return sum(part.n_rows for part in parts)
 
     def _penalty(self) -> Ridge:
         """By free runs where episodes were held out and are long enough, else by evidence."""

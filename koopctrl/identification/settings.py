@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from koopctrl.errors import OptionError
 from koopctrl.identification.adapted import Directions, adapted_layer
 from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
+from koopctrl.identification.smoothing import Smoothing, fit_smoothed
 from koopctrl.network.coupling import COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.lag_window import LagWindow
@@ -39,6 +41,8 @@ def check_settings(model: KoopmanRNN) -> Settings:
     check_integer(model.output_lags, "output_lags", low=1)
     check_integer(model.input_lags, "input_lags", low=1)
     check_bool(model.feedthrough, "feedthrough")
+    if model.smooth is not False:
+        check_choice(model.smooth, "smooth", (AUTO, False))
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
@@ -94,17 +98,23 @@ def start(
 
 def fit_rounds(
     model: KoopmanRNN, data: Trajectories, settings: Settings, client: Any = None
-) -> tuple[Identification, list[Directions]]:
-    """One-step fit, its layer sampled anew `rounds` times where the learned function is curved."""
+) -> tuple[Identification, list[Directions], Smoothing | None]:
+    """One-step fit to records or, where that is better, to smoothed ones.
+
+    Its layer is sampled anew `rounds` times where the learned function is curved.
+    """
     rounds = check_integer(model.rounds, "rounds")
     rng = make_rng(model.random_state)
-    work, found = start(model, data, settings, rng, client=client), []
+    work, found, smoothing = start(model, data, settings, rng, client=client), [], None
+    if model.smooth == AUTO:
+        begin = functools.partial(start, model, settings=settings, client=client)
+        work, data, smoothing = fit_smoothed(work, data, begin)
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
         work = start(model, data, settings, rng, layer, client)
         found.append(directions)
-    return work, found
+    return work, found, smoothing
 
 
 def make_rng(random_state: Any) -> np.random.Generator:

@@ -164,9 +164,12 @@ def _assemble(
         out_c, out_d, y_op = state_c @ A, state_c @ B, x_op[:n_y] + state_c @ c
     else:
         out_c, out_d, y_op = state_c, np.zeros((n_y, len(u_op))), x_op[:n_y]
-    chosen = slice(None, None, max(1, -(-len(snapshots.x) // _MAX_TRAINING)))
-    x, u = snapshots.x[chosen], snapshots.u[chosen]
-    x_next = net.window.advance(x, u, snapshots.y_next[chosen])
+    # What filters take their noise from is as it was measured.
+    smoothing = getattr(model, "smoothing_", None)
+    measured = snapshots if smoothing is None else smoothing.measured
+    chosen = slice(None, None, max(1, -(-len(measured.x) // _MAX_TRAINING)))
+    x, u = measured.x[chosen], measured.u[chosen]
+    x_next = net.window.advance(x, u, measured.y_next[chosen])
     return LiftedModel(
         A, B, out_c, out_d, c, N, model.dt_, u_op, y_op, observables, net.window, model.output_names_,
         model.input_names_, np.ones(net.window.n_x) if singular_values is None else singular_values,

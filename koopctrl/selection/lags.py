@@ -61,7 +61,7 @@ def choose_lags(data: Trajectories, horizon: int, **settings: Any) -> tuple[Koop
     errors: dict[int, float] = {}
     reason = ""
     for lags in LAGS:
-        model = KoopmanRNN(output_lags=lags, input_lags=lags, **settings)
+        model = KoopmanRNN(**settings | {"output_lags": lags, "input_lags": lags, "smooth": False})
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # said again when the one that is taken is fitted

@@ -10,8 +10,8 @@ import koopctrl_envs  # noqa: F401
 from koopctrl import KoopmanRNN, LinearMPC, Trajectories, run_closed_loop
 from koopctrl.controllers import NMPC, RNNMPC
 from koopctrl.controllers.qp.soft import StepSolution
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import NotFittedError, OptionError, ShapeError
+from koopctrl.network.folded import Rollout
 
 
 @pytest.fixture(scope="module")

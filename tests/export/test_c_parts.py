@@ -7,8 +7,8 @@ import pytest
 from c_tools import FLAGS, run
 
 from koopctrl import ExtendedKalmanFilter, KalmanFilter, KoopmanRNN, LiftedModel, Trajectories
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
+from koopctrl.network.folded import Rollout
 
 
 def loaded(part):

@@ -18,8 +18,8 @@ import numpy as np
 
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.controllers.estimation.protocol import NETWORK_DISTURBANCES
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
+from koopctrl.network.folded import Rollout
 from koopctrl.network.recurrent import RecurrentNetwork
 
 # Standard deviation of a disturbance on the next outputs that nothing is known of, in training deviations of

@@ -22,7 +22,7 @@ class ExtendedKalmanFilter(FilterShell):
         Fitted, without feedthrough and without a hidden state; with inputs or without.
     Qn : scalar, (n_y,) or (n_y, n_y) array_like, optional
         Covariance of the process noise on the next outputs, in their units; by default from the one-step
-        residuals of the training data (`koopctrl.controllers.estimation.network_noise`).
+        residuals of the training data (`koopctrl.identification.one_step_noise`).
     Rn : scalar, (n_measured,) or (n_measured, n_measured) array_like, optional
         Covariance of the measurement noise, positive definite; by default from the data too.
     measured : sequence of str or int, optional

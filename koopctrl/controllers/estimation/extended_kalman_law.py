@@ -30,9 +30,9 @@ from koopctrl.controllers.estimation.gate import (
     judge,
 )
 from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
-from koopctrl.controllers.estimation.network_noise import network_noise
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
+from koopctrl.identification.one_step_noise import network_noise
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.network.recurrent import DIVERGED
 

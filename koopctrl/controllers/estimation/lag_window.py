@@ -15,8 +15,8 @@ from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.protocol import DISTURBANCES, NetworkEstimator, refuse_disturbance
 from koopctrl.controllers.info import NO_MEASUREMENT
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.lifted.model import LiftedModel
+from koopctrl.network.folded import Rollout
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
 from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
 from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.errors import OptionError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
+from koopctrl.network.folded import Rollout
 
 _OFFSET_EPISODES, _GAINS, _FILTERS = 3, GAINS[::2], ("state", "input", "mixed")
 

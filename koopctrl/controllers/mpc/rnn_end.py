@@ -21,7 +21,7 @@ import numpy as np
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
-from koopctrl.controllers.rollout import Rollout
+from koopctrl.network.folded import Rollout
 
 # Samples that the LQR is followed for, and the share of its promise that it must keep.
 SAMPLES, KEPT = 10, 0.5

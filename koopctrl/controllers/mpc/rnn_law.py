@@ -16,10 +16,10 @@ from koopctrl.controllers.mpc.rnn_course import Course
 from koopctrl.controllers.mpc.rnn_end import weight_holds, without_weight
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.steady_state.aim import NetworkAim
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.question import TargetState
+from koopctrl.network.folded import Rollout
 
 COLD_ITERATIONS = 20
 # QPs a sample where no number is asked for, and the share by which one must lower the cost to be followed by

@@ -29,7 +29,7 @@ from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh, weighted_sum
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
-from koopctrl.controllers.rollout import Rollout
+from koopctrl.network.folded import Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 SETTLED = 1e-10

@@ -16,7 +16,6 @@ from koopctrl.controllers.bounds import input_bounds
 from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.augmented import augment_by_kind
 from koopctrl.controllers.estimation.measurement import check_controllable, refuse_hidden
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.controllers.steady_state.linear import steady_target
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
@@ -24,6 +23,7 @@ from koopctrl.errors import OptionError, SolverError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.lifted.model import LiftedModel
+from koopctrl.network.folded import Rollout
 
 # Part of the wished output, beside what adds up to it, that a linear model may miss.
 _HELD = 1e-6

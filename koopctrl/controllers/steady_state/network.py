@@ -20,11 +20,12 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.riccati import Riccati, solve_riccati
-from koopctrl.controllers.rollout import Rollout, SteadyView
+from koopctrl.controllers.rollout import SteadyView
 from koopctrl.controllers.steady_state.network_preview import follow_rows
 from koopctrl.controllers.steady_state.newton import Misfit, Scales, nearest_steady_state
 from koopctrl.controllers.steady_state.question import NonlinearTarget, Question, TargetState
 from koopctrl.errors import SolverError
+from koopctrl.network.folded import Rollout
 
 # Part of the outputs' scale within which a set-point counts as reached, and a changed one as the same region.
 REACHED, NEAR = 1e-2, 0.1

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl.controllers.rollout import Rollout
 from koopctrl.errors import OptionError
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
+from koopctrl.network.folded import Rollout
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -65,7 +65,7 @@ class GeneratedPart:
 
 
 def add_network(roll: Rollout, data: DataSection) -> None:
-    """A network with its scalings folded in, as `controllers.rollout` has it."""
+    """A network with its scalings folded in, as `network.folded` has it."""
     coupling = roll.network.coupling
     data.define(
         N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
