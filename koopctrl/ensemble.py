@@ -277,7 +277,8 @@ def _fit_member(
     """A member fitted to all data, its held-out error and runs if there is a fold, and which one that is."""
     error, runs = np.nan, None
     if fold is not None:
-        error, runs = held_out_runs(clone(member), fold)
+        twin: Any = clone(member)
+        error, runs = held_out_runs(twin, fold)
     return member.fit(data), error, runs, which
 
 

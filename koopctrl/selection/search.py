@@ -33,7 +33,7 @@ _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the lea
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _MARGIN = 0.5
 # Unless a candidate says so: smoothing takes several fits, and hidden states know noise by themselves.
-_AS_MEASURED = {"smooth": False}
+_AS_MEASURED: dict[str, Any] = {"smooth": False}
 _FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
