@@ -29,7 +29,12 @@ from benchmarks.experiments.data import measured, simple
 from benchmarks.experiments.problem import Problem
 from koopctrl import KoopmanRNN, Trajectories
 
-BASE: dict[str, Any] = {"n_features": 100, "input_coupling": "network", "rollout_margin": 0.5}
+BASE: dict[str, Any] = {
+    "n_features": 100,
+    "input_coupling": "network",
+    "rollout_margin": 0.5,
+    "smooth": False,
+}
 POWERS = ("width", "pairs", "noise")  # what the error may be a power of
 
 

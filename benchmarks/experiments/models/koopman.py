@@ -21,6 +21,8 @@ from koopctrl import KoopmanEnsemble, KoopmanRNN, Trajectories, select
 from koopctrl.sampled import SampledNetworkRegressor
 
 MARGIN = 0.5
+# Smoothing takes several fits of every trial; settings may ask for it.
+AS_MEASURED: dict[str, Any] = {"smooth": False}
 MEMBERS = 8
 SELECT_S = 20.0
 MAX_DIRECT = 200
@@ -36,7 +38,7 @@ def lags_of(kind: str, n_u: int) -> int:
 
 def koopman(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
     """`KoopmanRNN` with these settings."""
-    settings = dict(settings)
+    settings = AS_MEASURED | settings
     if settings.pop("lags_of_kind", False):
         lags = lags_of(info.kind, train.n_u)
         settings |= {"output_lags": lags, "input_lags": lags if train.n_u else 1}
@@ -50,7 +52,7 @@ def koopman(train: Trajectories, settings: dict[str, Any], seed: int, info: Info
 
 def ensemble(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
     """Mean of members that differ in their seed; bands on weather, whose score is left beside."""
-    settings = dict(settings)
+    settings = AS_MEASURED | settings
     if not train.n_u:
         settings["input_lags"] = 1
     if settings.get("feedthrough") and any(len(e.inputs) < len(e) for e in train):
@@ -77,7 +79,11 @@ def linear_face(train: Trajectories, settings: dict[str, Any], seed: int, info: 
     """The lifted face of the network at its operating point: lifted once, then linear."""
     lags = lags_of(info.kind, train.n_u)
     model = KoopmanRNN(
-        50 if info.smoke else 300, output_lags=lags, input_lags=lags if train.n_u else 1, random_state=seed
+        50 if info.smoke else 300,
+        output_lags=lags,
+        input_lags=lags if train.n_u else 1,
+        random_state=seed,
+        **AS_MEASURED,
     ).fit(train)
     lifted = model.lift_at(horizon=min(info.horizon, 50))
     window = model._network.window
