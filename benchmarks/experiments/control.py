@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import _common as common
@@ -101,28 +101,25 @@ class Learned:
         return u
 
 
-def models(task: Task, data: Trajectories, seed: int) -> dict[str, tuple[Callable[[], Any], float]]:
-    """Makers of controllers, and the seconds their models took."""
-    found: dict[str, tuple[Callable[[], Any], float]] = {}
+def models(task: Task, data: Trajectories, seed: int) -> Iterator[tuple[str, Any, float]]:
+    """Names, controllers and the seconds their models took, one after another."""
     model, seconds = timed(lambda: KoopmanRNN(random_state=seed, **task.network).fit(data))
     f = model.to_casadi()
-    found["KoopmanRNN"] = (lambda: Learned(task, lambda x, u, h: (f(x, u), h), 0), seconds)
+    yield "KoopmanRNN", Learned(task, lambda x, u, h: (f(x, u), h), 0), seconds
     size = {k: getattr(task, k) for k in ("horizon", "Q", "R", "u_min", "u_max")}
     held = np.atleast_1d(task.input_reference("", "plain"))
-    found["KoopmanRNN, RNNMPC"] = (lambda: Told(RNNMPC(model, **size), held), seconds)
+    yield "KoopmanRNN, RNNMPC", Told(RNNMPC(model, **size), held), seconds
     a, b, c, seconds = affine(data)
-    found["DMDc"] = (lambda: Learned(task, lambda x, u, h: (a @ x + b @ u + c, h), 0), seconds)
-    if importlib.util.find_spec("torch") is not None:
-        for name in ("LSTM", "GRU"):
-            info = Info(10, 50, "forced", smoke=False)
-            settings = {"hidden": HIDDEN, "layers": 1, "rate": 5e-3, "form": "fed", "kept": True}
-            _, seconds = timed(lambda n=name, i=info, s=settings: recurrent(data, s, seed, i, n))
-            net = info.left["network"]
-            size_h = HIDDEN * (2 if name == "LSTM" else 1)
-            found[name] = (
-                lambda t=net, n=size_h: Learned(task, lambda x, u, h: cell_step(t, x, u, h), n), seconds
-            )  # fmt: skip
-    return found
+    yield "DMDc", Learned(task, lambda x, u, h: (a @ x + b @ u + c, h), 0), seconds
+    if importlib.util.find_spec("torch") is None:
+        return
+    for name in ("GRU", "LSTM"):
+        info = Info(10, 50, "forced", smoke=False)
+        settings = {"hidden": HIDDEN, "layers": 1, "rate": 5e-3, "form": "fed", "kept": True}
+        _, seconds = timed(lambda n=name, i=info, s=settings: recurrent(data, s, seed, i, n))
+        net = info.left["network"]
+        n_memory = HIDDEN * (2 if name == "LSTM" else 1)
+        yield name, Learned(task, lambda x, u, h, t=net: cell_step(t, x, u, h), n_memory), seconds
 
 
 class Told:
@@ -179,13 +176,15 @@ def main() -> None:
             rows: dict[str, list[dict[str, float]]] = {}
             for seed in range(args.seeds):
                 data = task.sample(np.random.default_rng(1000 + seed))
-                for label, (make, fit_s) in models(task, data, seed).items():
-                    spent, loop_s = timed(lambda m=make, t=task, e=env: run(t, m(), e, args.starts))
+                for label, controller, fit_s in models(task, data, seed):
+                    spent, loop_s = timed(lambda c=controller, t=task, e=env: run(t, c, e, args.starts))
                     row = {"cost_ratio": spent / best, "fit_s": fit_s, "loop_s": loop_s}
                     rows.setdefault(label, []).append(row)
                     print(f"{name:20} {label:20} seed {seed}", row, flush=True)
-            figures[name] = {"true_cost": best, "true_loop_s": seconds, "starts": args.starts, "models": rows}
-            common.write(args, "experiment_control", figures)
+                    figures[name] = {
+                        "true_cost": best, "true_loop_s": seconds, "starts": args.starts, "models": rows
+                    }  # fmt: skip
+                    common.write(args, "experiment_control", figures)
 
 
 if __name__ == "__main__":
