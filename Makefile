@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/koopctrl demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -24,6 +24,7 @@ docs: $(VENV)/.installed-docs
 
 site: $(VENV)/.installed-docs
 	$(BIN)/python docs/site/make.py
+	$(BIN)/python -m pytest -q tests/test_site_in_browser.py
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -80,6 +80,7 @@ API = {
     "koopctrl.network.recurrent": ["RecurrentNetwork"],
     "koopctrl.network.hidden_state": ["HiddenNetwork", "Readout"],
     "koopctrl.identification.least_squares": ["LeastSquares"],
+    "koopctrl.tune": ["Disturbed", "Settings", "serve"],
     "koopctrl.benchmark.result": ["BenchResult", "Run"],
     "koopctrl.benchmark.case": ["Case"],
     "koopctrl.plotting": [
@@ -220,7 +221,7 @@ def _entry(name: str, value: object) -> str:
     lines = [f"### {name}\n", f"```text\n{name}{_signature(value)}\n\n{inspect.getdoc(value)}\n```\n"]
     if inspect.isclass(value):
         # A class split over files.
-        own = [value, *(b for b in value.__mro__[1:] if b.__name__ in ("Faces", "Runs"))]
+        own = [value, *(b for b in value.__mro__[1:] if b.__name__ in ("Faces", "Runs", "Episodes"))]
         for attribute, member in (item for part in own for item in vars(part).items()):
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
             if attribute.startswith("_") or not inspect.isfunction(function):

@@ -74,6 +74,7 @@ def problems(folder: Path, expected: Iterable[str] = ()) -> list[str]:
         page.feed(path.read_text(encoding="utf-8"))
         pages[path] = page
     found = []
+    by_file = {path.resolve(): page for path, page in pages.items()}
     for path, page in pages.items():
         name = path.relative_to(folder)
         for picture in page.pictures:
@@ -89,7 +90,7 @@ def problems(folder: Path, expected: Iterable[str] = ()) -> list[str]:
             elif not target.is_file():
                 found.append(f"{name}: {source!r} is missing")
         for link in page.links:
-            found += _dead(path, link, pages, name)
+            found += _dead(path, link, by_file, name)
         shown = " ".join(page.text)
         if match := _RAW_MATHS.search(shown):
             found.append(f"{name}: a formula is not drawn: {shown[match.start() :][:40]!r}")
@@ -108,7 +109,7 @@ def _file(page: Path, link: str) -> Path | None:
     return (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
 
 
-def _dead(path: Path, link: str, pages: dict[Path, Page], name: Path) -> list[str]:
+def _dead(path: Path, link: str, by_file: dict[Path, Page], name: Path) -> list[str]:
     target = _file(path, link)
     if target is None or link.startswith("#") and len(link) == 1:
         return []
@@ -117,7 +118,6 @@ def _dead(path: Path, link: str, pages: dict[Path, Page], name: Path) -> list[st
     if not target.is_file():
         return [f"{name}: the link {link!r} leads nowhere"]
     anchor = unquote(urlsplit(link).fragment)
-    known = {p.resolve(): page for p, page in pages.items()}
-    if anchor and target in known and anchor not in known[target].anchors:
+    if anchor and target in by_file and anchor not in by_file[target].anchors:
         return [f"{name}: the link {link!r} has no such place on its page"]
     return []

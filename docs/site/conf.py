@@ -5,6 +5,10 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpydoc
+import numpydoc.docscrape_sphinx
+from jinja2 import FileSystemLoader
+from jinja2.sandbox import SandboxedEnvironment
 from pygments.lexers.special import TextLexer
 from sphinx_gallery.sorting import FileNameSortKey
 
@@ -37,6 +41,10 @@ myst_heading_anchors = 3
 autosummary_generate = False
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+# numpydoc compiles its template anew for every docstring: an eighth of the build.
+_templates = Path(numpydoc.__file__).parent / "templates"
+_environment = SandboxedEnvironment(loader=FileSystemLoader(_templates))
+numpydoc.docscrape_sphinx.SandboxedEnvironment = lambda loader: _environment
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 default_role = "literal"
@@ -56,6 +64,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"koopctrl {release}"
+html_favicon = "favicon.svg"
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": False,
     "navbar_end": ["theme-switcher"],

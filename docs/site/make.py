@@ -85,7 +85,8 @@ def prepare() -> Path:
         if page.name != "api.md":  # the same docstrings as text, for readers of the repository
             shutil.copy(page, source)
     shutil.copytree(ROOT / "docs" / "figures", source / "figures", ignore=shutil.ignore_patterns("*.npz"))
-    shutil.copy(HERE / "conf.py", source)
+    for name in ("conf.py", "favicon.svg"):
+        shutil.copy(HERE / name, source)
     write_reference(source / "reference-api")
     return source
 
@@ -100,7 +101,8 @@ def main() -> None:
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "envs"), os.environ.get("PYTHONPATH", "")]),
     }
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(source), str(html)]
+    options = ["-q", "-W", "--keep-going", "-j", "auto", "-b", "html"]
+    command = [sys.executable, "-m", "sphinx", *options, str(source), str(html)]
     done = subprocess.run(command, env=environment, check=False)
     if done.returncode:
         sys.exit(done.returncode)

@@ -16,6 +16,7 @@ from koopctrl.cli.demo import demo
 from koopctrl.cli.fit import fit
 from koopctrl.cli.output import said, told
 from koopctrl.cli.report import report
+from koopctrl.cli.tune import tune
 from koopctrl.cli.words import in_own_words
 from koopctrl.errors import KoopctrlError, KoopctrlWarning
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, fit, report, compare, control, bench):
+for _command in (demo, fit, report, compare, control, tune, bench):
     app.command()(_command)
 
 

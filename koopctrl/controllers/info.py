@@ -95,6 +95,8 @@ class MPCInfo(ControlInfo):
         The plan.
     slack : float
         Largest relaxation of an output bound.
+    seen : (low, high) or None
+        Range of the outputs `(n_y,)` in the model's training data.
     """
 
     iterations: int = 0
@@ -103,6 +105,7 @@ class MPCInfo(ControlInfo):
     inputs: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     slack: float = 0.0
     prediction: Prediction | None = field(default=None, repr=False)
+    seen: tuple[FloatArray, FloatArray] | None = field(default=None, repr=False, kw_only=True)
 
     @property
     def outputs(self) -> FloatArray:
@@ -110,3 +113,17 @@ class MPCInfo(ControlInfo):
         if self.prediction is None:
             return np.empty((0, 0))
         return self.prediction.outputs(self.inputs)
+
+    @property
+    def extrapolation(self) -> float:
+        """How far the plan leads outputs out of the training data, as a share of their range there.
+
+        0 where all of it stays within; NaN where there is no plan or no data. What a network says out there
+        is a guess: `y_min=model.y_range_[0], y_max=model.y_range_[1]` keeps plans from it.
+        """
+        if self.seen is None or self.prediction is None:
+            return float("nan")
+        low, high = self.seen
+        y = self.outputs[1:]
+        width = np.where(high > low, high - low, 1.0)
+        return float(np.max(np.maximum(np.maximum(low - y, y - high) / width, 0.0), initial=0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from koopctrl._validation import FloatArray, alias, check_bool, check_integer
+from koopctrl._validation import alias, check_integer
 from koopctrl.data.agreement import agreeing, chosen_episodes
 from koopctrl.data.episode_arrays import episode_pairs
+from koopctrl.data.episodes import Episodes
 from koopctrl.data.splitting import cut_blocks, long_enough, split_episodes
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
@@ -20,14 +21,12 @@ from koopctrl.errors import DataError
 if TYPE_CHECKING:
     import control
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from koopctrl.data.detrend import Detrended
-    from koopctrl.data.spectrum import RecordSpectrum
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trajectories(Sequence[Trajectory]):
+class Trajectories(Episodes):
     """A sequence of episodes with the same signals and sample time.
 
     It is what models are fitted to. scikit-learn's splitters, `GridSearchCV` and `cross_val_score` take it as
@@ -217,11 +216,6 @@ class Trajectories(Sequence[Trajectory]):
             )
         return data
 
-    @property
-    def missing(self) -> bool:
-        """Whether some outputs are missing (NaN)."""
-        return any(e.missing for e in self.episodes)
-
     def whole_stretches(self, n_samples: int = 2) -> Trajectories:
         """Return the stretches in which no output is missing as episodes of their own.
 
@@ -240,40 +234,6 @@ class Trajectories(Sequence[Trajectory]):
         n_samples = check_integer(n_samples, "n_samples", low=1)
         return Trajectories(whole_stretches(self.episodes, n_samples)) if self.missing else self
 
-    @property
-    def dt(self) -> float:
-        """Sample time in seconds."""
-        return self.episodes[0].dt
-
-    @property
-    def n_y(self) -> int:
-        """Number of measured signals."""
-        return self.episodes[0].outputs.shape[1]
-
-    @property
-    def n_u(self) -> int:
-        """Number of inputs."""
-        return self.episodes[0].inputs.shape[1]
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the measured signals."""
-        return self.episodes[0].output_names
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return self.episodes[0].input_names
-
-    @property
-    def n_steps(self) -> int:
-        """Transitions over all episodes."""
-        return sum(e.n_steps for e in self.episodes)
-
-    def __len__(self) -> int:
-        """Return the number of episodes."""
-        return len(self.episodes)
-
     @overload
     def __getitem__(self, index: int) -> Trajectory: ...
     @overload
@@ -287,20 +247,9 @@ class Trajectories(Sequence[Trajectory]):
             return self.episodes[chosen]
         return Trajectories(self.episodes[i] for i in chosen)
 
-    def __iter__(self) -> Iterator[Trajectory]:
-        """Iterate over the episodes."""
-        return iter(self.episodes)
-
     def __add__(self, other: Trajectories) -> Trajectories:
         """Return the episodes of both, which must have the same signals."""
         return Trajectories([*self.episodes, *Trajectories.coerce(other, "other", missing=True)])
-
-    def __repr__(self) -> str:
-        """Numbers of episodes and steps, names and sample time."""
-        return (
-            f"Trajectories({len(self)} episodes, {self.n_steps} steps, dt={self.dt:g} s, "
-            f"outputs={list(self.output_names)}, inputs={list(self.input_names)})"
-        )
 
     def split(
         self, test_fraction: float = 0.3, *, by: str | None = None, random_state: int | None = None
@@ -360,51 +309,6 @@ class Trajectories(Sequence[Trajectory]):
         """
         return Trajectories(long_enough(self.episodes, n_samples, reason))
 
-    def snapshots(
-        self, output_lags: int = 1, input_lags: int = 1, feedthrough: bool = False
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Stack all `(x_k, u_k, y_{k+1})`, none of which crosses an episode's edge.
-
-        `x_k = [y_k .. y_{k-p+1}, u_{k-1} .. u_{k-q+1}]` for `p = output_lags`, `q = input_lags`; with
-        `feedthrough` the inputs are read one sample ahead, `u_{k+1}` in place of `u_k`.
-
-        Returns
-        -------
-        x : (n_pairs, p n_y + (q - 1) n_u) array
-        u : (n_pairs, n_u) array
-        y_next : (n_pairs, n_y) array
-
-        Warns
-        -----
-        KoopctrlWarning
-            If some episodes are too short to give a pair; they are skipped, and named.
-        """
-        from koopctrl.network.lag_window import LagWindow
-
-        output_lags = check_integer(output_lags, "output_lags", low=1)
-        input_lags = check_integer(input_lags, "input_lags", low=1)
-        check_bool(feedthrough, "feedthrough")
-        window = LagWindow(output_lags, input_lags, feedthrough, self.n_y, self.n_u)
-        reason = f"a window of {output_lags} output and {input_lags} input lags and its next sample take"
-        kept = self.episodes
-        if any(len(e) > window.n_samples for e in kept):
-            kept = long_enough(kept, window.n_samples + 1, reason)
-        parts = [window.pairs(e.outputs, e.inputs) for e in kept]
-        x, u, y_next = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return x, u, y_next
-
-    def spectrum(self, n_samples: int | None = None) -> RecordSpectrum:
-        """Spectra of the signals, coherence and frequency response; see `koopctrl.data.spectrum`.
-
-        Parameters
-        ----------
-        n_samples : int, optional
-            Samples of each stretch that is averaged over.
-        """
-        from koopctrl.data.spectrum import record_spectrum
-
-        return record_spectrum(self, n_samples)
-
     def detrend(self, *, outputs: str = "mean", inputs: str = "mean") -> Detrended:
         """Take offsets or drifts out, and remember them; for `outputs` and `inputs` see
         `koopctrl.data.detrend.detrend`.
@@ -413,27 +317,9 @@ class Trajectories(Sequence[Trajectory]):
 
         return detrend(self, outputs=outputs, inputs=inputs)
 
-    def plot(self) -> Figure:
-        """Figure of all signals over time, episodes above each other."""
-        from koopctrl.plotting import plot_records
-
-        return plot_records(self)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the records to exactly `path`, a zip of arrays (`.npz`) without pickle; `load` reads it."""
-        from koopctrl.data.record_file import write_records
-
-        write_records(self.episodes, path)
-
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Trajectories:
         """Read what `save` wrote to `path`; a damaged or foreign file is a DataError."""
         from koopctrl.data.record_file import read_records
 
         return cls(read_records(path))
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return a DataFrame: `episode`, `time`, outputs, inputs; a missing last input is NaN."""
-        from koopctrl.data.tables import to_dataframe
-
-        return to_dataframe(self.episodes)

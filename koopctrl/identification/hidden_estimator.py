@@ -14,7 +14,8 @@ from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.held_out import Snapshots
-from koopctrl.identification.hidden import HiddenSettings, fit_hidden, standardise
+from koopctrl.identification.hidden import fit_hidden, standardise
+from koopctrl.identification.hidden_layers import HiddenSettings
 from koopctrl.identification.initial_state import estimate_initial_states
 from koopctrl.identification.least_squares import AUTO
 from koopctrl.identification.one_step import MAX_SNAPSHOTS, default_width

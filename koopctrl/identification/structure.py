@@ -23,7 +23,8 @@ from koopctrl._validation import FloatArray, check_bool, check_integer, check_nu
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError
-from koopctrl.identification.hidden import HiddenFit, HiddenSettings, fit_hidden, standardise
+from koopctrl.identification.hidden import HiddenFit, fit_hidden, standardise
+from koopctrl.identification.hidden_layers import HiddenSettings
 from koopctrl.identification.initial_state import estimate_initial_states
 from koopctrl.identification.past_future import Standardised
 from koopctrl.identification.refinement import RefineOptions

@@ -27,7 +27,8 @@ from koopctrl._validation import FloatArray, check_integer, check_number
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import DataError, OptionError
-from koopctrl.identification.hidden import linear_start, standardise
+from koopctrl.identification.hidden import standardise
+from koopctrl.identification.hidden_layers import linear_start
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.linear_model import InnovationModel
 from koopctrl.identification.segments import cut

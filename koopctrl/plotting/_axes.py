@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -51,6 +51,22 @@ def whole_figure(axes: Sequence[Axes]) -> Figure:
     figure = axes[0].get_figure(root=True)
     assert figure is not None  # axes are made on one
     return figure
+
+
+def with_unit(name: str, units: Mapping[str, str] | None) -> str:
+    """Label of an axis: name and unit; "1" is none, and a name may carry its own."""
+    unit = (units or {}).get(name, "1")
+    return name if unit in ("", "1") or name.rstrip().endswith("]") else f"{name} [{unit}]"
+
+
+def check_units(units: Any) -> Mapping[str, str] | None:
+    """Return `units`, a mapping of names of signals to units, or None."""
+    if units is not None and not isinstance(units, Mapping):
+        raise OptionError(
+            f"units is a {type(units).__name__}; expected a mapping of names of signals to units, as "
+            "{'level': 'm'}"
+        )
+    return units
 
 
 def title_and_legend(

@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 
 from koopctrl._validation import check_kind
 from koopctrl.errors import OptionError
-from koopctrl.plotting._axes import STYLES, stack, title_and_legend
+from koopctrl.plotting._axes import STYLES, check_units, stack, title_and_legend, with_unit
 
 
-def plot_closed_loop(result: Any, *, title: str | None = None, axes: Any = None) -> Figure:
+def plot_closed_loop(
+    result: Any, *, title: str | None = None, axes: Any = None, units: Mapping[str, str] | None = None
+) -> Figure:
     """Outputs with their references, and inputs, of one closed-loop run.
 
     Parameters
@@ -25,15 +27,23 @@ def plot_closed_loop(result: Any, *, title: str | None = None, axes: Any = None)
         By default what came out: cost, final error, steps without a solution.
     axes : sequence of matplotlib axes, optional
         Where to draw: one each for outputs, inputs and measured disturbances; a new figure otherwise.
+    units : mapping of name to str, optional
+        Units of signals; by default those that the plant told.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    return plot_closed_loops({"": result}, title=title, axes=axes)
+    return plot_closed_loops({"": result}, title=title, axes=axes, units=units)
 
 
-def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, axes: Any = None) -> Figure:
+def plot_closed_loops(
+    results: Mapping[str, Any],
+    *,
+    title: str | None = None,
+    axes: Any = None,
+    units: Mapping[str, str] | None = None,
+) -> Figure:
     """Several closed-loop runs over the same time in one figure, one colour a controller.
 
     References and measured disturbances are those of the first run.
@@ -42,7 +52,7 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, a
     ----------
     results : mapping of label to ClosedLoopResult
         At least one; with the same signals.
-    title, axes
+    title, axes, units
         As of `plot_closed_loop`.
 
     Returns
@@ -57,6 +67,7 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, a
     for label, run in results.items():
         check_kind(run, f"results[{label!r}]", ("outputs", "inputs", "time"), "what run_closed_loop returns")
     first = next(iter(results.values()))
+    units = {**getattr(first, "units", {}), **(check_units(units) or {})}
     n_y, n_u = first.outputs.shape[1], first.inputs.shape[1]
     pushed = getattr(first, "disturbances", None)
     pushed = np.empty((len(first.inputs), 0)) if pushed is None else pushed
@@ -79,7 +90,7 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, a
             axes[i].plot(
                 run.time, run.outputs[:, i], STYLES[j % 4], color=f"C{j}", lw=1.3, label=label or None
             )
-        axes[i].set_ylabel(names[i])
+        axes[i].set_ylabel(with_unit(names[i], units))
     names = _names(first, "input_names", n_u, "u")
     for i in range(n_u):
         for j, run in enumerate(results.values()):
@@ -91,10 +102,10 @@ def plot_closed_loops(results: Mapping[str, Any], *, title: str | None = None, a
                 color=f"C{j}",
                 lw=1.1,
             )
-        axes[n_y + i].set_ylabel(names[i])
+        axes[n_y + i].set_ylabel(with_unit(names[i], units))
     for i, name in enumerate(_names(first, "disturbance_names", n_v, "v")):
         axes[n_y + n_u + i].step(first.time[:-1], pushed[:, i], where="post", color="C7", lw=1.1)
-        axes[n_y + n_u + i].set_ylabel(name)
+        axes[n_y + n_u + i].set_ylabel(with_unit(name, units))
     for axis, sides, i in [(axes[i], ("y_min", "y_max"), i) for i in range(n_y)] + [
         (axes[n_y + i], ("u_min", "u_max"), i) for i in range(n_u)
     ]:

@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 
 from koopctrl._validation import FloatArray, as_signal, check_kind
 from koopctrl.errors import OptionError, ShapeError, TimeBaseError
-from koopctrl.plotting._axes import WIDTH, given_axes, stack, title_and_legend, whole_figure
+from koopctrl.plotting._axes import (
+    WIDTH,
+    check_units,
+    given_axes,
+    stack,
+    title_and_legend,
+    whole_figure,
+    with_unit,
+)
 
 if TYPE_CHECKING:
     import control
@@ -31,6 +39,7 @@ def plot_free_run(
     n_init: int = 0,
     title: str | None = None,
     axes: Any = None,
+    units: Mapping[str, str] | None = None,
 ) -> Figure:
     """Measured outputs, free runs beside them, and the inputs.
 
@@ -46,12 +55,15 @@ def plot_free_run(
         By default how far off the runs are, as root mean square after the first `n_init` samples.
     axes : sequence of matplotlib axes, optional
         Where to draw: two for each output (value, error), one for each input; a new figure otherwise.
+    units : mapping of name to str, optional
+        Units of signals, for the labels of axes.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     check_kind(record, "record", ("outputs", "inputs", "time"), "a Trajectory; data[0] is the first one")
+    check_units(units)
     if not isinstance(runs, Mapping):
         raise OptionError(
             f"runs is a {type(runs).__name__}; expected a mapping of labels to arrays, as "
@@ -79,13 +91,13 @@ def plot_free_run(
         for axis in (value_ax, error_ax):
             if n_init:
                 axis.axvspan(0.0, record.time[n_init - 1], color="0.9", zorder=0)
-        value_ax.set_ylabel(name)
-        error_ax.set_ylabel(f"error of {name}")
+        value_ax.set_ylabel(with_unit(name, units))
+        error_ax.set_ylabel(f"error of {with_unit(name, units)}")
         error_ax.grid(True, lw=0.3)
     for i, name in enumerate(record.input_names):
         held = record.inputs[:, i]
         axes[2 * n_y + i].step(record.time[: len(held)], held, where="post", color="C7", lw=0.9)
-        axes[2 * n_y + i].set_ylabel(name)
+        axes[2 * n_y + i].set_ylabel(with_unit(name, units))
     title_and_legend(axes, title, _errors(record, runs, n_init), legend=axes[0], own=own)
     axes[-1].set_xlabel("time [s]")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -11,11 +12,20 @@ from matplotlib.figure import Figure
 
 from koopctrl._validation import check_kind
 from koopctrl.errors import OptionError
-from koopctrl.plotting._axes import ROW, WIDTH, given_axes, stack, title_and_legend, whole_figure
+from koopctrl.plotting._axes import (
+    ROW,
+    WIDTH,
+    check_units,
+    given_axes,
+    stack,
+    title_and_legend,
+    whole_figure,
+    with_unit,
+)
 
 if TYPE_CHECKING:
+    from koopctrl.data.episodes import Episodes
     from koopctrl.data.spectrum import RecordSpectrum
-    from koopctrl.data.trajectories import Trajectories
     from koopctrl.identification.structure import DelaySuggestion, OrderSuggestion
     from koopctrl.identification.uncertainty import LinearUncertainty
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -36,7 +46,13 @@ def _grid(n_rows: int, n_columns: int, height: float, axes: Any) -> tuple[Figure
     return figure, list(made.ravel())
 
 
-def plot_records(data: Trajectories, *, title: str | None = None, axes: Any = None) -> Figure:
+def plot_records(
+    data: Episodes,
+    *,
+    title: str | None = None,
+    axes: Any = None,
+    units: Mapping[str, str] | None = None,
+) -> Figure:
     """All signals of records over time; episodes over each other in colours of their own.
 
     Parameters
@@ -46,12 +62,15 @@ def plot_records(data: Trajectories, *, title: str | None = None, axes: Any = No
         By default what the records are.
     axes : sequence of matplotlib axes, optional
         One for each output and input; a new figure otherwise.
+    units : mapping of name to str, optional
+        Units of signals, for the labels of axes.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     check_kind(data, "data", ("episodes", "n_y", "n_u"), "Trajectories")
+    check_units(units)
     n_y, own = data.n_y, axes is not None
     figure, axes = stack(n_y + data.n_u, axes)
     for k, e in enumerate(data):
@@ -66,7 +85,7 @@ def plot_records(data: Trajectories, *, title: str | None = None, axes: Any = No
             time = np.arange(len(held)) * e.dt
             axes[n_y + j].step(time, held, where="post", color=f"C{k % 10}", lw=0.9)
     for axis, name in zip(axes, (*data.output_names, *data.input_names), strict=True):
-        axis.set_ylabel(name)
+        axis.set_ylabel(with_unit(name, units))
         axis.grid(True, lw=0.3)
     axes[-1].set_xlabel("time [s]")
     finding = f"{len(data)} record{'s' if len(data) > 1 else ''}, {data.n_steps} steps of {data.dt:.4g} s"

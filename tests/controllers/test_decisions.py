@@ -32,7 +32,7 @@ def folded():
     for k in range(100):
         y[:, k + 1] = 0.6 * y[:, k] + 0.4 * (0.3 * u[:, k] + 0.5 * np.sin(4.0 * u[:, k]))
     data = Trajectories.from_arrays(y, u, dt=0.1, state_names=["level"], input_names=["valve"])
-    return KoopmanRNN(80, input_coupling="network", random_state=0).fit(data)
+    return KoopmanRNN(50, input_coupling="network", random_state=0).fit(data)
 
 
 def folded_step(x, u):
@@ -117,7 +117,7 @@ def told(v):
 @pytest.mark.parametrize("kind", KINDS)
 def test_resets_copies_pickles_and_files_decide_alike(kind, folded, lag_model, tmp_path):
     controller = make(kind, folded, lag_model)
-    n_steps = 250 if not kind.startswith("rnn") else 100
+    n_steps = 250 if not kind.startswith("rnn") else 75
     expected = run(controller, lambda y, r, v: controller.control(y, r, **told(v)), n_steps)
     controller.reset()
     np.testing.assert_array_equal(
@@ -165,7 +165,7 @@ def test_a_step_is_pure_and_its_state_is_a_vector(kind, folded, lag_model):
         state[0], vector[0] = after, ravel(after)
         return u
 
-    n_steps = 150 if not kind.startswith("rnn") else 60
+    n_steps = 150 if not kind.startswith("rnn") else 50
     found = run(controller, decide, n_steps)
     expected = run(controller, lambda y, r, v: controller.control(y, r, **told(v)), n_steps)
     np.testing.assert_array_equal(found, expected)
@@ -187,7 +187,7 @@ def test_a_block_decides_as_its_controller(kind, folded, lag_model):
         memory[0] = block.dynamics(0.0, memory[0], signals)
         return u
 
-    run(controller, decide, 250 if not kind.startswith("rnn") else 100)
+    run(controller, decide, 250 if not kind.startswith("rnn") else 75)
 
 
 def settled(decide, r, n=60):

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from effort import many
 from exact_plans import Exact, random_problem
 from random_problems import Judge, Problem
 
@@ -77,5 +78,5 @@ def test_a_hundred_random_problems_against_extended_precision():
 
 
 @pytest.mark.slow
-def test_two_thousand_random_problems_against_extended_precision():
-    run(range(2000))
+def test_many_random_problems_against_extended_precision():
+    run(range(100, 100 + many(2000)))

@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from effort import many
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_problems import Judge, problems
@@ -127,8 +128,8 @@ def test_fifty_random_problems():
 
 
 @pytest.mark.slow
-def test_a_thousand_random_problems():
-    run_linear(1000)
+def test_many_random_problems():
+    run_linear(many(1000))
 
 
 # A linear plant that a network without features repeats to rounding; other networks see a pendulum.
@@ -220,5 +221,5 @@ def test_twenty_random_problems_on_networks(networks):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::koopctrl.errors.NumericalWarning")
-def test_hundreds_of_random_problems_on_networks(networks):
-    run_networks(networks, 300)
+def test_many_random_problems_on_networks(networks):
+    run_networks(networks, many(300))

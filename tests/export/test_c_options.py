@@ -232,7 +232,7 @@ def test_sizes_are_those_of_the_compiler(tmp_path, models):
         )
         run("gcc", folder / "size.c", "-o", folder / "size")
         assert run(folder / "size").stdout == f"{code.state_bytes} {code.n_disturbances}"
-        run("gcc", *FLAGS, folder / "main.c", folder / "sized.c", "-o", folder / "example", "-lm")
+        run("gcc", *FLAGS, "-O2", folder / "main.c", folder / "sized.c", "-o", folder / "example", "-lm")
         line = " ".join(["0.1"] * (code.n_measured + code.n_outputs + code.n_disturbances))
         answer = [float(w) for w in run(folder / "example", input=line + "\n").stdout.split()]
         y, v = np.full(code.n_measured, 0.1), np.full(code.n_disturbances, 0.1)

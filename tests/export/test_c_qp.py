@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from c_tools import CompiledQP, build_qp_library, random_mpc
+from effort import many
 from scipy.optimize import linprog
 
 from koopctrl.controllers.qp.dense import kkt_residual
@@ -49,8 +50,8 @@ def test_random_mpc_problems(library):
 
 
 @pytest.mark.slow
-def test_thousands_of_random_mpc_problems(library):
-    check_steps(library, 1, 1000)
+def test_many_random_mpc_problems(library):
+    check_steps(library, 1, many(1000))
 
 
 def test_infeasible_means_that_no_point_exists(library):

@@ -110,7 +110,7 @@ def test_whatever_needs_whole_records_says_so():
 
 
 def test_a_choice_counts_what_was_measured():
-    model = select(lost(0.1), max_trials=2, random_state=0)
+    model = select([lost(0.1)[0].slice(0, 250)], max_trials=1, random_state=0)
     assert (rmse(model) < 0.1 * Y.std(axis=0)).all()
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from effort import many
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -100,9 +101,9 @@ def test_odd_records_give_a_model_or_a_clear_error(kind, episodes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
-@settings(max_examples=330, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(330), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(episodes=records())
-def test_a_thousand_odd_records(kind, episodes):
+def test_many_odd_records(kind, episodes):
     judged(MODELS[kind], episodes)
 
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn.base import clone
 
 from koopctrl import KoopmanRNN, Trajectories
-from koopctrl.identification.hidden import HiddenSettings, fit_hidden
+from koopctrl.identification.hidden import fit_hidden
+from koopctrl.identification.hidden_layers import HiddenSettings
 from koopctrl.identification.initial_state import StatePrior, estimate_initial_states
 from koopctrl.identification.refinement import RefineOptions, refine
 from koopctrl.identification.segments import Segments, cut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from effort import many
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -116,9 +117,11 @@ def test_awkward_systems(kind: str, n: int, scale: float, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=many(10_000), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @systems
-def test_ten_thousand_awkward_systems(kind: str, n: int, scale: float, seed: int) -> None:
+def test_thousands_of_awkward_systems(kind: str, n: int, scale: float, seed: int) -> None:
     check(kind, n, scale, seed)
 
 

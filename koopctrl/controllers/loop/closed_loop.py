@@ -213,6 +213,7 @@ def run_closed_loop(
         input_names=input_names,
         disturbances=None if v is None else np.array(disturbances),
         disturbance_names=disturbance_names,
+        units=_units(env, output_names, input_names),
         artist=_artist(env),
     )
 
@@ -375,6 +376,17 @@ def _signal_names(
                 return outputs, tuple(names[int(i)] for i in u), tuple(names[int(i)] for i in v)
     inputs = next((n for n in found["input_names"] if len(n) == n_u), _numbered("u", n_u))
     return outputs, inputs, _numbered("v", n_v)
+
+
+def _units(env: Any, outputs: tuple[str, ...], inputs: tuple[str, ...]) -> dict[str, str]:
+    """Units of signals by name, of a plant that tells them."""
+    plant = getattr(getattr(env, "unwrapped", env), "plant", None)
+    found: dict[str, str] = {}
+    for kind, shown in (("output", outputs), ("input", inputs)):
+        names, units = (getattr(plant, f"{kind}_{what}", None) for what in ("names", "units"))
+        if names is not None and units is not None:
+            found |= {n: str(unit) for n, unit in zip(names, units, strict=False) if n in shown}
+    return found
 
 
 def _numbered(prefix: str, count: int) -> tuple[str, ...]:

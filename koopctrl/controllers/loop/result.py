@@ -48,6 +48,8 @@ class ClosedLoopResult:
     disturbances : (n, n_v) array or None
         Measured disturbances, as the plant applied them where it says so, else as the controller was shown
         them; None where there are none.
+    units : dict
+        Units of outputs and inputs by name, where the plant tells them.
     artist : object or None
         What draws the plant in `animate`, where the plant has such a thing; not written to files.
     """
@@ -68,6 +70,7 @@ class ClosedLoopResult:
     input_names: tuple[str, ...] = ()
     disturbances: FloatArray | None = None
     disturbance_names: tuple[str, ...] = ()
+    units: dict[str, str] = field(default_factory=dict)
     artist: Any = None
 
     @property

@@ -40,6 +40,7 @@ def result_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Cl
         If the parts do not fit together.
     """
     given = {name: unpack(value, arrays) for name, value in header["fields"].items()}
+    given.setdefault("units", {})  # files of earlier versions have none
     wanted = _written()
     if set(given) != wanted:
         raise DataError(f"the header's fields are {sorted(given)}; expected {sorted(wanted)}")
@@ -55,6 +56,9 @@ def result_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Cl
         raise DataError(f"there are {len(given['statuses'])} statuses; expected {n}")
     if not isinstance(given["bounds"], dict) or not isinstance(given["ended"], str):
         raise DataError("its bounds or its end are not what save() writes")
+    units = given["units"]
+    if not isinstance(units, dict) or not all(isinstance(text, str) for text in units.values()):
+        raise DataError("its units are not what save() writes")
     for name, size in (("output_names", n_y), ("input_names", n_u)):
         if given[name]:
             given[name] = check_names(given[name], name, size, "")

@@ -126,6 +126,11 @@ class PredictiveLaw(ABC):
     u_rest: FloatArray
     v_rest: FloatArray
 
+    @property
+    def seen(self) -> tuple[FloatArray, FloatArray] | None:
+        """Range of the outputs in the training data of the model, where it has them."""
+        return None
+
     @cached_property
     def policy(self) -> InputPolicy:
         """How inputs leave."""
@@ -207,6 +212,7 @@ class PredictiveLaw(ABC):
             info = MPCInfo(
                 found.status, time.perf_counter() - start, reason, found.iterations, found.kkt_residual,
                 found.objective, inputs, found.slack, found.prediction, aim=found.aim, untracked=untracked,
+                seen=self.seen,
             )  # fmt: skip
         state = MPCState(history, told, state.has_told or self.channels.n_v > 0, estimator, search)
         return inputs[0].copy(), state, info

@@ -112,6 +112,15 @@ class LinearLaw(PredictiveLaw):
     partial: dict[bytes, LinearLaw] = field(default_factory=dict, repr=False)
 
     @cached_property
+    def seen(self) -> tuple[FloatArray, FloatArray] | None:
+        """See `PredictiveLaw`."""
+        training = self.lifted.training
+        if training is None or not len(training[0]):
+            return None
+        y = self.lifted.output(training[0], training[1] + self.lifted.u_op)
+        return y.min(axis=0), y.max(axis=0)
+
+    @cached_property
     def blocking(self) -> FloatArray | None:
         """Map from block values to inputs; None where every input is its own block."""
         problem = self.problem

@@ -85,6 +85,11 @@ class RNNLaw(PredictiveLaw):
     n_iterations: int
     settled: float
 
+    @property
+    def seen(self) -> tuple[FloatArray, FloatArray]:
+        """See `PredictiveLaw`."""
+        return self.targets.y_range
+
     def initial_search(self) -> RNNSearch:
         """See `PredictiveLaw`."""
         course = Course(np.zeros((self.problem.horizon + 1, self.rollout.n_x)), 0.0, False)

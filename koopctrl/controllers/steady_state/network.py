@@ -103,6 +103,7 @@ class TargetSolver:
                 starts.append(base.copy())
                 starts[-1][i] = low[i] + part * (high[i] - low[i])
         self.starts = np.array(starts)
+        self.y_range = y_range
         wider = 0.1 * (y_range[1] - y_range[0])
         self.y_low, self.y_high = y_range[0] - wider, y_range[1] + wider
         self.settled = self._settle(x0, v0)
