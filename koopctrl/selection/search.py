@@ -366,4 +366,5 @@ def _rungs(n_folds: int) -> list[int]:
 
 
 def _model(trial: Trial) -> KoopmanRNN:
-    return KoopmanRNN(**_AS_MEASURED | trial.settings | {"rollout_margin": _MARGIN})
+    settings: dict[str, Any] = {**_AS_MEASURED, **trial.settings, "rollout_margin": _MARGIN}
+    return KoopmanRNN(**settings)
