@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pykoop
 import scipy.special
 import scipy.stats
 
 from koopctrl import LiftedModel, LinearMPC, Trajectories
 from koopctrl.errors import SolverError
 from koopctrl.network.lag_window import LagWindow
+
+with suppress(ModuleNotFoundError):  # rows of other controllers do without
+    import pykoop
 
 Array = np.ndarray
 MAX_FUNCTIONS = 300

@@ -18,6 +18,9 @@ at the end is the figure. Where the state is measured: `offset_free=True` for RN
 ones; with lags an (extended) Kalman filter with input disturbances, `offset_free=True` for pykoop's. With
 `noise`: measurement noise of 1 % of the outputs' range.
 
+DeePC takes the records as they are, and estimates no load. `--only DeePC` runs that row beside the true
+model's and leaves the others in the file as they are.
+
 Peers: LinearMPC on least-squares DMDc; pykoop's EDMD in the same QP, with the polynomials of its control
 example (their order chosen on held-out roll-outs) and with the splines of its pendulum example (without a
 terminal weight: the Riccati equation of these unreduced models is solved badly or not at all); do-mpc's MPC
@@ -33,6 +36,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import json
 import sys
 import warnings
 from collections import Counter
@@ -47,6 +51,7 @@ from _plants import Task, make_tasks, registered
 
 from koopctrl import (
     LQR,
+    DeePC,
     ExtendedKalmanFilter,
     KalmanFilter,
     KoopmanRNN,
@@ -59,6 +64,7 @@ from koopctrl.network.lag_window import LagWindow
 
 CONDITIONS = ("plain", "noise", "load")
 DO_MPC, YARDSTICK = "do-mpc NMPC, true model", "NMPC, true model"
+PEERS = ("casadi", "do-mpc", "pykoop")
 
 
 class Watched:
@@ -107,9 +113,11 @@ class Sent:
         return u
 
 
-def identify(task: Task, seed: int) -> dict[str, Any]:
+def identify(task: Task, seed: int, only: list[str] | None = None) -> dict[str, Any]:
     """The models of one seed, or what went wrong with each."""
     data = task.sample(np.random.default_rng(1000 + seed))
+    if only == ["DeePC"]:
+        return {"data": data} | dict.fromkeys(("network", "lifted", "dmdc", "polynomials", "splines"))
     lags = {k: task.network.get(k, 1) for k in ("output_lags", "input_lags")}
     model = attempt(lambda: KoopmanRNN(random_state=seed, **task.network).fit(data))
     plain = attempt(lambda: KoopmanRNN(n_features=0, input_coupling="linear", **lags).fit(data))
@@ -120,6 +128,7 @@ def identify(task: Task, seed: int) -> dict[str, Any]:
         return identify_edmd(data, window, functions, task.x_op, task.horizon)
 
     return {
+        "data": data,
         "network": model,
         "lifted": attempt(lambda: usable(model).lift_at(**point)),
         "dmdc": attempt(lambda: usable(plain).lift_at(**point)),
@@ -161,6 +170,7 @@ def controllers(task: Task, models: dict[str, Any], offset_free: bool) -> dict[s
         "RNNMPC": rnn,
         "LinearMPC": lambda: linear(models["lifted"], LinearMPC, size),
         "LQR": lambda: linear(models["lifted"], LQR, lqr_size),
+        "DeePC": lambda: DeePC(models["data"], n_past=2 * task.network.get("output_lags", 1) - 1, **size),
         "DMDc + LinearMPC": lambda: linear(models["dmdc"], LinearMPC, size),
         "pykoop polynomials + our QP": lambda: EdmdMPC(usable(models["polynomials"]), "riccati", **theirs),
         "pykoop splines + our QP": lambda: EdmdMPC(usable(models["splines"]), "none", **theirs),
@@ -249,7 +259,9 @@ def summarise(runs: list[dict[str, Any]], cost: float) -> dict[str, Any]:
     return summary
 
 
-def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, dict[str, Any]]:
+def compare(
+    task: Task, seeds: int, conditions: list[str], only: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """One plant: every scenario under every condition; models are identified once a seed."""
     cases = {(s, k): Watched(task.env(k)) for s in task.references for k in conditions}
     runs: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {case: {} for case in cases}
@@ -259,9 +271,11 @@ def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, dict[str
             runs[scenario, _][name] = [found]
     for seed in range(seeds):
         print(f"{task.name}, seed {seed}", end="\r", flush=True, file=sys.stderr)
-        models = identify(task, seed)
+        models = identify(task, seed, only)
         for offset_free in sorted({k == "load" for k in conditions}):
             for name, make in controllers(task, models, offset_free).items():
+                if only is not None and name not in only:
+                    continue
                 controller = attempt(make)
                 for (scenario, condition), env in cases.items():
                     if (condition == "load") == offset_free:
@@ -295,6 +309,15 @@ def show(title: str, found: dict[str, Any]) -> None:
         print(f"  {reason[:200]}")
 
 
+def add_rows(path: Any, kept: dict[str, Any], only: list[str]) -> None:
+    """Keep what the file said of the run that made it, and say where the new rows come from."""
+    new = json.loads(path.read_text())
+    rows = kept.get("rows", {}) | {
+        name: {k: new[k] for k in ("command", "date", "versions")} for name in only
+    }
+    path.write_text(json.dumps(kept | {"figures": new["figures"], "rows": rows}, indent=2) + "\n")
+
+
 def main() -> None:
     """Run."""
     warnings.simplefilter("ignore")
@@ -305,17 +328,23 @@ def main() -> None:
         "--plants", nargs="+", default=list(tasks), help=f"of {', '.join(tasks)}, or gymnasium ids"
     )
     p.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
+    p.add_argument("--only", nargs="+", help="of controllers on identified models; the file keeps the others")
     args = p.parse_args()
-    figures: dict[str, Any] = {}
+    path = args.out / "closed_loop.json"
+    kept = json.loads(path.read_text()) if args.only is not None and path.exists() else {}
+    figures: dict[str, Any] = kept.get("figures", {})
     with c.threads(args.threads):
         for name in args.plants:
             task = tasks[name] if name in tasks else registered(name)
-            found, seconds = c.timed(lambda t=task: compare(t, args.seeds, args.conditions))
-            figures |= found
+            found, seconds = c.timed(lambda t=task: compare(t, args.seeds, args.conditions, args.only))
+            for title, figure in found.items():
+                figures.setdefault(title, {"controllers": {}})["controllers"] |= figure["controllers"]
             for title, figure in found.items():
                 show(f"{title}, {args.seeds} seeds", figure)
             print(f"\n{name}: {seconds:.0f} s")
-            c.write(args, "closed_loop", figures, peers=("casadi", "do-mpc", "pykoop"))
+            c.write(args, "closed_loop", figures, peers=PEERS if args.only is None else PEERS[:2])
+            if kept:
+                add_rows(path, kept, args.only or [])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table_cells import load, markdown, number, short  # noqa: E402
+from table_control import bounded_estimates, bounded_peers  # noqa: E402
 from table_networks import ltinet_reduction, ltinet_large, ltinet_simulation, ltinet_models  # noqa: E402
 from table_sampled import (  # noqa: E402
     pde_accuracy,
@@ -253,5 +254,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         hamiltonian_noise,
         sampled_sets,
         sampled_widths,
+        bounded_estimates,
+        bounded_peers,
     )
 }

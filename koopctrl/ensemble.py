@@ -27,6 +27,7 @@ from koopctrl._workers import check_client, run_tasks
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import KoopctrlWarning, OptionError
+from koopctrl.identification.conformal import conformal_quantile
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import N_INIT, nrmse
 from koopctrl.identification.hidden import LINEAR_ITERATIONS
@@ -211,11 +212,9 @@ class KoopmanEnsemble(BaseEstimator):
         """
         check_fitted(self, "members_")
         check_number(coverage, "coverage", low=0.0, high=1.0, strict=True)
-        n = len(self.residuals_)
-        if not n:
+        if not len(self.residuals_):
             raise OptionError("n_folds is 0: there are no held-out residuals; fit with n_folds=4 for bands")
-        level = min(1.0, np.ceil((n + 1) * coverage) / n)
-        factor = np.nanquantile(self.residuals_, level, axis=0, method="higher")
+        factor = conformal_quantile(self.residuals_, coverage)
         bands = []
         for mean, spread in self._runs(X, n_init):
             half = factor * (spread + self.residual_size_)

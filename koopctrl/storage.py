@@ -35,6 +35,9 @@ _ELSEWHERE = {
     "LQR": ("koopctrl.controllers.storage", "read_controller"),
     "LinearMPC": ("koopctrl.controllers.storage", "read_controller"),
     "RNNMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "TubeMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "DeePC": ("koopctrl.controllers.storage", "read_controller"),
+    "ExplicitMPC": ("koopctrl.controllers.storage", "read_controller"),
 }
 
 
@@ -77,7 +80,7 @@ def load(path: str | PathLike[str]) -> Any:
 
     Returns
     -------
-    KoopmanRNN, KoopmanEnsemble, LiftedModel, LTINetwork, LQR, LinearMPC, RNNMPC, Trajectories
+    KoopmanRNN, KoopmanEnsemble, LiftedModel, LTINetwork, LQR, LinearMPC, RNNMPC, TubeMPC, Trajectories
         Or a ClosedLoopResult: whatever was saved.
 
     Raises

@@ -15,8 +15,10 @@ from koopctrl import (
     KalmanFilter,
     KoopmanRNN,
     LinearMPC,
+    MovingHorizonEstimator,
     Trajectories,
     Trajectory,
+    UnscentedKalmanFilter,
     datasets,
     load,
     verify_design,
@@ -287,6 +289,8 @@ def test_what_reads_outputs_off_the_state_refuses_a_hidden_one_with_the_remedy()
     for build in (
         lambda: RNNMPC(MODEL, 5, 1.0, 1.0),
         lambda: ExtendedKalmanFilter(MODEL, 1.0, 1.0),
+        lambda: UnscentedKalmanFilter(MODEL, 1.0, 1.0),
+        lambda: MovingHorizonEstimator(MODEL, 5, 1.0, 1.0),
     ):
         with pytest.raises(OptionError, match=r"hidden .*lift_at.*KalmanFilter\(lifted\)"):
             build()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from koopctrl.benchmark.case import Case
-from koopctrl.controllers import LQR, RNNMPC, LinearMPC
+from koopctrl.controllers import LQR, RNNMPC, DeePC, LinearMPC
 from koopctrl.lifted.model import LiftedModel
 
 
@@ -31,6 +31,12 @@ def rnn_mpc(case: Case) -> RNNMPC:
     return RNNMPC(case.model, case.horizon, case.Q, case.R, **_common(case))
 
 
+def deepc(case: Case) -> DeePC:
+    """DeePC on the records themselves; it sees no loads."""
+    past = 1 if case.knowledge.lags == 1 else 2 * case.knowledge.lags
+    return DeePC(case.records, case.horizon, case.Q, case.R, n_past=past, u_min=case.u_min, u_max=case.u_max)
+
+
 def nmpc(case: Case) -> Any:
     """NMPC that knows everything: the yardstick."""
     from koopctrl.benchmark.true_model import TrueModelNMPC
@@ -39,7 +45,7 @@ def nmpc(case: Case) -> Any:
 
 
 BUILTIN: dict[str, Callable[[Case], Any]] = {
-    "lqr": lqr, "dmdc": dmdc, "linear_mpc": linear_mpc, "rnn_mpc": rnn_mpc, "nmpc": nmpc,
+    "lqr": lqr, "dmdc": dmdc, "linear_mpc": linear_mpc, "rnn_mpc": rnn_mpc, "deepc": deepc, "nmpc": nmpc,
 }  # fmt: skip
 
 

@@ -40,9 +40,9 @@ def bench(
     Parameters
     ----------
     controllers : sequence of str, or dict of str to maker or controller
-        Names: `lqr`, `linear_mpc`, `rnn_mpc`, `dmdc`, `nmpc`, or import paths `module:maker`. A maker is
-        called with a `koopctrl.benchmark.case.Case` (weights, bounds, horizon, records) for each task and
-        seed and returns a controller; an object with `reset` and `control` runs as it is.
+        Names: `lqr`, `linear_mpc`, `rnn_mpc`, `dmdc`, `deepc`, `nmpc`, or import paths `module:maker`. A
+        maker is called with a `koopctrl.benchmark.case.Case` (weights, bounds, horizon, records) for each
+        task and seed and returns a controller; an object with `reset` and `control` runs as it is.
     plants : sequence of str, optional
         For instance `["VanDerPol", "Pendulum"]`; all by default.
     tasks : sequence of str or Task, optional

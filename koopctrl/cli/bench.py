@@ -19,8 +19,8 @@ def bench(
     controllers: Annotated[
         str,
         typer.Option(
-            help="lqr, linear_mpc, rnn_mpc, dmdc, nmpc, or import paths module:maker of your own, which are "
-            "looked for in this folder too."
+            help="lqr, linear_mpc, rnn_mpc, dmdc, deepc, nmpc, or import paths module:maker of your own, "
+            "which are looked for in this folder too."
         ),
     ] = "lqr,linear_mpc,rnn_mpc,dmdc",
     tasks: Annotated[

@@ -24,12 +24,15 @@ class Request:
         Measured disturbances from now on, NaN where not known; None without any news.
     tracked : None, or bool array of the shape of `r`
         Which entries of `r` were given; None for all.
+    parameters : None, or (N, n_p) array
+        Of stage functions.
     """
 
     r: FloatArray
     u_r: FloatArray | None
     v: FloatArray | None
     tracked: np.ndarray | None = None
+    parameters: FloatArray | None = None
 
     @property
     def is_preview(self) -> bool:
@@ -94,6 +97,12 @@ class RequestReader:
         v = _one_or_rows(disturbance, "disturbance", self._n_v, 0, rows)
         _refuse_infinite(v, "disturbance")
         return np.broadcast_to(v, (rows, self._n_v))
+
+
+def read_parameters(value: ArrayLike, size: int, first: int, count: int) -> FloatArray:
+    """Parameters of stage functions `(count, size)` from one row or a preview, whose last row is held."""
+    rows = check_finite(_one_or_rows(value, "cost_parameters", size, first, count), "cost_parameters")
+    return np.broadcast_to(rows, (count, size))
 
 
 def complete_disturbances(v: FloatArray | None, last: FloatArray, rows: int) -> FloatArray:

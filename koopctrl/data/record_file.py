@@ -19,6 +19,12 @@ KIND = "Trajectories"
 
 def write_records(episodes: Sequence[Trajectory], path: str | PathLike[str]) -> None:
     """Write to exactly `path`."""
+    header, arrays = record_parts(episodes)
+    write_file(path, KIND, header, arrays)
+
+
+def record_parts(episodes: Sequence[Trajectory]) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """Header and arrays of episodes."""
     first = episodes[0]
     arrays: dict[str, FloatArray] = {}
     for i, e in enumerate(episodes):
@@ -30,7 +36,7 @@ def write_records(episodes: Sequence[Trajectory], path: str | PathLike[str]) -> 
         "labels": [e.label for e in episodes],
         "missing": [e.missing for e in episodes],
     }
-    write_file(path, KIND, header, arrays)
+    return header, arrays
 
 
 def read_records(path: str | PathLike[str]) -> list[Trajectory]:

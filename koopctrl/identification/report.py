@@ -147,15 +147,15 @@ def make_report(
         starts = (
             hidden_starts(model, data, horizon, _MAX_STARTS, first)
             if model.hidden
-            else _starts(data, net.window, horizon, first)
+            else starts_of(data, net.window, horizon, first)
         )
         if starts is None:
             continue
         x0, u, truth = starts
         with np.errstate(over="ignore", invalid="ignore"):
-            ahead = _hidden_ahead(net, x0, u) if model.hidden else net.rollout(x0, u)[0][:, -1]
+            ahead = hidden_ahead(net, x0, u) if model.hidden else net.rollout(x0, u)[0][:, -1]
         rnn = _rms(ahead - truth)
-        lin = _rms(_lifted_ahead(lifted, x0, u, model.hidden) - truth)
+        lin = _rms(lifted_ahead(lifted, x0, u, model.hidden) - truth)
         rows.append(
             HorizonError(
                 horizon,
@@ -198,15 +198,15 @@ def make_report(
     )
 
 
-def _starts(
-    data: Trajectories, window: LagWindow, horizon: int, n_init: int
+def starts_of(
+    data: Trajectories, window: LagWindow, horizon: int, n_init: int, most: int = _MAX_STARTS
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """Windows, the inputs of the next `horizon` steps, and the outputs after them."""
     first, shift = max(window.n_samples, n_init) - 1, window.shift
     index = [(i, k) for i, e in enumerate(data) for k in range(first, len(e) - horizon)]
     if not index:
         return None
-    index = index[:: max(1, -(-len(index) // _MAX_STARTS))]
+    index = index[:: max(1, -(-len(index) // most))]
     x0, u, truth = [], [], []
     for i, k in index:
         e = data[i]
@@ -216,14 +216,14 @@ def _starts(
     return np.stack(x0), np.stack(u), np.stack(truth)
 
 
-def _hidden_ahead(net: Any, x: FloatArray, u: FloatArray) -> FloatArray:
+def hidden_ahead(net: Any, x: FloatArray, u: FloatArray) -> FloatArray:
     """Output of a hidden state at the time of the last input row."""
     for k in range(u.shape[1] - 1):
         x = net.step(x, u[:, k])
     return net.output(x, u[:, -1])
 
 
-def _lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray, hidden: bool = False) -> FloatArray:
+def lifted_ahead(lifted: LiftedModel, x0: FloatArray, u: FloatArray, hidden: bool = False) -> FloatArray:
     """Newest output after all inputs, on the linear face; of a hidden state at the time of the last one."""
     z = lifted.observables(x0)
     with np.errstate(over="ignore", invalid="ignore"):  # an infinite error says it all

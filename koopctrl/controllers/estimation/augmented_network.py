@@ -134,3 +134,24 @@ class DisturbedRollout(Rollout):
         if self.on_inputs:
             F[: self.n_x, self.n_x : self.n_x + self.n_u] = b[0]
         return np.concatenate([self.step(x, acting, d), s[self.n_x :]]), F
+
+    def advance_all(self, s: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Next `(N, n)` of `N` states `(N, n)` under their inputs `(N, n_u)`, and Jacobians `(N, n, n)`."""
+        n_x, acting = self.n_x, u
+        if self.on_inputs:
+            acting = u + s[:, n_x : n_x + self.n_u]
+        a, b = self.jacobians(s[:, :n_x], acting)
+        F = np.repeat(self._F[None], len(s), axis=0)
+        F[:, :n_x, :n_x] = a
+        if self.on_inputs:
+            F[:, :n_x, n_x : n_x + self.n_u] = b
+        return self.advance_each(s, u), F
+
+    def advance_each(self, s: FloatArray, u: FloatArray) -> FloatArray:
+        """Next `(N, n)` of `N` states `(N, n)` under their inputs `(N, n_u)`."""
+        n_x, acting = self.n_x, u
+        if self.on_inputs:
+            acting = u + s[:, n_x : n_x + self.n_u]
+        d = s[:, n_x:] if self.kind == "state" else s[:, self.n - self.beside.shape[1] :] @ self.beside.T
+        x = self.run(s[:, :n_x], acting[:, None], d[:, None])[:, 1]
+        return np.concatenate([x, s[:, n_x:]], axis=1)

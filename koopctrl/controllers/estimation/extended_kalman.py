@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -98,11 +99,15 @@ class ExtendedKalmanFilter(FilterShell):
         P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
-        # The arguments beside the model, for files.
-        settings = self.settings = copied(arguments(locals()))
-        law = self.law = ExtendedKalmanLaw(settings.pop("model"), **settings)
+        self._begin(ExtendedKalmanLaw, arguments(locals()))
+
+    def _begin(self, kind: type[ExtendedKalmanLaw], named: dict[str, Any]) -> None:
+        """Make the law from the arguments, which are kept for files."""
+        settings = self.settings = copied(named)
+        law = self.law = kind(settings.pop("model"), **settings)
         # As they were found: a file's model may have lost its training data.
-        self.settings |= copied({"Qn": law.Qn if Qn is None else Qn, "Rn": law.Rn if Rn is None else Rn})
+        found = {"Qn": law.Qn, "Rn": law.Rn}
+        self.settings |= copied({name: v for name, v in found.items() if settings[name] is None})
         self.model, self.dt, self.measured, self.n_d = law.model, law.dt, law.measured, law.n_d
         self.Qn, self.Rn, self.Qd, self.P0, self.gate = law.Qn, law.Rn, law.Qd, law.P0, law.gate
         self.reset()

@@ -74,6 +74,8 @@ class ExtendedKalmanLaw(NetworkEstimator):
         Distance from the mean, and variances, from which on a prediction is forgotten.
     """
 
+    name = "ExtendedKalmanFilter"
+
     def __init__(
         self,
         model: KoopmanRNN,
@@ -86,7 +88,7 @@ class ExtendedKalmanLaw(NetworkEstimator):
         P0: ArrayLike | None = None,
         gate: float | None = None,
     ) -> None:
-        _check_model(model)
+        _check_model(model, self.name)
         self.gate = check_gate(gate)
         network = model.network_
         self.model, self.dt = model, model.dt_
@@ -152,7 +154,7 @@ class ExtendedKalmanLaw(NetworkEstimator):
         gate = state.gate.accepting()
         if not here.any():
             return ExtendedKalmanState(state.s, state.covariance, state.started, gate)
-        s = state.s if state.started else self._start(y, here)
+        s = state.s if state.started else self.start(y, here)
         H, noise, measured = self.H, self.Rn, y
         if not here.all():
             H, noise, measured = H[here], noise[here][:, here], y[here]
@@ -184,9 +186,7 @@ class ExtendedKalmanLaw(NetworkEstimator):
             return state
         roll = self.rollout
         with np.errstate(all="ignore"):  # judged by the limits below
-            predicted, F = roll.advance(state.s, u)
-            P = F @ state.covariance @ F.T + self.noise
-            P = 0.5 * (P + P.T)
+            predicted, P = self.moments(state.s, state.covariance, u)
             away = np.abs(predicted - roll.mean)[: roll.n_y]
         # Comparisons with NaN are false.
         held, certain = away <= self.y_limit, np.diag(P) <= self.variance_limit
@@ -202,7 +202,13 @@ class ExtendedKalmanLaw(NetworkEstimator):
         gate = GateState(state.gate.rejected, state.gate.n_rejected, 0)
         return ExtendedKalmanState(roll.mean, self.P0, False, gate)
 
-    def _start(self, measured: FloatArray, here: np.ndarray) -> FloatArray:
+    def moments(self, s: FloatArray, P: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and covariance one step on, of a state of mean `s` and covariance `P`: to first order."""
+        predicted, F = self.rollout.advance(s, u)
+        P = F @ P @ F.T + self.noise
+        return predicted, 0.5 * (P + P.T)
+
+    def start(self, measured: FloatArray, here: np.ndarray) -> FloatArray:
         """Window filled with what is measured, the rest at the training mean; no disturbance."""
         roll, scaling = self.rollout, self.rollout.network.scaling
         y = scaling.y_mean.copy()
@@ -210,11 +216,11 @@ class ExtendedKalmanLaw(NetworkEstimator):
         return np.concatenate([roll.window.repeat_channels(y, scaling.u_mean), np.zeros(self.n_d)])
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: Any, who: str) -> None:
     if not isinstance(model, KoopmanRNN):
         raise OptionError(f"model is a {type(model).__name__}; expected a fitted KoopmanRNN")
     check_fitted(model, "network_")
-    refuse_hidden(model, "ExtendedKalmanFilter")
+    refuse_hidden(model, who)
     if model.network_.window.shift:
         raise OptionError(
             "the model has feedthrough: u[k] acts on y[k], which is measured before u[k] is chosen. Fit with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +18,16 @@ from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.linear_law import LinearLaw, build_linear_law
 from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
-from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
+from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights, with_half_widths
 from koopctrl.controllers.mpc.terminal import KINDS, best_law, can_try, training_snapshots, warn_if_doubtful
 from koopctrl.controllers.plant_model import as_lifted
 from koopctrl.controllers.riccati import Riccati
 from koopctrl.controllers.settings import arguments
+from koopctrl.identification.prediction_bands import PredictionBands
 from koopctrl.lifted.model import LiftedModel
+
+if TYPE_CHECKING:
+    from koopctrl.controllers.mpc.explicit import ExplicitMPC
 
 _OFFSET_EPISODES = 6
 
@@ -57,6 +61,10 @@ class LinearMPC(PredictiveController):
     y_min, y_max : scalar or (n_y,) array_like, optional
         Bounds on outputs at steps 1 to N; relaxed where they cannot be held, and only there, unless
         `soft=False`.
+    tightening : PredictionBands, scalar, (n_y,) or (N, n_y) array_like, optional
+        What is taken off the bounds on outputs after so many steps: `prediction_bands(...)`, or half-widths.
+        Where a step is `optimal`, the next output then leaves its bounds no more often than the bands are
+        left: with probability at most `1 - coverage` a bound, while the plant errs as it did on the records.
     constraints : (E, low, high), optional
         Further bounds `low <= E x <= high` on combinations of the states; soft or hard as those on outputs.
     terminal_set : (E, low, high), optional
@@ -156,6 +164,7 @@ class LinearMPC(PredictiveController):
         du_max: ArrayLike | None = None,
         y_min: ArrayLike | None = None,
         y_max: ArrayLike | None = None,
+        tightening: PredictionBands | ArrayLike | None = None,
         constraints: Bounds | None = None,
         terminal_set: Bounds | None = None,
         soft: bool = True,
@@ -173,7 +182,7 @@ class LinearMPC(PredictiveController):
         check: bool = True,
     ) -> None:
         lifted = as_lifted(lifted)
-        self._make(arguments(locals()), None)
+        self._make(with_half_widths(arguments(locals())), None)
 
     def _make(self, settings: dict[str, Any], known: LinearMPC | None) -> None:
         """Build the law; of one that is `known` what its settings have in common with these is taken over."""
@@ -248,6 +257,25 @@ class LinearMPC(PredictiveController):
         made = object.__new__(type(self))
         made._make(settings, self)
         return made
+
+    def to_explicit(
+        self,
+        x_min: ArrayLike,
+        x_max: ArrayLike,
+        *,
+        references: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+        max_regions: int = 2000,
+    ) -> ExplicitMPC:
+        """This controller as a table, for at most 4 states and 10 steps.
+
+        Parameters
+        ----------
+        x_min, x_max, references, max_regions
+            See `ExplicitMPC`.
+        """
+        from koopctrl.controllers.mpc.explicit import ExplicitMPC
+
+        return ExplicitMPC(self, x_min, x_max, references=references, max_regions=max_regions)
 
     def reset(self) -> None:
         """Forget past measurements, inputs and plans."""

@@ -37,12 +37,12 @@ def block_diagonal(blocks: FloatArray) -> FloatArray:
 
 def plain_bounds(problem: MPCProblem, u_op: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Bounds of variables, moves, combinations, and the terminal set, in physical units."""
-    n_blocks, N = len(problem.blocks), problem.horizon
+    n_blocks = len(problem.blocks)
     sides = []
     for u, du, e, end in (
-        (problem.u_min, problem.du_min, problem.e_min, problem.end_min),
-        (problem.u_max, problem.du_max, problem.e_max, problem.end_max),
+        (problem.u_min, problem.du_min, problem.e_low, problem.end_min),
+        (problem.u_max, problem.du_max, problem.e_high, problem.end_max),
     ):
         moves = np.tile(du, n_blocks if problem.bounds_rate else 0)
-        sides.append(np.concatenate([np.tile(u - u_op, n_blocks), moves, np.tile(e, N), end]))
+        sides.append(np.concatenate([np.tile(u - u_op, n_blocks), moves, e.ravel(), end]))
     return sides[0], sides[1]

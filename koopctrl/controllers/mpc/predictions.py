@@ -102,7 +102,7 @@ def _adjoint(
     return S
 
 
-def _bounded(model: Augmented, problem: MPCProblem) -> tuple[FloatArray, FloatArray, FloatArray]:
+def bounded_combinations(model: Augmented, problem: MPCProblem) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Bounded combinations of the state, their level at the operating point, and the terminal set's."""
     lifted, n_y = model.lifted, model.lifted.n_y
     combination = problem.E[:, :n_y] @ model.C
@@ -124,7 +124,7 @@ def plain_predictions(model: Augmented, problem: MPCProblem) -> Predictions:
     reach = _input_responses(model, N)
     forced = forced_responses(model, N, problem.delay)
     tracking = _tracking(model, problem)
-    combination, level, at_end = _bounded(model, problem)
+    combination, level, at_end = bounded_combinations(model, problem)
     n_a, n_e, n_v = len(model.A), len(combination), T.shape[1]
     by_input = _toeplitz(np.einsum("qz,jzu->jqu", combination, reach)).reshape(N * n_e, N * n_u)
     by_input_end = (at_end @ reach[::-1]).transpose(1, 0, 2).reshape(len(at_end), N * n_u)
@@ -158,7 +158,7 @@ def feedback_predictions(model: Augmented, problem: MPCProblem, gains: FloatArra
     N, n_u, blocks = problem.horizon, problem.n_u, problem.blocks
     n_a, n_v = len(model.A), len(blocks) * n_u
     tracking = _tracking(model, problem)
-    combination, level, at_end = _bounded(model, problem)
+    combination, level, at_end = bounded_combinations(model, problem)
     x, u = np.zeros((n_a, n_v)), np.zeros((n_u, n_v))
     tracked, bounded = np.empty((N, len(tracking), n_v)), np.empty((N, len(combination), n_v))
     inputs, block = np.empty((N, n_u, n_v)), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,9 @@ from koopctrl._validation import (
     as_float_array,
     as_matrix,
     as_weight,
+    broadcast_vector,
     check_choice,
+    check_finite,
     check_integer,
     check_number,
     shape_of,
@@ -58,6 +61,8 @@ class MPCProblem:
         Samples that pass before an input acts; outputs and bounds count from then on.
     max_solve_time : float
         Seconds after which no further QP is begun; infinite by default.
+    margin : (N, n_e) array
+        What is taken off both bounds of each combination, step by step.
     """
 
     horizon: int
@@ -80,6 +85,22 @@ class MPCProblem:
     terminal: str
     delay: int
     max_solve_time: float
+    margin: FloatArray
+
+    @property
+    def e_low(self) -> FloatArray:
+        """Lower bounds `(N, n_e)` of the combinations, drawn in."""
+        return self.e_min + self.margin
+
+    @property
+    def e_high(self) -> FloatArray:
+        """Upper bounds `(N, n_e)` of the combinations, drawn in."""
+        return self.e_max - self.margin
+
+    @property
+    def is_tightened(self) -> bool:
+        """Whether anything is taken off."""
+        return bool(self.margin.any())
 
     @property
     def n_u(self) -> int:
@@ -145,6 +166,7 @@ def describe_problem(
     input_delay: int,
     max_solve_time: float | None,
     centre: FloatArray,
+    tightening: ArrayLike | None = None,
 ) -> MPCProblem:
     """Check everything and refuse what cannot be posed, with the reason; `Q` has been checked before.
 
@@ -217,7 +239,44 @@ def describe_problem(
         terminal=check_choice(terminal, "terminal", ("auto", "riccati", "none")),
         delay=check_integer(input_delay, "input_delay"),
         max_solve_time=limit,
+        margin=np.hstack(
+            [_tightening(tightening, horizon, (y_low, y_high))[:, kept], np.zeros((horizon, len(E)))]
+        ),
     )
+
+
+def _tightening(given: ArrayLike | None, horizon: int, bounds: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """What is taken off the outputs' bounds `(N, n_y)`, checked."""
+    low, high = bounds
+    n_y = len(low)
+    if given is None:
+        return np.zeros((horizon, n_y))
+    taken = check_finite(as_float_array(given, "tightening"), "tightening")
+    if taken.ndim < 2:
+        taken = np.broadcast_to(broadcast_vector(taken, "tightening", n_y), (horizon, n_y))
+    if taken.ndim != 2 or taken.shape[1] != n_y or len(taken) < horizon:
+        raise ShapeError(
+            f"tightening has shape {taken.shape}; expected half-widths ({n_y},), or ({horizon}, {n_y}) "
+            "with a row for each step of the horizon"
+        )
+    if (taken < 0.0).any():
+        raise OptionError(
+            f"tightening has {float(taken.min()):.4g}; expected half-widths of bands, none below 0"
+        )
+    taken = taken[:horizon]
+    bounded = np.isfinite(low) | np.isfinite(high)
+    if taken.any() and not bounded.any():
+        raise OptionError("tightening is given, but y_min and y_max are not; expected bounds to take it off")
+    with np.errstate(invalid="ignore"):
+        crossed = np.argwhere(high - low < 2.0 * taken)
+    if len(crossed):
+        k, i = crossed[0]
+        raise OptionError(
+            f"tightening takes {taken[k, i]:.4g} off both bounds of output {i} at step {k + 1}, which are "
+            f"{high[i] - low[i]:.4g} apart; expected room between them. Take a smaller coverage or a better "
+            "model"
+        )
+    return taken.copy()
 
 
 def relaxation_costs(
@@ -251,6 +310,12 @@ def _reach(low: FloatArray, high: FloatArray, middle: FloatArray | float) -> Flo
     """Distance of the farther finite bound from a value; 0 where there is none."""
     far = np.abs(np.stack([low, high]) - middle)
     return np.max(np.where(np.isfinite(far), far, 0.0), axis=0)
+
+
+def with_half_widths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which bands have become what is taken off: numbers, which files can hold."""
+    given = settings["tightening"]
+    return settings | {"tightening": getattr(given, "half_widths", given)}
 
 
 def stage_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,20 @@ from koopctrl.controllers.channels import choose_channels
 from koopctrl.controllers.estimation.extended_kalman import ExtendedKalmanFilter
 from koopctrl.controllers.estimation.filter_shell import as_estimator
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
-from koopctrl.controllers.estimation.measurement import refuse_hidden
+from koopctrl.controllers.estimation.measurement import as_measurement, refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.controllers.mpc.base import PredictiveController
 from koopctrl.controllers.mpc.offset_trial import GAINS, OffsetTrial, best_gain
-from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights
+from koopctrl.controllers.mpc.problem import Bounds, describe_problem, stage_weights, with_half_widths
+from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
+from koopctrl.controllers.mpc.rnn_economic_law import EconomicLaw, stage_terms
 from koopctrl.controllers.mpc.rnn_law import MOST_ITERATIONS, WORTH, RNNLaw
 from koopctrl.controllers.mpc.rnn_sqp import SETTLED, RealTimeIteration
+from koopctrl.controllers.request import read_parameters
 from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.errors import OptionError
+from koopctrl.identification.prediction_bands import PredictionBands
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.network.folded import Rollout
@@ -49,13 +54,25 @@ class RNNMPC(PredictiveController):
         `N`, in samples.
     Q : scalar, (n_y,), (n_y, n_y) or (N, n_y, n_y) array_like
         Weight on outputs.
-    R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, constraints, terminal_set, soft, soft_weights,
-    blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
+    R, R_rate, u_min, u_max, du_min, du_max, y_min, y_max, tightening, constraints, terminal_set, soft,
+    soft_weights, blocks, measured_disturbances, input_delay, solver, solver_options, max_solve_time
         As in `LinearMPC`; `constraints` and `terminal_set` are on the window's entries.
     terminal : {"auto", "riccati", "none"}
         Weight on the last state: LQR's cost to go of the network linearised at the target (where it exists,
         else `Q`), or `Q`. `"auto"` is the cost to go while the LQR, followed from the end of the plan, keeps
         what it promises, and `Q` while it does not, as in a swing-up whose plan has not arrived.
+    stage_cost : callable, optional
+        `l(y, u)` or `l(y, u, p)`, added at every step: of the list of outputs that an input leads
+        to, the list of inputs, and `cost_parameters`. It returns a number, the cost (which may be
+        negative), or a list of residuals whose squares add up. Written with arithmetic, or with
+        functions of `xp` where it takes `xp=`, derivatives are exact; a function that needs numbers
+        is differenced. With it `terminal` is `"none"`, no steady target is sought, and `R` is
+        measured from `input_reference`, by default the input at rest; `Q` may be 0.
+    nonlinear_constraints : callable, optional
+        `g(y, u)` or `g(y, u, p)`, a number or a list that shall not be above 0 at any step; relaxed where it
+        cannot be held, as bounds on outputs are.
+    cost_parameters : (n_p,) array_like, optional
+        `p` where `control` is told of none: prices, say.
     n_iterations : int or "auto"
         QPs a sample at most; more than one stop early when the cost settles. `"auto"` is at most 5, as long
         as one lowers the cost by more than a hundredth: one while all goes as planned. Without a plan to
@@ -114,12 +131,16 @@ class RNNMPC(PredictiveController):
         du_max: ArrayLike | None = None,
         y_min: ArrayLike | None = None,
         y_max: ArrayLike | None = None,
+        tightening: PredictionBands | ArrayLike | None = None,
         constraints: Bounds | None = None,
         terminal_set: Bounds | None = None,
         soft: bool = True,
         soft_weights: tuple[float, float] = (1e3, 1e3),
         blocks: int | Sequence[int] | None = None,
         terminal: str = "auto",
+        stage_cost: Any = None,
+        nonlinear_constraints: Any = None,
+        cost_parameters: ArrayLike | None = None,
         n_iterations: int | str = "auto",
         measured_disturbances: Sequence[str | int] | str | int | None = None,
         input_delay: int = 0,
@@ -130,8 +151,9 @@ class RNNMPC(PredictiveController):
         solver_options: Mapping[str, Any] | None = None,
         max_solve_time: float | None = None,
     ) -> None:
-        settings = arguments(locals())
+        settings = with_half_widths(arguments(locals()))
         _check_model(model)
+        _check_stage_options(settings)
         self.model = model
         with one_blas_thread():
             self.offset_trial: OffsetTrial | None = None
@@ -159,6 +181,9 @@ class RNNMPC(PredictiveController):
         horizon = given["horizon"] = check_integer(given["horizon"], "horizon", low=1)
         given["Q"] = stage_weights(given["Q"], "Q", (window.n_y,), horizon)
         n_iterations = given.pop("n_iterations")
+        own = given.pop("stage_cost"), given.pop("nonlinear_constraints"), given.pop("cost_parameters")
+        if own[0] is not None:
+            given["terminal"] = "none"
         centre = np.concatenate([network.x_mean[: window.n_y], network.x_mean])
         problem = describe_problem(window.n_y, window.n_x, channels.n_u, centre=centre, **given)
         is_auto = isinstance(n_iterations, str) and n_iterations == "auto"
@@ -183,12 +208,17 @@ class RNNMPC(PredictiveController):
             rollout, channels, problem.Q[-1], problem.input_weight, problem.u_min, problem.u_max, x_rest,
             scaling.u_mean, model.y_range_, horizon,
         )  # fmt: skip
-        return RNNLaw(
+        made, added, iteration = RNNLaw, {}, RealTimeIteration(rollout, problem, channels, solver, options)
+        if own[0] is not None or own[1] is not None:
+            terms, parameters = stage_terms(model, channels, problem, *own, given["soft_weights"])
+            iteration = EconomicIteration(rollout, problem, channels, solver, options, terms)
+            made, added = EconomicLaw, {"terms": terms, "parameters": parameters}
+        return made(
             problem=problem, channels=channels, estimator=estimator, output_names=model.output_names_,
             input_names=model.input_names_, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
             u_rest=u_rest, v_rest=v_mean, rollout=rollout, targets=targets, n_iterations=n_iterations,
             settled=WORTH if is_auto else SETTLED,
-            iteration=RealTimeIteration(rollout, problem, channels, solver, options),
+            iteration=iteration, **added,
         )  # fmt: skip
 
     def _try_offsets(self, law: RNNLaw, settings: dict[str, Any]) -> tuple[OffsetTrial, dict[str, Any]]:
@@ -209,6 +239,44 @@ class RNNMPC(PredictiveController):
             preferred="mixed",
         )  # fmt: skip
         return found, changes[found.taken]
+
+    def control(
+        self,
+        measurement: ArrayLike,
+        reference: ArrayLike | None = None,
+        *,
+        input_reference: ArrayLike | None = None,
+        disturbance: ArrayLike | None = None,
+        cost_parameters: ArrayLike | None = None,
+    ) -> FloatArray:
+        """Input at this sample.
+
+        Parameters
+        ----------
+        measurement, reference, input_reference, disturbance
+            As in `LinearMPC.control`.
+        cost_parameters : (n_p,) or (n, n_p) array_like, optional
+            Parameters of the stage functions, or their preview: row `j` for the input sent `j` samples from
+            now, the last row held; those that the controller was made with by default.
+
+        Returns
+        -------
+        (n_u,) array
+            Within the bounds on inputs and moves.
+        """
+        if cost_parameters is None:
+            return super().control(
+                measurement, reference, input_reference=input_reference, disturbance=disturbance
+            )
+        law = self.law
+        if not isinstance(law, EconomicLaw):
+            raise OptionError("cost_parameters are given, but the controller has no stage functions")
+        with one_blas_thread():
+            y = as_measurement(measurement, self.n_measured)
+            asked = law.reader.read(reference, input_reference, disturbance)
+            rows = read_parameters(cost_parameters, len(law.parameters), 0, self.problem.horizon)
+            u, self.state, self.info = law.step(self.state, y, replace(asked, parameters=rows))
+        return u
 
     def reset(self) -> None:
         """Forget past measurements, inputs, plans and the disturbance."""
@@ -249,6 +317,29 @@ def _both_given() -> OptionError:
         "offset_free is set and so is observer; expected one of them. Pass "
         "estimator=ExtendedKalmanFilter(..., disturbance='state')"
     )
+
+
+def _check_stage_options(settings: dict[str, Any]) -> None:
+    """Refuse what does not go with a cost of one's own."""
+    cost, constraints = settings["stage_cost"], settings["nonlinear_constraints"]
+    if cost is None and constraints is None and settings["cost_parameters"] is not None:
+        raise OptionError("cost_parameters are given without stage_cost or nonlinear_constraints to use them")
+    if cost is None:
+        return
+    if settings["terminal"] not in ("auto", "none"):
+        raise OptionError(
+            f"terminal is {settings['terminal']!r} beside stage_cost; expected 'none': the cost to go of a "
+            "cost of one's own is not known"
+        )
+    if settings["offset_free"] is True:
+        raise OptionError(
+            "offset_free is True beside stage_cost; expected a gain, a word or an estimator: what is best is "
+            "tried on set-points"
+        )
+    if settings["terminal_set"] is not None:
+        raise OptionError(
+            "terminal_set is given beside stage_cost, with which there is no target; expected none"
+        )
 
 
 def _check_model(model: Any) -> None:

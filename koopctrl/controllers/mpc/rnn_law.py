@@ -111,7 +111,7 @@ class RNNLaw(PredictiveLaw):
             spoilt = (np.abs(d) > ABSURD * self.targets.x_scale[:n_y]).any()
             return NoPlan(best.reason, spoilt=True), self.initial_search() if spoilt else search
         states = best.states
-        slack, obeyed = self.iteration.excess(states, goal)
+        slack, obeyed = self.iteration.excess(states, goal, best.plan)
         status = best.answer.status if obeyed or best.answer.status == "softened" else "inexact"
         y = states[:, :n_y] if beside is None else states[:, :n_y] + beside
         return Plan(

@@ -34,13 +34,13 @@ from koopctrl.network.folded import Rollout
 # Iteration ends where the cost changes by less, relatively.
 SETTLED = 1e-10
 # Excess over a bound, relative to it or to the data, up to which it counts as obeyed.
-_OBEYED = 1e-6
+OBEYED = 1e-6
 # Excess over a bound on moves, relative to the input and its spread in the data, that is rounding.
 _NO_MOVE = 1e-9
 # Condition number of the condensed Hessian from which plans are followed with feedback.
 _LOST = 1e10
 # A plan, its roll-out and its cost.
-_Rolled = tuple[FloatArray, FloatArray, float]
+Rolled = tuple[FloatArray, FloatArray, float]
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
 _STEPS = (np.array([1.0]), np.array([0.5, 0.2, 0.05]))
 
@@ -87,7 +87,7 @@ class RealTimeIteration:
         self._has_rate_cost, self._bounds_rate = bool(problem.S.any()), problem.bounds_rate
         self._blocking = problem.blocking()
         moves = np.abs([problem.du_min, problem.du_max])
-        self.move_tolerance = _OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
+        self.move_tolerance = OBEYED * np.max(np.where(np.isfinite(moves), moves, 0.0), axis=0)
         scaling = rollout.network.scaling
         size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
         self.sizes = [np.abs(rows) @ size for rows in (self.E, problem.E_end)]
@@ -200,7 +200,7 @@ class RealTimeIteration:
                 self._problem,
             )  # fmt: skip
 
-    def _steered(self, now: Outlook, goal: Goal, start: _Rolled) -> _Rolled:
+    def _steered(self, now: Outlook, goal: Goal, start: Rolled) -> Rolled:
         """The better of a start and of feedback towards the target, which no horizon makes diverge."""
         N, steady = self._problem.horizon, goal.steady[-1:]
         full = self._full(replace(now, v=now.v[-1:]), steady)
@@ -209,15 +209,15 @@ class RealTimeIteration:
         gains = gains_along(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0), goal.Q, goal.P, self._problem)
         return self._followed(now, goal, start, goal.steady, np.tile(goal.x_end, (N + 1, 1)), gains)
 
-    def _led(self, now: Outlook, goal: Goal, start: _Rolled, along: FloatArray) -> _Rolled:
+    def _led(self, now: Outlook, goal: Goal, start: Rolled, along: FloatArray) -> Rolled:
         """The better of a start and of feedback along the states `(N + 1, n_x)` foreseen for it."""
         a, b = self._rollout.jacobians(along[:-1], self._full(now, start[0]))
         gains = gains_along(a, b[:, :, self._channels.moved], goal.Q, goal.P, self._problem)
         return self._followed(now, goal, start, start[0], along, gains)
 
     def _followed(
-        self, now: Outlook, goal: Goal, start: _Rolled, plan: FloatArray, along: FloatArray, gains: FloatArray
-    ) -> _Rolled:
+        self, now: Outlook, goal: Goal, start: Rolled, plan: FloatArray, along: FloatArray, gains: FloatArray
+    ) -> Rolled:
         """The better of a start and of a plan followed along states."""
         plans, rolled = self._follow(now, plan[None], along[None], gains)
         merit = float(self.merit(rolled, plans, now, goal)[0])
@@ -261,12 +261,12 @@ class RealTimeIteration:
         states, features = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
         return states[None], features
 
-    def excess(self, states: FloatArray, goal: Goal) -> tuple[float, bool]:
+    def excess(self, states: FloatArray, goal: Goal, plan: FloatArray) -> tuple[float, bool]:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
         problem = self._problem
         worst, obeyed = 0.0, True
         for rows, size, values, low, high in (
-            (self.E, self.sizes[0], states[1:], problem.e_min - goal.shift, problem.e_max - goal.shift),
+            (self.E, self.sizes[0], states[1:], problem.e_low - goal.shift, problem.e_high - goal.shift),
             (problem.E_end, self.sizes[1], states[-1:] - goal.x_end, problem.end_min, problem.end_max),
         ):
             if len(rows):
@@ -274,7 +274,7 @@ class RealTimeIteration:
                 for over, bound in ((e - high, high), (low - e, low)):
                     finite = np.where(np.isfinite(bound), np.abs(bound), 0.0)
                     worst = max(worst, float(over.max()))
-                    obeyed = obeyed and bool((over <= _OBEYED * np.maximum(size, finite)).all())
+                    obeyed = obeyed and bool((over <= OBEYED * np.maximum(size, finite)).all())
         return worst, obeyed
 
     def merit(self, states: FloatArray, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:
@@ -298,7 +298,7 @@ class RealTimeIteration:
             if len(self.E):
                 weights = problem.soft_weights[:, : len(self.E)]
                 combined = states[:, 1:] @ self.E.T + goal.shift
-                cost += penalty(combined, problem.e_min, problem.e_max, weights)
+                cost += penalty(combined, problem.e_low, problem.e_high, weights)
             if len(problem.E_end):
                 end = (states[:, -1:] - goal.x_end) @ problem.E_end.T
                 weights = problem.soft_weights[:, len(self.E) :]

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
+from koopctrl.controllers.estimation.fixed_lag import FixedLagLaw
 from koopctrl.controllers.estimation.gate import MAX_REJECTIONS
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
+from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
+from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
 from koopctrl.controllers.estimation.protocol import NETWORK_DISTURBANCES
+from koopctrl.controllers.estimation.unscented_kalman_law import NOTHING, UnscentedKalmanLaw
 from koopctrl.errors import OptionError
 from koopctrl.export.c.model import GeneratedPart, add_network, fill, source_text, write
-from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment
+from koopctrl.export.c.moving_horizon import STATUS_FUNCTION, TEMPLATES, add_moving_horizon
+from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, number
 
 if TYPE_CHECKING:
     from koopctrl.controllers.estimation.filter_shell import FilterShell
@@ -29,7 +34,12 @@ def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateL
     data.define(
         GATED=int(law.gate is not None), STEADY=0, N_P=n,
         DISTURBANCE=NETWORK_DISTURBANCES.index(law.disturbance), N_BESIDE=roll.beside.shape[1],
+        MEMORY="p", N_MEMORY="KC_N_P", UNSCENTED=int(isinstance(law, UnscentedKalmanLaw)),
     )  # fmt: skip
+    if isinstance(law, UnscentedKalmanLaw):
+        data.define(NOTHING=number(NOTHING))
+        data.array("point_spread", [law.spread, 0.5 / law.spread**2])
+        state.doubles(point=n)
     arrays = {
         "C": law.H, "measured_op": [0.0] * n_m, "R_noise": law.Rn, "noise": law.noise, "P0": law.P0,
         "mean": roll.mean, "y_mean": roll.network.scaling.y_mean, "y_limit": law.y_limit,
@@ -43,7 +53,7 @@ def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateL
     for name, values in arrays.items():
         data.array(name, values)
     state.doubles(
-        p=n, next=n, F=n * n, kept_p=n, kept_P=n * n, covariance=n * n, product=n * n, gain=n * n_m,
+        p=n, next=n, F=max(2, n) * n, kept_p=n, kept_P=n * n, covariance=n * n, product=n * n, gain=n * n_m,
         seen=n_m * n, innovation=n_m,
     )  # fmt: skip
     state.integers(in_a_row=0)
@@ -60,6 +70,8 @@ def add_source(
     """From measurements to features: lifting, a window, or a Kalman filter."""
     window = lifted.window
     kalman = source if isinstance(source, KalmanLaw) else None
+    if isinstance(source, MovingHorizonLaw):
+        kalman = add_moving_horizon(source, data, state)
     layer, has_layer = lifted.observables.layer, lifted.observables.reduce.shape[1] > 0
     lifts = kalman is None or kalman.lifts
     keeps_window = isinstance(source, LagWindow)
@@ -71,6 +83,7 @@ def add_source(
         GATED=int(kalman is not None and kalman.gate is not None),
         OBSERVER_LIFTS=int(kalman is not None and lifts),
         USES_WINDOW=int(keeps_window),
+        N_LAGGED=0 if kalman is None else len(kalman.model.A) - source.basis.shape[1],
         OUTPUT_LAGS=window.output_lags,
         INPUT_LAGS=window.input_lags,
         BILINEAR=int(keeps_window and lifted.N is not None),
@@ -107,13 +120,18 @@ def add_source(
 def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout, alone: bool) -> None:
     """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
     model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
+    # What is lagged is moved by hand.
+    n_state = kalman.n if isinstance(kalman, FixedLagLaw) else n
     for name, values in {
-        "A": model.A, "B": model.B_all, "C": kalman.C, "c": model.c, "measured_op": kalman.y_op,
+        "A": model.A[:n_state, :n_state], "B": model.B_all[:n_state], "C": kalman.C[:, :n_state],
+        "c": model.c[:n_state], "measured_op": kalman.y_op,
     }.items():  # fmt: skip
         data.array(name, values)
     if not alone:
         data.array("innovation_size", np.sqrt(np.diag(kalman.innovation)))
-    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS)
+    data.define(STEADY=int(kalman.steady), MAX_REJECTIONS=MAX_REJECTIONS, N_MEMORY=n, N_STATE=n_state)
+    if not isinstance(kalman, FixedLagLaw):
+        data.define(MEMORY="p", READ="kc_read")
     if kalman.gate is not None:
         data.array("gate", [kalman.gate])
         state.integers(in_a_row=0)
@@ -152,12 +170,12 @@ def add_lift(lifted: LiftedModel, data: DataSection) -> int:
 def estimator_to_c(
     given: FilterShell, folder: str | PathLike[str], name: str = "koopctrl_estimator"
 ) -> GeneratedPart:
-    """Write a Kalman filter, or an extended one, as C99 of its own.
+    """Write an estimator as C99 of its own.
 
     Parameters
     ----------
-    given : KalmanFilter or ExtendedKalmanFilter
-        Its numbers; its state is not taken over.
+    given : KalmanFilter, ExtendedKalmanFilter, UnscentedKalmanFilter or MovingHorizonEstimator
+        The last one of a lifted model, with the steady gain. Its numbers; its state is not taken over.
     folder : path
         Made if need be.
     name : str
@@ -170,27 +188,28 @@ def estimator_to_c(
     """
     check_identifier(name)
     law, data, state = given.law, DataSection(), StateLayout()
-    if isinstance(law, KalmanLaw):
+    more = ""
+    if isinstance(law, (KalmanLaw, MovingHorizonLaw)):
         lifted, n_u, kind = law.lifted, law.lifted.n_u, "a Kalman filter"
+        filtered = law.smoother if isinstance(law, MovingHorizonLaw) else law
         data.define(N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=len(law.model.A))
         data.define(N_MEASURED=law.n_measured, N_IN=n_u)
         add_source(lifted, law, data, state, alone=True)
-        n_raw = add_lift(lifted, data if law.lifts else DataSection())
-        data.define(LIFTS=int(law.lifts), N_RAW=n_raw)
+        n_raw = add_lift(lifted, data if filtered.lifts else DataSection())
+        data.define(LIFTS=int(filtered.lifts), N_RAW=n_raw)
         data.array("in_op", lifted.u_op)
         state.doubles(p=len(law.model.A))
-        templates = (
-            "dot.c",
-            "axpy.c",
-            "cholesky.c",
-            "linear_lift.c",
-            "correction.c",
-            "kalman.c",
-            "estimator_api.c",
-        )
+        templates = ("dot.c", "axpy.c", "cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
+        if isinstance(law, MovingHorizonLaw):
+            kind = f"a moving-horizon estimator of {law.horizon + 1} samples"
+            qp = ("qp_factor.c", "qp.c") if law.bounded.n_b else ()
+            templates = ("dot.c", "axpy.c", *qp, *TEMPLATES)
+            more = STATUS_FUNCTION
+        templates = (*templates, "estimator_api.c")
         names, estimate = lifted.input_names, "lifted state, then disturbances"
     elif isinstance(law, ExtendedKalmanLaw):
-        roll, n_u, kind = law.rollout, law.rollout.n_u, "an extended Kalman filter"
+        roll, n_u = law.rollout, law.rollout.n_u
+        kind = f"an {'unscented' if isinstance(law, UnscentedKalmanLaw) else 'extended'} Kalman filter"
         window = roll.window
         data.define(
             N_Y=roll.n_y, N_X=roll.n_x, N_IN=n_u, N_MEASURED=law.n_measured, OUTPUT_LAGS=window.output_lags,
@@ -198,6 +217,8 @@ def estimator_to_c(
         )  # fmt: skip
         add_network(roll, data)
         add_extended_kalman(law, data, state)
+        if isinstance(law, UnscentedKalmanLaw):
+            data.define(NO_JACOBIAN=1)
         state.doubles(x=roll.n_x, d=roll.n_y, offset=n_u, beside=roll.n_y, psi_here=len(roll.bias))
         templates = (
             "dot.c", "axpy.c", "finite.c", "cholesky.c", "rnn_model.c", "correction.c", "extended_kalman.c",
@@ -206,15 +227,19 @@ def estimator_to_c(
         names, estimate = law.model.input_names_, "window, then disturbances"
     else:
         raise OptionError(
-            f"the estimator is a {type(law).__name__}; expected a KalmanFilter or an ExtendedKalmanFilter"
+            f"the estimator is a {type(given).__name__}"
+            + (" of a network" if isinstance(law, NetworkHorizonLaw) else "")
+            + "; expected a KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the "
+            "MovingHorizonEstimator of a lifted model, the ones that have C code"
         )
     state.doubles(acted=n_u)
     state.integers(has_input=0, started=0, rejected=0, n_rejected=0)
-    n_estimate = len(law.model.A) if isinstance(law, KalmanLaw) else law.rollout.n
+    n_estimate = law.rollout.n if isinstance(law, ExtendedKalmanLaw) else len(law.model.A)
     values = {
         "SUMMARY": kind, "DT": f"{given.law.dt:.12g}", "n_measured": law.n_measured, "n_u": n_u,
         "measured": comment(", ".join(law.measured_names)), "inputs": comment(", ".join(names) or "none"),
         "n_estimate": n_estimate, "estimate": estimate, "state_bytes": state.bytes, "FIELDS": state.text(),
     }  # fmt: skip
-    texts = {f"{name}.h": fill("estimator.h", values), f"{name}.c": source_text(name, data, templates)}
+    header = fill("estimator.h", values).replace("\n#endif\n", f"{more}\n#endif\n")
+    texts = {f"{name}.h": header, f"{name}.c": source_text(name, data, templates)}
     return write(folder, name, texts, data, state)

@@ -11,10 +11,13 @@ from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
 from koopctrl.export.c.estimator import add_lift, add_source
+from koopctrl.export.c.moving_horizon import TEMPLATES as MOVING_HORIZON
+from koopctrl.export.c.moving_horizon import filter_of
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
 if TYPE_CHECKING:
@@ -39,13 +42,14 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
         If the controller's observer has no C code.
     """
     lifted, source, problem = law.lifted, law.estimator, law.problem
-    if type(source) not in (KalmanLaw, LiftedMeasurement, LagWindow):
+    if type(source) not in (KalmanLaw, MovingHorizonLaw, LiftedMeasurement, LagWindow):
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter or none, the "
-            "ones that have C code"
+            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter, a "
+            "MovingHorizonEstimator or none, the ones that have C code"
         )
     data, state = DataSection(), StateLayout()
-    n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, isinstance(source, KalmanLaw)
+    kalman = filter_of(source)
+    n_p, n_d, filtered = source.basis.shape[1], law.model.n_d, kalman is not None
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=n_d,
         N_MEASURED=source.n_measured, HORIZON=problem.horizon, DIAGNOSTICS=int(diagnostics),
@@ -61,7 +65,7 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
         _add_diagnostics(law, data)
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
-    needed = offset_free or (source.lifts if isinstance(source, KalmanLaw) else diagnostics)
+    needed = offset_free or (diagnostics if kalman is None else kalman.lifts)
     n_raw = add_lift(lifted, data if needed else DataSection())
     data.define(LIFTS=int(needed), N_RAW=n_raw, OFFSET_FREE=int(offset_free))
     bounds = {
@@ -76,7 +80,9 @@ def linear_mpc_parts(law: LinearLaw, diagnostics: bool) -> Parts:
     state.doubles(p=n_p)
     state.integers(has_z=0, has_d=0)
     source_files = ("linear_lift.c", "linear_source.c")
-    if isinstance(source, KalmanLaw):
+    if isinstance(source, MovingHorizonLaw):
+        source_files = MOVING_HORIZON
+    elif filtered:
         source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
     fall_back = "the last input"
     if law.riccati is not None:
@@ -216,7 +222,7 @@ def _add_diagnostics(law: LinearLaw, data: DataSection) -> None:
         markov.append(model.C @ reach)
         step, reach = model.A @ step, model.A @ reach
     forced = model.C @ forced_responses(model, problem.horizon, problem.delay)
-    n_d = 0 if isinstance(source, KalmanLaw) else model.n_d
+    n_d = 0 if filter_of(source) is not None else model.n_d
     n_raw = source.basis.shape[1] - n_d
     data.array("predict_p", np.stack(free)[:, :, :n_raw])
     if n_d:

@@ -9,6 +9,9 @@ import numpy as np
 from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
 from koopctrl.controllers.estimation.lag_window import NetworkWindow
 from koopctrl.controllers.estimation.measurement import ABSURD
+from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
+from koopctrl.controllers.estimation.unscented_kalman_law import UnscentedKalmanLaw
+from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
 from koopctrl.errors import OptionError
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
@@ -28,10 +31,24 @@ def rnn_mpc_parts(law: RNNLaw, diagnostics: bool) -> Parts:
     """Data and memory layout of a controller."""
     data, state, roll, problem = DataSection(), StateLayout(), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    if type(source) not in (NetworkWindow, ExtendedKalmanLaw):
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw):
+        reason = ""
+        if isinstance(source, NetworkHorizonLaw):
+            reason = ", which would condense a window of Jacobians anew at every sample"
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected an ExtendedKalmanFilter or "
-            "none, the ones that have C code"
+            f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
+            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
+        )
+    if isinstance(law.iteration, EconomicIteration):
+        raise OptionError(
+            "the controller has stage_cost or nonlinear_constraints, Python functions that C cannot follow; "
+            "expected Q and R alone. Run it in Python, or identify outputs that are the cost's residuals"
+        )
+    if problem.is_tightened:
+        raise OptionError(
+            "the controller has tightening=..., which the generated RNNMPC cannot follow; expected "
+            "bounds that are the same at every step. Draw in y_min and y_max by the first "
+            "step's half-widths instead"
         )
     filtered = isinstance(source, ExtendedKalmanLaw)
     data.define(

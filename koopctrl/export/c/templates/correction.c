@@ -26,14 +26,14 @@ static void kc_correct(NAME_state *s, const double *y, int n_here, const int *he
     double S[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
     double Linv[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, whitened[KC_N_MEASURED] = {0.0};
     double *P = s->covariance, *W = s->product, *V = s->seen, *G = s->gain;
-    int i, j, k, n = KC_N_P, m = n_here;
+    int i, j, k, n = KC_N_MEMORY, m = n_here;
     if (m == 0) return;
     for (i = 0; i < m; i++) {
         const double *row = kc_C + here[i] * n;
         for (j = 0; j < n; j++) V[i * n + j] = kc_dot(n, row, P + j * n);
         for (j = 0; j < m; j++)
             S[i * m + j] = kc_dot(n, V + i * n, kc_C + here[j] * n) + kc_R_noise[here[i] * KC_N_MEASURED + here[j]];
-        s->innovation[i] = y[here[i]] - kc_measured_op[here[i]] - kc_dot(n, row, s->p);
+        s->innovation[i] = y[here[i]] - kc_measured_op[here[i]] - kc_dot(n, row, s->KC_MEMORY);
     }
     if (!kc_factor(m, S, L, Linv)) { /* only where numbers have overflowed */
         s->started = 0;
@@ -50,7 +50,7 @@ static void kc_correct(NAME_state *s, const double *y, int n_here, const int *he
             for (j = 0; j <= k; j++) half[k] += Linv[k * m + j] * V[j * n + i];
         }
         for (k = 0; k < m; k++) kc_axpy(k + 1, half[k], Linv + k * m, gain);
-        s->p[i] += kc_dot(m, half, whitened);
+        s->KC_MEMORY[i] += kc_dot(m, half, whitened);
         for (j = 0; j < n; j++) row[j] = P[i * n + j];
         for (k = 0; k < m; k++) kc_axpy(n, -gain[k], V + k * n, row); /* (I - G C) P */
     }

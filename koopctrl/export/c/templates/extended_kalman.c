@@ -26,6 +26,59 @@ static void kc_unknown(NAME_state *s) {
     s->started = 0;
 }
 
+#if KC_UNSCENTED
+/* P = L L', L lower triangular; a column is zero where nothing is left of a variance. The points below depend on which
+ * factor is taken. */
+static void kc_semidefinite_factor(const double *P, double *L) {
+    int i, j, n = KC_N_P;
+    for (i = 0; i < n * n; i++) L[i] = 0.0;
+    for (j = 0; j < n; j++) {
+        double left = P[j * n + j] - kc_dot(j, L + j * n, L + j * n), pivot;
+        if (!(left > KC_NOTHING * P[j * n + j])) continue;
+        pivot = sqrt(left);
+        for (i = j; i < n; i++) L[i * n + j] = (P[i * n + j] - kc_dot(j, L + i * n, L + j * n)) / pivot;
+    }
+}
+
+/* The step of one point. */
+static void kc_send_point(NAME_state *s, const double *point, double *next) {
+    double t[KC_N_QY], acting[KC_N_IN];
+    int i;
+    for (i = 0; i < KC_N_P; i++) s->p[i] = point[i];
+    kc_split(s);
+    for (i = 0; i < KC_N_IN; i++) acting[i] = s->acted[i] + s->offset[i];
+    kc_step(s->x, acting, s->d, s->psi_here, t, next);
+    for (i = KC_N_X; i < KC_N_P; i++) next[i] = point[i];
+}
+
+/* Mean and covariance one step on, in s->next and s->covariance, from points around the estimate: see
+ * koopctrl.controllers.estimation.unscented_kalman_law. */
+static void kc_moments(NAME_state *s) {
+    double *P = s->covariance, *L = s->product, *f = s->F, *moved = s->F + KC_N_P, *point = s->point;
+    int i, j, k, side, n = KC_N_P;
+    for (i = 0; i < n; i++) s->kept_p[i] = s->p[i];
+    kc_semidefinite_factor(P, L);
+    for (i = 0; i < n * n; i++) P[i] = 0.0;
+    kc_send_point(s, s->kept_p, f);
+    for (i = 0; i < n; i++) s->next[i] = 0.0;
+    for (side = -1; side <= 1; side += 2)
+        for (k = 0; k < n; k++) {
+            for (i = 0; i < n; i++) point[i] = s->kept_p[i] + side * kc_point_spread[0] * L[i * n + k];
+            kc_send_point(s, point, moved);
+            for (i = 0; i < n; i++) {
+                moved[i] -= f[i];
+                s->next[i] += moved[i];
+            }
+            for (i = 0; i < n; i++)
+                for (j = 0; j <= i; j++) P[i * n + j] += moved[i] * moved[j];
+        }
+    for (i = 0; i < n; i++) {
+        s->next[i] = f[i] + kc_point_spread[1] * s->next[i];
+        for (j = 0; j <= i; j++)
+            P[i * n + j] = P[j * n + i] = kc_point_spread[1] * P[i * n + j] + kc_noise[i * n + j];
+    }
+}
+#else
 /* Jacobian of one step in [x; disturbances], and the step itself in s->next. */
 static void kc_linearise(NAME_state *s, const double *acting) {
     double t[KC_N_QY], y_x[KC_N_Y * KC_N_X], y_u[KC_N_Y * KC_N_IN];
@@ -59,11 +112,17 @@ static void kc_linearise(NAME_state *s, const double *acting) {
         }
     }
 }
+#endif
 
 /* Advance by one sample under the inputs that acted; a prediction that has run away is forgotten. */
 static void kc_predict_state(NAME_state *s) {
-    double acting[KC_N_IN], *P = s->covariance, *W = s->product;
-    int i, j, n = KC_N_P, held = 1;
+    double *P = s->covariance;
+    int i, n = KC_N_P, held = 1;
+#if KC_UNSCENTED
+    kc_moments(s);
+#else
+    double acting[KC_N_IN], *W = s->product;
+    int j;
     for (i = 0; i < KC_N_IN; i++) acting[i] = s->acted[i] + s->offset[i];
     kc_linearise(s, acting);
     for (i = 0; i < n; i++) {
@@ -74,6 +133,7 @@ static void kc_predict_state(NAME_state *s) {
     for (i = 0; i < n; i++)
         for (j = 0; j <= i; j++)
             P[i * n + j] = P[j * n + i] = kc_dot(n, W + i * n, s->F + j * n) + kc_noise[i * n + j];
+#endif
     for (i = 0; i < KC_N_Y; i++) held = held && fabs(s->next[i] - kc_mean[i]) <= kc_y_limit[i];
     for (i = 0; i < n; i++) held = held && P[i * n + i] <= kc_variance_limit[i];
     for (i = 0; i < n; i++) s->p[i] = s->next[i];

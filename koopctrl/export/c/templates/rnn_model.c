@@ -63,6 +63,7 @@ static void kc_step(const double *x, const double *u, const double *d, double *p
     kc_advance(x, u, next, x_next);
 }
 
+#ifndef KC_NO_JACOBIAN
 /* dy+/dx (n_y x n_x) and dy+/du (n_y x n_u) from psi and t of kc_step; the window's other rows are a shift. */
 static void kc_jacobian(const double *u, const double *psi, const double *t, double *y_x, double *y_u) {
     double q[KC_N_Q], dq[KC_N_Q * KC_N_IN];
@@ -87,3 +88,4 @@ static void kc_jacobian(const double *u, const double *psi, const double *t, dou
         }
     }
 }
+#endif

@@ -1,0 +1,1 @@
+"""Sets that robust and explicit control compute with: zonotopes, polyhedra, invariant sets."""
