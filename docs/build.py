@@ -2,7 +2,8 @@
 
 `run_page` executes the Python blocks of one Markdown page in order, in one namespace; the tests do the same.
 Blocks fenced as ```python are run, all others are not. What is printed before an ```output block is written into it,
-and `<!-- table NAME -->` ... `<!-- end -->` is filled from `benchmarks/results` by `docs/tables.py`.
+and `<!-- table NAME -->` ... `<!-- end -->` is filled from `benchmarks/results` by `docs/tables.py` and
+`docs/experiments.py`.
 """
 
 from __future__ import annotations
@@ -206,7 +207,9 @@ def with_outputs(text: str, printed: list[str]) -> str:
 
 def with_tables(text: str) -> str:
     """A page's text with its tables made from the benchmarks' results."""
-    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))["TABLES"]
+    tables = {}
+    for script in ("tables", "experiments"):
+        tables |= runpy.run_path(str(ROOT / "docs" / f"{script}.py"))["TABLES"]
     return _TABLE.sub(lambda match: f"{match[1]}\n{tables[match[2]](ROOT / 'benchmarks' / 'results')}\n", text)
 
 
@@ -262,6 +265,8 @@ def main() -> None:
     plants = runpy.run_path(str(ROOT / "docs" / "plants.py"))
     (ROOT / "docs" / "plants.md").write_text(plants["page"]())
     plants["draw"](ROOT / "docs" / "figures")
+    experiments = runpy.run_path(str(ROOT / "docs" / "experiments.py"))
+    experiments["draw"](ROOT / "benchmarks" / "results", ROOT / "docs" / "figures")
     for page in PAGES:
         text = with_tables(page.read_text())
         if blocks(page) and (len(sys.argv) == 1 or page.name in sys.argv[1:]):

@@ -15,7 +15,7 @@ residuals of all folds calibrate the bands,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
 from koopctrl._validation import FloatArray, check_fitted, check_integer, check_number, items_of
+from koopctrl._workers import check_client, run_tasks
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.errors import KoopctrlWarning, OptionError
@@ -92,6 +93,7 @@ class KoopmanEnsemble(BaseEstimator):
         y: None = None,
         *,
         deadline: Callable[[], bool] | None = None,
+        client: Any = None,
     ) -> KoopmanEnsemble:
         """Fit all members.
 
@@ -103,6 +105,9 @@ class KoopmanEnsemble(BaseEstimator):
             Not used; there for scikit-learn.
         deadline : callable, optional
             Says True when there is no time left; members that are not begun by then are left out.
+        client : dask.distributed.Client, optional
+            A cluster whose workers fit the members, each a task; the same members as in this process, and one
+            whose worker is lost is fitted again. All of them begin together, whatever the deadline.
         """
         data = Trajectories.coerce(X, missing=True)
         n_members = check_integer(self.n_members, "n_members", low=1)
@@ -110,18 +115,18 @@ class KoopmanEnsemble(BaseEstimator):
         bases = _bases(self.model)
         seeds = make_rng(self.random_state).integers(2**31, size=n_members)
         folds = make_folds(data, n_folds) if n_folds else []
+        jobs = []
+        for i, seed in enumerate(seeds):
+            member = clone(bases[i % len(bases)]).set_params(random_state=int(seed))
+            which = (i // len(bases)) % len(folds) if folds else -1
+            jobs.append((member, data, folds[which] if folds else None, which))
         self.members_: list[KoopmanRNN] = []
         errors, held_out = [], []
-        for i, seed in enumerate(seeds):
-            if self.members_ and deadline is not None and deadline():
-                break
-            member = clone(bases[i % len(bases)]).set_params(random_state=int(seed))
-            if folds:
-                which = (i // len(bases)) % len(folds)
-                error, runs = held_out_runs(clone(member), folds[which])
+        for member, error, runs, which in self._fitted(jobs, deadline, check_client(client)):
+            self.members_.append(member)
+            if runs is not None:
                 errors.append(error)
                 held_out.append((which, runs))
-            self.members_.append(member.fit(data))
         self.errors_ = np.array(errors) if errors else np.zeros(len(self.members_))
         self.weights_ = _weights(
             self.errors_, [i // len(bases) % max(len(folds), 1) for i in range(len(errors))]
@@ -133,6 +138,18 @@ class KoopmanEnsemble(BaseEstimator):
                 calibration.append((fold, counted))
         self.calibrate(calibration)
         return self
+
+    def _fitted(
+        self, jobs: list[tuple[Any, ...]], deadline: Callable[[], bool] | None, client: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Members one after another, as long as there is time; or all of them by the workers."""
+        if client is not None:
+            yield from run_tasks(client, _fit_member, jobs)
+            return
+        for i, job in enumerate(jobs):
+            if i and deadline is not None and deadline():
+                return
+            yield _fit_member(*job)
 
     def calibrate(self, held_out: Sequence[tuple[Fold, Sequence[list[FloatArray]]]]) -> KoopmanEnsemble:
         """Take the size of bands from members' runs through data they were not fitted to.
@@ -251,6 +268,17 @@ class KoopmanEnsemble(BaseEstimator):
         from koopctrl.storage import save
 
         save(self, path)
+
+
+def _fit_member(
+    member: KoopmanRNN, data: Trajectories, fold: Fold | None, which: int
+) -> tuple[KoopmanRNN, float, list[FloatArray] | None, int]:
+    """A member fitted to all data, its held-out error and runs if there is a fold, and which one that is."""
+    error, runs = np.nan, None
+    if fold is not None:
+        twin: Any = clone(member)
+        error, runs = held_out_runs(twin, fold)
+    return member.fit(data), error, runs, which
 
 
 def _weights(errors: FloatArray, folds: list[int]) -> FloatArray:

@@ -14,6 +14,7 @@ from koopctrl._validation import (
     check_integer,
     check_number,
 )
+from koopctrl._workers import check_client
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import fit_hidden_model, hidden_settings
@@ -213,7 +214,9 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
     # --- fitting -----------------------------------------------------------------------------------------
 
     @few_threads(_fit_work)
-    def fit(self, X: Trajectories | Iterable[Trajectory], y: None = None) -> KoopmanRNN:
+    def fit(
+        self, X: Trajectories | Iterable[Trajectory], y: None = None, *, client: Any = None
+    ) -> KoopmanRNN:
         """Fit to episodes.
 
         Parameters
@@ -222,6 +225,9 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             An iterator is read once, in bounded memory; its first 20,000 steps fix scaling and hidden layer.
         y : None
             Not used; there for scikit-learn.
+        client : dask.distributed.Client, optional
+            A cluster whose workers lift and factor the pairs; the same answer to rounding, and what a lost
+            worker took along is made again. For one-step fits.
 
         Returns
         -------
@@ -236,7 +242,13 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             If a parameter is outside the values it may take.
         """
         settings = self._checked_settings()
+        check_client(client)
         if self.n_states is not None:
+            if client is not None:
+                raise OptionError(
+                    "client is for one-step fits, and n_states is set: a refinement is one task. Pass client "
+                    "to KoopmanEnsemble.fit or select, whose members and candidates are tasks of their own"
+                )
             hidden = hidden_settings(self, settings)
             known = self.__dict__.pop(
                 "_known", {}
@@ -247,7 +259,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             return self
         if not isinstance(X, Iterator):
             data = self._whole(X)
-            work, fitted, directions, smoothing = fit_rounds(self, data, settings)
+            work, fitted, directions, smoothing = fit_rounds(self, data, settings, client)
             self._forget()
             if directions:
                 self.directions_ = directions
@@ -262,7 +274,7 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
             self._refuse_known("fit on an iterator")
             self._forget()
             data = self._whole(list(take_steps(X, _FIRST_STEPS)))
-            work = start(self, data, settings)
+            work = start(self, data, settings, client=client)
             data = data[:1]
             for episode in X:
                 work.add((data + self._whole(episode))[1:])  # refuses other signals

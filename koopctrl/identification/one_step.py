@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from koopctrl.identification.least_squares import (
     block_rows,
     make_accumulator,
 )
+from koopctrl.identification.on_workers import Lifted, WorkerAccumulator
 from koopctrl.identification.penalty import penalty_by_free_run
 from koopctrl.network.coupling import Coupling
 from koopctrl.network.known import KnownPart
@@ -73,6 +75,7 @@ class Identification:
         rng: np.random.Generator,
         layer: Layer | None = None,
         known: KnownPart | None = None,
+        client: Any = None,
     ) -> None:
         self._settings, self._window, self._rng = settings, window, rng
         self._coupling = coupling
@@ -117,8 +120,10 @@ class Identification:
         )
         self._n_columns = coupling.n_fitted(self._blank.n_dictionary)
         # Rows that are fitted to, and rows held out for choosing the penalty; the last solve is on both.
-        self._fitted, self._held_out = (
-            make_accumulator(settings.solver, self._n_columns, window.n_y) for _ in range(2)
+        self._lifted, kind = Lifted(self._blank), (settings.solver, self._n_columns, window.n_y)
+        self._fitted, self._held_out = make_accumulator(*kind), make_accumulator(*kind)
+        self._away = (
+            None if client is None else [WorkerAccumulator(client, self._lifted, *kind) for _ in range(2)]
         )
         self._n_episodes = 0
         self._trials: list[Snapshots] = []
@@ -158,8 +163,12 @@ class Identification:
                 rows = slice(stop - tail, stop)
                 self._trials.append(Snapshots(x[rows], u[rows], y_next[rows]))
             self._n_episodes += 1
-        self._accumulate(self._fitted, x[~held_out], u[~held_out], y_next[~held_out])
-        self._accumulate(self._held_out, x[held_out], u[held_out], y_next[held_out])
+        if self._away is None:
+            self._accumulate(self._fitted, x[~held_out], u[~held_out], y_next[~held_out])
+            self._accumulate(self._held_out, x[held_out], u[held_out], y_next[held_out])
+        else:
+            for away, rows in zip(self._away, (~held_out, held_out), strict=True):
+                away.send(x[rows], u[rows], y_next[rows])
         self._keep(x, u, y_next)
 
     def _accumulate(self, part: Accumulator, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
@@ -167,13 +176,12 @@ class Identification:
         step = block_rows(self._n_columns)
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            xs, us = self._blank.standardise(x[rows], u[rows])
-            phi = self._blank.dictionary(xs, us)
-            increment = (y_next[rows] - self._blank.base(x[rows], u[rows])) / self._scaling.y_scale
-            part.update(self._coupling.regressors(phi, us), increment)
+            part.update(*self._lifted(x[rows], u[rows], y_next[rows]))
 
     def solve(self, held_out: bool = True) -> tuple[RecurrentNetwork, LeastSquares]:
         """Solve for the outer weights over all data seen, or without the episodes that are held out."""
+        if self._away is not None:
+            self._fitted, self._held_out = (away.collect() for away in self._away)
         rcond, ridge = self._settings.rcond, self._settings.ridge
         if ridge == AUTO:
             ridge = self._penalty()
@@ -190,7 +198,8 @@ class Identification:
     @property
     def n_rows(self) -> int:
         """Number of pairs seen."""
-        return self._fitted.n_rows + self._held_out.n_rows
+        parts = (self._fitted, self._held_out) if self._away is None else self._away
+        return sum(part.n_rows for part in parts)
 
     def _penalty(self) -> Ridge:
         """By free runs where episodes were held out and are long enough, else by evidence."""

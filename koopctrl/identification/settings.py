@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ def start(
     rng: np.random.Generator | None = None,
     layer: Layer | None = None,
     known: KnownPart | None = None,
+    client: Any = None,
 ) -> Identification:
     """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
     if data.n_u == 0 and model.input_lags > 1:
@@ -95,7 +97,7 @@ def start(
         coupling = coupling_of(model, data)
         if known is None and model.known is not None:
             known = _known_alone(model, data, window)
-        return Identification(data, window, coupling, settings, rng, layer, known)
+        return Identification(data, window, coupling, settings, rng, layer, known, client)
     except MemoryError as error:
         raise OptionError(
             f"n_features is {settings.n_features or MOST_BY_DEFAULT}, which does not fit into "
@@ -104,7 +106,7 @@ def start(
 
 
 def fit_rounds(
-    model: KoopmanRNN, data: Trajectories, settings: Settings
+    model: KoopmanRNN, data: Trajectories, settings: Settings, client: Any = None
 ) -> tuple[Identification, Trajectories, list[Directions], Smoothing | None]:
     """One-step fit to records or, where that is better, to smoothed ones, which are handed back.
 
@@ -112,13 +114,14 @@ def fit_rounds(
     """
     rounds = check_integer(model.rounds, "rounds")
     rng = make_rng(model.random_state)
-    work, found, smoothing = start(model, data, settings, rng), [], None
+    work, found, smoothing = start(model, data, settings, rng, client=client), [], None
     if model.smooth == AUTO:
-        work, data, smoothing = fit_smoothed(work, data, lambda records: start(model, records, settings))
+        begin = functools.partial(start, model, settings=settings, client=client)
+        work, data, smoothing = fit_smoothed(work, data, begin)
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)
-        work = start(model, data, settings, rng, layer, net.known)
+        work = start(model, data, settings, rng, layer, net.known, client)
         found.append(directions)
     return work, data, found, smoothing
 

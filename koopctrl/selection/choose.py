@@ -7,6 +7,7 @@ from typing import Any
 
 from koopctrl._threads import few_threads
 from koopctrl._validation import check_integer, check_number
+from koopctrl._workers import check_client
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.ensemble import KoopmanEnsemble
@@ -34,6 +35,7 @@ def select(
     feedthrough: bool | None = None,
     random_state: Any = None,
     progress: Callable[[str], None] | None = None,
+    client: Any = None,
 ) -> KoopmanRNN | KoopmanEnsemble:
     """Choose a model by its free run on held-out data, and fit it to all of them.
 
@@ -56,6 +58,10 @@ def select(
         Seed of candidates and layers.
     progress : callable, optional
         Called with a line of text after every candidate.
+    client : dask.distributed.Client, optional
+        A cluster whose workers score the candidates of a batch and fit the members, each a task. With
+        `max_trials` and without a budget the choice is the one that this process would make; within a budget
+        more candidates are tried.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def select(
     feedthroughs = _feedthroughs(data, feedthrough)
     wanted = None if candidates is None else [_checked(c) for c in candidates]
     rng = make_rng(random_state)
-    search = Search(data, budget_s, max_trials, n_members, rng, progress)
+    search = Search(data, budget_s, max_trials, n_members, rng, progress, check_client(client))
     linear = linear_candidates(search.data, feedthroughs)
     search.run(linear[:_FIRST_LINEAR], keep=_KEEP_LINEAR, linear=True)
     if wanted is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl._workers import n_slots, run_tasks
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.ensemble import KoopmanEnsemble, held_out_runs
 from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
@@ -32,7 +33,7 @@ _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the lea
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _MARGIN = 0.5
 # Unless a candidate says so: smoothing takes several fits, and hidden states know noise by themselves.
-_AS_MEASURED = {"smooth": False}
+_AS_MEASURED: dict[str, Any] = {"smooth": False}
 _FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
@@ -49,7 +50,9 @@ class Search:
         n_members: int,
         rng: np.random.Generator,
         progress: Callable[[str], None] | None,
+        client: Any = None,
     ) -> None:
+        self.client = client
         self.started = time.perf_counter()
         self.all, self.budget_s, self.max_trials, self.n_members = data, budget_s, max_trials, n_members
         self.progress = progress
@@ -86,7 +89,7 @@ class Search:
 
     def _confirm_cost(self) -> float:
         missing = [(_SEEDS - min(t.seeds, _SEEDS)) * t.seconds / max(t.seeds, 1.0) for t in self.leaders()]
-        return float(sum(missing))
+        return float(sum(missing)) / (1 if self.client is None else n_slots(self.client))
 
     def late(self) -> bool:
         """Whether even a refinement that is under way must end."""
@@ -142,11 +145,17 @@ class Search:
                 break
             trial = Trial(dict(one), n_folds=len(self.folds))
             self.trials.append(trial)
-            if not self._score_until(trial, self.rungs[0]):
+            if self.client is None and not self._score_until(trial, self.rungs[0]):
                 break
             batch.append(trial)
+        if self.client is not None and not self._score_together(batch, self.rungs[0]):
+            return
         for i, rung in enumerate(self.rungs[1:]):
             batch = self._promising(batch, self.rungs[i], _NEAR[min(i, 1)])[:keep]
+            if self.client is not None:
+                if not self._score_together(batch, rung):
+                    return
+                continue
             for trial in batch:
                 if not self._score_until(trial, rung):
                     return
@@ -162,6 +171,21 @@ class Search:
                 return False
             self.score(trial)
         return True
+
+    def _score_together(self, trials: Sequence[Trial], n_errors: int) -> bool:
+        """Score until all have seen so many folds, each a task for the workers; False if time is over."""
+        jobs, scored = [], []
+        for trial in trials:
+            seen = len(trial.errors)
+            if seen < n_errors and np.isfinite(trial.error if trial.errors else 0.0):
+                pairs = [divmod(k, len(self.folds)) for k in range(seen, n_errors)]
+                parts = [(self.seed + seed, self.folds[which]) for seed, which in pairs]
+                jobs.append((trial.settings, parts, self.left() if self.budget_s is not None else None))
+                scored.append((trial, seen))
+        for (trial, seen), found in zip(scored, run_tasks(self.client, score_parts, jobs), strict=True):
+            for k, (error, runs, seconds, message) in enumerate(found, seen):
+                self._note(trial, k // len(self.folds), error, runs, seconds, message)
+        return self.left() > 0.0
 
     def _promising(self, batch: list[Trial], seen: int, near: float) -> list[Trial]:
         """Those near the best on the folds they have seen that can be fitted to all data in time, the best
@@ -180,6 +204,10 @@ class Search:
         self.confirming = True
         leaders = self.leaders()
         for k in range(1, _SEEDS):
+            if self.client is not None:
+                if not self.late():
+                    self._score_together(leaders, (k + 1) * len(self.folds))
+                continue
             for trial in leaders:
                 while len(trial.errors) < (k + 1) * len(self.folds) and np.isfinite(trial.error):
                     if self.late():
@@ -192,18 +220,18 @@ class Search:
         """Fit on the next fold's training part (after the last fold, with another seed) and add the error on
         the other part.
         """
-        begun = time.perf_counter()
         seed, which = divmod(len(trial.errors), len(self.folds))
-        fold = self.folds[which]
-        try:
-            model = KoopmanRNN(**_AS_MEASURED | trial.settings, random_state=self.seed + seed)
-            error, runs = held_out_runs(model, fold, self.late, self.starts)
+        found = score_fold(trial.settings, self.seed + seed, self.folds[which], self.late, self.starts)
+        self._note(trial, seed, *found)
+
+    def _note(self, trial: Trial, seed: int, error: float, runs: Any, seconds: float, message: str) -> None:
+        """Add what a trial did on one fold; one that could not be fitted is out."""
+        if runs is None:
+            trial.message, trial.errors = message, [np.inf]
+        else:
             trial.errors.append(error)
             trial.runs.setdefault(seed, []).append(runs)
-        except (KoopctrlError, np.linalg.LinAlgError, MemoryError) as problem:
-            trial.message = f"{type(problem).__name__}: {problem}"[:200]
-            trial.errors = [np.inf]
-        trial.seconds_by_fold.append(time.perf_counter() - begun)
+        trial.seconds_by_fold.append(seconds)
         if self.progress is not None:
             best = min(self.trials, key=lambda t: t.rank).error
             self.progress(f"{len(self.trials)} candidates, best {best:.4f}, last {trial.error:.4f}")
@@ -250,7 +278,7 @@ class Search:
             limit = lambda: time.perf_counter() > end  # noqa: E731
         models = [_model(t) for t in picked]
         ensemble = KoopmanEnsemble(models, len(picked), n_folds=0, random_state=self.seed)
-        ensemble.fit(self.all, deadline=limit)
+        ensemble.fit(self.all, deadline=limit, client=self.client)
         picked = picked[: len(ensemble.members_)]
         ensemble.errors_ = np.array([t.error for t in picked])
         # A member that fits its own data worse than its settings do data they have not seen has failed.
@@ -273,6 +301,38 @@ class Search:
         if not chosen:
             return []
         return [(fold, [runs[f] for runs in chosen]) for f, fold in enumerate(self.folds)]
+
+
+def score_fold(
+    settings: dict[str, Any],
+    seed: int,
+    fold: Fold,
+    deadline: Callable[[], bool] | None,
+    starts: dict[Any, Any] | None = None,
+) -> tuple[float, Any, float, str]:
+    """Error, held-out runs (None if it cannot be fitted, and why), and seconds of a candidate on a fold."""
+    begun = time.perf_counter()
+    error, runs, message = np.inf, None, ""
+    try:
+        model = KoopmanRNN(**_AS_MEASURED | settings, random_state=seed)
+        error, runs = held_out_runs(model, fold, deadline, starts)
+    except (KoopctrlError, np.linalg.LinAlgError, MemoryError) as problem:
+        message = f"{type(problem).__name__}: {problem}"[:200]
+    return error, runs, time.perf_counter() - begun, message
+
+
+def score_parts(
+    settings: dict[str, Any], parts: list[tuple[int, Fold]], seconds: float | None
+) -> list[tuple[float, Any, float, str]]:
+    """On a worker: a candidate on several `(seed, fold)`, until it fails or has had its seconds."""
+    end = None if seconds is None else time.perf_counter() + seconds
+    late = None if end is None else (lambda: time.perf_counter() > end)
+    found = []
+    for seed, fold in parts:
+        if found and ((late is not None and late()) or not np.isfinite(found[-1][0])):
+            break
+        found.append(score_fold(settings, seed, fold, late))
+    return found
 
 
 def _own_error(model: KoopmanRNN, own: Fold) -> float:
@@ -306,4 +366,5 @@ def _rungs(n_folds: int) -> list[int]:
 
 
 def _model(trial: Trial) -> KoopmanRNN:
-    return KoopmanRNN(**_AS_MEASURED | trial.settings | {"rollout_margin": _MARGIN})
+    settings: dict[str, Any] = {**_AS_MEASURED, **trial.settings, "rollout_margin": _MARGIN}
+    return KoopmanRNN(**settings)
