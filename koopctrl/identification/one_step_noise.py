@@ -85,8 +85,8 @@ def _likelihoods(
     n_runs, n = len(x), len(_RATIOS)
     Q = np.repeat(_RATIOS, n_runs)[:, None, None] * R
     squares, logs, count = np.zeros(n), np.zeros(n), 0
-    stacked = (np.tile(a, (n, 1, 1)) for a in (u, y_next))
-    for k, step in enumerate(filter_steps(roll, np.tile(x[:, 0], (n, 1)), *stacked, Q, R)):
+    all_u, all_y = (np.tile(a, (n, 1, 1)) for a in (u, y_next))
+    for k, step in enumerate(filter_steps(roll, np.tile(x[:, 0], (n, 1)), all_u, all_y, Q, R)):
         if k < _BURN_IN:
             continue
         e = step.error[..., None]

@@ -17,6 +17,7 @@ Rauch, Tung, Striebel, *Maximum likelihood estimates of linear dynamic systems*,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.errors import KoopctrlWarning
 from koopctrl.identification.held_out import Segments, Snapshots, cut, join
 from koopctrl.identification.one_step import Identification
 from koopctrl.identification.one_step_noise import one_step_noise
@@ -105,7 +107,9 @@ def fit_smoothed(
         tried = smoothed(network, data, Q, R)
         if tried is None:
             break
-        candidate = begin(tried)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", KoopctrlWarning)  # said of the records as measured
+            candidate = begin(tried)
         network, _ = candidate.solve(held_out=False)
         Q, R = one_step_noise(network, measured)
         error = filtered_error(network, trials, Q, R)
@@ -212,8 +216,8 @@ def _smooth_batch(
         return None
     states = np.empty((len(some), lengths[0] + 1, roll.n_x))
     _backward(roll, steps, states, lengths, x0, R)
-    states = [states[i, : n + 1] for i, n in enumerate(lengths)]
-    return states if all(np.isfinite(s).all() for s in states) else None
+    found: list[FloatArray] = [states[i, : n + 1] for i, n in enumerate(lengths)]
+    return found if all(np.isfinite(s).all() for s in found) else None
 
 
 def _backward(
