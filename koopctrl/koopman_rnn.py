@@ -10,7 +10,6 @@ from sklearn.base import BaseEstimator
 
 from koopctrl._threads import few_threads
 from koopctrl._validation import (
-    check_fitted,
     check_integer,
     check_number,
 )
@@ -30,7 +29,7 @@ from koopctrl.identification.settings import (
 )
 from koopctrl.model_faces import Faces
 from koopctrl.model_runs import Runs
-from koopctrl.network.hidden_state import HiddenNetwork
+from koopctrl.model_sizes import Sizes
 from koopctrl.network.lag_window import LagWindow
 
 # An iterator's first episodes, up to this many steps, fix scaling and hidden layer.
@@ -46,7 +45,7 @@ def _fit_work(model: KoopmanRNN, X: Any, *_: Any, **__: Any) -> float:
     return float(n_pairs) * min(max(asked, 0), _WIDEST) ** 2
 
 
-class KoopmanRNN(Runs, Faces, BaseEstimator):
+class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
     r"""Recurrent network with sampled hidden weights and one least-squares solve.
 
     The model (its nonlinear face) is
@@ -383,44 +382,3 @@ class KoopmanRNN(Runs, Faces, BaseEstimator):
         self.snapshots_ = work.snapshots
         self.y_range_ = (work.y_min, work.y_max)
         self.dt_, self.output_names_, self.input_names_ = data.dt, data.output_names, data.input_names
-
-    # --- sizes -------------------------------------------------------------------------------------------
-
-    @property
-    def n_x(self) -> int:
-        """Length of the state (of the lag window, or of the hidden state)."""
-        return self._network.window.n_x
-
-    @property
-    def n_y(self) -> int:
-        """Number of outputs."""
-        check_fitted(self, "network_")
-        return len(self.output_names_)
-
-    @property
-    def n_u(self) -> int:
-        """Number of inputs."""
-        return self._network.window.n_u
-
-    @property
-    def parameter_names_(self) -> tuple[str, ...]:
-        """Names of the inputs that are measured parameters."""
-        coupling = None if self.hidden else self._network.coupling
-        return () if coupling is None else tuple(self.input_names_[i] for i in coupling.parameters)
-
-    @property
-    def state_names_(self) -> tuple[str, ...]:
-        """Names of the window's entries, `x0, x1, ..` for a hidden state."""
-        if self.hidden:
-            return tuple(f"x{i}" for i in range(self.n_x))
-        return self._network.window.names(self.output_names_, self.input_names_)
-
-    @property
-    def hidden(self) -> bool:
-        """Whether the fitted model's state is hidden."""
-        return isinstance(self._network, HiddenNetwork)
-
-    @property
-    def _network(self) -> Any:
-        check_fitted(self, "network_")
-        return self.network_

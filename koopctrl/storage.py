@@ -28,6 +28,7 @@ from koopctrl.storage_file import reading, write_file
 from koopctrl.storage_hidden import read_hidden, write_hidden
 from koopctrl.storage_known import known_arrays, read_grey_box, read_known_part, wanted_known, write_grey_box
 
+Parts = tuple[dict[str, Any], dict[str, FloatArray]]
 # Read by their own layer, which is imported on call.
 _ELSEWHERE = {
     "Trajectories": ("koopctrl.data.record_file", "records_of_parts"),
@@ -58,9 +59,7 @@ def save(model: KoopmanRNN | KoopmanEnsemble | LiftedModel, path: str | PathLike
     write_file(path, header["kind"], header, arrays)
 
 
-def model_parts(
-    model: KoopmanRNN | KoopmanEnsemble | LiftedModel,
-) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def model_parts(model: KoopmanRNN | KoopmanEnsemble | LiftedModel) -> Parts:
     """Header and arrays of a model."""
     kind = type(model).__name__
     if kind not in _WRITERS:
@@ -119,7 +118,7 @@ def _has_known(header: Any) -> bool:
     return isinstance(header, list) and any(_has_known(v) for v in header)
 
 
-def _write_rnn(model: KoopmanRNN) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def _write_rnn(model: KoopmanRNN) -> Parts:
     check_fitted(model, "network_")
     if model.hidden:
         return write_hidden(model, _params(model))
@@ -257,11 +256,11 @@ def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
 
 def _read_pairs(arrays: Arrays, name: str, window: LagWindow) -> Snapshots:
     x = arrays.get(f"{name}_x", None, window.n_x)
-    u = arrays.get(f"{name}_u", len(x), window.n_u)
-    return Snapshots(x, u, arrays.get(f"{name}_y", len(x), window.n_y))
+    rest = (arrays.get(f"{name}_{part}", len(x), n) for part, n in (("u", window.n_u), ("y", window.n_y)))
+    return Snapshots(x, *rest)
 
 
-def _write_lifted(model: LiftedModel) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def _write_lifted(model: LiftedModel) -> Parts:
     observables = model.observables
     header = {
         "dt": model.dt,
@@ -352,7 +351,7 @@ def read_window(header: dict[str, Any]) -> LagWindow:
     return LagWindow(*lags, bool(header["feedthrough"]), *sizes)
 
 
-def _write_ensemble(model: KoopmanEnsemble) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+def _write_ensemble(model: KoopmanEnsemble) -> Parts:
     check_fitted(model, "members_")
     headers, arrays = [], {}
     for i, member in enumerate(model.members_):
@@ -389,7 +388,7 @@ def _read_ensemble(header: dict[str, Any], arrays: Arrays) -> KoopmanEnsemble:
     return model
 
 
-_WRITERS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, FloatArray]]]] = {
+_WRITERS: dict[str, Callable[[Any], Parts]] = {
     "KoopmanRNN": _write_rnn,
     "KoopmanEnsemble": _write_ensemble,
     "LiftedModel": _write_lifted,
