@@ -129,7 +129,8 @@ def test_closed_loops_on_plants(plant, tmp_path):
     weights = 1.0 / np.ptp(model.snapshots_.x, axis=0)[: model.n_y] ** 2
     size = {"horizon": 15, "Q": weights, "R": 0.01 / np.square(np.subtract(plant.u_max, plant.u_min)),
             "u_min": plant.u_min, "u_max": plant.u_max}  # fmt: skip
-    made = {"rnn": RNNMPC(model, **size), "linear": LinearMPC(model.lift_at(y_op, u_op), check=False, **size)}
+    lifted = model.lift_at(y_op, u_op, horizon=15, Q=np.diag(weights), R=np.diag(np.atleast_1d(size["R"])))
+    made = {"rnn": RNNMPC(model, **size), "linear": LinearMPC(lifted, check=False, **size)}
     for name, mpc in made.items():
         loops = []
         for scalar in ("double", "float"):

@@ -6,7 +6,7 @@
 /* Correct by what was measured: with the steady gain, or, for a part of the signals, with the one that the steady
  * covariance gives these. */
 static void kc_correct(NAME_state *s, const double *y, int m, const int *here) {
-    double S[KC_N_MEASURED * KC_N_MEASURED], L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
+    double S[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
     double Linv[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, whitened[KC_N_MEASURED] = {0.0};
     int i, j;
     if (m == 0) return;
