@@ -127,7 +127,7 @@ class Identification:
         )
         self._n_episodes = 0
         self._trials: list[Snapshots] = []
-        self.free_run_error = float("nan")
+        self._chosen: Ridge | None = None  # for the pairs seen so far
         self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
         self._keys = np.empty(0)
         self._add_episodes(first, x, u, y_next)
@@ -152,6 +152,7 @@ class Identification:
 
     def _add_episodes(self, data: Trajectories, x: FloatArray, u: FloatArray, y_next: FloatArray) -> None:
         """Add the pairs of some episodes, each to the part that it belongs to."""
+        self._chosen = None
         held_out = np.zeros(len(x), dtype=bool)
         stop = 0
         for e in data:
@@ -184,7 +185,9 @@ class Identification:
             self._fitted, self._held_out = (away.collect() for away in self._away)
         rcond, ridge = self._settings.rcond, self._settings.ridge
         if ridge == AUTO:
-            ridge = self._penalty()
+            if self._chosen is None:
+                self._chosen = self._penalty()
+            ridge = self._chosen
         both = held_out and self._held_out.n_rows
         part = self._fitted.merge(self._held_out) if both else self._fitted
         solution = part.solve(rcond, ridge)
@@ -206,7 +209,7 @@ class Identification:
         horizon = min(self._settings.horizon, max((len(t.x) for t in self._trials), default=0))
         if not (horizon and self._fitted.n_rows):
             return AUTO
-        penalty, self.free_run_error = penalty_by_free_run(
+        penalty, _ = penalty_by_free_run(
             self._fitted,
             self._settings.rcond,
             self._network,
