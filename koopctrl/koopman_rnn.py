@@ -139,7 +139,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         (`koopctrl.plotting.plot_directions`).
     smoothing_ : Smoothing
         Where records were smoothed: held-out errors of each round, and the pairs as measured; `snapshots_`
-        are the smoothed ones, unless what was taken out is the model's own error (`smoothing_.of_noise`).
+        are the smoothed ones.
     noise_ : (Q, R)
         Covariances of process noise on a hidden state and of measurement noise, from the residuals.
     linear_ : InnovationModel
@@ -278,9 +278,6 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
             for episode in X:
                 work.add((data + self._whole(episode))[1:])  # refuses other signals
         self._finish(work, data)
-        smoothing = getattr(self, "smoothing_", None)
-        if smoothing is not None and not smoothing.of_noise:
-            self.snapshots_ = smoothing.measured
         self.__dict__.pop("_identification", None)
         return self
 

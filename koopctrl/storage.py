@@ -146,7 +146,6 @@ def _write_rnn(model: KoopmanRNN) -> Parts:
     smoothing = getattr(model, "smoothing_", None)
     if smoothing is not None:
         shots = smoothing.measured
-        header["smoothing_of_noise"] = smoothing.of_noise
         arrays |= {
             "smoothing_errors": np.array(smoothing.errors),
             "measured_x": shots.x, "measured_u": shots.u, "measured_y": shots.y_next,
@@ -244,8 +243,7 @@ def _read_rnn(header: dict[str, Any], arrays: Arrays) -> KoopmanRNN:
     model.snapshots_ = _read_pairs(arrays, "snapshots", window)
     if "smoothing_errors" in arrays:
         errors = tuple(arrays.get("smoothing_errors", None).tolist())
-        of_noise = bool(header.get("smoothing_of_noise", True))
-        model.smoothing_ = Smoothing(errors, _read_pairs(arrays, "measured", window), of_noise)
+        model.smoothing_ = Smoothing(errors, _read_pairs(arrays, "measured", window))
     model.y_range_ = (arrays.get("y_min", n_y), arrays.get("y_max", n_y))
     model.dt_ = check_dt(header["dt"])
     model.output_names_ = check_names(header["output_names"], "output_names", n_y, "y")

@@ -48,8 +48,6 @@ _GAIN, _WORTH = 0.01, 0.05
 # Residuals below, in standard deviations of the outputs, and process noise beyond, in measurement noise,
 # where there is nothing to smooth.
 _EXACT_RECORD, _MOST_PROCESS = 1e-3, 30.0
-# Process noise, a model's own error in it, in measurement noise, up to which it is noise that is taken out.
-_OF_NOISE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +60,11 @@ class Smoothing:
         Free-run errors on held-out episodes, in standard deviations of the outputs: of the fit to the records
         as measured, then of each round that was kept.
     measured : Snapshots
-        Training pairs as measured.
-    of_noise : bool
-        Whether measurement noise is most of what the smoothing took out. The model's `snapshots_` are then
-        the smoothed pairs. Else they are those measured: what was taken out is the model's own error, which
-        is no reason for other models to follow this one.
+        Training pairs as measured; the model's `snapshots_` are the smoothed ones.
     """
 
     errors: tuple[float, ...]
     measured: Snapshots
-    of_noise: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,7 +102,7 @@ def fit_smoothed(
     error = filtered_error(network, trials, Q, R)
     if error is None or np.trace(Q) > _MOST_PROCESS * np.trace(R):
         return work, data, None
-    errors, found, in_vain, of_noise = [error], (work, data), 0, True
+    errors, found, in_vain = [error], (work, data), 0
     for _ in range(_MOST_ROUNDS):
         tried = smoothed(network, data, Q, R)
         if tried is None:
@@ -122,7 +115,6 @@ def fit_smoothed(
         error = filtered_error(network, trials, Q, R)
         if error is not None and error < (1.0 - _GAIN) * errors[-1]:
             found, in_vain = (candidate, tried), 0
-            of_noise = bool(np.trace(Q) <= _OF_NOISE * np.trace(R))
             errors.append(error)
         elif in_vain:
             break
@@ -130,7 +122,7 @@ def fit_smoothed(
             in_vain = 1
     if errors[-1] > (1.0 - _WORTH) * errors[0]:
         return work, data, None
-    return *found, Smoothing(tuple(errors), measured, of_noise)
+    return *found, Smoothing(tuple(errors), measured)
 
 
 def smoothed(
