@@ -1,6 +1,6 @@
 """Ten thousand awkward systems: agreement within the bounds in time and in frequency, or a refusal.
 
-    python benchmarks/ltinet_awkward.py [COUNT]
+    python benchmarks/ltinet_awkward.py [COUNT [SEED]]
 
 Integer, repeated, nearly defective, nilpotent, graded, companion matrices and others, of up to eight states, in
 units from 1e-310 to 1e290. Every one that is answered and whose entries leave room for a reference (1e-8 to
@@ -26,8 +26,9 @@ from tests.ltinet.test_robust import KINDS, SCALES, check
 
 def main() -> None:
     """Run, count, write."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    rng = np.random.default_rng(13)
+    given = [int(value) for value in sys.argv[1:]]
+    count, seed = given[0] if given else 10_000, given[1] if len(given) > 1 else 13
+    rng = np.random.default_rng(seed)
     found = {"agrees": 0, "error": 0, "wrong": 0}
     wrong, start = [], time.perf_counter()
     for i in range(count):
@@ -40,7 +41,7 @@ def main() -> None:
         if i % 1000 == 999:
             print(i + 1, found, wrong[-3:], flush=True)
     text = {
-        "systems": count, "figures": found, "wrong": wrong, "seconds": time.perf_counter() - start, "seed": 13,
+        "systems": count, "figures": found, "wrong": wrong, "seconds": time.perf_counter() - start, "seed": seed,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
     }  # fmt: skip
     target = Path(__file__).parent / "results" / "ltinet_awkward.json"

@@ -33,6 +33,7 @@ _INEXACT = 1e3  # condition number from which the inverse itself is put right
 _ROUNDING = 4.0
 _WORTH = 0.1  # a pass that gains less than a digit is the last
 _ENOUGH = 1e-4  # couplings of this many units in the last place are as good as none
+_MOVED = 1e-5
 _SMALL = 1e-2  # what E may hold without its square mattering after two passes
 
 
@@ -61,7 +62,9 @@ class _Model:
     P_inv: FloatArray
 
 
-def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refined | None:
+def refine(
+    A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm, *, anew: bool = True
+) -> Refined | None:
     """Correct a block form and its weights to rounding of the weights themselves.
 
     Parameters
@@ -70,6 +73,8 @@ def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refi
         The model, balanced.
     form : BlockForm
         Of `A`.
+    anew : bool
+        Start once more from the result where the steps to it were large.
 
     Returns
     -------
@@ -105,7 +110,12 @@ def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refi
             break
     size = float(np.linalg.norm(Lambda))
     converged = _norm(model.F, across) <= _ROUNDING * EPS * n * size
-    return replace(_rounded(form, Lambda, B_net, C_net, model, edges), converged=converged)
+    refined = replace(_rounded(form, Lambda, B_net, C_net, model, edges), converged=converged)
+    if anew and float(np.linalg.norm(model.P - np.eye(n))) > _MOVED:
+        # rounding of large steps is what is left of their defects: measured again where they led to
+        again = refine(A, B, C, refined.form, anew=False)
+        refined = refined if again is None else again
+    return refined
 
 
 def _residuals(

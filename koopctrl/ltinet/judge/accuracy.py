@@ -24,6 +24,7 @@ from koopctrl.ltinet.judge.frequency import frequencies, late, resolvent, transp
 from koopctrl.ltinet.structure import NetworkStructure
 
 _MARGIN = 1.02  # rounding of the defects that are known
+_BOTTOM = 8.0 * EPS * EPS  # rounding of the defects: of F before its first pass, cond(T) eps times the weights
 _POLES = 300  # frequencies of poles on the default grid
 
 
@@ -102,6 +103,8 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
     unknown = residual_accuracy(net.n_states) * size_A
     T_inv = net.T_inv[order] * net.scales
     size_F = float(np.linalg.norm(F)) + unknown * float(np.linalg.norm(T_inv))
+    size_L, size_B = float(np.linalg.norm(net.eigenvalues)), float(np.linalg.norm(B))
+    size_C = np.linalg.norm(C, axis=1)
     size_H = np.linalg.norm(H, axis=1)
     shape = (len(s), len(C))
     magnitude, error, bound = np.empty(shape), np.empty(shape), np.empty(shape)
@@ -115,6 +118,8 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
         worst = np.abs(Y) @ (sizes[0] @ np.abs(X) + sizes[1]) + sizes[2] @ np.abs(X)
         known = first if local.signed else worst
         hidden = unknown * np.linalg.norm(Y @ T_inv, axis=1) * np.linalg.norm(X)
+        size_X, size_Y = np.linalg.norm(X), np.linalg.norm(Y, axis=1)
+        hidden = hidden + _BOTTOM * net.cond * (size_Y * (size_L * size_X + size_B) + size_C * size_X)
         q = resolvent_norm(grouped, point) * size_F
         far = np.linalg.norm(X1) / (1.0 - q) if q < 1.0 else np.inf
         rest = (np.linalg.norm(Y @ F, axis=1) + unknown * np.linalg.norm(Y @ T_inv, axis=1) + size_H) * far
