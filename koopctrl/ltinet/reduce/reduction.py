@@ -29,6 +29,7 @@ from koopctrl.ltinet.structure import Defects, NetworkStructure
 
 METHODS = ("balanced", "irka")
 _LOW_RANK_FLOOR = 1e-22
+_COND_MAX = 1e4  # of few neurons: merging costs nothing, and errors of reduction are often below 1e-8
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def small_network(A: FloatArray, B: FloatArray, C: FloatArray, dt: float) -> dic
             "defects": Defects(0.0, 0.0, np.zeros(len(C)), np.zeros(len(C))),
         }  # fmt: skip
     system = (A, B, C, np.zeros((len(C), B.shape[1])), dt)
-    return build(system, 1e8, "auto", False, None, None, "discrete" if dt else "auto")
+    return build(system, _COND_MAX, "auto", False, None, None, "discrete" if dt else "auto")
 
 
 def reduced_large(
