@@ -11,7 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table_cells import load, markdown, number, short  # noqa: E402
 from table_control import bounded_estimates, bounded_peers  # noqa: E402
-from table_networks import ltinet_reduction, ltinet_large, ltinet_simulation, ltinet_models  # noqa: E402
+from table_networks import (  # noqa: E402
+    ltinet_awkward,
+    ltinet_large,
+    ltinet_models,
+    ltinet_reduction,
+    ltinet_simulation,
+    ltinet_sizes,
+)
 from table_sampled import (  # noqa: E402
     pde_accuracy,
     pde_peers,
@@ -256,6 +263,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         ltinet_reduction,
         ltinet_large,
         ltinet_models,
+        ltinet_sizes,
+        ltinet_awkward,
         ltinet_simulation,
         pde_accuracy,
         pde_peers,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from koopctrl._validation import FloatArray, as_float_array, as_vector
 from koopctrl.errors import OptionError, ShapeError
+from koopctrl.ltinet.judge.accuracy import TransferAccuracy, transfer_accuracy
 from koopctrl.ltinet.judge.error_bound import ErrorBound, error_bound
 from koopctrl.ltinet.judge.frequency import FrequencyResponse, frequencies, transfer_error, transfer_function
 from koopctrl.ltinet.network_file import write_network
@@ -109,6 +110,17 @@ class Faces(NetworkStructure):
     def transfer_error(self, points: ArrayLike) -> np.ndarray:
         """Model's transfer function minus the network's; see `koopctrl.ltinet.judge.frequency`."""
         return transfer_error(self, points)
+
+    def accuracy(self, omega: ArrayLike | None = None) -> TransferAccuracy:
+        """Error of the frequency response: what is known of it and what it cannot exceed, of the peak and
+        pointwise; see `koopctrl.ltinet.judge.accuracy`.
+
+        Parameters
+        ----------
+        omega : array (N,), optional
+            Frequencies in rad/s; a grid with the poles' own by default.
+        """
+        return transfer_accuracy(self, omega)
 
     def frequency_response(self, omega: ArrayLike | None = None) -> FrequencyResponse:
         """Frequency response; O(n) per frequency for first- and second-order layers.

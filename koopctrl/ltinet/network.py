@@ -283,7 +283,9 @@ class LTINetwork(Runs, Faces):
         *,
         tol: float | None = None,
         method: str = "balanced",
-        match_dc: bool = True,
+        match_dc: bool | None = None,
+        input_weight: Any = None,
+        output_weight: Any = None,
     ) -> LTINetwork:
         """A network of few neurons for nearly the same outputs, by balanced reduction.
 
@@ -296,23 +298,37 @@ class LTINetwork(Runs, Faces):
             rounding.
         tol : float, optional
             Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
-        method : {"balanced"}
-            Square-root balanced truncation; for modal truncation see `truncate`.
-        match_dc : bool
-            Keep the static gain (singular perturbation); otherwise the gain at infinite frequency is kept.
+        method : {"balanced", "irka"}
+            Square-root balanced truncation, or from there on to the model whose impulse response has the least
+            squared error (H2-optimal). For modal truncation see `truncate`.
+        match_dc : bool, optional
+            Keep the static gain (singular perturbation, the default); otherwise the gain at infinite frequency
+            is kept, as "irka" has to.
+        input_weight, output_weight : model, optional
+            Stable models (anything `from_statespace` takes) with as many outputs (inputs) as the network has
+            inputs (outputs): the error is small where their gains are large, for method "balanced".
 
         Returns
         -------
         LTINetwork
-            With `reduction`: the Hankel singular values and `bound`, above which no frequency response
-            differs; `error_bound().left_out` is the peak gain of the difference.
+            With `reduction`: the Hankel singular values (with weights, those of the weighted Gramians) and
+            `bound`, above which no frequency response differs; `error_bound().left_out` is the peak gain of the
+            difference.
 
         Raises
         ------
-        OptionError
-            Neither or both of `order` and `tol`, or an order out of range.
+        OptionError, ShapeError
+            Neither or both of `order` and `tol`, an order out of range, or a weight that does not fit.
+        SolverError
+            The reduced model is not stable, which weights on both sides or "irka" may bring about.
         """
-        return replace(self, **reduced_fields(self, order, tol, method, match_dc))
+        weights = tuple(None if w is None else self._weight(w) for w in (input_weight, output_weight))
+        return replace(self, **reduced_fields(self, order, tol, method, match_dc, (weights[0], weights[1])))
+
+    def _weight(self, weight: Any) -> LTINetwork:
+        if isinstance(weight, LTINetwork):
+            return weight
+        return LTINetwork.from_statespace(weight, time="discrete" if self.discrete else "auto")
 
     def truncate(self, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[LTINetwork]:
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""

@@ -48,11 +48,14 @@ class LocalDefects:
     ----------
     F : array (m, m)
     G, H : array (m, n_u), (n_y, m)
+    signed : bool
+        Whether the entries are known with their signs; otherwise they are the largest sizes possible.
     """
 
     F: FloatArray
     G: FloatArray
     H: FloatArray
+    signed: bool = True
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -31,6 +31,21 @@ def transfer(model: Matrices, points: np.ndarray) -> np.ndarray:
     return out
 
 
+def transfer_difference(model: Matrices, other: Matrices, points: np.ndarray) -> np.ndarray:
+    """`G(s) - G_other(s)`, (len(points), n_y, n_u): subtracted at 60 digits, then rounded."""
+    out = np.empty((len(points), len(model[2]), np.shape(model[1])[1]), dtype=complex)
+    with mpmath.workdps(DIGITS):
+        for k, s in enumerate(points):
+            values = []
+            for A, B, C, D in (model, other):
+                M = mpmath.mpc(complex(s)) * mpmath.eye(len(A)) - exact_matrix(np.asarray(A, dtype=float))
+                X = _solve(M, exact_matrix(np.asarray(B, dtype=float)))
+                values.append(exact_matrix(np.asarray(C, dtype=float)) * X + exact_matrix(np.asarray(D, dtype=float)))
+            gap = values[0] - values[1]
+            out[k] = [[complex(gap[i, j]) for j in range(out.shape[2])] for i in range(out.shape[1])]
+    return out
+
+
 def _solve(M: mpmath.matrix, b: mpmath.matrix) -> mpmath.matrix:
     columns = [mpmath.lu_solve(M, b[:, j]) for j in range(b.cols)]
     X = mpmath.matrix(b.rows, b.cols)

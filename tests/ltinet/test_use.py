@@ -197,6 +197,29 @@ def test_controllers_are_designed_on_networks_and_hold_the_true_plant(name: str)
         assert abs(out[-1] - reference) <= 2e-2 * reference
 
 
+def test_large_networks_condense_block_by_block_to_the_same_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    from koopctrl.controllers.estimation import augmented
+
+    A, B, C, _ = diffusion_2d(15)
+    net = LTINetwork.from_statespace((A, B[:, :2], C[1:], 0)).sample(0.003)
+    settings = {"horizon": 12, "Q": [1.0, 50.0], "R": 0.1, "u_min": 0.0, "u_max": 1.0, "terminal": "none", "check": False}
+    plans = []
+    for large in (10, 10_000):
+        monkeypatch.setattr(augmented, "_LARGE", large)
+        mpc = LinearMPC(net, y_max=[0.4, np.inf], soft=True, **settings)
+        x, u = np.zeros(net.n_states), []
+        for _ in range(6):
+            u.append(mpc.control(x, reference=np.array([0.3, 0.2])))
+            x = net.next_state(x, u[-1])
+        plans.append((mpc.law.qp, np.array(u)))
+    for name in ("H", "rows", "online_set_point", "constant_set_point", "from_set_point", "lower", "upper"):
+        one, two = (getattr(qp, name) for qp, _ in plans)
+        finite = np.isfinite(two)
+        np.testing.assert_array_equal(np.isfinite(one), finite)
+        np.testing.assert_allclose(one[finite], two[finite], rtol=1e-9, atol=1e-11 * np.abs(two[finite]).max(initial=0.0))
+    np.testing.assert_allclose(plans[0][1], plans[1][1], atol=1e-7)
+
+
 def test_closed_loops_through_python_control() -> None:
     model = loops()["unstable"]
     net = LTINetwork.from_statespace(model)

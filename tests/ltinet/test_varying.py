@@ -34,7 +34,7 @@ def rod(n: int = 50):
     return parts, B, C, 0.2, 5.0
 
 
-def masses(m: int = 20):
+def masses(m: int = 20, alpha: float = 0.5, beta: float = 0.3):
     """A chain whose middle third of springs has a stiffness that is the parameter."""
     k = np.ones(m + 1)
     middle = np.zeros(m + 1)
@@ -45,7 +45,7 @@ def masses(m: int = 20):
 
     K0, K1 = stiffness(k - middle), stiffness(middle)
     zero, eye = np.zeros((m, m)), np.eye(m)
-    A0 = np.block([[zero, eye], [-K0, -0.5 * eye - 0.3 * stiffness(k)]])
+    A0 = np.block([[zero, eye], [-K0, -alpha * eye - beta * stiffness(k)]])
     A1 = np.block([[zero, zero], [-K1, zero]])
     B, C = np.zeros((2 * m, 1)), np.zeros((1, 2 * m))
     B[m, 0] = C[0, m - 1] = 1.0
@@ -130,6 +130,40 @@ def test_a_chain_with_variable_stiffness() -> None:
     full = AffineModel(tuple(parts), (B,), (C,), (np.zeros((1, 1)),), np.array([low]), np.array([high]))
     exact = moving_response(full, p[:, None], u, np.zeros(40), t[1], "linear")
     assert np.abs(net.simulate(t, p, u).outputs - exact).max() <= 1e-2 * np.abs(exact).max()
+
+
+def test_a_lightly_damped_chain_at_every_rate() -> None:
+    parts, B, C, low, high = masses(20, 1e-3, 0.3)
+    values = np.linalg.eigvals(parts[0] + low * parts[1])
+    assert (np.abs(values) / (-2.0 * values.real)).max() > 15.0
+    net = ParameterNetwork.from_affine(parts, B, C, p_min=low, p_max=high, order=32, per_axis=7, motion=0.1)
+    assert frozen_error(parts, B, C, net, np.linspace(low, high, 7)) <= 5e-5
+    full = AffineModel(tuple(parts), (B,), (C,), (np.zeros((1, 1)),), np.array([low]), np.array([high]))
+    t = np.linspace(0.0, 60.0, 301)
+    u = np.sign(np.sin(0.5 * t))[:, None]
+    plain = ParameterNetwork.from_affine(parts, B, C, p_min=low, p_max=high, order=32, per_axis=7)
+    for rate in (0.05, 0.3, 3.0):
+        p = 1.25 + 0.7 * np.sin(rate * t)
+        exact = moving_response(full, p[:, None], u, np.zeros(40), t[1], "linear")
+        error, frozen = (np.abs(n.simulate(t, p, u).outputs - exact).max() for n in (net, plain))
+        assert error <= 5e-5 * np.abs(exact).max()
+    assert error <= 0.5 * frozen
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_unit_of_time_and_of_states_changes_no_moving_term(scale: float) -> None:
+    parts, B, C, low, high = masses(6, 1e-3, 0.3)
+    d = 10.0 ** np.random.default_rng(0).uniform(-3, 3, 12)
+    slower = [scale * part * d / d[:, None] for part in parts]
+    one = ParameterNetwork.from_affine(parts, B, C, p_min=low, p_max=high, order=9, motion=0.1)
+    two = ParameterNetwork.from_affine(
+        slower, scale * B / d[:, None], C * d, p_min=low, p_max=high, order=9, motion=0.1
+    )
+    w = 1j * np.geomspace(0.05, 5.0, 20)
+    for p in (low, high):
+        np.testing.assert_allclose(
+            two.frozen([p]).transfer_function(scale * w), one.frozen([p]).transfer_function(w), rtol=1e-4, atol=1e-7
+        )
 
 
 def test_a_plate_with_two_conductivities() -> None:

@@ -12,13 +12,18 @@ Pannocchia & Rawlings, *Disturbance models for offset-free model-predictive cont
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.units import weight_factor
 from koopctrl.lifted.model import LiftedModel
+
+_LARGE, _SPARSE = 200, 0.02
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,14 @@ class Augmented:
     u_op: FloatArray
     v_op: FloatArray
     B_all: FloatArray
+
+    @cached_property
+    def dynamics(self) -> Any:
+        """`A`, as a sparse matrix where it is one: linear networks condense in O(n) per step of the horizon."""
+        n = len(self.A)
+        if n < _LARGE or np.count_nonzero(self.A) > _SPARSE * n * n:
+            return self.A
+        return sparse.csr_array(self.A)
 
     @property
     def n_d(self) -> int:

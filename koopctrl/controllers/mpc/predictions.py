@@ -91,7 +91,7 @@ def _adjoint(
             L = L + S @ model.B
             if on_inputs is not None:
                 L = L + on_inputs[k]
-        S = S @ model.A
+        S = S @ model.dynamics
         if gains is not None and k == blocks[block]:
             S = S - L @ gains[block]
             L = np.zeros_like(L)
@@ -130,7 +130,7 @@ def plain_predictions(model: Augmented, problem: MPCProblem) -> Predictions:
     by_input_end = (at_end @ reach[::-1]).transpose(1, 0, 2).reshape(len(at_end), N * n_u)
     free, step, end = np.empty((N, n_e, n_a)), combination, at_end
     for k in range(N):
-        step, end = step @ model.A, end @ model.A
+        step, end = step @ model.dynamics, end @ model.dynamics
         free[k] = step
     by_forced = combination @ forced[1:]
     by_forced[:, :, 0] += level
@@ -168,7 +168,7 @@ def feedback_predictions(model: Augmented, problem: MPCProblem, gains: FloatArra
             u[:, block * n_u : (block + 1) * n_u] += np.eye(n_u)
             block += 1
         inputs[k] = u
-        x = model.A @ x + model.B @ u
+        x = model.dynamics @ x + model.B @ u
         tracked[k], bounded[k] = tracking @ x, combination @ x
     forced, forced_inputs = _forced_under_feedback(model, problem, gains)
     by_forced = combination @ forced[1:]
@@ -228,7 +228,7 @@ def _input_responses(model: Augmented, N: int) -> FloatArray:
     out = np.empty((N, *model.B.shape))
     out[0] = model.B
     for j in range(1, N):
-        out[j] = model.A @ out[j - 1]
+        out[j] = model.dynamics @ out[j - 1]
     return out
 
 
@@ -262,7 +262,7 @@ def _forced(
                 if block < len(blocks) and k - delay == blocks[block]:
                     u, block = -gains[block] @ now, block + 1
                 inputs[k - delay] = u
-        now = model.A @ now + model.B @ u
+        now = model.dynamics @ now + model.B @ u
         now[:, 0] += model.c
         if k < delay:
             now[:, 1 + k * n_u : 1 + (k + 1) * n_u] += model.B

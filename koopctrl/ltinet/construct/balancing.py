@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import matrix_balance
+from scipy.linalg import lapack, matrix_balance
 
 from koopctrl._validation import FloatArray
 
@@ -83,11 +83,12 @@ def _signals(A: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, F
     own = np.abs(np.diagonal(A))
     slowest = float(own[own > 0.0].min(initial=size))
     for shift in np.geomspace(min(slowest, _LOWEST * size), size, _SHIFTS):
-        M = shift * np.eye(n) - A
-        try:
-            X, Y = np.linalg.solve(M, B), np.linalg.solve(M.T, C.T)
-        except np.linalg.LinAlgError:
+        M = np.asfortranarray(shift * np.eye(n) - A)
+        lu, pivots, info = lapack.dgetrf(M, overwrite_a=1)
+        if info != 0:
             continue
+        X, _ = lapack.dgetrs(lu, pivots, B)
+        Y, _ = lapack.dgetrs(lu, pivots, C.T, trans=1)
         seen.append(np.abs(Y))
         reached.append(np.abs(X))
         gains = np.maximum(gains, np.abs(C @ X))

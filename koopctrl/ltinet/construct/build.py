@@ -175,5 +175,5 @@ def _continuous(parts: _Weights, form: BlockForm, data: StateSpaceData) -> _Weig
         F = (np.abs(old.local.F) + np.diag(own)) / (data.dt * smaller)
         G = np.abs(blocks_to_continuous(parts.blocks, parts.B + old.local.G, data.dt)[1] - B)
         G += EPS * np.abs(B)
-        defects = replace(defects, local=LocalDefects(F, G, old.local.H))
+        defects = replace(defects, local=LocalDefects(F, G, np.abs(old.local.H), signed=False))
     return _Weights(blocks, B, parts.C, defects)

@@ -16,20 +16,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import block_diag, schur
 
 from koopctrl._validation import FloatArray
 from koopctrl.ltinet.construct.assembly import EPS, BlockForm
-from koopctrl.ltinet.construct.residuals import cancelling_pair, cancelling_product
+from koopctrl.ltinet.construct.residuals import cancelling_pair, cancelling_product, exact_product
 from koopctrl.ltinet.construct.splitting import sylvester
 from koopctrl.ltinet.grouped import oscillates
 from koopctrl.ltinet.structure import LocalDefects
 
 _PASSES = 4
 _LARGE = 300
+_SPARSE = 100
+_INEXACT = 1e3  # condition number from which the inverse itself is put right
 _ROUNDING = 4.0
 _WORTH = 0.1  # a pass that gains less than a digit is the last
 _ENOUGH = 1e-4  # couplings of this many units in the last place are as good as none
+_MOVED = 1e-5
 _SMALL = 1e-2  # what E may hold without its square mattering after two passes
 
 
@@ -58,7 +62,9 @@ class _Model:
     P_inv: FloatArray
 
 
-def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refined | None:
+def refine(
+    A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm, *, anew: bool = True
+) -> Refined | None:
     """Correct a block form and its weights to rounding of the weights themselves.
 
     Parameters
@@ -67,6 +73,8 @@ def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refi
         The model, balanced.
     form : BlockForm
         Of `A`.
+    anew : bool
+        Start once more from the result where the steps to it were large.
 
     Returns
     -------
@@ -102,7 +110,12 @@ def refine(A: FloatArray, B: FloatArray, C: FloatArray, form: BlockForm) -> Refi
             break
     size = float(np.linalg.norm(Lambda))
     converged = _norm(model.F, across) <= _ROUNDING * EPS * n * size
-    return replace(_rounded(form, Lambda, B_net, C_net, model, edges), converged=converged)
+    refined = replace(_rounded(form, Lambda, B_net, C_net, model, edges), converged=converged)
+    if anew and float(np.linalg.norm(model.P - np.eye(n))) > _MOVED:
+        # rounding of large steps is what is left of their defects: measured again where they led to
+        again = refine(A, B, C, refined.form, anew=False)
+        refined = refined if again is None else again
+    return refined
 
 
 def _residuals(
@@ -112,6 +125,10 @@ def _residuals(
     n, T = len(A), form.T
     F = form.T_inv @ _block_residual(A, form, Lambda)
     G = form.T_inv @ cancelling_product(np.hstack([B, -T]), np.vstack([np.eye(B.shape[1]), B_net]))
+    if form.cond > _INEXACT:
+        # T_inv is an inverse to cond(T) eps only, and F is known no better than that
+        off = cancelling_product(np.hstack([form.T_inv, -np.eye(n)]), np.vstack([T, np.eye(n)]))
+        F, G = F - off @ (F - off @ F), G - off @ (G - off @ G)
     H = cancelling_product(np.hstack([C_net, -C]), np.vstack([np.eye(n), T]))
     return _Model(F, G, H, np.eye(n), np.eye(n))
 
@@ -123,9 +140,8 @@ def _block_residual(A: FloatArray, form: BlockForm, Lambda: FloatArray) -> Float
     rest = np.flatnonzero(~single)
     high, low = cancelling_pair(A, T)
     if single.any():
-        # T times a number in extended precision keeps eleven bits more than are needed to see rounding
-        product = T[:, single].astype(np.longdouble) * np.diagonal(Lambda)[single]
-        out = (high[:, single] - product + low[:, single]).astype(float)
+        product, rounded = exact_product(T[:, single], np.diagonal(Lambda)[single])
+        out = (high[:, single] - product) + (low[:, single] - rounded)
     R = np.empty_like(T)
     if single.any():
         R[:, single] = out
@@ -186,7 +202,9 @@ def _transformed(
 ) -> _Model:
     """The model after `w -> (I + E)^-1 w`; every difference is formed between small things."""
     F, G, H = model.F, model.G, model.H
-    change = Lambda @ E - E @ Lambda + F @ E - E @ F
+    # most networks have small layers: their products with E are cheap
+    L = sparse.csr_array(Lambda) if len(Lambda) > _SPARSE else Lambda
+    change = np.asarray(L @ E - E @ L) + F @ E - E @ F
     return _Model(
         F + _back(E, change),
         _back(E, G - E @ B_net),
@@ -198,11 +216,12 @@ def _transformed(
 
 def _back(E: FloatArray, X: FloatArray) -> FloatArray:
     """`(I + E)^-1 X` for a small `E`, by its series."""
-    term, total = X, X
+    term, total, ratio = X, X, float(np.linalg.norm(E))
     for _ in range(16):
         term = -(E @ term)
         total = total + term
-        if float(np.abs(term).max(initial=0.0)) <= 0.1 * EPS * float(np.abs(total).max(initial=0.0)):
+        # the next term is smaller by the norm of E at least
+        if ratio * float(np.linalg.norm(term)) <= 0.1 * EPS * float(np.abs(total).max(initial=0.0)):
             break
     return total
 
@@ -252,7 +271,10 @@ def _triangular_again(
     own = Z.T @ known
     T[:, rows], T_inv[rows] = T[:, rows] @ Z, Z.T @ T_inv[rows]
     turned_B, turned_C = Z.T @ B[rows], C[:, rows] @ Z
-    G[rows] = Z.T @ G[rows] + cancelling_product(np.hstack([Z.T, -np.eye(k)]), np.vstack([B[rows], turned_B]))
+    # Z^-1 differs from Z^T by as much as G holds: what is missing is B - Z (Z^T B), not Z^T B - (Z^T B)
+    G[rows] = Z.T @ (
+        G[rows] + cancelling_product(np.hstack([np.eye(k), -Z]), np.vstack([B[rows], turned_B]))
+    )
     H[:, rows] = H[:, rows] @ Z - cancelling_product(
         np.hstack([C[:, rows], -turned_C]), np.vstack([Z, np.eye(k)])
     )

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import sparse
 
 from koopctrl._validation import FloatArray
 
 _SLICES = 4
+_MANY_SLICES, _TINY = 6, 100  # small products cost nothing: two more slices for models of large cond(T)
+_THIN = 0.05  # share of non-zero entries below which sparse products are quicker
 _FEW = 500  # terms per sum up to which all slices are used
 
 
@@ -35,10 +38,10 @@ def cancelling_product(X: FloatArray, Y: FloatArray) -> FloatArray:
 
 def cancelling_pair(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """`X @ Y` as the unevaluated sum of a leading and a trailing part."""
-    # terms below the last wanted bit are left out; large products cost more and need fewer bits
-    slices = _SLICES if X.shape[1] <= _FEW else _SLICES - 1
-    bits = math.ceil((53 + math.log2(max(X.shape[1], 1))) / 2)
+    slices, bits = _cut(X.shape[1])
     left, right = _slices(X, 1, bits, slices), _slices(Y, 0, bits, slices)
+    if X.shape[1] > _FEW and np.count_nonzero(X) < _THIN * X.size:
+        left = [sparse.csr_array(part) for part in left]
     high, low = np.zeros((X.shape[0], Y.shape[1])), np.zeros((X.shape[0], Y.shape[1]))
     for total in range(slices):
         for i in range(total + 1):
@@ -49,6 +52,33 @@ def cancelling_pair(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArra
             low += (high - (after - back)) + (term - back)
             high = after
     return high, low
+
+
+def _cut(terms: int) -> tuple[int, int]:
+    """Number of slices, and by how many bits the head of one lies above what it drops."""
+    # products left out lie below the last wanted bit; large products cost more and need fewer bits
+    slices = _MANY_SLICES if terms <= _TINY else _SLICES if terms <= _FEW else _SLICES - 1
+    return slices, math.ceil((53 + math.log2(max(terms, 1))) / 2)
+
+
+def residual_accuracy(terms: int) -> float:
+    """Error of `cancelling_product` relative to the largest products in its sums of `terms`."""
+    slices, bits = _cut(terms)
+    return 2.0 ** (2 - slices * (53 - bits))
+
+
+def exact_product(X: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`X * y`, entry by entry, and its rounding error (Dekker, *A floating-point technique ..*, 1971)."""
+    product = X * y
+    (X1, X2), (y1, y2) = _halves(X), _halves(y)
+    return product, ((X1 * y1 - product) + X1 * y2 + X2 * y1) + X2 * y2
+
+
+def _halves(M: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`M = M1 + M2` with 26 bits each."""
+    large = 134217729.0 * M
+    head = large - (large - M)
+    return head, M - head
 
 
 def _slices(M: FloatArray, axis: int, bits: int, count: int) -> list[FloatArray]:

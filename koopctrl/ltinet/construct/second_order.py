@@ -121,7 +121,7 @@ def modal_fields(
     F = np.zeros((n, 2, n, 2))
     F[:, 1, :, 0], F[:, 1, :, 1] = (E_K + E_M * squares) / s, E_P + E_M * np.abs(d)
     F = np.einsum("iab,ibjc,jcd->iajd", np.abs(own_inv), F, np.abs(own)).reshape(2 * n, 2 * n)
-    local = LocalDefects(F, known * np.abs(weights), known * np.abs(C))
+    local = LocalDefects(F, known * np.abs(weights), known * np.abs(C), signed=False)
     cond = float(np.linalg.norm(own, 2, axis=(1, 2)).max() * np.linalg.norm(own_inv, 2, axis=(1, 2)).max())
     zero = np.zeros(len(C))
     return {

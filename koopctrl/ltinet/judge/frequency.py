@@ -80,10 +80,10 @@ def transfer_function(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
     for at in range(0, len(s), stride):
         part = s[at : at + stride]
         out[at : at + stride] = C @ resolvent(net.grouped, part, net.B[order]) + net.D
-    return out * _late(net, s)
+    return out * late(net, s)
 
 
-def _late(net: NetworkStructure, s: np.ndarray) -> np.ndarray:
+def late(net: NetworkStructure, s: np.ndarray) -> np.ndarray:
     """Factors of the dead times, (N, n_y, n_u)."""
     if not net.delayed:
         return np.ones((1, 1, 1))
@@ -119,6 +119,12 @@ def resolvent(grouped: Grouped, s: np.ndarray, B: np.ndarray) -> np.ndarray:
     return out
 
 
+def transposed(grouped: Grouped) -> Grouped:
+    """The same blocks, each transposed."""
+    others = tuple(np.ascontiguousarray(stack.transpose(0, 2, 1)) for stack in grouped.others)
+    return Grouped(grouped.order, grouped.real, grouped.pairs.transpose(0, 2, 1), others)
+
+
 def transfer_error(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
     """Model's transfer function minus the network's, to first order in the defects that refinement left.
 
@@ -131,10 +137,11 @@ def transfer_error(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
         The defects are not known entry by entry: slow modes alone, or more than 1,200 states.
     """
     local = net.defects.local
-    if local is None:
+    if local is None or not local.signed:
         raise OptionError(
-            "transfer_error was called of a network whose defects are known as norms alone; expected one "
-            "that was refined (at most 1,200 states, all modes). Use error_bound"
+            f"transfer_error was called of a network whose defects are known as "
+            f"{'norms' if local is None else 'sizes'} alone; expected one that was refined (at most 1,200 states, "
+            f"all modes, neither sampled nor modal). Use {'error_bound' if local is None else 'accuracy'}"
         )
     s = np.atleast_1d(np.asarray(points, dtype=complex))
     order = net.grouped.order
@@ -143,7 +150,7 @@ def transfer_error(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
     inner = np.empty_like(X)
     for i in range(len(s)):
         inner[i] = resolvent(net.grouped, s[i : i + 1], F @ X[i] + G)[0]
-    return (net.C[:, order] @ inner - H @ X) * _late(net, s)
+    return (net.C[:, order] @ inner - H @ X) * late(net, s)
 
 
 def frequencies(net: NetworkStructure, omega: ArrayLike | None) -> FloatArray:

@@ -30,7 +30,7 @@ from scipy.special import ellipj, ellipk, ellipkm1
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.grouped import Grouped
-from koopctrl.ltinet.judge.frequency import resolvent
+from koopctrl.ltinet.judge.frequency import resolvent, transposed
 
 
 class Pencil(Protocol):
@@ -60,8 +60,7 @@ class NetworkPencil:
 
     def __init__(self, grouped: Grouped) -> None:
         self.grouped = grouped
-        others = tuple(np.ascontiguousarray(stack.transpose(0, 2, 1)) for stack in grouped.others)
-        self.transposed = Grouped(grouped.order, grouped.real, grouped.pairs.transpose(0, 2, 1), others)
+        self.transposed = transposed(grouped)
 
     def solve(self, shift: complex) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """See `Pencil`."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer, check_number
-from koopctrl.errors import OptionError
+from koopctrl.errors import OptionError, ShapeError, SolverError
 from koopctrl.ltinet.construct.build import build
 from koopctrl.ltinet.construct.convert import StateSpaceData
 from koopctrl.ltinet.grouped import group_blocks
@@ -23,10 +23,13 @@ from koopctrl.ltinet.reduce.balanced import Projection, perturbed, project, trun
 from koopctrl.ltinet.reduce.difference import peak_gain_of_difference
 from koopctrl.ltinet.reduce.gramian import network_gramians
 from koopctrl.ltinet.reduce.halves import Half, halves, to_continuous, to_discrete
+from koopctrl.ltinet.reduce.irka import h2_bases
+from koopctrl.ltinet.reduce.weighted import Weight, weighted_factor
 from koopctrl.ltinet.structure import Defects, NetworkStructure
 
-METHODS = ("balanced",)
+METHODS = ("balanced", "irka")
 _LOW_RANK_FLOOR = 1e-22
+_COND_MAX = 1e4  # of few neurons: merging costs nothing, and errors of reduction are often below 1e-8
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Reduction:
         Hankel singular values of the stable half, largest first.
     bound : float
         `2 (s_(r+1) + .. + s_n)`: no frequency response differs by more (largest singular value, H-infinity
-        norm). With low-rank Gramians of a large model it counts the values that were found.
+        norm). With low-rank Gramians of a large model it counts the values that were found. With "irka" or
+        weights, for which no such sum holds, the peak gain of the difference, which bounds the same norm.
     match_dc : bool
         Whether the static gain was kept.
     residuals : tuple of two floats
@@ -72,12 +76,23 @@ def check_size(order: Any, tol: Any) -> tuple[int | None, float | None]:
 
 
 def reduced_fields(
-    net: NetworkStructure, order: int | None, tol: float | None, method: str, match_dc: bool
+    net: NetworkStructure,
+    order: int | None,
+    tol: float | None,
+    method: str,
+    match_dc: bool | None,
+    weights: tuple[NetworkStructure | None, NetworkStructure | None] = (None, None),
 ) -> dict[str, Any]:
     """Fields of the reduced network; see `LTINetwork.reduce`."""
     order, tol = check_size(order, tol)
     check_choice(method, "method", METHODS)
+    match_dc = method == "balanced" if match_dc is None else match_dc
     check_bool(match_dc, "match_dc")
+    if method == "irka" and (match_dc or any(weights)):
+        raise OptionError(
+            f'method is "irka" with {"match_dc=True" if match_dc else "weights"}; expected neither: the '
+            'H2-optimal model has the direct link of the full one. Leave it out, or take method="balanced"'
+        )
     stable, rest = halves(net)
     if order is not None and order < len(rest.B):
         raise OptionError(
@@ -89,21 +104,80 @@ def reduced_fields(
         blocks, B, C, D = to_continuous(stable, net.D)
     else:
         blocks, B, C, D = stable.blocks, stable.B, stable.C, net.D
-    found, residuals = _projection(blocks, B, C, inner, tol)
+    found, residuals = _projection(blocks, B, C, inner, tol, *(read_weight(w, net) for w in weights))
+    if method == "irka" and found.order:
+        found = _h2_optimal(blocks, B, C, found)
     small = _reduced(blocks, B, C, D, found, match_dc)
+    if any(weights) and (np.linalg.eigvals(small[0]).real >= 0.0).any():
+        raise SolverError(
+            f"the weighted model of order {found.order} is not stable, as may happen with two weights; expected "
+            "a stable one. Take another order, or one weight"
+        )
     if net.discrete:
         small = to_discrete(*small)
     reduction = Reduction(found.order, len(rest.B), found.hankel, found.bound, match_dc, residuals)
-    return _assembled(net, small, rest, stable, found, reduction)
+    fields = _assembled(net, small, rest, stable, found, reduction)
+    if method == "irka" or any(weights):
+        peak = float(np.linalg.norm(fields["defects"].left_out - net.defects.left_out))
+        fields["reduction"] = replace(reduction, bound=peak)
+    return fields
+
+
+def read_weight(weight: NetworkStructure | None, net: NetworkStructure) -> Weight | None:
+    """A weight's stable continuous matrices; a discrete one through the same map as the network.
+
+    Raises
+    ------
+    OptionError
+        A weight that is not stable, has dead times, or another sample time.
+    """
+    if weight is None:
+        return None
+    if weight.discrete != net.discrete or (net.discrete and weight.sample_time != net.sample_time):
+        raise OptionError(
+            f"a weight has dt={weight.dt:g} s and the network dt={net.dt:g} s; expected the same. Sample the weight"
+        )
+    if not weight.stable or weight.delayed:
+        raise OptionError("a weight is not stable or has dead times; expected a stable model without")
+    if not weight.discrete:
+        return Weight(weight.blocks, weight.B, weight.C, weight.D)
+    eye = np.eye(weight.n_states)
+    return Weight(*to_continuous(Half(weight.blocks, weight.B, weight.C, eye, eye), weight.D))
 
 
 def _projection(
-    blocks: tuple[FloatArray, ...], B: FloatArray, C: FloatArray, order: int | None, tol: float | None
+    blocks: tuple[FloatArray, ...],
+    B: FloatArray,
+    C: FloatArray,
+    order: int | None,
+    tol: float | None,
+    before: Weight | None,
+    after: Weight | None,
 ) -> tuple[Projection, tuple[float, float]]:
     """Projections of a stable block diagonal model, in the order of its states."""
     factors = network_gramians(blocks, B, C)
     Zc, Zo = factors.Zc, factors.Zo
+    for name, weight, size in (("input", before, B.shape[1]), ("output", after, len(C))):
+        given = None if weight is None else (weight.C if name == "input" else weight.B.T)
+        if given is not None and len(given) != size:
+            raise ShapeError(
+                f"{name}_weight has {len(given)} {'outputs' if name == 'input' else 'inputs'}; expected {size}, the "
+                f"network's {name}s"
+            )
+    if before is not None:
+        Zc = weighted_factor(blocks, B, C, before)
+    if after is not None:
+        dual = tuple(block.T for block in blocks)
+        Zo = weighted_factor(dual, np.ascontiguousarray(C.T), B.T, after.transposed())
     return project(Zc, Zo, Zo.T @ Zc, order, tol, len(B)), factors.residuals
+
+
+def _h2_optimal(blocks: tuple[FloatArray, ...], B: FloatArray, C: FloatArray, found: Projection) -> Projection:
+    """The same with bases of the H2-optimal model."""
+    grouped = group_blocks(blocks)
+    order, back = grouped.order, np.argsort(grouped.order)
+    T, W = h2_bases(grouped, B[order], C[:, order], (found.T[order], found.W[order]))
+    return replace(found, T=T[back], W=W[back])
 
 
 def _reduced(
@@ -173,7 +247,7 @@ def small_network(A: FloatArray, B: FloatArray, C: FloatArray, dt: float) -> dic
             "defects": Defects(0.0, 0.0, np.zeros(len(C)), np.zeros(len(C))),
         }  # fmt: skip
     system = (A, B, C, np.zeros((len(C), B.shape[1])), dt)
-    return build(system, 1e8, "auto", False, None, None, "discrete" if dt else "auto")
+    return build(system, _COND_MAX, "auto", False, None, None, "discrete" if dt else "auto")
 
 
 def reduced_large(

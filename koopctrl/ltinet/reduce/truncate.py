@@ -11,7 +11,7 @@ from koopctrl._validation import FloatArray, check_bool, check_number
 from koopctrl.errors import OptionError
 from koopctrl.ltinet.judge.totals import layer_gain
 from koopctrl.ltinet.reduce.gramian import controllability_factor
-from koopctrl.ltinet.structure import LocalDefects, NetworkStructure
+from koopctrl.ltinet.structure import NetworkStructure
 
 Network = TypeVar("Network", bound=NetworkStructure)
 
@@ -90,7 +90,7 @@ def truncate(net: Network, tol: float, *, relative: bool = True, refit: bool = F
         bound = layer_contributions(replace(net, C=changed))[0].sum(axis=0)
     local = net.defects.local
     if local is not None:
-        local = LocalDefects(local.F[rows][:, rows], local.G[rows], local.H[:, rows])
+        local = replace(local, F=local.F[rows][:, rows], G=local.G[rows], H=local.H[:, rows])
     defects = replace(net.defects, local=local, left_out=net.defects.left_out + bound)
     smaller = replace(
         net,

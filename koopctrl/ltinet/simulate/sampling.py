@@ -46,7 +46,9 @@ def _per_step(net: NetworkStructure, B: FloatArray, dt: float) -> Defects:
     old, local = net.defects, net.defects.local
     if local is not None:
         eps = float(np.finfo(float).eps)
-        local = LocalDefects(dt * np.abs(local.F), dt * np.abs(local.G) + eps * np.abs(B), local.H)
+        local = LocalDefects(
+            dt * np.abs(local.F), dt * np.abs(local.G) + eps * np.abs(B), np.abs(local.H), signed=False
+        )
     return replace(old, A=old.A * dt, B=old.B * dt, local=local)
 
 

@@ -6,6 +6,9 @@ it is:
 
     A_r(p) = W' A_0 T + sum_i p_i W' A_i T.
 
+To these Gramians may be added what a moving parameter excites beyond frozen ones, the first term of a Volterra
+series (`gramians`).
+
 The basis is turned such that at the middle of the box the network has the layers of an `LTINetwork`;
 elsewhere further
 links, in proportion to the distance, join them. Interpolating networks of frozen models instead loses what a
@@ -24,23 +27,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from scipy.linalg import block_diag
 
 from koopctrl._time import check_dt
-from koopctrl._validation import FloatArray, as_float_array, check_choice, check_integer
+from koopctrl._validation import FloatArray, as_float_array, check_choice, check_integer, check_number
 from koopctrl.errors import OptionError, ShapeError, SolverError
 from koopctrl.ltinet.construct.block_form import block_form
 from koopctrl.ltinet.network import LTINetwork
-from koopctrl.ltinet.reduce.adi import SparsePencil, low_rank_gramians, sparse_shifts
 from koopctrl.ltinet.reduce.balanced import project
-from koopctrl.ltinet.reduce.gramian import network_gramians
 from koopctrl.ltinet.simulate.response import LTIResponse, read_grid, read_inputs, read_start
 from koopctrl.ltinet.varying.affine import AffineModel, combine, read_affine, sample_points
+from koopctrl.ltinet.varying.gramians import common_basis, moving_gramians
 from koopctrl.ltinet.varying.motion import moving_response, step_maps_of
 
-_DENSE = 700
-_FLOOR = 1e-20
 _CHECKS = 7
 
 
@@ -79,6 +78,7 @@ class ParameterNetwork:
         order: int,
         per_axis: int = 5,
         method: str = "auto",
+        motion: float = 0.0,
     ) -> ParameterNetwork:
         """Reduce a model that is affine in a parameter.
 
@@ -98,6 +98,9 @@ class ParameterNetwork:
             "balanced" is a Petrov-Galerkin projection, far more accurate at equal order; "galerkin" uses one
             orthonormal basis for both sides, which keeps a symmetric model stable at every `p`. "auto" turns
             to the latter where the former is unstable and the model is symmetric.
+        motion : float
+            Share of what a moving parameter excites beyond frozen ones, for parameters that change faster than
+            the model settles and for lightly damped models; 0.1 is enough. Frozen errors grow with it.
 
         Returns
         -------
@@ -113,8 +116,9 @@ class ParameterNetwork:
         model = read_affine(A, B, C, D, p_min, p_max)
         order = check_integer(order, "order", low=1)
         per_axis = check_integer(per_axis, "per_axis", low=1)
+        motion = check_number(motion, "motion", low=0.0)
         check_choice(method, "method", ("auto", "balanced", "galerkin"))
-        Zc, Zo = _summed_gramians(model, sample_points(model, per_axis))
+        Zc, Zo = moving_gramians(model, sample_points(model, per_axis), motion)
         found = project(Zc, Zo, Zo.T @ Zc, order, None, len(Zc))
         symmetric = all(abs(part - part.T).max() <= 1e-12 * abs(part).max() for part in model.A)
         if method != "galerkin":
@@ -125,9 +129,9 @@ class ParameterNetwork:
             if method == "balanced" or not symmetric:
                 raise SolverError(
                     f"the reduced model of order {order} is unstable at p = {where.tolist()} (a pole at "
-                    f"{growth:.3g} 1/s); expected a stable one. Take another order or a larger per_axis"
+                    f"{growth:.3g} 1/s); expected a stable one. Take another order, motion=0.1 or a larger per_axis"
                 )
-        basis = _common_basis(Zc, Zo, order)
+        basis = common_basis(Zc, Zo, order)
         net = cls._projected(model, basis, basis, found.hankel)
         growth, where = net._growth()
         if growth >= 0.0:
@@ -272,47 +276,6 @@ class ParameterNetwork:
                 f"{self.model.p_max.tolist()}, for which the network was made. Build it for a wider box"
             )
         return values
-
-
-def _summed_gramians(model: AffineModel, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Factors of the sums of both Gramians over the points."""
-    all_c, all_o = [], []
-    for p in points:
-        A, B, C, _ = model.at(p)
-        if sparse.issparse(A) and A.shape[0] > _DENSE:
-            pencil = SparsePencil(A, None)
-            found = low_rank_gramians(pencil, B, C, sparse_shifts(pencil, B, C, _FLOOR, most=80))
-            Zc, Zo = found.Zc, found.Zo
-        else:
-            net = LTINetwork.from_statespace((A, B, C, 0))
-            if not net.stable:
-                worst = net.eigenvalues[np.argmax(net.eigenvalues.real)]
-                raise SolverError(
-                    f"the model is not stable at p = {p.tolist()} (a pole at {worst:.4g} 1/s); "
-                    f"expected a stable one "
-                    "in the whole box. Narrow p_min, p_max"
-                )
-            found = network_gramians(net.blocks, net.B, net.C)
-            Zc, Zo = net.T @ found.Zc, net.T_inv.T @ found.Zo
-        all_c.append(Zc)
-        all_o.append(Zo)
-    return _compressed(np.hstack(all_c)), _compressed(np.hstack(all_o))
-
-
-def _compressed(Z: FloatArray) -> FloatArray:
-    """The same `Z Z'` with as few columns as it has rank."""
-    U, s, _ = np.linalg.svd(Z, full_matrices=False)
-    keep = s > 1e-15 * s[0]
-    return U[:, keep] * s[keep]
-
-
-def _common_basis(Zc: FloatArray, Zo: FloatArray, order: int) -> FloatArray:
-    """Orthonormal basis of the directions that matter most in both, each scaled to size one."""
-    both = np.hstack([Zc / np.linalg.norm(Zc, 2), Zo / np.linalg.norm(Zo, 2)])
-    U, _, _ = np.linalg.svd(both, full_matrices=False)
-    if order > U.shape[1]:
-        raise OptionError(f"order is {order}; expected at most the number of directions, {U.shape[1]}")
-    return U[:, :order]
 
 
 def _exact_at(model: AffineModel, nominal: FloatArray, blocks: tuple[FloatArray, ...]) -> AffineModel:
