@@ -207,3 +207,13 @@ def test_each_broken_clause_is_found():
         check_controller(Toy)
     with pytest.raises(OptionError, match=r"reset\(\) and control\(\)"):
         check_controller(3)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-10, 1.0, 1e9])
+def test_an_integrator_in_any_unit_drifts_and_comes_to_no_rest(unit):
+    A, B = np.diag([1.0, 0.5]), np.array([[unit], [1.0]])
+    with pytest.raises(SolverError, match="drifts"):
+        find_steady_state(LiftedModel.from_matrices(A, B, dt=1.0), u=1.0)
+    coupled = np.array([[0.9, 0.2 * unit], [0.01 / unit, 0.5]])
+    held = find_steady_state(LiftedModel.from_matrices(coupled, B, dt=1.0), u=1.0)
+    np.testing.assert_allclose(coupled @ held.x + B[:, 0], held.x, rtol=1e-10)

@@ -123,6 +123,10 @@ class MPCProblem:
         """Factors `(n_bounded,)` of bounded rows that no input reaches: by what relaxing them costs."""
         return np.sqrt(self.row_soft_weights[1])
 
+    def repeated(self, first: int) -> tuple[int, int, int]:
+        """Rows that look at the same combinations in every step, `first` rows before them: see `scale_rows`."""
+        return first, self.horizon, len(self.E)
+
     @property
     def input_weight(self) -> FloatArray:
         """`R`, or `R + S` where `R` alone is not definite: what picks among inputs that do the same."""

@@ -277,7 +277,9 @@ class EconomicIteration(RealTimeIteration):
             at = self._values(self.terms.constraints, states[None], plan[None], goal).ravel()
             parts.append((rows, at))
             low, high = np.append(low, np.full(len(at), -np.inf)), np.append(high, np.zeros(len(at)))
-        rows, row_scale = scale_rows(np.vstack([r for r, _ in parts]) * scale, self._idle_units)
+        rows, row_scale = scale_rows(
+            np.vstack([r for r, _ in parts]) * scale, self._idle_units, self._repeated
+        )
         used, units = (
             np.concatenate([values, *(v for _, v in parts)]),
             np.concatenate([1.0 / scale, row_scale]),

@@ -94,14 +94,14 @@ class RealTimeIteration:
         self._u_size = channels.split(scaling.u_scale)[0]
         self.is_feedback = self._loses_digits()
         n_inputs = len(self.input_hessian) if self.is_feedback else 0
-        n_rows = n_inputs + len(self.move_rows) + problem.n_bounded
+        n_first = n_inputs + len(self.move_rows)
         bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
-        self._no_rows = np.empty((0, len(self.input_hessian)))
-        self._row_costs = problem.row_soft_weights
-        self._idle_units = np.concatenate([np.ones(n_rows - problem.n_bounded), problem.idle_units])
+        self._no_rows, self._row_costs = np.empty((0, len(self.input_hessian))), problem.row_soft_weights
+        self._idle_units = np.concatenate([np.ones(n_first), problem.idle_units])
+        self._repeated = problem.repeated(n_first)
         self._solver = StepSolver(
             len(self.input_hessian),
-            n_rows,
+            n_first + problem.n_bounded,
             problem.n_bounded if problem.soft else 0,
             solver,
             solver_options,
@@ -368,7 +368,7 @@ class RealTimeIteration:
             else:
                 first = closed.inputs[problem.blocks].reshape(-1, T.shape[1])
                 rows = np.vstack([first, self.move_rows @ first, e_rows])
-            rows, row_scale = scale_rows(rows * scale, self._idle_units)
+            rows, row_scale = scale_rows(rows * scale, self._idle_units, self._repeated)
             bounded = (states[1:] @ self.E.T + goal.shift).ravel()
             moves = self.move_rows @ values
             if len(moves):

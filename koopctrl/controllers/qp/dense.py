@@ -27,6 +27,8 @@ LOST = 1e-7
 SHARPEN = 1e-9
 # What carries any multiplier beyond any bound.
 _FAR = 1e200
+# Part of what inputs do to a bounded output at all below which they do nothing to it in a step.
+FELT = 1e-8
 # Part of the unconstrained optimum below which an answer's size is not believed: it is rounding.
 ROUNDING = 1e-7
 
@@ -243,11 +245,21 @@ class DenseQP:
         return free + self.whiten.T @ y, found
 
 
-def scale_rows(rows: FloatArray, idle: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows of norm 1 and the factors that made them so; of zero rows these are `idle`, `(m,)`."""
+def scale_rows(
+    rows: FloatArray, idle: FloatArray, repeated: tuple[int, int, int] = (0, 0, 0)
+) -> tuple[FloatArray, FloatArray]:
+    """Rows of norm 1 and the factors that made them so; of zero rows these are `idle`, `(m,)`.
+
+    `repeated = (first, N, n)`: from row `first` on the same `n` combinations are looked at in `N` steps, in one
+    unit each. One that the variables do not move in a step, beside what they do to it in others, is a row of
+    zeros: made a row of norm 1 it would ask for inputs of any size, on the word of rounding.
+    """
     norms = np.linalg.norm(rows, axis=1)
+    first, N, n = repeated
+    same = norms[first : first + N * n].reshape(N, n)
+    same[same <= FELT * same.max(axis=0, initial=0.0)] = 0.0
     factors = np.where(norms > 0.0, 1.0 / np.where(norms > 0.0, norms, 1.0), idle)
-    return rows * factors[:, None], factors
+    return rows * np.where(norms > 0.0, factors, 0.0)[:, None], factors
 
 
 def kkt_residual(

@@ -19,6 +19,7 @@ from koopctrl.controllers.estimation.measurement import check_controllable, refu
 from koopctrl.controllers.steady_state.linear import steady_target
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
+from koopctrl.controllers.units import balance
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
@@ -27,6 +28,8 @@ from koopctrl.network.folded import Rollout
 
 # Part of the wished output, beside what adds up to it, that a linear model may miss.
 _HELD = 1e-6
+# Part of what moves a lifted coordinate that may be left of it where the model is at rest.
+_AT_REST = 1e-8
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,13 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
     target = steady_target(model, weight, even)
     if y is None:
         # The input is given: what is left is where the model comes to rest.
-        matrix = np.eye(lifted.n_z) - lifted.A
         push = lifted.B @ (low - lifted.u_op) + lifted.c
+        D = balance(lifted.A, push[:, None], np.zeros(lifted.n_z))
+        matrix, push = (np.eye(lifted.n_z) - lifted.A) * D / D[:, None], push / D
         z = np.linalg.lstsq(matrix, push, rcond=None)[0]
-        if np.abs(matrix @ z - push).max(initial=0.0) > 1e-8 * np.abs(push).max(initial=0.0):
+        if (np.abs(matrix @ z - push) > _AT_REST * (np.abs(matrix) @ np.abs(z) + np.abs(push))).any():
             raise SolverError("the model drifts under this input; no state is held by it")
+        z = z * D
         return SteadyState(lifted.unlift(z), low, lifted.C @ z + lifted.y_op, True)
     moved, wish = ReachableSetPoint(target, model, low, high, even).nearest(wanted, np.empty(0))
     z, u, found = target(moved, du=wish)

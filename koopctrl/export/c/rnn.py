@@ -13,6 +13,7 @@ from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
 from koopctrl.controllers.estimation.unscented_kalman_law import UnscentedKalmanLaw
 from koopctrl.controllers.mpc.rnn_economic import EconomicIteration
+from koopctrl.controllers.qp.dense import FELT
 from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
@@ -155,7 +156,7 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
         arrays["input_hessian"] = iteration.input_hessian
     if n_e:
         arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
-        arrays["e_size"] = iteration.sizes[0]
+        arrays |= {"e_size": iteration.sizes[0], "felt": [FELT]}
         if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
             arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
     if n_end:

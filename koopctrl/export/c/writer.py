@@ -45,12 +45,12 @@ def check_identifier(name: str) -> str:
         or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name)
         or name in _KEYWORDS
         or name.lower() in _FILES
-        or name.lower().startswith("kc_")
+        or f"{name.lower()}_".startswith("kc_")
     ):
         raise OptionError(
             f"name is {name!r}; expected a C identifier: a letter, then up to 30 letters, digits or "
             "underscores, no keyword, no name of a file that the example or the C library has (main, math, "
-            "stdio, ..), and not beginning with kc_, which the generated code uses"
+            "stdio, ..), and neither kc nor beginning with kc_, which the generated code uses"
         )
     return name
 

@@ -120,7 +120,7 @@ static void kc_condense(NAME_state *s) {
         hi[i] = KC_FEEDBACK ? INFINITY : (kc_u_max[i % KC_N_U] - value) / s->scale[i];
     }
     for (k = 0; k < KC_N_ROWS; k++) {
-        double *row = s->rows + k * n, norm, used, low, high;
+        double *row = s->rows + k * n, used, low, high;
         if (k < KC_N_HARD) {
             int first = k < KC_N_INPUTS ? k : k - KC_N_INPUTS;
             i = first % KC_N_U;
@@ -173,12 +173,27 @@ static void kc_condense(NAME_state *s) {
             for (l = 0; l < KC_N_X; l++) kc_axpy(n, combination[l], sensitive + l * n, row);
             for (j = 0; j < n; j++) row[j] *= s->scale[j];
         }
-        norm = sqrt(kc_dot(n, row, row));
+        s->row_scale[k] = sqrt(kc_dot(n, row, row));
+        lo[n + k] = low - used;
+        hi[n + k] = high - used;
+    }
+#if KC_N_E > 0
+    for (i = 0; i < KC_N_E; i++) { /* as in controllers.qp.dense.scale_rows */
+        double largest = 0.0, felt = fmax(kc_felt[0], KC_TIGHT(0.0, 1e-5));
+        for (j = 0; j < KC_HORIZON; j++) largest = fmax(largest, s->row_scale[KC_N_HARD + j * KC_N_E + i]);
+        for (j = 0; j < KC_HORIZON; j++) {
+            k = KC_N_HARD + j * KC_N_E + i;
+            if (s->row_scale[k] <= felt * largest) s->row_scale[k] = 0.0;
+        }
+    }
+#endif
+    for (k = 0; k < KC_N_ROWS; k++) {
+        double *row = s->rows + k * n, norm = s->row_scale[k];
         s->row_scale[k] = norm > 0.0 ? 1.0 / norm : 1.0;
 #if KC_N_E > 0 || KC_N_END > 0
         if (!(norm > 0.0) && k >= KC_N_HARD) s->row_scale[k] = sqrt(kc_penalty[KC_N_E + KC_N_END + kc_bound_of(k - KC_N_HARD)]);
 #endif
-        for (j = 0; j < n; j++) row[j] *= s->row_scale[k];
+        for (j = 0; j < n; j++) row[j] = norm > 0.0 ? row[j] * s->row_scale[k] : 0.0;
 #if KC_N_SOFT > 0
         if (k >= KC_N_HARD) { /* as in controllers.qp_step */
             int bound = kc_bound_of(k - KC_N_HARD);
@@ -189,7 +204,7 @@ static void kc_condense(NAME_state *s) {
             s->slack_gradient[i] = 0.5 * kc_penalty[bound] / root;
         }
 #endif
-        lo[n + k] = (low - used) * s->row_scale[k];
-        hi[n + k] = (high - used) * s->row_scale[k];
+        lo[n + k] *= s->row_scale[k];
+        hi[n + k] *= s->row_scale[k];
     }
 }
