@@ -31,7 +31,10 @@ class Tried(Protocol):
 
 _ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
 _LINEAR_LAGS = (4, 8, 2)
-_MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings drawn anew
+_MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings that change
+_NEARBY = 0.6  # share of those that move to a value nearby; the others are drawn anew
+_TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
+_STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
@@ -88,11 +91,12 @@ def first_candidates(
             )
     longest = _longest(data)
     windows: list[dict[str, Any]] = []
-    for p, q in ((2, 4), (6, 6), (10, 20), (12, 45)):
-        if max(p, q) <= longest:
+    few, many = min(100, data.n_steps // 8), min(400, data.n_steps // 25)
+    for p, q, width in ((2, 4, few), (6, 6, few), (8, 8, many), (10, 20, few), (16, 16, many), (12, 45, few)):
+        if max(p, q) <= longest and width:
             windows.append(
                 {
-                    "n_features": min(100, data.n_steps // 8),
+                    "n_features": width,
                     "output_lags": p,
                     "input_lags": q if data.n_u else 1,
                     "input_coupling": "network",
@@ -139,12 +143,50 @@ def draw_candidates(
     for _ in range(count):
         fresh = draw(data, feedthroughs, orders, rng)
         if best and rng.random() < _MUTATE:
-            parent = best[int(rng.integers(len(best)))].settings
-            fresh = {k: (fresh.get(k, v) if rng.random() < _MUTATED else v) for k, v in parent.items()}
+            fresh = _mutated(best[int(rng.integers(len(best)))].settings, fresh, data, rng)
         if fresh["activation"] == "relu":  # has no scale: others would be the same candidate again
             fresh["feature_scale"] = 0.3
         found.append(fresh)
     return found
+
+
+def _mutated(
+    parent: dict[str, Any], fresh: dict[str, Any], data: Trajectories, rng: np.random.Generator
+) -> dict[str, Any]:
+    """A parent with some settings moved to values nearby, and some as they are in a fresh candidate.
+
+    Inputs of a window that reach as far back as its outputs go on doing so, half the time.
+    """
+    child = {}
+    for name, value in parent.items():
+        if rng.random() >= _MUTATED:
+            child[name] = value
+        elif rng.random() < _NEARBY:
+            child[name] = _nearby(name, parent, fresh.get(name, value), data, rng)
+        else:
+            child[name] = fresh.get(name, value)
+    lags = parent.get("output_lags")
+    if lags is not None and lags == parent["input_lags"] and data.n_u and rng.random() < _TIED:
+        child["input_lags"] = child["output_lags"]
+    return child
+
+
+def _nearby(
+    name: str, parent: dict[str, Any], drawn: Any, data: Trajectories, rng: np.random.Generator
+) -> Any:
+    """A neighbour of a setting whose values have an order; else the one that was drawn."""
+    value = parent[name]
+    if name.endswith("features") and value > 0:
+        widths = _hidden_widths(data, parent["n_states"]) if "n_states" in parent else _window_widths(data)
+        widths = sorted({*widths, value})
+        return widths[int(np.clip(widths.index(value) + rng.choice([-1, 1]), 0, len(widths) - 1))]
+    if name not in _STEP or isinstance(value, str) or (name == "input_lags" and not data.n_u):
+        return drawn
+    moved = value * float(np.exp(_STEP[name] * rng.normal()))
+    if name.endswith("lags"):
+        step = int(rng.choice([-1, 1])) if round(moved) == value else 0
+        return int(np.clip(round(moved) + step, 1, _longest(data)))
+    return float(f"{moved:.3g}")
 
 
 def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
@@ -157,12 +199,21 @@ def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
     return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.rank)[:3]
 
 
+def _hidden_widths(data: Trajectories, n_states: int) -> list[int]:
+    most = max(5, min(60, data.n_steps // (4 * n_states)))
+    return [q for q in (5, 10, 15, 20, 30, 40, 60) if q <= most]
+
+
+def _window_widths(data: Trajectories) -> list[int]:
+    most = max(20, min(800, data.n_steps // 6))
+    return [q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most]
+
+
 def _hidden(
     data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
 ) -> dict[str, Any]:
     n = int(max(1, rng.choice(orders) + rng.integers(-1, 2)))
-    most = max(5, min(60, data.n_steps // (4 * n)))
-    sizes = [q for q in (5, 10, 15, 20, 30, 40, 60) if q <= most]
+    sizes = _hidden_widths(data, n)
     return {
         "n_states": n,
         "n_features": int(rng.choice(sizes)),
@@ -180,13 +231,14 @@ def _window(
     data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
 ) -> dict[str, Any]:
     longest = _longest(data)
-    most = max(20, min(800, data.n_steps // 6))
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
     lags = [
         round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 40), longest)
     ]
+    if rng.random() < _TIED:
+        lags[1] = lags[0]
     return {
-        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most])),
+        "n_features": int(rng.choice(_window_widths(data))),
         "output_lags": max(1, lags[0]),
         "input_lags": max(1, lags[1]) if data.n_u else 1,
         "input_coupling": "network",
