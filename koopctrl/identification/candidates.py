@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.identification.symmetry import ODD
 
 
 class Tried(Protocol):
@@ -34,6 +35,7 @@ _LINEAR_LAGS = (4, 8, 2)
 _MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings that change
 _NEARBY = 0.6  # share of those that move to a value nearby; the others are drawn anew
 _TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
+_ODD = 0.35  # share of candidates that learn from the records' mirror images too
 _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
@@ -87,6 +89,7 @@ def first_candidates(
                     "feedthrough": direct,
                     "max_iter": 60,
                     "rounds": 0,
+                    "symmetry": None,
                 }
             )
     longest = _longest(data)
@@ -105,9 +108,12 @@ def first_candidates(
                     "ridge": "auto",
                     "feedthrough": direct,
                     "rounds": 0,
+                    "symmetry": None,
                 }
             )
-    return windows + hidden  # a window is fitted in a tenth of the time
+    windows += [w | {"symmetry": ODD} for w in windows if w["output_lags"] in (6, 8)]
+    mixed = zip_longest(windows, hidden)  # where few are tried, some of both kinds are
+    return [one for pair in mixed for one in pair if one is not None]
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
@@ -224,6 +230,7 @@ def _hidden(
         "feedthrough": bool(rng.choice(list(feedthroughs))),
         "max_iter": int(rng.choice([15, 30, 60, 100])),
         "rounds": int(rng.random() < 0.2),
+        "symmetry": ODD if rng.random() < _ODD else None,
     }
 
 
@@ -247,4 +254,5 @@ def _window(
         "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
         "feedthrough": bool(rng.choice(list(feedthroughs))),
         "rounds": int(rng.random() < 0.25),
+        "symmetry": ODD if rng.random() < _ODD else None,
     }
