@@ -215,7 +215,11 @@ def _numbers_throughout(
             f"column {[*outputs, *inputs][j]!r} has NaN, an infinite value or nothing in row {row}{also}; "
             'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new '
             "episode after such rows"
-            + (', or gaps="keep" to leave outputs missing' if np.isnan(table[row, j]) and j < y.shape[1] else "")
+            + (
+                ', or gaps="keep" to leave outputs missing'
+                if np.isnan(table[row, j]) and j < y.shape[1]
+                else ""
+            )
         )
     return ~lacking.any(axis=1)
 
