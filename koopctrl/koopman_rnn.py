@@ -19,7 +19,6 @@ from koopctrl.errors import OptionError
 from koopctrl.identification.hidden_estimator import fit_hidden_model, hidden_settings
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.recursive import RecursiveWeights
-from koopctrl.identification.symmetry import with_mirror_images
 from koopctrl.identification.settings import (
     check_settings,
     fit_coefficients,
@@ -28,6 +27,7 @@ from koopctrl.identification.settings import (
     start,
     take_steps,
 )
+from koopctrl.identification.symmetry import with_mirror_images
 from koopctrl.model_faces import Faces
 from koopctrl.model_runs import Runs
 from koopctrl.model_sizes import Sizes
