@@ -113,8 +113,8 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         long as the free run on held-out episodes, as measured, gets better
         (`koopctrl.identification.smoothing`). Up to 50,000 pairs.
     symmetry : {None, "odd"}
-        With `"odd"`, records are fitted to together with their mirror images `(-y, -u)`: of plants that know no
-        sign, such as pendulums, whose records show one side better (`koopctrl.identification.symmetry`).
+        With `"odd"`, records are fitted to together with their mirror images `(-y, -u)`: of plants that know
+        no sign, such as pendulums, whose records show one side better (`koopctrl.identification.symmetry`).
     parameters : str or sequence of str, optional
         Names of the records' inputs that are measured parameters: they make the model vary, and nobody moves
         them. Controllers take them as measured disturbances.

@@ -86,8 +86,8 @@ def episodes_from_columns(
     kept = gaps == _KEEP
     if kept and resampled:
         raise OptionError(
-            'gaps is "keep" and resample True; expected one of them: an output cannot be brought onto another '
-            'grid across samples that are missing. Pass gaps="split"'
+            'gaps is "keep" and resample True; expected one of them: an output cannot be brought onto '
+            'another grid across samples that are missing. Pass gaps="split"'
         )
     outputs, inputs, _ = wanted_columns(outputs, inputs, time, episode, available)
     y = np.column_stack([_numbers(column(name), name) for name in outputs])
@@ -210,16 +210,12 @@ def _numbers_throughout(
     if lacking.any() and gaps != "split":
         row, j = (int(i) for i in np.argwhere(lacking)[0])
         more = int(lacking.any(axis=1).sum()) - 1
+        keep = ', or gaps="keep" to leave outputs missing' if j < y.shape[1] and np.isnan(y[row, j]) else ""
         also = f", as {more} further rows have" if more else ""
         raise DataError(
             f"column {[*outputs, *inputs][j]!r} has NaN, an infinite value or nothing in row {row}{also}; "
             'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new '
-            "episode after such rows"
-            + (
-                ', or gaps="keep" to leave outputs missing'
-                if np.isnan(table[row, j]) and j < y.shape[1]
-                else ""
-            )
+            f"episode after such rows{keep}"
         )
     return ~lacking.any(axis=1)
 

@@ -5,9 +5,9 @@ candidate stands for the mean of its runs over the seeds it was tried with, sinc
 is another sampling: one whose samplings differ much, but about the right answer, is worth more there than
 alone. Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a
 new one must lower it by more than the standard error of that over the folds, else one that was picked before
-is taken again. So must the first: where no nonlinear candidate lowers the error of the best linear one by more
-than that, the linear one comes first (the rule of one standard error: Hastie, Tibshirani & Friedman, *The
-Elements of Statistical Learning*, section 7.10).
+is taken again. So must the first: where no nonlinear candidate lowers the error of the best linear one by
+more than that, the linear one comes first (the rule of one standard error: Hastie, Tibshirani & Friedman,
+*The Elements of Statistical Learning*, section 7.10).
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -86,7 +86,7 @@ def best_linear(trials: Sequence[Trial]) -> Trial | None:
 
 
 def first_choice(trials: Sequence[Trial]) -> Trial:
-    """The first of some trials in order of their rank, unless the best linear one is as good by the rule above."""
+    """The first of some trials in order of their rank, unless the best linear one is as good (see above)."""
     linear = best_linear(trials)
     first = trials[0]
     if linear is None or first.linear or not first.full or _clearly(linear.by_fold - first.by_fold):
