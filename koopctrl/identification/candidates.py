@@ -35,12 +35,17 @@ _LINEAR_LAGS = (4, 8, 2)
 _MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings that change
 _NEARBY = 0.6  # share of those that move to a value nearby; the others are drawn anew
 _TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
+_AS_LINEAR = 0.6  # share of candidates with the feedthrough that linear windows like better
 _ODD = 0.35  # share of candidates that learn from the records' mirror images too
 _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
-    """Linear models: hidden states of several orders, refined and not, and lag windows."""
+    """Linear models: hidden states of several orders, refined and not, and lag windows.
+
+    Windows, which cost next to nothing, come with and without feedthrough at once: nonlinear candidates begin
+    with what serves these better, and one without the feedthrough that a plant has errs several times as much.
+    """
     shortest = min(len(e) for e in data)
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
     found: list[dict[str, Any]] = []
@@ -55,11 +60,14 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
             "input_lags": lags if data.n_u else 1,
             "input_coupling": "linear",
             "ridge": 0.0,
+            "feedthrough": direct,
         }
         for lags in _LINEAR_LAGS
         if lags <= largest
+        for direct in feedthroughs
     ]
-    found += [one for pair in zip_longest(hidden, windows) for one in pair if one is not None]
+    both = [windows[i :: len(feedthroughs)] for i in range(len(feedthroughs))]
+    found += [one for few in zip_longest(hidden, *both) for one in few if one is not None]
     for n in orders:
         for feedthrough in feedthroughs[1:]:
             found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
@@ -117,8 +125,9 @@ def first_candidates(
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
-    return bool(ranked[0].settings["feedthrough"]) if ranked else bool(feedthroughs[0])
+    """What serves linear windows better; hidden states follow it later."""
+    ranked = sorted((t for t in linear if t.settings.get("output_lags")), key=lambda t: t.rank)
+    return bool(ranked[0].settings.get("feedthrough")) if ranked else bool(feedthroughs[0])
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
@@ -143,11 +152,11 @@ def draw_candidates(
     settings drawn anew.
     """
     best = _best(tried, hidden)
-    orders = _orders(linear)
+    orders, direct = _orders(linear), _best_feedthrough(linear, feedthroughs)
     draw = _hidden if hidden else _window
     found = []
     for _ in range(count):
-        fresh = draw(data, feedthroughs, orders, rng)
+        fresh = draw(data, feedthroughs, direct, orders, rng)
         if best and rng.random() < _MUTATE:
             fresh = _mutated(best[int(rng.integers(len(best)))].settings, fresh, data, rng)
         if fresh["activation"] == "relu":  # has no scale: others would be the same candidate again
@@ -216,7 +225,11 @@ def _window_widths(data: Trajectories) -> list[int]:
 
 
 def _hidden(
-    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+    data: Trajectories,
+    feedthroughs: Sequence[bool],
+    direct: bool,
+    orders: Sequence[int],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     n = int(max(1, rng.choice(orders) + rng.integers(-1, 2)))
     sizes = _hidden_widths(data, n)
@@ -227,7 +240,7 @@ def _hidden(
         "feature_scale": float(np.round(10.0 ** rng.uniform(-1.0, 0.3), 3)),
         "activation": "tanh" if rng.random() < 0.8 else "relu",
         "ridge": float(f"{10.0 ** rng.uniform(-6.0, -2.5):.2g}"),
-        "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "feedthrough": direct if rng.random() < _AS_LINEAR else bool(rng.choice(list(feedthroughs))),
         "max_iter": int(rng.choice([15, 30, 60, 100])),
         "rounds": int(rng.random() < 0.2),
         "symmetry": ODD if rng.random() < _ODD else None,
@@ -235,7 +248,11 @@ def _hidden(
 
 
 def _window(
-    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+    data: Trajectories,
+    feedthroughs: Sequence[bool],
+    direct: bool,
+    orders: Sequence[int],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     longest = _longest(data)
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
@@ -252,7 +269,7 @@ def _window(
         "feature_scale": float(np.round(10.0 ** rng.uniform(-1.3, 0.0), 3)),
         "activation": "tanh" if rng.random() < 0.6 else "relu",
         "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
-        "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "feedthrough": direct if rng.random() < _AS_LINEAR else bool(rng.choice(list(feedthroughs))),
         "rounds": int(rng.random() < 0.25),
         "symmetry": ODD if rng.random() < _ODD else None,
     }
