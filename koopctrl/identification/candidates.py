@@ -43,8 +43,9 @@ _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
     """Linear models: hidden states of several orders, refined and not, and lag windows.
 
-    Windows, which cost next to nothing, come with and without feedthrough at once: nonlinear candidates begin
-    with what serves these better, and one without the feedthrough that a plant has errs several times as much.
+    Windows, which cost next to nothing, come with and without feedthrough at once: nonlinear candidates
+    begin with what serves these better, and one without the feedthrough that a plant has errs several times
+    as much.
     """
     shortest = min(len(e) for e in data)
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
