@@ -13,6 +13,7 @@ cascaded tanks from https://www.nonlinearbenchmark.org, the rest as `.npz` with 
 
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ TARGETS = {
     "quarter_drone": [5.0, 5.0],
     "silverbox": [0.22e-3, 0.33e-3, 0.225e-3],
 }
+BUDGETS = {"silverbox": 180.0}
 ORDERS = {"hair_dryer": 4, "robot_arm": 8}
 
 
@@ -62,35 +64,54 @@ def free_run_rmse(model: Any, data: Trajectories, n_init: int) -> float:
     return c.rmse(model.predict(data, n_init=n_init)[0][n_init:] - data[0].outputs[n_init:])
 
 
+def run_one(name: str, seed: int, args: Any) -> dict[str, Any]:
+    """One choice, read back where it has been made before (`--runs`)."""
+    kept = None if args.runs is None else args.runs / f"{name}-{seed}.json"
+    if kept is not None and kept.exists():
+        return json.loads(kept.read_text())
+    train, tests, n_init = load(name, args.data)
+    budget = BUDGETS.get(name, 120.0) if args.budget is None else args.budget
+    model, took = c.timed(lambda: select(train, budget, n_members=args.members, random_state=seed))
+    found = model.selection_
+    best_linear = next(t for t in found.trials if t.settings.get("n_features") == 0)
+    plain = KoopmanRNN(**best_linear.settings, random_state=0).fit(train)
+    one = {
+        "rmse": [free_run_rmse(model, t, n_init) for t in tests],
+        "best_member_rmse": [free_run_rmse(model.best_, t, n_init) for t in tests],
+        "best_linear_rmse": [free_run_rmse(plain, t, n_init) for t in tests],
+        "seconds": took,
+        "budget_s": budget,
+        "settings": found.best.settings,
+        "members": [_short(m.get_params()) for m in model.members_],
+        "held_out_error": {
+            "chosen": found.best.error,
+            "linear": best_linear.error,
+            "candidates": len(found.trials),
+        },
+    }
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(one, indent=1, default=float))
+    return one
+
+
 def run(name: str, args: Any) -> dict[str, Any]:
     """All figures of one record."""
-    train, tests, n_init = load(name, args.data)
-    rmse, singles, linear, seconds, chosen, cv, members = [], [], [], [], [], [], []
-    for seed in range(args.seeds):
-        model, took = c.timed(
-            lambda s=seed: select(train, args.budget, n_members=args.members, random_state=s)
-        )
-        found = model.selection_
-        rmse.append([free_run_rmse(model, t, n_init) for t in tests])
-        singles.append([free_run_rmse(model.best_, t, n_init) for t in tests])
-        best_linear = next(t for t in found.trials if t.settings.get("n_features") == 0)
-        plain = KoopmanRNN(**best_linear.settings, random_state=0).fit(train)
-        linear.append([free_run_rmse(plain, t, n_init) for t in tests])
-        seconds.append(took)
-        members.append([m.get_params() for m in model.members_])
-        chosen.append(found.best.settings)
-        cv.append({"chosen": found.best.error, "linear": best_linear.error, "candidates": len(found.trials)})
-    figures: dict[str, Any] = {
-        "rmse": [c.spread(v) for v in zip(*rmse, strict=True)],
-        "best_member_rmse": [c.spread(v) for v in zip(*singles, strict=True)],
-        "best_linear_rmse": [c.spread(v) for v in zip(*linear, strict=True)],
+    runs = [run_one(name, seed, args) for seed in args.seed_list or range(args.seeds)]
+
+    def spreads(key: str) -> list[dict[str, float]]:
+        return [c.spread(values) for values in zip(*(one[key] for one in runs), strict=True)]
+
+    figures: dict[str, Any] = {key: spreads(key) for key in ("rmse", "best_member_rmse", "best_linear_rmse")}
+    figures |= {
         "target": TARGETS[name],
-        "seconds": c.spread(seconds),
-        "settings": chosen,
-        "members": [[_short(p) for p in one] for one in members],
-        "held_out_error": cv,
+        "seconds": c.spread([one["seconds"] for one in runs]),
+        "seeds": list(args.seed_list or range(args.seeds)),
     }
+    for key in ("budget_s", "settings", "members", "held_out_error"):
+        figures[key] = [one[key] for one in runs]
     if name in ORDERS:
+        train, tests, n_init = load(name, args.data)
         model = subspace(train, ORDERS[name], feedthrough=name == "robot_arm")
         figures["subspace_rmse"] = [free_run_rmse(model, t, n_init) for t in tests]
     return figures
@@ -109,9 +130,9 @@ def main() -> None:
     p = c.parser(__doc__, seeds=5)
     c.data_folder(p, "the records")
     p.add_argument("--records", nargs="+", choices=sorted(TARGETS), default=sorted(TARGETS))
-    p.add_argument(
-        "--budget", type=float, default=120.0, help="seconds for each choice (default %(default)s)"
-    )
+    p.add_argument("--seed-list", type=int, nargs="+", help="these seeds instead of 0 .. seeds-1")
+    p.add_argument("--runs", type=c.Path, help="folder of finished choices, which are not made again")
+    p.add_argument("--budget", type=float, help="seconds for each choice (default 120, Silverbox 180)")
     p.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -140,7 +161,7 @@ def main() -> None:
                 ]
             )
     header = ["record", "ensemble, median", "worst seed", "best member", "best linear", "target"]
-    c.print_table(f"Free run on the test part, RMSE, budget {args.budget:g} s", header, rows)
+    c.print_table(f"Free run on the test part, RMSE, budget {args.budget or 'by record'} s", header, rows)
     c.write(args, "selected", figures)
 
 

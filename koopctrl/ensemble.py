@@ -325,7 +325,7 @@ def held_out_runs(
         else:
             known: dict[str, Any] = {"with_noise": False, "continuation": False, "deadline": deadline}
             iterations = min(model.max_iter, LINEAR_ITERATIONS) if model.refine is not False else 0
-            key = (id(fold), model.n_states, model.feedthrough, iterations, model.refine)
+            key = (id(fold), model.n_states, model.feedthrough, iterations, model.refine, model.symmetry)
             if starts is not None and key in starts:
                 known["known_start"] = starts[key]
             if (

@@ -27,6 +27,7 @@ from koopctrl.identification.settings import (
     start,
     take_steps,
 )
+from koopctrl.identification.symmetry import with_mirror_images
 from koopctrl.model_faces import Faces
 from koopctrl.model_runs import Runs
 from koopctrl.model_sizes import Sizes
@@ -111,6 +112,9 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         Whether records with noise are smoothed by a first fit before a one-step fit to them, in rounds, as
         long as the free run on held-out episodes, as measured, gets better
         (`koopctrl.identification.smoothing`). Up to 50,000 pairs.
+    symmetry : {None, "odd"}
+        With `"odd"`, records are fitted to together with their mirror images `(-y, -u)`: of plants that know
+        no sign, such as pendulums, whose records show one side better (`koopctrl.identification.symmetry`).
     parameters : str or sequence of str, optional
         Names of the records' inputs that are measured parameters: they make the model vary, and nobody moves
         them. Controllers take them as measured disturbances.
@@ -180,6 +184,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         validation_fraction: float = 0.0,
         rollout_margin: float | None = None,
         smooth: str | bool = "auto",
+        symmetry: str | None = None,
         parameters: Sequence[str] | str | None = None,
         parameter_coupling: str = "affine",
         known: Callable[..., Any] | None = None,
@@ -205,6 +210,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.rollout_margin = rollout_margin
         self.smooth = smooth
+        self.symmetry = symmetry
         self.parameters = parameters
         self.parameter_coupling = parameter_coupling
         self.known = known
@@ -253,7 +259,11 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
                 "_known", {}
             )  # set by `select` and ensembles for fits that are only judged
             fit_hidden_model(
-                self, Trajectories.coerce(X, missing=True), hidden, make_rng(self.random_state), **known
+                self,
+                with_mirror_images(Trajectories.coerce(X, missing=True), self.symmetry),
+                hidden,
+                make_rng(self.random_state),
+                **known,
             )
             return self
         if not isinstance(X, Iterator):
@@ -272,11 +282,12 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
             self._refuse_rounds("fit on an iterator")
             self._refuse_known("fit on an iterator")
             self._forget()
-            data = self._whole(list(take_steps(X, _FIRST_STEPS)))
+            data = with_mirror_images(self._whole(list(take_steps(X, _FIRST_STEPS))), self.symmetry)
             work = start(self, data, settings, client=client)
             data = data[:1]
             for episode in X:
-                work.add((data + self._whole(episode))[1:])  # refuses other signals
+                more = with_mirror_images(self._whole(episode), self.symmetry)
+                work.add((data + more)[1:])  # refuses other signals
         self._finish(work, data)
         self.__dict__.pop("_identification", None)
         return self
@@ -316,7 +327,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
             )
         if forgetting is not None:
             check_number(forgetting, "forgetting", low=0.0, high=1.0, strict=True)
-        data = self._whole(X)
+        data = with_mirror_images(self._whole(X), self.symmetry)
         if forgetting is not None and hasattr(self, "network_"):
             self._check_signals(data)
             self._follow(data, float(forgetting))

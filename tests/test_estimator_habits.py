@@ -19,7 +19,7 @@ def test_params_round_trip_and_clone_is_unfitted():
     assert set(params) == {
         "n_features", "sampler", "activation", "feature_scale", "input_coupling", "output_lags", "input_lags",
         "feedthrough", "rcond", "ridge", "solver", "random_state", "n_states", "n_output_features", "refine",
-        "rounds", "max_iter", "validation_fraction", "rollout_margin", "smooth",
+        "rounds", "max_iter", "validation_fraction", "rollout_margin", "smooth", "symmetry",
         "parameters", "parameter_coupling", "known", "theta0",
     }  # fmt: skip
     assert KoopmanRNN(**params).get_params() == params

@@ -16,7 +16,7 @@ Time = Annotated[str | None, typer.Option(help="Column of sample times: seconds,
 Episode = Annotated[str | None, typer.Option(help="Column that tells episodes apart.")]
 Delimiter = Annotated[str | None, typer.Option(help="Between cells; recognised if left out.")]
 Decimal = Annotated[str | None, typer.Option(help="Decimal mark, . or ,; recognised if left out.")]
-Gaps = Annotated[str, typer.Option(help="refuse, or split: a new episode after missing samples.")]
+Gaps = Annotated[str, typer.Option(help="refuse missing samples, split there, or keep (outputs).")]
 Resample = Annotated[bool, typer.Option("--resample", help="Bring uneven sample times onto an even grid.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Plot = Annotated[Path | None, typer.Option(help=f"Write a figure: {', '.join(FIGURES)}.")]

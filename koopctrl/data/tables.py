@@ -17,6 +17,8 @@ from koopctrl.errors import DataError, OptionError, TimeBaseError
 if TYPE_CHECKING:
     import pandas as pd
 
+_KEEP = "keep"
+
 
 def columns_of(table: Any) -> tuple[Callable[[Any], Any], list[Any]]:
     """How to get a column of a DataFrame or a mapping of arrays, and the names of its columns."""
@@ -79,8 +81,14 @@ def episodes_from_columns(
 
     The last inputs of an episode may be missing, as in `to_dataframe`: no sample follows them.
     """
-    check_choice(gaps, "gaps", ("refuse", "split"))
+    check_choice(gaps, "gaps", ("refuse", "split", _KEEP))
     check_bool(resampled, "resample")
+    kept = gaps == _KEEP
+    if kept and resampled:
+        raise OptionError(
+            'gaps is "keep" and resample True; expected one of them: an output cannot be brought onto '
+            'another grid across samples that are missing. Pass gaps="split"'
+        )
     outputs, inputs, _ = wanted_columns(outputs, inputs, time, episode, available)
     y = np.column_stack([_numbers(column(name), name) for name in outputs])
     u = np.column_stack([_numbers(column(name), name) for name in inputs]) if inputs else None
@@ -93,7 +101,7 @@ def episodes_from_columns(
     groups = _groups(None if episode is None else column(episode), episode, len(y))
     labels = [str(key) for key in groups]
     rows = list(groups.values())
-    whole = _numbers_throughout(y, u, rows, outputs, inputs, split=gaps == "split")
+    whole = _numbers_throughout(y, u, rows, outputs, inputs, gaps)
     pieces = [
         (piece, label if len(pieces) == 1 else f"{label}/{i}")
         for r, label in zip(rows, labels, strict=True)
@@ -105,7 +113,9 @@ def episodes_from_columns(
         raise DataError("no row has a number in every used column; expected one at least")
     if time is None:
         parts = zip(rows, labels, strict=True)
-        return [Trajectory(y[r], _inputs_of(u, r), dt, outputs, inputs, label) for r, label in parts]
+        return [
+            Trajectory(y[r], _inputs_of(u, r), dt, outputs, inputs, label, missing=kept) for r, label in parts
+        ]
     t = seconds_of(column(time), time)
     stamps = [t[r] for r in rows]
     if resampled:
@@ -119,7 +129,7 @@ def episodes_from_columns(
             values, acting = y[piece], _inputs_of(u, piece)
             if resampled:
                 values, acting = _on_grid(t[piece], values, acting, step)
-            result.append(Trajectory(values, acting, step, outputs, inputs, name))
+            result.append(Trajectory(values, acting, step, outputs, inputs, name, missing=kept))
     return result
 
 
@@ -180,28 +190,32 @@ def _on_grid(
 
 
 def _numbers_throughout(
-    y: FloatArray, u: FloatArray | None, rows: list[list[int]], outputs: Any, inputs: Any, *, split: bool
+    y: FloatArray, u: FloatArray | None, rows: list[list[int]], outputs: Any, inputs: Any, gaps: str
 ) -> Any:
-    """Whether each row has a number in every used column; if they are not to split there, all must.
+    """Whether each row has a number in every used column that may not lack one; all must, unless records are
+    to split there.
 
     The last inputs of an episode may be missing, for no sample follows them; but not after a row that is cut
     out.
     """
     table = y if u is None else np.concatenate([y, u], axis=1)
     lacking = ~np.isfinite(table)
+    if gaps == _KEEP:
+        lacking[:, : y.shape[1]] = np.isinf(y)
     for r in rows:
         led_to = len(r) == 1 or not lacking[r[-2]].any()
         unasked = u is not None and bool(np.isnan(u[r[-1]]).all())
         if led_to and unasked and not lacking[r[-1], : y.shape[1]].any():
             lacking[r[-1]] = False
-    if lacking.any() and not split:
+    if lacking.any() and gaps != "split":
         row, j = (int(i) for i in np.argwhere(lacking)[0])
         more = int(lacking.any(axis=1).sum()) - 1
+        keep = ', or gaps="keep" to leave outputs missing' if j < y.shape[1] and np.isnan(y[row, j]) else ""
         also = f", as {more} further rows have" if more else ""
         raise DataError(
             f"column {[*outputs, *inputs][j]!r} has NaN, an infinite value or nothing in row {row}{also}; "
             'expected a number in each row. Fill or drop them, or pass gaps="split" to go on with a new '
-            "episode after such rows"
+            f"episode after such rows{keep}"
         )
     return ~lacking.any(axis=1)
 

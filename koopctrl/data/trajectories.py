@@ -114,9 +114,11 @@ class Trajectories(Episodes):
             even grid within each episode, up to a tenth of a sample time or the rounding of the stamps.
         episode : str, optional
             Column whose values tell episodes apart.
-        gaps : {"refuse", "split"}
+        gaps : {"refuse", "split", "keep"}
             What to do where samples are missing, by `time` or since a used cell is empty or not finite:
-            raise, or go on with a new episode, `label.1` (`label/1` after empty cells).
+            raise, or go on with a new episode, `label.1` (`label/1` after empty cells). With `"keep"` empty
+            cells of outputs stay missing (NaN), as with `missing` in `from_arrays`; inputs and times, without
+            which no model can go on, must all be there.
         resample : bool
             Whether to bring uneven stamps onto an even grid of `dt` (by default the mean step): outputs
             straight between stamps, inputs held. See `koopctrl.data.resampling.resample`.

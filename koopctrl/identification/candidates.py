@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.identification.symmetry import ODD
 
 
 class Tried(Protocol):
@@ -31,11 +32,21 @@ class Tried(Protocol):
 
 _ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
 _LINEAR_LAGS = (4, 8, 2)
-_MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings drawn anew
+_MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings that change
+_NEARBY = 0.6  # share of those that move to a value nearby; the others are drawn anew
+_TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
+_AS_LINEAR = 0.6  # share of candidates with the feedthrough that linear windows like better
+_ODD = 0.35  # share of candidates that learn from the records' mirror images too
+_STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
-    """Linear models: hidden states of several orders, refined and not, and lag windows."""
+    """Linear models: hidden states of several orders, refined and not, and lag windows.
+
+    Windows, which cost next to nothing, come with and without feedthrough at once: nonlinear candidates
+    begin with what serves these better, and one without the feedthrough that a plant has errs several times
+    as much.
+    """
     shortest = min(len(e) for e in data)
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
     found: list[dict[str, Any]] = []
@@ -50,11 +61,14 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
             "input_lags": lags if data.n_u else 1,
             "input_coupling": "linear",
             "ridge": 0.0,
+            "feedthrough": direct,
         }
         for lags in _LINEAR_LAGS
         if lags <= largest
+        for direct in feedthroughs
     ]
-    found += [one for pair in zip_longest(hidden, windows) for one in pair if one is not None]
+    both = [windows[i :: len(feedthroughs)] for i in range(len(feedthroughs))]
+    found += [one for few in zip_longest(hidden, *both) for one in few if one is not None]
     for n in orders:
         for feedthrough in feedthroughs[1:]:
             found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
@@ -84,15 +98,17 @@ def first_candidates(
                     "feedthrough": direct,
                     "max_iter": 60,
                     "rounds": 0,
+                    "symmetry": None,
                 }
             )
     longest = _longest(data)
     windows: list[dict[str, Any]] = []
-    for p, q in ((2, 4), (6, 6), (10, 20), (12, 45)):
-        if max(p, q) <= longest:
+    few, many = min(100, data.n_steps // 8), min(400, data.n_steps // 25)
+    for p, q, width in ((2, 4, few), (6, 6, few), (8, 8, many), (10, 20, few), (16, 16, many), (12, 45, few)):
+        if max(p, q) <= longest and width:
             windows.append(
                 {
-                    "n_features": min(100, data.n_steps // 8),
+                    "n_features": width,
                     "output_lags": p,
                     "input_lags": q if data.n_u else 1,
                     "input_coupling": "network",
@@ -101,14 +117,18 @@ def first_candidates(
                     "ridge": "auto",
                     "feedthrough": direct,
                     "rounds": 0,
+                    "symmetry": None,
                 }
             )
-    return windows + hidden  # a window is fitted in a tenth of the time
+    windows += [w | {"symmetry": ODD} for w in windows if w["output_lags"] in (6, 8)]
+    mixed = zip_longest(windows, hidden)  # where few are tried, some of both kinds are
+    return [one for pair in mixed for one in pair if one is not None]
 
 
 def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> bool:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
-    return bool(ranked[0].settings["feedthrough"]) if ranked else bool(feedthroughs[0])
+    """What serves linear windows better; hidden states follow it later."""
+    ranked = sorted((t for t in linear if t.settings.get("output_lags")), key=lambda t: t.rank)
+    return bool(ranked[0].settings.get("feedthrough")) if ranked else bool(feedthroughs[0])
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
@@ -133,18 +153,56 @@ def draw_candidates(
     settings drawn anew.
     """
     best = _best(tried, hidden)
-    orders = _orders(linear)
+    orders, direct = _orders(linear), _best_feedthrough(linear, feedthroughs)
     draw = _hidden if hidden else _window
     found = []
     for _ in range(count):
-        fresh = draw(data, feedthroughs, orders, rng)
+        fresh = draw(data, feedthroughs, direct, orders, rng)
         if best and rng.random() < _MUTATE:
-            parent = best[int(rng.integers(len(best)))].settings
-            fresh = {k: (fresh.get(k, v) if rng.random() < _MUTATED else v) for k, v in parent.items()}
+            fresh = _mutated(best[int(rng.integers(len(best)))].settings, fresh, data, rng)
         if fresh["activation"] == "relu":  # has no scale: others would be the same candidate again
             fresh["feature_scale"] = 0.3
         found.append(fresh)
     return found
+
+
+def _mutated(
+    parent: dict[str, Any], fresh: dict[str, Any], data: Trajectories, rng: np.random.Generator
+) -> dict[str, Any]:
+    """A parent with some settings moved to values nearby, and some as they are in a fresh candidate.
+
+    Inputs of a window that reach as far back as its outputs go on doing so, half the time.
+    """
+    child = {}
+    for name, value in parent.items():
+        if rng.random() >= _MUTATED:
+            child[name] = value
+        elif rng.random() < _NEARBY:
+            child[name] = _nearby(name, parent, fresh.get(name, value), data, rng)
+        else:
+            child[name] = fresh.get(name, value)
+    lags = parent.get("output_lags")
+    if lags is not None and lags == parent["input_lags"] and data.n_u and rng.random() < _TIED:
+        child["input_lags"] = child["output_lags"]
+    return child
+
+
+def _nearby(
+    name: str, parent: dict[str, Any], drawn: Any, data: Trajectories, rng: np.random.Generator
+) -> Any:
+    """A neighbour of a setting whose values have an order; else the one that was drawn."""
+    value = parent[name]
+    if name.endswith("features") and value > 0:
+        widths = _hidden_widths(data, parent["n_states"]) if "n_states" in parent else _window_widths(data)
+        widths = sorted({*widths, value})
+        return widths[int(np.clip(widths.index(value) + rng.choice([-1, 1]), 0, len(widths) - 1))]
+    if name not in _STEP or isinstance(value, str) or (name == "input_lags" and not data.n_u):
+        return drawn
+    moved = value * float(np.exp(_STEP[name] * rng.normal()))
+    if name.endswith("lags"):
+        step = int(rng.choice([-1, 1])) if round(moved) == value else 0
+        return int(np.clip(round(moved) + step, 1, _longest(data)))
+    return float(f"{moved:.3g}")
 
 
 def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
@@ -157,12 +215,25 @@ def _best(tried: Sequence[Tried], hidden: bool) -> list[Tried]:
     return sorted((t for t in of_kind if np.isfinite(t.error)), key=lambda t: t.rank)[:3]
 
 
+def _hidden_widths(data: Trajectories, n_states: int) -> list[int]:
+    most = max(5, min(60, data.n_steps // (4 * n_states)))
+    return [q for q in (5, 10, 15, 20, 30, 40, 60) if q <= most]
+
+
+def _window_widths(data: Trajectories) -> list[int]:
+    most = max(20, min(800, data.n_steps // 6))
+    return [q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most]
+
+
 def _hidden(
-    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+    data: Trajectories,
+    feedthroughs: Sequence[bool],
+    direct: bool,
+    orders: Sequence[int],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     n = int(max(1, rng.choice(orders) + rng.integers(-1, 2)))
-    most = max(5, min(60, data.n_steps // (4 * n)))
-    sizes = [q for q in (5, 10, 15, 20, 30, 40, 60) if q <= most]
+    sizes = _hidden_widths(data, n)
     return {
         "n_states": n,
         "n_features": int(rng.choice(sizes)),
@@ -170,29 +241,36 @@ def _hidden(
         "feature_scale": float(np.round(10.0 ** rng.uniform(-1.0, 0.3), 3)),
         "activation": "tanh" if rng.random() < 0.8 else "relu",
         "ridge": float(f"{10.0 ** rng.uniform(-6.0, -2.5):.2g}"),
-        "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "feedthrough": direct if rng.random() < _AS_LINEAR else bool(rng.choice(list(feedthroughs))),
         "max_iter": int(rng.choice([15, 30, 60, 100])),
         "rounds": int(rng.random() < 0.2),
+        "symmetry": ODD if rng.random() < _ODD else None,
     }
 
 
 def _window(
-    data: Trajectories, feedthroughs: Sequence[bool], orders: Sequence[int], rng: np.random.Generator
+    data: Trajectories,
+    feedthroughs: Sequence[bool],
+    direct: bool,
+    orders: Sequence[int],
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     longest = _longest(data)
-    most = max(20, min(800, data.n_steps // 6))
     # Past inputs cost nothing in a free run, past outputs feed errors back: inputs may reach farther.
     lags = [
         round(float(np.exp(rng.uniform(0.0, np.log(most_lags))))) for most_lags in (min(longest, 40), longest)
     ]
+    if rng.random() < _TIED:
+        lags[1] = lags[0]
     return {
-        "n_features": int(rng.choice([q for q in (20, 40, 60, 100, 200, 300, 400, 600, 800) if q <= most])),
+        "n_features": int(rng.choice(_window_widths(data))),
         "output_lags": max(1, lags[0]),
         "input_lags": max(1, lags[1]) if data.n_u else 1,
         "input_coupling": "network",
         "feature_scale": float(np.round(10.0 ** rng.uniform(-1.3, 0.0), 3)),
         "activation": "tanh" if rng.random() < 0.6 else "relu",
         "ridge": "auto" if rng.random() < 0.4 else float(f"{10.0 ** rng.uniform(-9.0, -2.0):.2g}"),
-        "feedthrough": bool(rng.choice(list(feedthroughs))),
+        "feedthrough": direct if rng.random() < _AS_LINEAR else bool(rng.choice(list(feedthroughs))),
         "rounds": int(rng.random() < 0.25),
+        "symmetry": ODD if rng.random() < _ODD else None,
     }

@@ -17,6 +17,7 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.smoothing import Smoothing, fit_smoothed
+from koopctrl.identification.symmetry import check_symmetry, with_mirror_images
 from koopctrl.network.coupling import COUPLINGS, PARAMETER_COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.known import KnownPart, read_known
@@ -49,6 +50,7 @@ def check_settings(model: KoopmanRNN) -> Settings:
     if model.smooth is not False:
         choices: tuple[Any, ...] = (AUTO, False)
         check_choice(model.smooth, "smooth", choices)
+    check_symmetry(model.symmetry)
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
@@ -113,11 +115,17 @@ def fit_rounds(
     Its layer is sampled anew `rounds` times where the learned function is curved.
     """
     rounds = check_integer(model.rounds, "rounds")
-    rng = make_rng(model.random_state)
-    work, found, smoothing = start(model, data, settings, rng, client=client), [], None
+    rng, found, smoothing = make_rng(model.random_state), [], None
+    begin = functools.partial(start, model, settings=settings, client=client)
     if model.smooth == AUTO:
-        begin = functools.partial(start, model, settings=settings, client=client)
-        work, data, smoothing = fit_smoothed(work, data, begin)
+        work, data, smoothing = fit_smoothed(begin(data, rng=rng), data, begin)
+        # Mirror images come after smoothing, which is judged on data that must not have been seen.
+        if model.symmetry is not None:
+            data = with_mirror_images(data, model.symmetry)
+            work = begin(data)
+    else:
+        data = with_mirror_images(data, model.symmetry)
+        work = begin(data, rng=rng)
     for _ in range(rounds if work.has_layer else 0):
         net, _ = work.solve()
         layer, directions = adapted_layer(net, work.snapshots, settings.sampler, settings.feature_scale, rng)

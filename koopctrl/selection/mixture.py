@@ -5,7 +5,9 @@ candidate stands for the mean of its runs over the seeds it was tried with, sinc
 is another sampling: one whose samplings differ much, but about the right answer, is worth more there than
 alone. Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a
 new one must lower it by more than the standard error of that over the folds, else one that was picked before
-is taken again.
+is taken again. So must the first: where no nonlinear candidate lowers the error of the best linear one by
+more than that, the linear one comes first (the rule of one standard error: Hastie, Tibshirani & Friedman,
+*The Elements of Statistical Learning*, section 7.10).
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -61,7 +63,13 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
         ]  # fmt: skip
         return _errors(total, len(chosen), folds, extra)
 
-    first = int(np.argmin([judged([i], one).mean() for i, one in enumerate(runs)]))
+    alone = [judged([i], one) for i, one in enumerate(runs)]
+    first = int(np.argmin([errors.mean() for errors in alone]))
+    linear = best_linear(trials)
+    if linear is not None and not pool[first].linear and not _clearly(linear.by_fold - alone[first]):
+        if linear not in pool:
+            return [linear] * count
+        first = pool.index(linear)
     picked, total, error = [first], runs[first], judged([first], runs[first])
     while len(picked) < count:
         mixed = [judged([*picked, i], _sum(total, one)) for i, one in enumerate(runs)]
@@ -70,6 +78,20 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
         picked.append(chosen)
         total, error = _sum(total, runs[chosen]), mixed[chosen]
     return [pool[i] for i in picked]
+
+
+def best_linear(trials: Sequence[Trial]) -> Trial | None:
+    """The linear trial of smallest error among those that saw all folds."""
+    return min((t for t in trials if t.linear and t.full), key=lambda t: t.error, default=None)
+
+
+def first_choice(trials: Sequence[Trial]) -> Trial:
+    """The first of some trials in order of their rank, unless the best linear one is as good (see above)."""
+    linear = best_linear(trials)
+    first = trials[0]
+    if linear is None or first.linear or not first.full or _clearly(linear.by_fold - first.by_fold):
+        return first
+    return linear
 
 
 def _seeds(trial: Trial, folds: Sequence[Fold]) -> int:

@@ -17,7 +17,7 @@ from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.selection.mixture import POOL, pick_members
+from koopctrl.selection.mixture import POOL, first_choice, pick_members
 from koopctrl.selection.thinning import thinned
 from koopctrl.selection.trials import Selection, Trial
 
@@ -245,7 +245,7 @@ class Search:
         order.sort(key=lambda t: not t.full)
         problems = []
         while order and np.isfinite(order[0].error):
-            picked = [order[0]] if self.n_members == 1 else pick_members(order, self.folds, self.n_members)
+            picked = self._picked(order)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)
@@ -266,6 +266,12 @@ class Search:
             return model
         first = next((t.message for t in self.trials if t.message), problems[0] if problems else "")
         raise DataError(f"no candidate could be fitted to the records: {first}")
+
+    def _picked(self, order: list[Trial]) -> list[Trial]:
+        """Trials that the members are samplings of."""
+        if self.n_members == 1:
+            return [first_choice(order)]
+        return pick_members(order, self.folds, self.n_members)
 
     def _fit(self, picked: list[Trial]) -> Any:
         if self.n_members == 1:

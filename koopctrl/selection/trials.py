@@ -63,10 +63,13 @@ class Trial:
     @property
     def error(self) -> float:
         """Mean over the folds, whatever the number of seeds on each."""
-        if not self.errors:
-            return np.inf
+        return float(np.mean(self.by_fold)) if self.errors else np.inf
+
+    @property
+    def by_fold(self) -> FloatArray:
+        """Error on each fold that it has seen, the mean over seeds."""
         n = self.n_folds
-        return float(np.mean([np.mean(self.errors[i::n]) for i in range(min(n, len(self.errors)))]))
+        return np.array([np.mean(self.errors[i::n]) for i in range(min(n, len(self.errors)))])
 
 
 @dataclass

@@ -271,3 +271,43 @@ def test_records_are_cut_where_cells_are_missing(bad, column, stamped):
     table[column] = bad
     with pytest.raises(DataError, match="no row has a number"):
         Trajectories.from_dataframe(table, outputs=["y"], inputs=["u"], gaps="split", **base)
+
+
+@pytest.mark.parametrize("way", ["dataframe", "csv"])
+def test_empty_outputs_are_kept_as_missing_and_come_back(way, tmp_path):
+    rng = np.random.default_rng(0)
+    y, u = rng.normal(size=(40, 2)), rng.normal(size=(39, 1))
+    y[::3, 1] = np.nan
+    y[5] = np.nan
+    kept = Trajectories.from_arrays(
+        [y, y + 1.0], [u, u], dt=0.5, output_names=["a", "b"], input_names=["u"], missing=True
+    )
+    columns = {"outputs": ["a", "b"], "inputs": ["u"], "time": "time", "episode": "episode", "gaps": "keep"}
+    if way == "csv":
+        kept.to_dataframe().to_csv(tmp_path / "r.csv", index=False)
+        back = Trajectories.from_csv(tmp_path / "r.csv", **columns)
+    else:
+        back = Trajectories.from_dataframe(kept.to_dataframe(), **columns)
+    assert back.missing
+    assert len(back) == 2
+    for one, other in zip(back, kept, strict=True):
+        np.testing.assert_allclose(one.outputs, other.outputs)
+        np.testing.assert_allclose(one.inputs, other.inputs)
+
+
+def test_what_cannot_be_missing_is_refused_where_outputs_are_kept():
+    table = pd.DataFrame({"t": np.arange(10.0), "y": np.arange(10.0), "u": np.ones(10)})
+    base = {"outputs": ["y"], "inputs": ["u"], "time": "t", "gaps": "keep"}
+    for column, value in (("u", np.nan), ("y", np.inf)):
+        bad = table.copy()
+        bad.loc[4, column] = value
+        with pytest.raises(DataError, match=rf"column '{column}'.*in row 4") as refused:
+            Trajectories.from_dataframe(bad, **base)
+        assert "keep" not in str(refused.value)
+    with pytest.raises(TimeBaseError, match="gap"):
+        Trajectories.from_dataframe(table.drop(index=[4, 5]), **base)
+    with pytest.raises(OptionError, match="resample"):
+        Trajectories.from_dataframe(table, **base, resample=True)
+    lost = table.assign(y=np.nan)
+    with pytest.raises(DataError, match="no sample in columns"):
+        Trajectories.from_dataframe(lost, **base)

@@ -84,6 +84,19 @@ def run(*command: str | Path, **kwargs) -> subprocess.CompletedProcess:
     return done
 
 
+def loaded(part):
+    """A generated model or estimator as a library."""
+    library = part.folder / "part.so"
+    run("gcc", *FLAGS, "-shared", "-fPIC", part.folder / f"{part.name}.c", "-o", library, "-lm")
+    return ctypes.CDLL(str(library))
+
+
+def call(function, *arrays):
+    """With pointers to arrays, null for None."""
+    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in arrays]
+    return function(*pointers)
+
+
 def build_qp_library(folder: Path) -> Path:
     """Compile the QP template with a harness around it."""
     templates = resources.files("koopctrl.export.c") / "templates"

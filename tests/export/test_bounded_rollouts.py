@@ -8,6 +8,7 @@ import control
 import numpy as np
 import plants
 import pytest
+from c_tools import call, loaded
 
 from koopctrl import KoopmanRNN, Trajectories
 
@@ -66,6 +67,29 @@ def test_casadi_and_its_c_code_are_held_too(bounded, tmp_path):
             found = function(x, row)
             x = np.asarray(found[0] if isinstance(found, (tuple, list)) else found).ravel()
             np.testing.assert_allclose(x[:n_y], expected[k + 1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_generated_c_is_held_too(bounded, tmp_path):
+    model, u = bounded
+    x0, expected = truth(model, u)
+    lib, n_y = loaded(model.to_c(tmp_path, "plant")), expected.shape[1]
+    inner = model.network_.state if model.hidden else model.network_
+    low, high = model._bounds()
+    x, found, held = x0.copy(), np.empty(len(x0)), 0
+    for k, row in enumerate(u):
+        a, b = np.empty((len(x), len(x))), np.empty((len(x), 1))
+        call(lib.plant_jacobian, x, row, a, b)
+        free = inner.step(x[None], row[None])[0][:n_y]
+        outside = (free < low) | (free > high)
+        held += int(outside.any())
+        assert not a[:n_y][outside].any()
+        assert not b[:n_y][outside].any()
+        assert a[:n_y][~outside].any(axis=1).all()
+        call(lib.plant_step, x, row, found)
+        x = found.copy()
+        np.testing.assert_allclose(x[:n_y], expected[k + 1], rtol=1e-9, atol=1e-9)
+    assert held
 
 
 def test_python_control_is_held_too(bounded):

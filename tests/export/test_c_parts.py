@@ -4,22 +4,11 @@ import ctypes
 
 import numpy as np
 import pytest
-from c_tools import FLAGS, run
+from c_tools import call, loaded
 
 from koopctrl import ExtendedKalmanFilter, KalmanFilter, KoopmanRNN, LiftedModel, Trajectories
 from koopctrl.errors import OptionError
 from koopctrl.network.folded import Rollout
-
-
-def loaded(part):
-    library = part.folder / "part.so"
-    run("gcc", *FLAGS, "-shared", "-fPIC", part.folder / f"{part.name}.c", "-o", library, "-lm")
-    return ctypes.CDLL(str(library))
-
-
-def call(function, *arrays):
-    pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in arrays]
-    return function(*pointers)
 
 
 @pytest.fixture(scope="module")

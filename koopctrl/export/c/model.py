@@ -119,6 +119,9 @@ def model_to_c(
 ) -> GeneratedPart:
     """Write one step of a model, its outputs and Jacobians or its lift, as C99.
 
+    With a `rollout_margin` a network's step is held within the training range as in `predict`; the Jacobian
+    of what is held is 0.
+
     Parameters
     ----------
     model : KoopmanRNN or LiftedModel
@@ -157,7 +160,7 @@ def _rounding(model: KoopmanRNN | LiftedModel) -> float:
 
 
 def _network(model: KoopmanRNN, scalar: str) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
-    net, data = model._network, DataSection(scalar)
+    net, bounds, data = model._network, model._bounds(), DataSection(scalar)
     hidden = getattr(net, "readout", None) if model.hidden else None
     roll = Rollout(net.state if hidden is not None else net)  # pyright: ignore[reportAttributeAccessIssue]
     window = roll.window
@@ -167,8 +170,12 @@ def _network(model: KoopmanRNN, scalar: str) -> tuple[DataSection, tuple[str, ..
         N_IN=roll.n_u,
         OUTPUT_LAGS=window.output_lags,
         HIDDEN=int(hidden is not None),
+        BOUNDED=int(bounds is not None),
     )
     add_network(roll, data)
+    if bounds is not None:
+        data.array("low", bounds[0])
+        data.array("high", bounds[1])
     state = "x holds the outputs" + (
         ", then those before, then past inputs" if window.n_x > window.n_y else ""
     )

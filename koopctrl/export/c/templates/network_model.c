@@ -3,6 +3,15 @@
 void NAME_step(const double *x, const double *u, double *x_next) {
     double psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], d[KC_N_Y] = {0.0};
     kc_step(x, u, d, psi, t, x_next);
+#if KC_BOUNDED
+    {
+        int i;
+        for (i = 0; i < KC_N_Y; i++) { /* NaN stays */
+            if (x_next[i] < kc_low[i]) x_next[i] = kc_low[i];
+            if (x_next[i] > kc_high[i]) x_next[i] = kc_high[i];
+        }
+    }
+#endif
 }
 
 void NAME_jacobian(const double *x, const double *u, double *A, double *B) {
@@ -23,6 +32,14 @@ void NAME_jacobian(const double *x, const double *u, double *A, double *B) {
     }
     kc_terms(x, u, psi, t);
     kc_jacobian(u, psi, t, A, B); /* the first rows */
+#if KC_BOUNDED
+    kc_step(x, u, no_y, psi, t, column);
+    for (i = 0; i < KC_N_Y; i++) { /* what is held does not move */
+        if (column[i] >= kc_low[i] && column[i] <= kc_high[i]) continue;
+        for (j = 0; j < KC_N_X; j++) A[i * KC_N_X + j] = 0.0;
+        for (j = 0; j < KC_N_IN; j++) B[i * KC_N_IN + j] = 0.0;
+    }
+#endif
 }
 
 #if KC_HIDDEN
