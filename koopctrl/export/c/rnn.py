@@ -56,7 +56,11 @@ def rnn_mpc_parts(
     rounding = check_rounding(network_rounding(law.rollout), "the network") if scalar == "float" else 0.0
     rate_cost = any(each.policy.has_rate_cost for each in laws.values())
     varies = any(_varies(each.problem) for each in laws.values())
-    found = [_law_data(each, diagnostics, scalar, len(laws), rate_cost, varies) for each in laws.values()]
+    tightened = any(each.problem.is_tightened for each in laws.values())
+    found = [
+        _law_data(each, diagnostics, scalar, len(laws), rate_cost, varies, tightened)
+        for each in laws.values()
+    ]
     data, state = DataSets([section for section, _ in found], list(laws)), found[0][1]
     if len(laws) > 1:
         state.integers(set=0, tuning=0)
@@ -83,12 +87,6 @@ def _refuse_what_python_alone_does(law: RNNLaw) -> None:
             "the controller has stage_cost or nonlinear_constraints, Python functions that C cannot follow; "
             "expected Q and R alone. Run it in Python, or identify outputs that are the cost's residuals"
         )
-    if law.problem.is_tightened:
-        raise OptionError(
-            "the controller has tightening=..., which the generated RNNMPC cannot follow; expected "
-            "bounds that are the same at every step. Draw in y_min and y_max by the first "
-            "step's half-widths instead"
-        )
 
 
 def _varies(problem: MPCProblem) -> bool:
@@ -96,7 +94,13 @@ def _varies(problem: MPCProblem) -> bool:
 
 
 def _law_data(
-    law: RNNLaw, diagnostics: bool, scalar: str, n_tunings: int, rate_cost: bool, varies: bool
+    law: RNNLaw,
+    diagnostics: bool,
+    scalar: str,
+    n_tunings: int,
+    rate_cost: bool,
+    varies: bool,
+    tightened: bool,
 ) -> tuple[DataSection, StateLayout]:
     data, state, roll, problem = DataSection(scalar), StateLayout(scalar), law.rollout, law.problem
     window, source = roll.window, law.estimator
@@ -119,12 +123,14 @@ def _law_data(
     add_network(roll, data)
     data.array("x_scale", roll.x_scale)
     data.fix()
-    _add_problem(law, data, rate_cost, varies)
+    _add_problem(law, data, rate_cost, varies, tightened)
     _add_memory(law, state)
     return data, state
 
 
-def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) -> None:
+def _add_problem(
+    law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, tightened: bool
+) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets, iteration = law.problem, law.targets, law.iteration
     n_v, n_rate, n_e = len(iteration.input_hessian), len(iteration.move_rows), len(iteration.E)
@@ -135,7 +141,7 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
         SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate,
         FEEDBACK=int(iteration.is_feedback), N_INPUTS=n_v if iteration.is_feedback else 0,
         N_E=n_e, N_END=n_end,
-        N_SOFT=n_soft, VARIES=int(varies),
+        N_SOFT=n_soft, VARIES=int(varies), TIGHTENED=int(tightened),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
         N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
@@ -154,7 +160,8 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
     if not iteration.is_feedback:
         arrays["input_hessian"] = iteration.input_hessian
     if n_e:
-        arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
+        rows = slice(None) if tightened else 0  # every step's bounds, or those of all
+        arrays |= {"E": iteration.E, "e_min": problem.e_low[rows], "e_max": problem.e_high[rows]}
         arrays["e_size"] = iteration.sizes[0]
         if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
             arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
