@@ -15,6 +15,7 @@ large, and then no
 - A `LinearMPC`'s input without active bounds, relative to its range (else to what the inputs' scale is):
 the error of what is known
   before the QP, led through the inverse of its Hessian. Active bounds only take directions away.
+- A `TubeMPC`'s input likewise.
 - A `RNNMPC`: the network's step; its QPs are certified one by one, and the line search is along the network
 itself.
 
@@ -34,6 +35,7 @@ from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
+    from koopctrl.controllers.mpc.tube_law import TubeLaw
     from koopctrl.lifted.model import LiftedModel
     from koopctrl.network.folded import Rollout
 
@@ -109,7 +111,24 @@ def linear_mpc_rounding(law: LinearLaw) -> float:
     return float(np.max(off_u.reshape(-1, problem.n_u)[0] / np.where(units > 0.0, units, 1.0)))
 
 
-def _features(law: LinearLaw) -> FloatArray:
+def tube_rounding(law: TubeLaw) -> float:
+    """The same of a tube's first input."""
+    qp, lifted, problem = law.qp, law.lifted, law.problem
+    basis, offset = np.abs(law.estimator.basis), np.abs(law.estimator.offset)
+    p, n_u = _features(law), problem.n_u
+    y = np.abs(lifted.y_op) + _SPREADS * np.abs(lifted.C) @ np.ones(lifted.n_z)
+    grown = _grown(len(p) + lifted.n_y + 1)
+    size = np.abs(qp.g_state) @ (basis @ p + offset) + np.abs(qp.g_constant) + np.abs(qp.g_reference) @ y
+    off_v = qp.scale * (np.abs(np.linalg.inv(qp.H)) @ (grown * size))
+    free = np.abs(qp.inputs_free[:n_u]) @ (basis @ p + offset) + np.abs(qp.inputs_level[:n_u])
+    off_u = np.abs(qp.inputs[:n_u]) @ off_v + grown * free
+    ranges = problem.u_max - problem.u_min
+    spread = np.linalg.norm(np.linalg.pinv(lifted.B), axis=1)
+    units = np.where(np.isfinite(ranges) & (ranges > 0.0), ranges, np.maximum(spread, np.abs(law.u_rest)))
+    return float(np.max(off_u / np.where(units > 0.0, units, 1.0)))
+
+
+def _features(law: LinearLaw | TubeLaw) -> FloatArray:
     """Magnitudes of what the estimator hands over."""
     n_p, n_x = law.estimator.basis.shape[1], law.lifted.n_x
     if n_p < n_x or law.estimator.offset.any() or n_p == law.lifted.n_z:
