@@ -128,7 +128,8 @@ def mpc_to_c(
         Controllers by name, made with `mpc.with_(...)`, to whose weights and bounds `NAME_retune` switches
         between samples, as Python goes on with the other controller.
     untracked : bool, optional
-        Of a `LinearMPC` or `TubeMPC`: whether references may have NaN for outputs that are not tracked, which takes data
+        Of a `LinearMPC` or `TubeMPC`: whether references may have NaN for outputs that are not tracked, which
+        takes data
         for each choice of outputs; by default where there are three outputs or fewer. An `RNNMPC` always
         can.
 

@@ -17,6 +17,7 @@ from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
+from koopctrl.export.c.moving_horizon import NETWORK_TEMPLATES
 from koopctrl.export.c.single import check_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
@@ -43,13 +44,10 @@ def rnn_mpc_parts(
     """
     law = next(iter(laws.values()))
     source = law.estimator
-    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw):
-        reason = ""
-        if isinstance(source, NetworkHorizonLaw):
-            reason = ", which would condense a window of Jacobians anew at every sample"
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw, NetworkHorizonLaw):
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
-            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
+            f"the controller's estimator is a {type(source).__name__}, for which there is no C code; "
+            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter, a MovingHorizonEstimator or none"
         )
     for each in laws.values():
         _refuse_what_python_alone_does(each)
@@ -64,8 +62,10 @@ def rnn_mpc_parts(
     data, state = DataSets([section for section, _ in found], list(laws)), found[0][1]
     if len(laws) > 1:
         state.integers(set=0, tuning=0)
-    filtered = isinstance(source, ExtendedKalmanLaw)
-    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
+    source_files: tuple[str, ...] = ()
+    if not isinstance(source, NetworkWindow):
+        windowed = isinstance(source, NetworkHorizonLaw)
+        source_files = ("correction.c", *NETWORK_TEMPLATES[: 2 if windowed else 1])
     features, n_v = len(law.rollout.bias), len(law.iteration.input_hessian)
     return Parts(
         data, state,
@@ -104,7 +104,7 @@ def _law_data(
 ) -> tuple[DataSection, StateLayout]:
     data, state, roll, problem = DataSection(scalar), StateLayout(scalar), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    filtered = isinstance(source, ExtendedKalmanLaw)
+    filtered = not isinstance(source, NetworkWindow)
     data.define(
         OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
         HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
@@ -113,11 +113,12 @@ def _law_data(
         RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
         RATE_COST=int(rate_cost), N_TUNINGS=n_tunings, N_MASKS=1, MIXES=0, SEARCHES=1,
     )  # fmt: skip
-    if isinstance(source, ExtendedKalmanLaw):
-        add_extended_kalman(source, data, state)
-    else:
-        data.define(GATED=0)
+    if isinstance(source, NetworkWindow):
+        data.define(GATED=0, WINDOWED=0)
         data.array("filter", [source.gain])
+    else:
+        assert isinstance(source, (ExtendedKalmanLaw, NetworkHorizonLaw))
+        add_extended_kalman(source, data, state)
     data.array("worth", [law.settled])
     add_channels(data, state, law, recalls=not filtered)
     add_network(roll, data)
@@ -128,9 +129,7 @@ def _law_data(
     return data, state
 
 
-def _add_problem(
-    law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, tightened: bool
-) -> None:
+def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, tightened: bool) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets, iteration = law.problem, law.targets, law.iteration
     n_v, n_rate, n_e = len(iteration.input_hessian), len(iteration.move_rows), len(iteration.E)
@@ -163,7 +162,7 @@ def _add_problem(
         rows = slice(None) if tightened else 0  # every step's bounds, or those of all
         arrays |= {"E": iteration.E, "e_min": problem.e_low[rows], "e_max": problem.e_high[rows]}
         arrays["e_size"] = iteration.sizes[0]
-        if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
+        if getattr(law.estimator, "disturbance", "") == "output":
             arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}

@@ -38,11 +38,13 @@ def tube_mpc_parts(
     lifted, source, horizon = law.lifted, law.estimator, law.problem.horizon
     check_source(source)
     masks = _masks(lifted.n_y, untracked)
+    # Terminal sets of tunings have their own numbers of rows: rows without bounds make them equal.
+    n_rows = max(len(each.qp.rows) for each in laws.values())
     found, names = [], []
     for name, each in laws.items():
         for mask in masks:
             chosen = each if mask.all() else each._without(mask)
-            found.append(_law_data(chosen, masks, len(laws), diagnostics, scalar))
+            found.append(_law_data(chosen, masks, n_rows, len(laws), diagnostics, scalar))
             left_out = ", ".join(o for o, kept in zip(law.output_names, mask, strict=True) if not kept)
             names.append(name + (f", without {left_out}" if left_out else ""))
     data, state = DataSets([section for section, _ in found], names), found[0][1]
@@ -77,12 +79,12 @@ def _masks(n_y: int, untracked: bool | None) -> np.ndarray:
 
 
 def _law_data(
-    law: TubeLaw, masks: np.ndarray, n_tunings: int, diagnostics: bool, scalar: str
+    law: TubeLaw, masks: np.ndarray, n_rows: int, n_tunings: int, diagnostics: bool, scalar: str
 ) -> tuple[DataSection, StateLayout]:
     lifted, source, problem, qp = law.lifted, law.estimator, law.problem, law.qp
     data, state = DataSection(scalar), StateLayout(scalar)
     kalman = filter_of(source)
-    n_v, n_rows, n_hard, n_p = len(qp.H), len(qp.rows), problem.n_u, source.basis.shape[1]
+    n_v, n_hard, n_p = len(qp.H), problem.n_u, source.basis.shape[1]
     n_soft = n_rows - n_hard
     data.define(
         N_Y=lifted.n_y, N_X=lifted.n_x, N_Z=lifted.n_z, N_P=n_p, N_D=0, N_MEASURED=source.n_measured,
@@ -107,9 +109,9 @@ def _law_data(
         N_V=n_v, N_INPUTS=n_hard, N_RATE=0, N_E=n_soft, N_SOFT=n_soft,
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rows),
     )  # fmt: skip
-    _add_qp(law, data)
+    _add_qp(law, data, n_rows)
     _add_fall_back(law, data)
-    _add_slacks(law, data)
+    _add_slacks(law, data, n_soft)
     free = np.full(problem.n_u, np.inf)
     for name, values in {
         "u_min": problem.u_min, "u_max": problem.u_max, "du_min": -free, "du_max": free,
@@ -121,7 +123,7 @@ def _law_data(
     return data, state
 
 
-def _add_qp(law: TubeLaw, data: DataSection) -> None:
+def _add_qp(law: TubeLaw, data: DataSection, n_rows: int) -> None:
     """The programme, all that is known being affine in the estimator's features `z = basis p + offset`."""
     qp, source = law.qp, law.estimator
     n_v = len(qp.H)
@@ -129,11 +131,14 @@ def _add_qp(law: TubeLaw, data: DataSection) -> None:
         ("g", qp.g_state, qp.g_constant), ("row", qp.free, qp.level),
         ("plan", qp.inputs_free, qp.inputs_level + np.tile(law.model.u_op, law.problem.horizon)),
     ):  # fmt: skip
-        data.array(f"{name}_p", on_z @ source.basis)
-        data.array(f"{name}_constant" if name == "g" else f"{name}_level", alone + on_z @ source.offset)
+        more = n_rows if name == "row" else len(on_z)
+        data.array(f"{name}_p", _padded(on_z @ source.basis, more))
+        level = _padded(alone + on_z @ source.offset, more)
+        data.array(f"{name}_constant" if name == "g" else f"{name}_level", level)
     arrays = {
-        "H": qp.H, "Linv": np.tril(np.linalg.inv(np.linalg.cholesky(qp.H))), "rows": qp.rows,
-        "scale": qp.scale, "g_reference": qp.g_reference, "lower": qp.lower[n_v:], "upper": qp.upper[n_v:],
+        "H": qp.H, "Linv": np.tril(np.linalg.inv(np.linalg.cholesky(qp.H))),
+        "rows": _padded(qp.rows, n_rows), "scale": qp.scale, "g_reference": qp.g_reference,
+        "lower": _padded(qp.lower[n_v:], n_rows, -np.inf), "upper": _padded(qp.upper[n_v:], n_rows, np.inf),
         "plan_v": qp.inputs,
     }  # fmt: skip
     for name, values in arrays.items():
@@ -148,11 +153,17 @@ def _add_fall_back(law: TubeLaw, data: DataSection) -> None:
     data.array("lqr_constant", target.u_offset + K @ (target.z_offset - source.offset))
 
 
-def _add_slacks(law: TubeLaw, data: DataSection) -> None:
+def _add_slacks(law: TubeLaw, data: DataSection, n_soft: int) -> None:
     """As in `koopctrl.controllers.qp.soft`: in units of the scaled rows, their Hessian scaled to one."""
     linear, quadratic = law.relaxed
     scale = law.qp.row_scale[law.problem.n_u :]
     unit = scale / np.sqrt(quadratic)
-    data.array("slack_unit", unit)
-    data.array("slack_gradient", 0.5 * linear / scale * unit)
-    data.array("slack_size", unit / scale)
+    data.array("slack_unit", _padded(unit, n_soft, 1.0))
+    data.array("slack_gradient", _padded(0.5 * linear / scale * unit, n_soft, 1.0))
+    data.array("slack_size", _padded(unit / scale, n_soft))
+
+
+def _padded(rows: np.ndarray, count: int, value: float = 0.0) -> np.ndarray:
+    """As many rows as `count`, those that are added of one value."""
+    more = np.full((count - len(rows), *rows.shape[1:]), value)
+    return np.concatenate([rows, more])

@@ -328,6 +328,9 @@ static void kc_forget(NAME_state *s) {
 #if KC_OBSERVER
     s->in_a_row = 0;
 #endif
+#if KC_WINDOWED
+    s->n_window = s->within_status = s->n_fallbacks = 0;
+#endif
     s->has_P = -1;
     s->end_converged = 0;
     kc_restart(s);
