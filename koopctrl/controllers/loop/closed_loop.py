@@ -144,7 +144,7 @@ def run_closed_loop(
     horizon = _foresight(controller) if preview else 0
     sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
              "input_reference": _size_of(controller, "n_u"),
-             "cost_parameters": _size_of(controller, "n_p")}  # fmt: skip
+             "cost_parameters": _size_of(controller, "n_p") or None}  # fmt: skip
     rows = {
         name: sample_schedule(value, n_steps + 1 + horizon, dt, name, sizes[name])
         for name, value in given.items()
