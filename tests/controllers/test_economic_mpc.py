@@ -270,7 +270,6 @@ def test_the_curvature_of_constraints_makes_ten_steps_enough(
     model: KoopmanRNN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Along a circle: what ten QPs find is what IPOPT finds, and obeys the constraint to rounding."""
-
     begin = np.array([0.3, 0.2])
 
     def found(n_iterations: int) -> tuple[RNNMPC, list[float], list[str]]:

@@ -9,7 +9,8 @@ Each QP has the reduced gradient of all that, exact, and
 
 - of residuals, a list whose squares are `l`: the Gauss-Newton Hessian;
 - of a cost, a number: the exact reduced Hessian of the Lagrangian, with the multipliers of the last QP, the
-  network's curvature included (differences of the reduced gradient), convexified: in units of the inputs' spread its eigenvalues are replaced by their sizes, those
+  network's curvature included (differences of the reduced gradient), convexified: in units of the inputs'
+  spread its eigenvalues are replaced by their sizes, those
   below a millionth of the largest by that.
 
 Constraints are linearised, relaxed as bounds on outputs are, and judged on the roll-out. Where the full step
@@ -29,8 +30,8 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rnn_feedback import gains_along
 from koopctrl.controllers.mpc.rnn_course import Course
+from koopctrl.controllers.mpc.rnn_feedback import gains_along
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sqp import OBEYED, SETTLED, RealTimeIteration, Rolled
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh

@@ -258,11 +258,11 @@ def estimator_to_c(
             N_Y=roll.n_y, N_X=roll.n_x, N_IN=n_u, N_MEASURED=law.n_measured, OUTPUT_LAGS=window.output_lags,
             INPUT_LAGS=window.input_lags,
         )  # fmt: skip
-        add_network(roll, data)
+        add_network(roll, data, state, psi_here=len(roll.bias))
         filtered = add_extended_kalman(law, data, state, alone=True)
         if isinstance(law, UnscentedKalmanLaw):
             data.define(NO_JACOBIAN=1)
-        state.doubles(x=roll.n_x, d=roll.n_y, offset=n_u, beside=roll.n_y, psi_here=len(roll.bias))
+        state.doubles(x=roll.n_x, d=roll.n_y, offset=n_u, beside=roll.n_y)
         templates = (
             "dot.c", "axpy.c", "finite.c", *qp, "cholesky.c", "rnn_model.c", "correction.c", *filtered,
             "estimator_api.c",
@@ -271,7 +271,8 @@ def estimator_to_c(
     else:
         raise OptionError(
             f"the estimator is a {type(given).__name__}; expected a KalmanFilter, an "
-            "ExtendedKalmanFilter, an UnscentedKalmanFilter or a MovingHorizonEstimator, the ones that have C code"
+            "ExtendedKalmanFilter, an UnscentedKalmanFilter or a MovingHorizonEstimator, the ones "
+            "that have C code"
         )
     state.doubles(acted=n_u)
     state.integers(has_input=0, started=0, rejected=0, n_rejected=0)

@@ -121,7 +121,8 @@ def _law_data(
         add_extended_kalman(source, data, state)
     data.array("worth", [law.settled])
     add_channels(data, state, law, recalls=not filtered)
-    add_network(roll, data)
+    n_f = len(roll.bias)
+    add_network(roll, data, state, psi=problem.horizon * n_f, trial_psi=problem.horizon * n_f, psi_here=n_f)
     data.array("x_scale", roll.x_scale)
     data.fix()
     _add_problem(law, data, rate_cost, varies, tightened)
@@ -178,7 +179,7 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, 
 def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, problem, search = law.rollout, law.problem, law.iteration
-    N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
+    N, n_x, n_y, n_u = problem.horizon, roll.n_x, roll.n_y, problem.n_u
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
     if search.is_feedback:
         n_rows += n_v
@@ -194,7 +195,7 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, shift=len(search.E), candidate=N * n_u,
         best=N * n_u, warm=N * n_u, kept=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
-        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
+        trial_states=(N + 1) * n_x, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
         start_u=n_u, question=n_asked, answered=n_asked, searched_for=n_asked, row_context=n_asked - 2 * n_y,
         wish=n_u, mark=n_y, marks=(N + 1) * n_y, wanted=(N + 1) * n_y, row_marks=N * n_y,

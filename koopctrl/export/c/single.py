@@ -9,8 +9,8 @@ analysis*, SIAM J.
 Sci. Comput. 41, 2019). Data are rounded once themselves, which is the 1.
 
 - A network's step, relative to the spread of its outputs: large outer weights that cancel are what makes it
-large, and then no
-  arithmetic in floats helps. Such models are refused.
+  large. Where it is above 1e-4, the network's own data and sums are doubles, and what is left is the rounding
+  of what goes in and comes out; models for which that is above 1e-3 are refused.
 - A lifted model's step, relative to the state's scale.
 - A `LinearMPC`'s input without active bounds, relative to its range (else to what the inputs' scale is):
 the error of what is known
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from koopctrl.lifted.model import LiftedModel
     from koopctrl.network.folded import Rollout
 
-UNIT = 2.0**-24
+UNIT, _DOUBLE = 2.0**-24, 2.0**-53
 _SPREADS = 2.0
 # Share of the outputs' spread that a step may be off by: loops shall not differ by more from those in double.
 MOST = 1e-3
+# From here on the network's sums are in double; points at which derivatives are looked at.
+_NARROW, _POINTS = 1e-4, 50
 
 
 def _grown(n: int) -> float:
@@ -50,7 +52,32 @@ def _grown(n: int) -> float:
 
 
 def network_rounding(roll: Rollout) -> float:
-    """Bound on the error of one step, relative to the outputs' spread."""
+    """Bound on the error of one step of the code that is written, relative to the outputs' spread."""
+    return _wide_rounding(roll) if needs_doubles(roll) else _narrow_rounding(roll)
+
+
+def needs_doubles(roll: Rollout) -> bool:
+    """Whether outer weights cancel so much that the network's own sums have to be in double."""
+    return _narrow_rounding(roll) > _NARROW
+
+
+def _wide_rounding(roll: Rollout) -> float:
+    """Of a network in doubles whose inputs and answers are floats: what its derivatives make of theirs."""
+    rng, scaling = np.random.default_rng(0), roll.network.scaling
+    x = roll.network.x_mean + roll.network.x_scale * rng.standard_normal((_POINTS, roll.n_x))
+    u = scaling.u_mean + scaling.u_scale * rng.standard_normal((_POINTS, roll.n_u))
+    a, b = roll.jacobians(x, u)
+    n_y, mean = roll.n_y, np.abs(roll.network.x_mean)
+    size = mean + _SPREADS * np.abs(roll.network.x_scale)
+    off = np.abs(a[:, :n_y]) @ size + np.abs(b[:, :n_y]) @ (
+        np.abs(scaling.u_mean) + _SPREADS * scaling.u_scale
+    )
+    sums = _narrow_rounding(roll) * _DOUBLE / UNIT
+    return sums + float(UNIT * np.max((off.max(axis=0) + 2.0 * size[:n_y]) / roll.x_scale[:n_y]))
+
+
+def _narrow_rounding(roll: Rollout) -> float:
+    """All in floats."""
     n_x, n_q, n_y = roll.n_x, roll.n_q, roll.n_y
     x, u = _SPREADS * roll.x_scale, _SPREADS * np.abs(roll.u_scale)
     bias = roll.bias + roll.network.x_mean @ roll.wx + roll.u_mean @ roll.wu

@@ -326,6 +326,6 @@ def block_of(given: Any, **options: Any) -> Block:
             )
         return make(given, **used)
     raise OptionError(
-        f"a {type(given).__name__} has no C code, of which FMUs are made; expected a LinearMPC, a TubeMPC, an "
-        "RNNMPC, a KalmanFilter, an ExtendedKalmanFilter, a KoopmanRNN, a LiftedModel or an LTINetwork"
+        f"a {type(given).__name__} has no C code, of which FMUs are made; expected a LinearMPC, a TubeMPC, "
+        "an RNNMPC, a KalmanFilter, an ExtendedKalmanFilter, a KoopmanRNN, a LiftedModel or an LTINetwork"
     )

@@ -157,7 +157,7 @@ static void kc_start_window(NAME_state *s, const double *y, int n_here, const in
     int i, k;
     kc_unknown(s);
     for (i = 0; i < KC_OUTPUT_LAGS * KC_N_Y; i++) s->p[i] = kc_y_mean[i % KC_N_Y];
-    for (i = 0; i < (KC_INPUT_LAGS - 1) * KC_N_IN; i++) s->p[KC_OUTPUT_LAGS * KC_N_Y + i] = kc_u_mean[i % KC_N_IN];
+    for (i = 0; i < (KC_INPUT_LAGS - 1) * KC_N_IN; i++) s->p[KC_OUTPUT_LAGS * KC_N_Y + i] = (double)kc_u_mean[i % KC_N_IN];
     for (i = KC_N_X; i < KC_N_P; i++) s->p[i] = 0.0;
     for (k = 0; k < n_here; k++)
         for (i = 0; i < KC_OUTPUT_LAGS; i++) s->p[i * KC_N_Y + kc_channel[here[k]]] = y[here[k]];

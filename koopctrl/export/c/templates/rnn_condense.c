@@ -50,7 +50,7 @@ static void kc_set_references(NAME_state *s, const kc_asked *q) {
 #endif
 }
 
-static void kc_roll(NAME_state *s, const double *plan, double *states, double *psi, double *t) {
+static void kc_roll(NAME_state *s, const double *plan, double *states, KC_REAL *psi, double *t) {
     double all[KC_N_IN];
     int k;
     for (k = 0; k < KC_HORIZON; k++) {
