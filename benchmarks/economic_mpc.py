@@ -9,7 +9,8 @@
 RNNMPC sees outputs and knows the network that was fitted to the records of `koopctrl bench` (default
 settings, the zone with lags; of the reactor only what lies between 310 and 385 K: with ignitions in them a
 fit errs 15 to 100 times as much where it works). do-mpc is given the plant's equations and its true state,
-the weather of the zone included. Both have the same horizon, bounds and preview, and soft constraints.
+the weather of the zone included; a second one of the zone takes the weather to stay as it is, for what
+foreknowledge of it is worth. All have the same horizon, bounds and preview, and soft constraints.
 Judged on the true plant: what was paid (negative: earned, where more of do-mpc's is better), and
 constraints broken (largest, and mean over samples). Costs are relative to do-mpc's on the same starts.
 """
@@ -53,6 +54,8 @@ class Economy:
         Of a sample; written with arithmetic.
     parameters : callable
         `(n_p,)` at sample `k`.
+    weather : int
+        First state of the weather, which the controller that is not told takes to stay; 0 for none.
     region : (low, high) or None
         Box of outputs that records are cut to: beyond, the reactor ignites.
     """
@@ -62,6 +65,7 @@ class Economy:
     cost: Callable[..., Any]
     constraints: Callable[..., list[Any]]
     parameters: Callable[[int], np.ndarray]
+    weather: int = 0
     region: tuple[Any, Any] | None = None
 
 
@@ -101,21 +105,24 @@ ECONOMIES = {
         cstr_cost,
         cstr_constraints,
         lambda k: np.array([2.0 if (k // 15) % 2 else 1.0]),
-        ([0.0, 310.0], [1.0, 385.0]),
+        region=([0.0, 310.0], [1.0, 385.0]),
     ),
-    "zone": Economy("ThermalZone", 192, zone_cost, zone_constraints, day),
+    "zone": Economy("ThermalZone", 192, zone_cost, zone_constraints, day, weather=2),
 }
 
 
 class DoMpc:
     """do-mpc's MPC on the plant's own equations and true state."""
 
-    def __init__(self, economy: Economy, task: Any) -> None:
+    def __init__(self, economy: Economy, task: Any, *, told: bool = True) -> None:
         do_mpc, plant, p_0 = import_do_mpc(), task.plant, economy.parameters(0)
         model = do_mpc.model.Model("discrete")
         x, u = model.set_variable("_x", "x", (plant.n_x, 1)), model.set_variable("_u", "u", (plant.n_u, 1))
         p = model.set_variable("_tvp", "p", (len(p_0), 1))
-        model.set_rhs("x", plant.to_casadi()(x, u)[0])
+        after = plant.to_casadi()(x, u)[0]
+        if not told:
+            after = casadi.vertcat(after[: economy.weather], x[economy.weather :])
+        model.set_rhs("x", after)
         model.setup()
         mpc = self.mpc = do_mpc.controller.MPC(model)
         mpc.settings.n_horizon, mpc.settings.t_step = task.horizon, task.dt
@@ -255,12 +262,15 @@ def main() -> None:
         for name in args.plants:
             economy = ECONOMIES[name]
             task = make_tasks(find_id(economy.plant))["regulation"]
-            peer = DoMpc(economy, task)
-            runs: dict[str, list[dict[str, Any]]] = {"RNNMPC, identified": [], "do-mpc, true model": []}
+            peers = {"do-mpc, true model": DoMpc(economy, task)}
+            if economy.weather:
+                peers["do-mpc, not told the weather"] = DoMpc(economy, task, told=False)
+            runs: dict[str, list[dict[str, Any]]] = {key: [] for key in ("RNNMPC, identified", *peers)}
             for seed in range(args.seeds):
                 print(f"{name}, seed {seed}", end="\r", flush=True, file=sys.stderr)
                 runs["RNNMPC, identified"].append(run(Ours(economy, task, seed), economy, task, seed))
-                runs["do-mpc, true model"].append(run(peer, economy, task, seed))
+                for key, peer in peers.items():
+                    runs[key].append(run(peer, economy, task, seed))
             theirs = runs["do-mpc, true model"]
             found = {key: summarise(those, theirs) for key, those in runs.items()}
             figures[name] = {"controllers": found}

@@ -35,6 +35,8 @@ _ELSEWHERE = {
     "LTINetwork": ("koopctrl.ltinet.network", "network_of_parts"),
     "SampledNetworkRegressor": ("koopctrl.sampled.storage", "network_of_parts"),
     "SampledNetworkClassifier": ("koopctrl.sampled.storage", "network_of_parts"),
+    "HamiltonianNetwork": ("koopctrl.sampled.hamiltonian.storage", "hamiltonian_of_parts"),
+    "MechanicalNetwork": ("koopctrl.sampled.hamiltonian.storage", "hamiltonian_of_parts"),
     "LiftedFamily": ("koopctrl.storage_varying", "family_of_parts"),
     "ClosedLoopResult": ("koopctrl.controllers.loop.result_file", "result_of_parts"),
     "LQR": ("koopctrl.controllers.storage", "read_controller"),

@@ -12,9 +12,9 @@ import casadi
 import numpy as np
 import pytest
 
-from koopctrl import RNNMPC, KoopmanRNN, Trajectories
+from koopctrl import RNNMPC, KoopmanRNN, Trajectories, run_closed_loop
 from koopctrl.controllers import check_controller
-from koopctrl.controllers.mpc.rnn_economic import EconomicGoal, convexified
+from koopctrl.controllers.mpc.rnn_economic import EconomicGoal, EconomicIteration, convexified
 from koopctrl.controllers.mpc.rnn_outlook import Outlook
 from koopctrl.controllers.mpc.stage_function import StageFunction
 from koopctrl.errors import DataError, KoopctrlError, OptionError
@@ -67,9 +67,11 @@ def make(model: KoopmanRNN, **options: Any) -> RNNMPC:
     return RNNMPC(model, N, **(given | options))
 
 
-def by_ipopt(model: KoopmanRNN, mpc: RNNMPC, cost: Any, constraint: Any = None) -> tuple[float, np.ndarray]:
+def by_ipopt(
+    model: KoopmanRNN, mpc: RNNMPC, cost: Any, constraint: Any = None, x0: np.ndarray = X0
+) -> tuple[float, np.ndarray]:
     """The whole problem on the network, written down anew."""
-    step, u, x, total, g = model.to_casadi(), casadi.MX.sym("u", N), casadi.MX(X0), 0.0, []
+    step, u, x, total, g = model.to_casadi(), casadi.MX.sym("u", N), casadi.MX(x0), 0.0, []
     u_r = float(mpc.law.u_rest[0])
     for k in range(N):
         x = step(x, u[k])
@@ -262,3 +264,79 @@ def test_bad_parameters_by_name(model: KoopmanRNN) -> None:
             mpc.control(X0, cost_parameters=value)
     with pytest.raises(OptionError, match="no stage functions"):
         RNNMPC(model, N, 1.0, 1.0).control(X0, cost_parameters=[1.0])
+
+
+def test_the_curvature_of_constraints_makes_ten_steps_enough(
+    model: KoopmanRNN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Along a circle: what ten QPs find is what IPOPT finds, and obeys the constraint to rounding."""
+    begin = np.array([0.3, 0.2])
+
+    def found(n_iterations: int) -> tuple[RNNMPC, list[float], list[str]]:
+        mpc = make(
+            model, stage_cost=profit, nonlinear_constraints=disc, cost_parameters=[-0.4],
+            n_iterations=n_iterations,
+        )  # fmt: skip
+        x, costs, statuses = begin, [], []
+        for _ in range(12):
+            x = plant(x, mpc.control(x))
+            assert mpc.info is not None
+            costs.append(mpc.info.objective)
+            statuses.append(mpc.info.status)
+        return mpc, costs, statuses
+
+    mpc, costs, statuses = found(10)
+    assert set(statuses) == {"optimal"}
+    mpc.reset()
+    mpc.control(begin)
+    best, _ = by_ipopt(model, mpc, lambda y, u: profit(y, u, [-0.4]), disc, begin)
+    assert costs[0] == pytest.approx(best, rel=1e-6)
+    monkeypatch.setattr(EconomicIteration, "_multipliers_of", lambda *_: None)
+    assert "inexact" in found(10)[2]
+
+
+def test_a_step_that_its_curvature_breaks_is_corrected(model: KoopmanRNN) -> None:
+    """The correction is feasible to third order where the full step is to second."""
+    mpc = make(model, stage_cost=profit, nonlinear_constraints=disc, cost_parameters=[-0.4])
+    iteration: Any = mpc.law.iteration
+    plan = np.full((N, 1), 0.3)
+    now = Outlook(X0, np.zeros(2), np.empty((N, 0)), None, np.zeros(1))
+    blank = np.zeros((N + 1, 2)), np.zeros((N, 1)), X0, None, None, np.zeros(1), mpc.problem.Q, np.empty(0)
+    goal = EconomicGoal(*blank, np.full((N, 1), -0.4), np.zeros(2))
+    states, features = mpc.law.rollout.trace(X0, plan, np.zeros(2))
+    answer, direction, _ = iteration._iterate(states, features, plan, now, goal, np.inf)
+    full = plan + direction[0]
+    rolled = iteration.roll(now, full[None])[0]
+    before, obeyed = iteration.excess(rolled, goal, full)
+    assert not obeyed
+    corrected, states, _ = iteration._mended(plan, rolled, answer, now, goal, np.inf)
+    assert iteration.excess(states, goal, corrected)[0] < 0.2 * before
+
+
+def test_prices_in_a_closed_loop(model: KoopmanRNN) -> None:
+    """`run_closed_loop` shows the parameters, ahead or one row at a time, as calls by hand do."""
+    prices = np.repeat([0.01, 5.0, 0.01], 8)[:, None]
+
+    def cost(y: Any, u: Any, p: Any) -> Any:
+        return p[0] * u[0] - 0.5 * y[0]
+
+    for preview in (True, False):
+        mpc = make(model, stage_cost=cost, cost_parameters=[1.0], u_min=0.0, n_iterations=5)
+        found = run_closed_loop(
+            lambda x, u: plant(x, u), mpc, 20, x0=X0, cost_parameters=prices, preview=preview
+        )
+        mpc.reset()
+        x, inputs = X0, []
+        for k in range(20):
+            inputs.append(mpc.control(x, cost_parameters=prices[k:] if preview else prices[k]))
+            x = plant(x, inputs[-1])
+        assert found.inputs == pytest.approx(np.array(inputs), abs=1e-7)
+        assert np.ptp(found.inputs) > 0.1
+    by_time = run_closed_loop(
+        lambda x, u: plant(x, u), mpc, 20, x0=X0, cost_parameters=lambda t: [prices[round(t / 0.1), 0]]
+    )
+    assert by_time.inputs == pytest.approx(found.inputs)
+    with pytest.raises(OptionError, match="cost_parameters"):
+        run_closed_loop(plant, RNNMPC(model, N, 1.0, 1.0), 2, x0=X0, cost_parameters=prices)
+    with pytest.raises(KoopctrlError, match="cost_parameters"):
+        run_closed_loop(plant, mpc, 2, x0=X0, cost_parameters=np.ones((4, 3)))

@@ -57,8 +57,6 @@ def test_bands_of_networks_and_their_controllers(tmp_path: Path) -> None:
     assert (mpc.info.outputs[1:] <= [0.5, 1.0] - bands.half_widths + 1e-6).all()
     mpc.save(tmp_path / "mpc.npz")
     assert load(tmp_path / "mpc.npz").control([0.4, 0.1]) == pytest.approx(mpc.control([0.4, 0.1]), abs=1e-7)
-    with pytest.raises(OptionError, match="tightening"):
-        mpc.to_c(tmp_path)
 
 
 def test_predictions_keep_what_is_left(model: LiftedModel, tmp_path: Path) -> None:

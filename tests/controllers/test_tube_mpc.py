@@ -201,13 +201,11 @@ def test_bad_inputs_by_name(options: dict[str, Any], error: type[KoopctrlError],
         make(**options)
 
 
-def test_refuses_estimators_with_disturbances_and_c(mpc: TubeMPC, tmp_path: Path) -> None:
+def test_refuses_estimators_with_disturbances() -> None:
     model = LiftedModel.from_matrices(A, B, dt=0.1)
     estimator = KalmanFilter(model, 1e-3 * np.eye(2), 1e-2 * np.eye(2), disturbance="input")
     with pytest.raises(OptionError, match="estimator has disturbances"):
         TubeMPC(model, 10, 1.0, 1.0, 0.01, estimator=estimator)
-    with pytest.raises(OptionError, match="no C code"):
-        mpc.to_c(tmp_path)
 
 
 def test_as_a_block_of_python_control(mpc: TubeMPC) -> None:

@@ -46,7 +46,8 @@ def same_over_a_run(given, folder, centre, spread, n_u, u_size=1.0, n_steps=200)
     run("gcc", *FLAGS, "-shared", "-fPIC", part.folder / "seer.c", "-o", library, "-lm")
     lib, rng, met = ctypes.CDLL(str(library)), np.random.default_rng(2), set()
     state = ctypes.create_string_buffer(part.state_bytes)
-    estimate = np.full(len(given.law.initial().s), np.nan)
+    size = len(given.law.rollout.mean) if hasattr(given.law, "rollout") else len(given.law.initial().s)
+    estimate = np.full(size, np.nan)
     count, u = ctypes.c_int(0), None
     horizon = isinstance(given, MovingHorizonEstimator)
     lib.seer_reset(state)
@@ -127,6 +128,56 @@ def test_unscented_filters(data, lags, options, tmp_path):
     same_over_a_run(ukf, tmp_path, 5.0, 1.0, 2, 1e3)
 
 
+@pytest.mark.parametrize(
+    ("lags", "horizon", "options"),
+    [
+        (False, 0, {}),
+        (False, 6, {"disturbance": "state", "d_max": 0.2, "max_iter": 3}),
+        (True, 5, {"disturbance": "input", "d_min": -300.0}),
+        (True, 5, {"measured": [0], "disturbance": "output"}),
+        (False, 4, {"disturbance": "none", "y_min": None, "y_max": None}),
+    ],
+)
+def test_moving_horizons_on_networks(data, lags, horizon, options, tmp_path):
+    given = {"output_lags": 2, "input_lags": 2, "rcond": 1e-8} if lags else {}
+    model = KoopmanRNN(15, random_state=0, **given).fit(data)
+    bounds = {"y_min": [4.0, 3.5], "y_max": 6.5, "Qn": 1e-2, "Rn": 1e-1, "gate": 8.0} | options
+    mhe = MovingHorizonEstimator(model, horizon, **bounds)
+    met = same_over_a_run(mhe, tmp_path, 5.0, 1.0, 2, 1e3)
+    assert met >= {"waiting", "bounded" if bounds["y_max"] else "free"}
+
+
+def test_a_network_whose_horizon_falls_back(data, tmp_path):
+    """Bounds that no state obeys: the filter's estimate, said so."""
+    model = KoopmanRNN(15, random_state=0).fit(data)
+    constraints = ([[1.0, 0.0], [1.0, 0.0]], [6.0, -np.inf], [np.inf, 4.0])
+    mhe = MovingHorizonEstimator(model, 3, Qn=1e-2, Rn=1e-1, gate=8.0, constraints=constraints)
+    assert same_over_a_run(mhe, tmp_path, 5.0, 1.0, 2, 1e3) >= {"waiting", "fallback"}
+
+
+def test_a_network_controller_with_a_moving_horizon(data, tmp_path):
+    model = KoopmanRNN(15, random_state=0).fit(data)
+    mhe = MovingHorizonEstimator(model, 5, Rn=0.1, y_min=[3.0, 4.0], disturbance="input", gate=8.0)
+    mpc = RNNMPC(model, 6, 1.0, 1e-7, u_min=-1e3, u_max=1e3, y_max=[7.0, 6.0], estimator=mhe)
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
+    rng, x, met = np.random.default_rng(0), np.zeros(2), set()
+    for k in range(80):
+        if k == 50:
+            mpc.reset()
+            compiled.reset()
+        y = 5.0 + 3.0 * x + 0.4 * rng.normal(size=2)
+        y = np.where(rng.random(2) < 0.1, np.nan, y) + (90.0 if k % 30 == 20 else 0.0)
+        r = [5.5, 4.3 + 0.5 * (k // 30)]
+        u = mpc.control(y, r)
+        np.testing.assert_allclose(compiled.control(y, r), u, atol=1e-2)
+        assert mpc.info.status == compiled.info.status
+        assert compiled.info.n_rejected == mpc.observer.n_rejected
+        met.add(mpc.observer.status)
+        x = np.maximum(plant_step(x, u / 1e3 + 0.05), [-0.7, -0.35])
+    assert "bounded" in met
+    assert mpc.observer.n_rejected > 0
+
+
 def test_a_linear_controller_with_a_moving_horizon(tmp_path):
     """Changing references, missing samples, gross errors, a reset: the same inputs and statuses."""
     plant = LiftedModel.from_matrices(A, B, C, dt=0.1)
@@ -169,13 +220,7 @@ def test_a_network_controller_with_an_unscented_filter(data, tmp_path):
         x = plant_step(x, u / 1e3 + 0.05)
 
 
-def test_what_has_no_c_code_is_refused_by_name(data, tmp_path):
-    model = KoopmanRNN(15, random_state=0).fit(data)
-    network = MovingHorizonEstimator(model, 4, y_min=0.0)
-    with pytest.raises(OptionError, match="MovingHorizonEstimator of a network"):
-        network.to_c(tmp_path)
-    with pytest.raises(OptionError, match=r"NetworkHorizonLaw.*Jacobians"):
-        mpc_to_c(RNNMPC(model, 5, 1.0, 1e-7, estimator=network), tmp_path)
+def test_what_has_no_c_code_is_refused_by_name(tmp_path):
     plant = LiftedModel.from_matrices(A, B, C, dt=0.1)
     varying = MovingHorizonEstimator(plant, 4, 1.0, 1.0, x_min=0.0, steady=False)
     with pytest.raises(OptionError, match="steady=False"):

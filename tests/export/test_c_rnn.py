@@ -26,6 +26,10 @@ CASES = {
     "lags, moves": ("lags", {"du_min": -1.0, "du_max": 1.5, "R_rate": 0.2, "y_max": 1.2}),
     "everything": ("quadratic", EVERYTHING),
     "inexact": ("quadratic", {"y_min": -1.0, "y_max": 1.0}),
+    "tightened": (
+        "quadratic",
+        {"y_max": [1.0, 2.0], "tightening": np.linspace(0.05, 0.4, 15)[:, None] * [1, 2]},
+    ),
     "riccati, one iteration": ("quadratic", {"terminal": "riccati", "n_iterations": 1}),
     # Bounds so near that plans rarely arrive: the weight at their end comes and goes.
     "out of reach": ("quadratic", {"u_min": -0.3, "u_max": 0.3}),

@@ -22,7 +22,8 @@ from koopctrl.export.c.cortex_m import missing_tools, run_on_cortex_m4
 from koopctrl.export.c.footprint import footprint
 from koopctrl.export.c.scalar import as_scalar
 from koopctrl.export.c.sil import CompiledMPC
-from koopctrl.export.c.single import network_rounding
+from koopctrl.export.c.single import _narrow_rounding, needs_doubles, network_rounding
+from koopctrl.network.folded import Rollout
 from koopctrl_envs import Pendulum, TwoTanks, VanDerPol
 
 SINGLE = (*FLAGS, "-Wdouble-promotion", "-Wfloat-conversion")
@@ -236,14 +237,38 @@ def test_what_floats_cannot_do_is_refused(data, tmp_path):
         LinearMPC(lifted, 3, 1.0, 0.1).to_c(tmp_path, scalar="half")
     with pytest.raises(OptionError, match="single precision"):
         LinearMPC(lifted, 3, 1.0, 0.1, u_max=1e60).to_c(tmp_path, scalar="float")
-    model = KoopmanRNN(300, random_state=0, feature_scale=0.005, rcond=1e-15, ridge=0.0).fit(data)
-    from koopctrl.network.folded import Rollout
-
+    far = [e.outputs + 1e6 for e in data], [e.inputs for e in data]
+    model = KoopmanRNN(20, random_state=0).fit(Trajectories.from_arrays(*far, dt=data.dt))
     assert network_rounding(Rollout(model._network)) > 1e-3
     for make in (lambda: model.to_c(tmp_path, scalar="float"),
                  lambda: RNNMPC(model, 5, 1.0, 0.1).to_c(tmp_path, scalar="float")):  # fmt: skip
         with pytest.raises(OptionError, match="scalar is 'float', and rounding alone"):
             make()
+
+
+def test_networks_whose_weights_cancel_are_in_doubles(data, tmp_path):
+    """Weights a million times the outputs, and more: steps and Jacobians in floats are those of the network."""
+    model = KoopmanRNN(100, random_state=0, feature_scale=0.02, rcond=1e-10, ridge=0.0).fit(data)
+    roll = Rollout(model._network)
+    assert needs_doubles(roll)
+    assert _narrow_rounding(roll) > 1e3 * network_rounding(roll)
+    part = model.to_c(tmp_path, "cancelling", scalar="float")
+    library = tmp_path / "part.so"
+    run("gcc", *FLAGS, "-shared", "-fPIC", tmp_path / "cancelling.c", "-o", library, "-lm")
+    lib, rng = ctypes.CDLL(str(library)), np.random.default_rng(0)
+    n_x, n_u, worst = roll.n_x, roll.n_u, 0.0
+    for _ in range(200):
+        x = (roll.network.x_mean + roll.x_scale * rng.uniform(-1.5, 1.5, n_x)).astype(np.float32)
+        u = (roll.u_mean + roll.u_scale * rng.uniform(-1.5, 1.5, n_u)).astype(np.float32)
+        after, A, B = (np.empty(n, dtype=np.float32) for n in (n_x, n_x * n_x, n_x * n_u))
+        lib.cancelling_step(*(ctypes.c_void_p(a.ctypes.data) for a in (x, u, after)))
+        expected = roll.step(x.astype(float), u.astype(float), np.zeros(roll.n_y))
+        worst = max(worst, float(np.max(np.abs(after - expected) / roll.x_scale)))
+        lib.cancelling_jacobian(*(ctypes.c_void_p(a.ctypes.data) for a in (x, u, A, B)))
+        a, b = roll.jacobians(x.astype(float)[None], u.astype(float)[None])
+        np.testing.assert_allclose(A.reshape(n_x, n_x), a[0], rtol=1e-4, atol=1e-5 * np.abs(a).max())
+        np.testing.assert_allclose(B.reshape(n_x, n_u), b[0], rtol=1e-4, atol=1e-5 * np.abs(b).max())
+    assert 0.01 * part.rounding < worst <= part.rounding < 1e-3
 
 
 def test_the_answer_says_what_it_costs(tmp_path):

@@ -54,6 +54,7 @@ def run_closed_loop(
     *,
     disturbance: Schedule = None,
     input_reference: Schedule = None,
+    cost_parameters: Schedule = None,
     seed: int | None = 0,
     x0: ArrayLike | None = None,
     options: dict[str, Any] | None = None,
@@ -84,6 +85,9 @@ def run_closed_loop(
         such as a plant whose parameters drift.
     input_reference : None, (n_u,), (n, n_u) array_like, or callable
         Where the inputs should be, shown to the controller.
+    cost_parameters : None, (n_p,), (n, n_p) array_like, or callable
+        Parameters of a controller's own stage cost or constraints, prices say: row `k` counts for the input
+        sent at step `k` and the output it leads to.
     seed : int, optional
         What `env.reset` is seeded with is spawned from it: never the integer itself, with which the caller,
         or `collect`, may have drawn other numbers.
@@ -96,8 +100,8 @@ def run_closed_loop(
         of times that wrappers outside of it repeat an action, else the controller's. A system in continuous
         time is integrated over each sample.
     preview : bool
-        Whether the controller is shown the next `horizon` samples of references and disturbances too, and
-        those of its `input_delay` beyond them.
+        Whether the controller is shown the next `horizon` samples of references, disturbances and
+        `cost_parameters` too, and those of its `input_delay` beyond them.
     Q, R : array_like, optional
         Weights of `cost`; the controller's by default.
 
@@ -129,7 +133,8 @@ def run_closed_loop(
     dt = _sample_time(env, controller, dt, n_steps)
     if x0 is not None:
         options = {**(options or {}), "x0": as_float_array(x0, "x0").copy()}
-    given = {"reference": reference, "disturbance": disturbance, "input_reference": input_reference}
+    given = {"reference": reference, "disturbance": disturbance, "input_reference": input_reference,
+             "cost_parameters": cost_parameters}  # fmt: skip
     _check_controller(controller, [n for n, v in given.items() if n == "reference" or v is not None])
     controller.reset()
     observation, info = reset_plant(env, start_seed, options)
@@ -138,7 +143,8 @@ def run_closed_loop(
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     horizon = _foresight(controller) if preview else 0
     sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
-             "input_reference": _size_of(controller, "n_u")}  # fmt: skip
+             "input_reference": _size_of(controller, "n_u"),
+             "cost_parameters": _size_of(controller, "n_p") or None}  # fmt: skip
     rows = {
         name: sample_schedule(value, n_steps + 1 + horizon, dt, name, sizes[name])
         for name, value in given.items()

@@ -1,4 +1,4 @@
-"""What the closed loop shows a controller: references and disturbances, one row a sample."""
+"""What the closed loop shows a controller: references, disturbances, prices, one row a sample."""
 
 from __future__ import annotations
 

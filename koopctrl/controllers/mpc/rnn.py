@@ -273,7 +273,10 @@ class RNNMPC(PredictiveController):
             )
         law = self.law
         if not isinstance(law, EconomicLaw):
-            raise OptionError("cost_parameters are given, but the controller has no stage functions")
+            raise OptionError(
+                "cost_parameters are given, but the controller has no stage functions; expected None, or a "
+                "controller with stage_cost or nonlinear_constraints"
+            )
         with one_blas_thread():
             y = as_measurement(measurement, self.n_measured)
             asked = law.reader.read(reference, input_reference, disturbance)
@@ -285,6 +288,11 @@ class RNNMPC(PredictiveController):
         """Forget past measurements, inputs, plans and the disturbance."""
         super().reset()
         self.law.iteration.reset()
+
+    @property
+    def n_p(self) -> int:
+        """Number of parameters of the stage functions."""
+        return len(self.law.parameters) if isinstance(self.law, EconomicLaw) else 0
 
     @property
     def disturbance(self) -> FloatArray:

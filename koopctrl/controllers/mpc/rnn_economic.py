@@ -8,33 +8,40 @@ r"""Real-time iteration with stage costs and constraints that users write.
 Each QP has the reduced gradient of all that, exact, and
 
 - of residuals, a list whose squares are `l`: the Gauss-Newton Hessian;
-- of a cost, a number: the exact reduced Hessian, the network's curvature included (differences of the reduced
-  gradient), convexified: in units of the inputs' spread its eigenvalues are replaced by their sizes, those
+- of a cost, a number: the exact reduced Hessian of the Lagrangian, with the multipliers of the last QP, the
+  network's curvature included (differences of the reduced gradient), convexified: in units of the inputs'
+  spread its eigenvalues are replaced by their sizes, those
   below a millionth of the largest by that.
 
-Constraints are linearised, relaxed as bounds on outputs are, and judged on the roll-out.
+Constraints are linearised, relaxed as bounds on outputs are, and judged on the roll-out. Where the full step
+breaks one by its curvature, which would make the line search refuse it (the Maratos effect), the QP is solved
+once more with the constraints' values there: a second-order correction. Nocedal & Wright, *Numerical
+Optimization*, 2006, section 18.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.problem import MPCProblem
+from koopctrl.controllers.mpc.rnn_course import Course
 from koopctrl.controllers.mpc.rnn_feedback import gains_along
-from koopctrl.controllers.mpc.rnn_outlook import Goal, Outlook
-from koopctrl.controllers.mpc.rnn_sqp import OBEYED, RealTimeIteration, Rolled
+from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.mpc.rnn_sqp import OBEYED, SETTLED, RealTimeIteration, Rolled
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh
 from koopctrl.controllers.mpc.stage_function import StageFunction
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
 from koopctrl.network.folded import Rollout
 
+# Distance from a bound, in the size of a step, up to which it is active.
+_ACTIVE = 1e-6
 # Step of differences of the gradient, in spreads of the inputs; least eigenvalue, in the largest.
 _STEP, _LEAST = 1e-4, 1e-6
 # Weight of inputs beside outputs, in their spreads, where a plan is led back to its course.
@@ -80,6 +87,19 @@ class EconomicGoal(Goal):
     beside: FloatArray
 
 
+class _Posed(NamedTuple):
+    """The last QP: gradient, scaled rows, bounds, what the plan uses of them, and the first nonlinear row."""
+
+    gradient: FloatArray
+    scale: FloatArray
+    rows: FloatArray
+    low: FloatArray
+    high: FloatArray
+    used: FloatArray
+    units: FloatArray
+    n_linear: int
+
+
 class EconomicIteration(RealTimeIteration):
     """The optimiser of one problem with stage terms; for parameters see `RealTimeIteration`."""
 
@@ -94,6 +114,8 @@ class EconomicIteration(RealTimeIteration):
     ) -> None:
         super().__init__(rollout, problem, channels, solver, solver_options)
         self.terms, self.is_feedback = terms, False
+        self._multipliers: FloatArray | None = None
+        self._posed: Any = None
         # Plans that have left their course are led back with all signals in units of their spread.
         N, y_scale = problem.horizon, rollout.network.scaling.y_scale
         self._leading = replace(
@@ -115,6 +137,52 @@ class EconomicIteration(RealTimeIteration):
             np.ones(len(self.move_rows)), problem.idle_units,
             np.sqrt(np.tile(terms.weights[1], problem.horizon)),
         ])  # fmt: skip
+
+    def optimise(
+        self,
+        now: Outlook,
+        plan: FloatArray,
+        goal: Goal,
+        n_iterations: int,
+        deadline: float,
+        settled: float = SETTLED,
+        course: Course | None = None,
+    ) -> Found:
+        """See `RealTimeIteration`; multipliers are those of this call."""
+        self._multipliers = None
+        return super().optimise(now, plan, goal, n_iterations, deadline, settled, course)
+
+    def _is_done(self, plan: FloatArray, states: FloatArray, goal: Goal) -> bool:
+        """What is broken by curvature alone is worth further steps."""
+        return self.terms.constraints is None or self.excess(states, goal, plan)[1]
+
+    def _mended(
+        self, plan: FloatArray, states: FloatArray, answer: StepSolution, now: Outlook, goal: Goal,
+        deadline: float,
+    ) -> Rolled | None:  # fmt: skip
+        """The second-order correction of a full step that breaks what its QP obeys."""
+        if answer.x is None or answer.status != "optimal" or not np.isfinite(states).all():
+            return None
+        posed, (N, n_u), T = self._posed, plan.shape, self._blocking
+        stepped = plan + (T @ (answer.x * posed.scale)).reshape(N, n_u)
+        if self.excess(states, goal, stepped)[1]:
+            return None
+        problem, first, n_v = self._problem, posed.n_linear, len(answer.x)
+        there = [(states[1:] @ self.E.T + goal.shift).ravel(), problem.E_end @ (states[-1] - goal.x_end)]
+        if self.terms.constraints is not None:
+            there.append(self._values(self.terms.constraints, states[None], stepped[None], goal).ravel())
+        used = posed.used.copy()
+        used[first:] = np.concatenate(there) - (posed.rows @ answer.x)[first - n_v :] / posed.units[first:]
+        if not np.isfinite(used).all():
+            return None
+        low, high = ((side - used) * posed.units for side in (posed.low, posed.high))
+        again = self._solver.solve(posed.gradient, low, high, deadline)
+        if again.x is None:
+            return None
+        other = plan + (T @ (again.x * posed.scale)).reshape(N, n_u)
+        other = np.clip(other, problem.u_min, problem.u_max)
+        rolled = self.roll(now, other[None])
+        return other, rolled[0], float(self.merit(rolled, other[None], now, goal)[0])
 
     def _led(self, now: Outlook, goal: Goal, start: Rolled, along: FloatArray) -> Rolled:
         """See `RealTimeIteration`; a cost of the users' own says nothing of how to stay near a course."""
@@ -176,8 +244,13 @@ class EconomicIteration(RealTimeIteration):
         values = function.values(*self._points(states, plans, goal))
         return values.reshape(len(states), -1, function.m)
 
-    def _reduced_gradients(self, plans: FloatArray, now: Outlook, goal: Goal) -> FloatArray:
-        """Of the cost (a number) by blocked inputs `(batch, n_v)`, through adjoints."""
+    def _reduced_gradients(
+        self, plans: FloatArray, now: Outlook, goal: Goal, multipliers: FloatArray | None = None
+    ) -> FloatArray:
+        """Of the cost (a number) by blocked inputs `(batch, n_v)`, through adjoints.
+
+        With the constraints `(N, m)` weighted by multipliers on it.
+        """
         function = self.terms.cost
         assert function is not None
         batch, N, n_u = plans.shape
@@ -187,7 +260,11 @@ class EconomicIteration(RealTimeIteration):
         a, b = self._rollout.jacobians(states[:, :-1].reshape(-1, n_x), full.reshape(batch * N, -1))
         b = b if not self._channels.n_v else b[:, :, self._channels.moved]
         a, b = a.reshape(batch, N, n_x, n_x), b.reshape(batch, N, n_x, n_u)
-        by = function.gradients(*self._points(states, plans, goal)).sum(axis=1).reshape(batch, N, -1)
+        points = self._points(states, plans, goal)
+        by = function.gradients(*points).sum(axis=1).reshape(batch, N, -1)
+        if multipliers is not None and self.terms.constraints is not None:
+            slopes = self.terms.constraints.gradients(*points).reshape(batch, N, multipliers.shape[1], -1)
+            by = by + np.einsum("km,bkmz->bkz", multipliers, slopes)
         adjoint, out = np.zeros((batch, n_x)), np.empty((batch, N, n_u))
         for k in range(N - 1, -1, -1):
             adjoint[:, :n_y] += by[:, k, :n_y]
@@ -208,7 +285,10 @@ class EconomicIteration(RealTimeIteration):
         points = self._points(states[None], plan[None], goal)
         n_y, n_u = self._rollout.n_y, plan.shape[1]
         by, bent = function.gradients(*points).sum(axis=1), function.hessians(*points)
-        if not by[:, :n_y].any() and not bent[:, :n_y].any():  # of inputs alone: no roll-out is in it
+        curved = self._multipliers is not None and self._multipliers.any()
+        if (
+            not curved and not by[:, :n_y].any() and not bent[:, :n_y].any()
+        ):  # of inputs alone: no roll-out is in it
             T = self._blocking.reshape(N, n_u, -1)
             on_u = np.matmul(bent[:, n_y:, n_y:], T).reshape(N * n_u, -1)
             return 0.5 * self._blocking.T @ on_u, 0.5 * self._blocking.T @ by[:, n_y:].ravel()
@@ -217,7 +297,7 @@ class EconomicIteration(RealTimeIteration):
         moved = (steps[:, None] * self._blocking.T).reshape(n_v, N, -1)
         plans = np.concatenate([plan + moved, plan - moved])
         with np.errstate(all="ignore"):
-            sides = self._reduced_gradients(plans, now, goal)
+            sides = self._reduced_gradients(plans, now, goal, self._multipliers)
         H = 0.5 * (sides[:n_v] - sides[n_v:]) / (2.0 * steps[:, None])
         return 0.5 * (H + H.T), g
 
@@ -271,6 +351,7 @@ class EconomicIteration(RealTimeIteration):
             ((self.E @ gamma).reshape(-1, T.shape[1]), (states[1:] @ self.E.T + goal.shift).ravel()),
         ]
         parts.append((problem.E_end @ gamma[-1], problem.E_end @ (states[-1] - goal.x_end)))
+        n_linear = len(values) + len(moves)
         low, high = self._bounds
         if self.terms.constraints is not None:
             rows = self._rows(self.terms.constraints, states, plan, gamma, goal)
@@ -297,9 +378,33 @@ class EconomicIteration(RealTimeIteration):
         except np.linalg.LinAlgError:
             return StepSolution(None, "the condensed Hessian is not positive definite", np.inf, 0), None, None
         answer = self._solver.solve(g * scale, (low - used) * units, (high - used) * units, deadline)
+        self._posed = _Posed(g * scale, scale, rows, low, high, used, units, n_linear)
         if answer.x is None:
             return answer, None, None
+        if self.terms.constraints is not None and self.terms.cost is not None and self.terms.cost.is_scalar:
+            self._multipliers = self._multipliers_of(H * scale * scale[:, None], answer.x)
         return answer, ((T @ (answer.x * scale)).reshape(N, n_u), 0.0), None
+
+    def _multipliers_of(self, H: FloatArray, x: FloatArray) -> FloatArray:
+        """Of the constraints `(N, m)`, in what the whole cost is in, from the QP's stationarity.
+
+        Relaxed ones have what relaxing them costs at most.
+        """
+        posed, m, n_v = self._posed, self.terms.n_constraints, len(x)
+        values = np.concatenate([x, posed.rows @ x])
+        low, high = ((side - posed.used) * posed.units for side in (posed.low, posed.high))
+        near = _ACTIVE * max(float(np.abs(x).max()), np.finfo(float).tiny)
+        at_high, at_low = values >= high - near, values <= low + near
+        active = at_high | at_low
+        found = np.zeros(len(values))
+        if active.any():
+            normals = np.vstack([np.eye(n_v), posed.rows])[active]
+            pull = -(H @ x + posed.gradient)
+            solved = np.linalg.lstsq(normals.T, pull, rcond=1e-10)[0]
+            found[active] = np.where(at_high[active], np.maximum(solved, 0.0), np.minimum(solved, 0.0))
+        n_g = self._problem.horizon * m
+        of_constraints = found[len(found) - n_g :] * posed.units[len(found) - n_g :]
+        return 2.0 * of_constraints.reshape(-1, m)
 
 
 def convexified(H: FloatArray, units: FloatArray) -> FloatArray:

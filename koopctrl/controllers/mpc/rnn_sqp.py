@@ -160,15 +160,35 @@ class RealTimeIteration:
                     )
                 merits = self.merit(rolled, plans, now, goal)
                 better = np.flatnonzero(merits <= merit * (1.0 + 1e-12))
+                if not len(better) and len(steps) == 1 and gains is None:
+                    mended = self._mended(plan, rolled[0], answer, now, goal, deadline)
+                    if mended is not None and mended[2] <= merit:
+                        plans, rolled, seen = mended[0][None], mended[1][None], None
+                        merits, better, n_solves = np.array([mended[2]]), np.array([0]), n_solves + 1
                 if len(better):
                     break
             else:
                 break
             best, before = int(better[0]), merit
             plan, states, features, merit = plans[best], rolled[best], seen, float(merits[best])
-            if before - merit <= settled * abs(before) or time.perf_counter() > deadline:
+            gained = before - merit
+            if gained <= SETTLED * abs(before) or time.perf_counter() > deadline:
+                break
+            if gained <= settled * abs(before) and self._is_done(plan, states, goal):
                 break
         return Found(plan, states, merit if answer is not None else np.inf, answer, n_solves, reason)
+
+    def _mended(
+        self, plan: FloatArray, states: FloatArray, answer: StepSolution, now: Outlook, goal: Goal,
+        deadline: float,
+    ) -> Rolled | None:  # fmt: skip
+        """Another plan where the full step, whose roll-out is given, is none; None for none."""
+        del plan, states, answer, now, goal, deadline
+
+    def _is_done(self, plan: FloatArray, states: FloatArray, goal: Goal) -> bool:
+        """Whether a plan that has all but settled is good enough."""
+        del plan, states, goal
+        return True
 
     def _loses_digits(self) -> bool:
         """Whether the Hessian at the data's mean is too ill conditioned for plans without feedback."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -98,7 +97,7 @@ class TubeMPC(PredictiveController):
 
     Notes
     -----
-    Moves of inputs are not bounded or weighted, and of a preview the last row counts. There is no C code.
+    Moves of inputs are not bounded or weighted, and of a preview the last row counts.
     Chisci, Rossiter & Zappa, Automatica 37, 2001; Limon, Alvarado, Alamo & Camacho, Journal of Process
     Control 20, 2010; Rakovic et al., IEEE Transactions on Automatic Control 50, 2005.
     """
@@ -222,17 +221,6 @@ class TubeMPC(PredictiveController):
             Within its bounds.
         """
         return super().control(measurement, reference)
-
-    def to_c(self, folder: str | PathLike[str], name: str = "koopctrl_mpc", **options: Any) -> NoReturn:
-        """Refused, whatever `folder`, `name` and `options` are: C has no artificial targets."""
-        raise OptionError(
-            "TubeMPC has no C code: the generated solver has no artificial target. Use LinearMPC with "
-            "tightening=..., or to_explicit() of a small one"
-        )
-
-    def compile(self, compiler: str | None = None, **options: Any) -> NoReturn:
-        """Refused, as `to_c` is, whatever `compiler` and `options` are."""
-        self.to_c("")
 
     def __repr__(self) -> str:
         """Dimensions, bounds and the size of the tube."""

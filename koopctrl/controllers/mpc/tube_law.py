@@ -99,7 +99,13 @@ class TubeQP:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TubeLaw(PredictiveLaw):
-    """Numbers of a `TubeMPC`."""
+    """Numbers of a `TubeMPC`.
+
+    Attributes
+    ----------
+    relaxed : (2, n_rows - n_u) array
+        Linear and quadratic cost of relaxing rows, all but those of the first input.
+    """
 
     lifted: LiftedModel
     model: Augmented
@@ -110,6 +116,7 @@ class TubeLaw(PredictiveLaw):
     weight: FloatArray
     sets: TubeSet
     qp: TubeQP
+    relaxed: FloatArray
     solver: StepSolver
     solver_name: str
     solver_options: Mapping[str, Any] | None
@@ -188,7 +195,8 @@ def build_tube_law(
     steps.load(qp.H, qp.rows, qp.row_scale, weights, (n_hard, width, False))
     return TubeLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator,
-        riccati=riccati, target=target, family=family, weight=weight, sets=sets, qp=qp, solver=steps,
+        riccati=riccati, target=target, family=family, weight=weight, sets=sets, qp=qp, relaxed=weights,
+        solver=steps,
         solver_name=solver, solver_options=solver_options, counted=counted,
         output_names=lifted.output_names, input_names=lifted.input_names, dt=lifted.dt,
         set_point=lifted.y_op.copy(), u_rest=model.u_op, v_rest=model.v_op,

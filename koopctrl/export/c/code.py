@@ -19,6 +19,7 @@ from koopctrl.export.c.linear_sets import tuned_laws
 from koopctrl.export.c.model import named
 from koopctrl.export.c.rnn import rnn_mpc_parts
 from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
+from koopctrl.export.c.tube import tube_mpc_parts
 from koopctrl.export.c.writer import Parts, check_identifier, comment, template
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _COMPILE = "cc -std=c99 -O2 -o {name}_example main.c {name}.c -lm"
 _PARTS: dict[str, Callable[[Any, bool, str, bool | None], Parts]] = {
     "LinearMPC": linear_mpc_parts,
     "RNNMPC": rnn_mpc_parts,
+    "TubeMPC": tube_mpc_parts,
 }
 
 
@@ -111,9 +113,9 @@ def mpc_to_c(
 
     Parameters
     ----------
-    mpc : LinearMPC or RNNMPC
-        A `LinearMPC` without estimator or with a `KalmanFilter`, an `RNNMPC` without or with an
-        `ExtendedKalmanFilter`.
+    mpc : LinearMPC, TubeMPC or RNNMPC
+        The first two without estimator or with a `KalmanFilter` or a `MovingHorizonEstimator`, an `RNNMPC`
+        without or with an `ExtendedKalmanFilter`, an `UnscentedKalmanFilter` or a `MovingHorizonEstimator`.
     folder : path
         Made if need be; files of the same names in it are replaced.
     name : str
@@ -126,7 +128,8 @@ def mpc_to_c(
         Controllers by name, made with `mpc.with_(...)`, to whose weights and bounds `NAME_retune` switches
         between samples, as Python goes on with the other controller.
     untracked : bool, optional
-        Of a `LinearMPC`: whether references may have NaN for outputs that are not tracked, which takes data
+        Of a `LinearMPC` or `TubeMPC`: whether references may have NaN for outputs that are not tracked, which
+        takes data
         for each choice of outputs; by default where there are three outputs or fewer. An `RNNMPC` always
         can.
 
@@ -143,7 +146,8 @@ def mpc_to_c(
     check_identifier(name)
     if type(mpc).__name__ not in _PARTS:
         raise OptionError(
-            f"mpc is a {type(mpc).__name__}; expected a LinearMPC or an RNNMPC, the controllers with C code"
+            f"mpc is a {type(mpc).__name__}; expected a LinearMPC, a TubeMPC or an RNNMPC, the "
+            "controllers with C code"
         )
     check_scalar(scalar)
     parts = _PARTS[type(mpc).__name__](tuned_laws(mpc, tunings), diagnostics, scalar, untracked)

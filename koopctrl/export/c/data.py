@@ -34,6 +34,8 @@ class DataSection:
         Flat arrays by name.
     fixed : set of str
         Arrays in which sections for one source do not differ.
+    wide : set of str
+        Arrays that are doubles whatever the type of the others.
     """
 
     scalar: str = "double"
@@ -41,6 +43,7 @@ class DataSection:
     aliases: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     fixed: set[str] = field(default_factory=set)
+    wide: set[str] = field(default_factory=set)
 
     def fix(self) -> None:
         """All arrays so far belong to model and estimator, which sets of numbers have in common."""
@@ -54,8 +57,10 @@ class DataSection:
         """One array under a second name."""
         self.aliases[name] = other
 
-    def array(self, name: str, values: ArrayLike) -> None:
+    def array(self, name: str, values: ArrayLike, *, wide: bool = False) -> None:
         """Data `kc_<name>`, row by row; an empty array becomes one unused zero, C having none.
+
+        With `wide` they are doubles.
 
         Raises
         ------
@@ -71,31 +76,36 @@ class DataSection:
                 raise DataError(
                     f"the controller's {name} has NaN; expected numbers. Check the model it was built on"
                 )
-            check_range(flat, name, self.scalar)
+            check_range(flat, name, "double" if wide else self.scalar)
+            if wide:
+                self.wide.add(name)
         self.arrays[name] = flat if flat.size else np.zeros(1, dtype=flat.dtype)
 
     @property
     def bytes(self) -> int:
         """Of the arrays."""
-        return sum(self._size(flat) for flat in self.arrays.values())
+        return sum(self._size(name) for name in self.arrays)
 
-    def _size(self, flat: np.ndarray) -> int:
-        return flat.size * (4 if flat.dtype.kind in "iu" else BYTES[self.scalar])
+    def _size(self, name: str) -> int:
+        kind = self._kind(name)
+        return self.arrays[name].size * (4 if kind == "int" else BYTES[kind])
 
-    def _values(self, flat: np.ndarray, indent: str = "    ") -> str:
-        integer = flat.dtype.kind in "iu"
-        text = [str(int(v)) if integer else number(float(v), self.scalar) for v in flat]
+    def _values(self, name: str, indent: str = "    ") -> str:
+        kind = self._kind(name)
+        text = [str(int(v)) if kind == "int" else number(float(v), kind) for v in self.arrays[name]]
         rows = [", ".join(text[i : i + _PER_LINE]) for i in range(0, len(text), _PER_LINE)]
         return f"\n{indent}" + f",\n{indent}".join(rows)
 
-    def _kind(self, flat: np.ndarray) -> str:
-        return "int" if flat.dtype.kind in "iu" else self.scalar
+    def _kind(self, name: str) -> str:
+        if self.arrays[name].dtype.kind in "iu":
+            return "int"
+        return "double" if name in self.wide else self.scalar
 
     def _lines(self, skip: frozenset[str] = frozenset()) -> list[str]:
         lines = [f"#define KC_{name} {value}" for name, value in self.macros.items()]
         lines += [f"#define kc_{name} kc_{other}" for name, other in self.aliases.items()]
         return lines + [
-            f"static const {self._kind(flat)} kc_{name}[{flat.size}] = {{{self._values(flat)}}};"
+            f"static const {self._kind(name)} kc_{name}[{flat.size}] = {{{self._values(name)}}};"
             for name, flat in self.arrays.items()
             if name not in skip
         ]
@@ -178,7 +188,7 @@ class DataSets:
     def bytes(self) -> int:
         """Of all arrays."""
         base = self.sections[0]
-        own = sum(base._size(base.arrays[name]) for name in self.differing)
+        own = sum(base._size(name) for name in self.differing)
         return base.bytes + (len(self.sections) - 1) * own
 
     def text(self) -> str:
@@ -190,10 +200,10 @@ class DataSets:
         # Integers last, so that there is no padding.
         order = sorted(self.differing, key=lambda n: base.arrays[n].dtype.kind in "iu")
         lines += ["typedef struct {"]
-        lines += [f"    {base._kind(base.arrays[n])} {n}[{base.arrays[n].size}];" for n in order]
+        lines += [f"    {base._kind(n)} {n}[{base.arrays[n].size}];" for n in order]
         lines += ["} kc_set;", f"static const kc_set kc_sets[{len(self.sections)}] = {{"]
         for section, name in zip(self.sections, self.names, strict=True):
-            body = ",\n".join(f"    {{{section._values(section.arrays[n], '        ')}}}" for n in order)
+            body = ",\n".join(f"    {{{section._values(n, '        ')}}}" for n in order)
             lines += [f"  {{ /* {comment(name)} */\n{body}}},"]
         lines += ["};"] + [f"#define kc_{n} (kc_sets[s->set].{n})" for n in order]
         return _marked(lines)

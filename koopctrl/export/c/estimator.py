@@ -26,7 +26,13 @@ from koopctrl.export.c.model import (
     source_text,
     write,
 )
-from koopctrl.export.c.moving_horizon import STATUS_FUNCTION, TEMPLATES, add_moving_horizon
+from koopctrl.export.c.moving_horizon import (
+    NETWORK_TEMPLATES,
+    STATUS_FUNCTION,
+    TEMPLATES,
+    add_moving_horizon,
+    add_network_horizon,
+)
 from koopctrl.export.c.scalar import check_scalar
 from koopctrl.export.c.single import check_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, number
@@ -37,16 +43,31 @@ if TYPE_CHECKING:
     from koopctrl.lifted.model import LiftedModel
 
 
-def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateLayout) -> None:
-    """Noise, limits and memory of an extended Kalman filter; the network's own data come beside it."""
+def add_extended_kalman(
+    given: ExtendedKalmanLaw | NetworkHorizonLaw,
+    data: DataSection,
+    state: StateLayout,
+    *,
+    alone: bool = False,
+) -> tuple[str, ...]:
+    """Noise, limits and memory of an extended Kalman filter, and the window of a moving horizon around it.
+
+    The network's own data come beside it. Returns the templates after the network's.
+    """
+    windowed = isinstance(given, NetworkHorizonLaw)
+    law = given.kalman if windowed else given
     roll, n, n_m = law.rollout, law.rollout.n, law.n_measured
+    data.define(WINDOWED=int(windowed), ALONE=int(alone))
+    if windowed:
+        add_network_horizon(given, data, state)
     data.define(
         GATED=int(law.gate is not None), STEADY=0, N_P=n,
         DISTURBANCE=NETWORK_DISTURBANCES.index(law.disturbance), N_BESIDE=roll.beside.shape[1],
         MEMORY="p", N_MEMORY="KC_N_P", UNSCENTED=int(isinstance(law, UnscentedKalmanLaw)),
     )  # fmt: skip
-    if isinstance(law, UnscentedKalmanLaw):
+    if windowed or isinstance(law, UnscentedKalmanLaw):
         data.define(NOTHING=number(NOTHING, data.scalar))
+    if isinstance(law, UnscentedKalmanLaw):
         data.array("point_spread", [law.spread, 0.5 / law.spread**2])
         state.doubles(point=n)
     arrays = {
@@ -66,6 +87,7 @@ def add_extended_kalman(law: ExtendedKalmanLaw, data: DataSection, state: StateL
         seen=n_m * n, innovation=n_m,
     )  # fmt: skip
     state.integers(in_a_row=0)
+    return NETWORK_TEMPLATES if windowed else NETWORK_TEMPLATES[:1]
 
 
 def add_source(
@@ -188,7 +210,7 @@ def estimator_to_c(
     Parameters
     ----------
     given : KalmanFilter, ExtendedKalmanFilter, UnscentedKalmanFilter or MovingHorizonEstimator
-        The last one of a lifted model, with the steady gain. Its numbers; its state is not taken over.
+        The last one, of a lifted model, with the steady gain. Its numbers; its state is not taken over.
     folder : path
         Made if need be.
     name : str
@@ -223,9 +245,12 @@ def estimator_to_c(
             more = STATUS_FUNCTION
         templates = (*templates, "estimator_api.c")
         names, estimate = lifted.input_names, "lifted state, then disturbances"
-    elif isinstance(law, ExtendedKalmanLaw):
-        roll, n_u = law.rollout, law.rollout.n_u
+    elif isinstance(law, (ExtendedKalmanLaw, NetworkHorizonLaw)):
+        roll, n_u, qp = law.rollout, law.rollout.n_u, ()
         kind = f"an {'unscented' if isinstance(law, UnscentedKalmanLaw) else 'extended'} Kalman filter"
+        if isinstance(law, NetworkHorizonLaw):
+            kind, more = f"a moving-horizon estimator of {law.horizon + 1} samples", STATUS_FUNCTION
+            qp = ("qp_factor.c", "qp.c") if law.bounded.n_b else ()
         window = roll.window
         if scalar == "float":
             check_rounding(network_rounding(roll), "the filter's network")
@@ -233,26 +258,25 @@ def estimator_to_c(
             N_Y=roll.n_y, N_X=roll.n_x, N_IN=n_u, N_MEASURED=law.n_measured, OUTPUT_LAGS=window.output_lags,
             INPUT_LAGS=window.input_lags,
         )  # fmt: skip
-        add_network(roll, data)
-        add_extended_kalman(law, data, state)
+        add_network(roll, data, state, psi_here=len(roll.bias))
+        filtered = add_extended_kalman(law, data, state, alone=True)
         if isinstance(law, UnscentedKalmanLaw):
             data.define(NO_JACOBIAN=1)
-        state.doubles(x=roll.n_x, d=roll.n_y, offset=n_u, beside=roll.n_y, psi_here=len(roll.bias))
+        state.doubles(x=roll.n_x, d=roll.n_y, offset=n_u, beside=roll.n_y)
         templates = (
-            "dot.c", "axpy.c", "finite.c", "cholesky.c", "rnn_model.c", "correction.c", "extended_kalman.c",
+            "dot.c", "axpy.c", "finite.c", *qp, "cholesky.c", "rnn_model.c", "correction.c", *filtered,
             "estimator_api.c",
         )  # fmt: skip
         names, estimate = law.model.input_names_, "window, then disturbances"
     else:
         raise OptionError(
-            f"the estimator is a {type(given).__name__}"
-            + (" of a network" if isinstance(law, NetworkHorizonLaw) else "")
-            + "; expected a KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the "
-            "MovingHorizonEstimator of a lifted model, the ones that have C code"
+            f"the estimator is a {type(given).__name__}; expected a KalmanFilter, an "
+            "ExtendedKalmanFilter, an UnscentedKalmanFilter or a MovingHorizonEstimator, the ones "
+            "that have C code"
         )
     state.doubles(acted=n_u)
     state.integers(has_input=0, started=0, rejected=0, n_rejected=0)
-    n_estimate = law.rollout.n if isinstance(law, ExtendedKalmanLaw) else len(law.model.A)
+    n_estimate = len(law.model.A) if isinstance(law, (KalmanLaw, MovingHorizonLaw)) else law.rollout.n
     values = {
         "SUMMARY": kind, "DT": f"{given.law.dt:.12g}", "n_measured": law.n_measured, "n_u": n_u,
         "measured": comment(", ".join(law.measured_names)), "inputs": comment(", ".join(names) or "none"),

@@ -13,6 +13,7 @@ from koopctrl.controllers.estimation.lag_window import LagWindow
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.estimation.measurement import ABSURD
 from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
+from koopctrl.controllers.estimation.protocol import LinearEstimator
 from koopctrl.controllers.mpc.condensing import forced_responses
 from koopctrl.controllers.steady_state.reachable import STEPS
 from koopctrl.errors import OptionError
@@ -26,8 +27,9 @@ from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channe
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
+    from koopctrl.controllers.mpc.tube_law import TubeLaw
 
-_DIAGNOSTICS = """
+DIAGNOSTICS = """
 /* Lifted state of the last sample that had one, @n_z@ numbers. */
 void NAME_lifted_state(const NAME_state *state, double *z);
 
@@ -50,11 +52,7 @@ def linear_mpc_parts(
     sets = linear_sets(laws, untracked, scalar)
     law = sets.laws[0]
     lifted, source, problem = law.lifted, law.estimator, law.problem
-    if type(source) not in (KalmanLaw, MovingHorizonLaw, LiftedMeasurement, LagWindow):
-        raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter, a "
-            "MovingHorizonEstimator or none, the ones that have C code"
-        )
+    check_source(source)
     found = [_law_data(each, sets, diagnostics, scalar) for each in sets.laws]
     state = found[0][1]
     data = DataSets([section for section, _ in found], sets.names)
@@ -66,12 +64,8 @@ def linear_mpc_parts(
     if sets.mixes:
         state.doubles(mixed_H=law.qp.n_v**2, mixed_L=law.qp.n_v**2, mixed_Linv=law.qp.n_v**2)
         state.integers(mixed=0)
-    source_files = ("linear_lift.c", "linear_source.c")
-    if isinstance(source, MovingHorizonLaw):
-        source_files = MOVING_HORIZON
-    elif isinstance(source, KalmanLaw):
-        source_files = ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
-    elif sets.mixes:
+    source_files = source_templates(source)
+    if sets.mixes and "cholesky.c" not in source_files:
         source_files = ("cholesky.c", *source_files)
     fall_back = "the last input"
     if sets.has_lqr:
@@ -80,14 +74,33 @@ def linear_mpc_parts(
     return Parts(
         data, state,
         ("dot.c", "axpy.c", "finite.c", "qp_factor.c", "qp.c", "common.c", "step.c", *source_files,
-         "linear_reach.c", "linear_untracked.c", "linear_mpc.c", "api.c"),
+         "linear_reach.c", "linear_common.c", "linear_untracked.c", "linear_mpc.c",
+         "linear_diagnostics.c", "api.c"),
         f"Horizon {problem.horizon}, {lifted.n_z} lifted states, {law.qp.n_v} variables.",
-        _DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
+        DIAGNOSTICS.replace("@n_z@", str(lifted.n_z)) if diagnostics else "",
         source.measured_names, law.output_names, tuple(law.input_names[i] for i in moved),
         tuple(law.input_names[i] for i in told), problem.horizon, law.dt, fall_back,
         untracked=len(sets.masks) > 1, tunings=sets.tunings,
         rounding=linear_mpc_rounding(law) if scalar == "float" else 0.0,
     )  # fmt: skip
+
+
+def check_source(source: LinearEstimator) -> None:
+    """Refuse an estimator without C code."""
+    if type(source) not in (KalmanLaw, MovingHorizonLaw, LiftedMeasurement, LagWindow):
+        raise OptionError(
+            f"the controller's estimator is a {type(source).__name__}; expected a KalmanFilter, a "
+            "MovingHorizonEstimator or none, the ones that have C code"
+        )
+
+
+def source_templates(source: LinearEstimator) -> tuple[str, ...]:
+    """Files of an estimator."""
+    if isinstance(source, MovingHorizonLaw):
+        return MOVING_HORIZON
+    if isinstance(source, KalmanLaw):
+        return ("cholesky.c", "linear_lift.c", "correction.c", "kalman.c")
+    return ("linear_lift.c", "linear_source.c")
 
 
 def _law_data(
@@ -109,7 +122,7 @@ def _law_data(
     add_channels(data, state, law, recalls)
     add_source(lifted, source, data, state)
     if diagnostics:
-        _add_diagnostics(law, data)
+        add_diagnostics(law, data, law.qp.ahead[0])
     # Where state and disturbances are read as [z; d] = basis (p - p_op): for these three.
     offset_free = not filtered and n_d > 0
     needed = offset_free or (diagnostics if kalman is None else kalman.lifts)
@@ -265,11 +278,14 @@ def _add_mixing(law: LinearLaw, data: DataSection, varies: bool) -> None:
         data.array("track_w", found.from_w)
 
 
-def _add_diagnostics(law: LinearLaw, data: DataSection) -> None:
-    """Predictions `y_k = C (A^(k+delay) z_0 + what is forced + sum_j A^(k-1-j) B du_j) + y_op`."""
+def add_diagnostics(law: LinearLaw | TubeLaw, data: DataSection, power: FloatArray) -> None:
+    """Predictions `y_k = C (A^(k+delay) z_0 + what is forced + sum_j A^(k-1-j) B du_j) + y_op`.
+
+    `power` is `A^delay`.
+    """
     model, source, problem = law.model, law.estimator, law.problem
     free, markov = [], []
-    step, reach = law.qp.ahead[0] @ source.basis, model.B
+    step, reach = power @ source.basis, model.B
     for _ in range(problem.horizon + 1):
         free.append(model.C @ step)
         markov.append(model.C @ reach)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
 
 # Outputs up to which all choices of untracked ones are written by default, and at most.
-_FEW, _MOST = 3, 6
+FEW, MOST = 3, 6
 # Condition number of the Hessian from which inputs are written as a feedback in single precision.
 _SINGLE_COND_LIMIT = 100.0
 
@@ -86,13 +86,13 @@ def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None, scalar: s
     """
     base = next(iter(laws.values()))
     n_y = base.lifted.n_y
-    if untracked and n_y > _MOST:
+    if untracked and n_y > MOST:
         raise OptionError(
-            f"untracked is True, and the controller has {n_y} outputs; expected {_MOST} at most, for "
+            f"untracked is True, and the controller has {n_y} outputs; expected {MOST} at most, for "
             f"each choice of "
             "untracked ones is a set of data. Pass untracked=False, or set the weights of tunings to zero"
         )
-    wanted = untracked or (untracked is None and n_y <= _FEW)
+    wanted = untracked or (untracked is None and n_y <= FEW)
     choices = list(product([True, False], repeat=n_y)) if wanted else [(True,) * n_y]
     masks = np.array(choices, dtype=bool)
     found, names = [], []

@@ -13,7 +13,7 @@ import numpy as np
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
 from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
-from koopctrl.export.c.single import check_rounding, lifted_rounding, network_rounding
+from koopctrl.export.c.single import check_rounding, lifted_rounding, needs_doubles, network_rounding
 from koopctrl.export.c.writer import DataSection, StateLayout, check_identifier, comment, template
 from koopctrl.network.folded import Rollout
 
@@ -74,8 +74,8 @@ class GeneratedPart:
     rounding: float = 0.0
 
 
-def add_network(roll: Rollout, data: DataSection) -> None:
-    """A network with its scalings folded in, as `network.folded` has it."""
+def add_network(roll: Rollout, data: DataSection, state: StateLayout | None = None, **features: int) -> None:
+    """A network with its scalings folded in, as `network.folded` has it; memory of `features` in its type."""
     coupling = roll.network.coupling
     if roll.network.known is not None:
         raise OptionError(
@@ -87,8 +87,13 @@ def add_network(roll: Rollout, data: DataSection) -> None:
         N_FEATURES=len(roll.bias), N_Q=roll.n_q, TANH=int(roll.tanh),
         LAYER_SEES_INPUT=int(coupling.layer_sees_input),
     )  # fmt: skip
+    wide = data.scalar == "float" and needs_doubles(roll)
+    real = "double" if wide else data.scalar
+    data.define(WIDE_NETWORK=int(wide), REAL=real, TANH_OF="tanh" if real == "double" else "tanhf")
+    if state is not None:
+        (state.wide if wide else state.doubles)(**features)
     # What is subtracted is rounded before it is folded in, so that its rounding cancels.
-    kind = np.float64 if data.scalar == "double" else np.float32
+    kind = np.float64 if real == "double" else np.float32
     x_mean, u_mean = (v.astype(kind).astype(float) for v in (roll.network.x_mean, roll.u_mean))
     const = roll.const + (x_mean @ roll.linear).reshape(roll.const.shape)
     const[0] += u_mean @ roll.direct
@@ -98,9 +103,9 @@ def add_network(roll: Rollout, data: DataSection) -> None:
         "x_mean": x_mean, "u_mean": u_mean, "u_scale": roll.u_scale,
     }  # fmt: skip
     for name, values in arrays.items():
-        data.array(name, values)
+        data.array(name, values, wide=wide)
     if coupling.layer_sees_input:
-        data.array("input_weights", roll.wu.T)
+        data.array("input_weights", roll.wu.T, wide=wide)
     data.array("monomial", np.array([(*indices, -1, -1)[:2] for indices in coupling.products], dtype=int))
 
 

@@ -18,6 +18,7 @@ from koopctrl.errors import OptionError
 from koopctrl.export.c.data import DataSets
 from koopctrl.export.c.estimator import add_extended_kalman
 from koopctrl.export.c.model import add_network
+from koopctrl.export.c.moving_horizon import NETWORK_TEMPLATES
 from koopctrl.export.c.single import check_rounding, network_rounding
 from koopctrl.export.c.writer import DataSection, Parts, StateLayout, add_channels, add_step, number
 
@@ -44,25 +45,28 @@ def rnn_mpc_parts(
     """
     law = next(iter(laws.values()))
     source = law.estimator
-    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw):
-        reason = ""
-        if isinstance(source, NetworkHorizonLaw):
-            reason = ", which would condense a window of Jacobians anew at every sample"
+    if type(source) not in (NetworkWindow, ExtendedKalmanLaw, UnscentedKalmanLaw, NetworkHorizonLaw):
         raise OptionError(
-            f"the controller's estimator is a {type(source).__name__}, for which there is no C code{reason}; "
-            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter or none"
+            f"the controller's estimator is a {type(source).__name__}, for which there is no C code; "
+            "expected an ExtendedKalmanFilter, an UnscentedKalmanFilter, a MovingHorizonEstimator or none"
         )
     for each in laws.values():
         _refuse_what_python_alone_does(each)
     rounding = check_rounding(network_rounding(law.rollout), "the network") if scalar == "float" else 0.0
     rate_cost = any(each.policy.has_rate_cost for each in laws.values())
     varies = any(_varies(each.problem) for each in laws.values())
-    found = [_law_data(each, diagnostics, scalar, len(laws), rate_cost, varies) for each in laws.values()]
+    tightened = any(each.problem.is_tightened for each in laws.values())
+    found = [
+        _law_data(each, diagnostics, scalar, len(laws), rate_cost, varies, tightened)
+        for each in laws.values()
+    ]
     data, state = DataSets([section for section, _ in found], list(laws)), found[0][1]
     if len(laws) > 1:
         state.integers(set=0, tuning=0)
-    filtered = isinstance(source, ExtendedKalmanLaw)
-    source_files = ("correction.c", "extended_kalman.c") if filtered else ()
+    source_files: tuple[str, ...] = ()
+    if not isinstance(source, NetworkWindow):
+        windowed = isinstance(source, NetworkHorizonLaw)
+        source_files = ("correction.c", *NETWORK_TEMPLATES[: 2 if windowed else 1])
     features, n_v = len(law.rollout.bias), len(law.iteration.input_hessian)
     return Parts(
         data, state,
@@ -84,12 +88,6 @@ def _refuse_what_python_alone_does(law: RNNLaw) -> None:
             "the controller has stage_cost or nonlinear_constraints, Python functions that C cannot follow; "
             "expected Q and R alone. Run it in Python, or identify outputs that are the cost's residuals"
         )
-    if law.problem.is_tightened:
-        raise OptionError(
-            "the controller has tightening=..., which the generated RNNMPC cannot follow; expected "
-            "bounds that are the same at every step. Draw in y_min and y_max by the first "
-            "step's half-widths instead"
-        )
 
 
 def _varies(problem: MPCProblem) -> bool:
@@ -97,11 +95,17 @@ def _varies(problem: MPCProblem) -> bool:
 
 
 def _law_data(
-    law: RNNLaw, diagnostics: bool, scalar: str, n_tunings: int, rate_cost: bool, varies: bool
+    law: RNNLaw,
+    diagnostics: bool,
+    scalar: str,
+    n_tunings: int,
+    rate_cost: bool,
+    varies: bool,
+    tightened: bool,
 ) -> tuple[DataSection, StateLayout]:
     data, state, roll, problem = DataSection(scalar), StateLayout(scalar), law.rollout, law.problem
     window, source = roll.window, law.estimator
-    filtered = isinstance(source, ExtendedKalmanLaw)
+    filtered = not isinstance(source, NetworkWindow)
     data.define(
         OBSERVER=int(filtered), N_Y=roll.n_y, N_X=roll.n_x, N_MEASURED=source.n_measured,
         HORIZON=problem.horizon, USES_WINDOW=int(not filtered), OUTPUT_LAGS=window.output_lags,
@@ -110,22 +114,24 @@ def _law_data(
         RICCATI=int(problem.terminal != "none"), AUTO=int(problem.terminal == "auto"),
         RATE_COST=int(rate_cost), N_TUNINGS=n_tunings, N_MASKS=1, MIXES=0, SEARCHES=1,
     )  # fmt: skip
-    if isinstance(source, ExtendedKalmanLaw):
-        add_extended_kalman(source, data, state)
-    else:
-        data.define(GATED=0)
+    if isinstance(source, NetworkWindow):
+        data.define(GATED=0, WINDOWED=0)
         data.array("filter", [source.gain])
+    else:
+        assert isinstance(source, (ExtendedKalmanLaw, NetworkHorizonLaw))
+        add_extended_kalman(source, data, state)
     data.array("worth", [law.settled])
     add_channels(data, state, law, recalls=not filtered)
-    add_network(roll, data)
+    n_f = len(roll.bias)
+    add_network(roll, data, state, psi=problem.horizon * n_f, trial_psi=problem.horizon * n_f, psi_here=n_f)
     data.array("x_scale", roll.x_scale)
     data.fix()
-    _add_problem(law, data, rate_cost, varies)
+    _add_problem(law, data, rate_cost, varies, tightened)
     _add_memory(law, state)
     return data, state
 
 
-def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) -> None:
+def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, tightened: bool) -> None:
     """Weights, bounds, blocks, and where searches for targets start."""
     problem, targets, iteration = law.problem, law.targets, law.iteration
     n_v, n_rate, n_e = len(iteration.input_hessian), len(iteration.move_rows), len(iteration.E)
@@ -136,7 +142,7 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
         SWINGS=int(bounded), N_STARTS=len(targets.starts), N_V=n_v, N_RATE=n_rate,
         FEEDBACK=int(iteration.is_feedback), N_INPUTS=n_v if iteration.is_feedback else 0,
         N_E=n_e, N_END=n_end,
-        N_SOFT=n_soft, VARIES=int(varies),
+        N_SOFT=n_soft, VARIES=int(varies), TIGHTENED=int(tightened),
         MAX_ITERATIONS=100 + 20 * (n_v + n_soft + n_rate + problem.n_bounded),
         N_ASKED=len(targets.question_scale), UNTRACKED=1,
     )  # fmt: skip
@@ -155,7 +161,8 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
     if not iteration.is_feedback:
         arrays["input_hessian"] = iteration.input_hessian
     if n_e:
-        arrays |= {"E": iteration.E, "e_min": problem.e_min, "e_max": problem.e_max}
+        rows = slice(None) if tightened else 0  # every step's bounds, or those of all
+        arrays |= {"E": iteration.E, "e_min": problem.e_low[rows], "e_max": problem.e_high[rows]}
         arrays |= {"e_size": iteration.sizes[0], "felt": [FELT]}
         if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
             arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
@@ -173,7 +180,7 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool) 
 def _add_memory(law: RNNLaw, state: StateLayout) -> None:
     """Roll-outs, sensitivities, target, QP and its workspaces."""
     roll, problem, search = law.rollout, law.problem, law.iteration
-    N, n_x, n_y, n_u, n_f = problem.horizon, roll.n_x, roll.n_y, problem.n_u, len(roll.bias)
+    N, n_x, n_y, n_u = problem.horizon, roll.n_x, roll.n_y, problem.n_u
     n_v, n_rows = len(search.input_hessian), len(search.move_rows) + problem.n_bounded
     if search.is_feedback:
         n_rows += n_v
@@ -189,7 +196,7 @@ def _add_memory(law: RNNLaw, state: StateLayout) -> None:
         x=n_x, begin=n_x, d=n_y, offset=roll.n_u, beside=n_y, shift=len(search.E), candidate=N * n_u,
         best=N * n_u, warm=N * n_u, kept=N * n_u,
         trial=N * n_u, states=(N + 1) * n_x,
-        trial_states=(N + 1) * n_x, psi=N * n_f, trial_psi=N * n_f, psi_here=n_f, t=N * n_qy,
+        trial_states=(N + 1) * n_x, t=N * n_qy,
         trial_t=N * n_qy, tracked=(N + 1) * n_y, steady=N * n_u, end_x=n_x, end_u=n_u, start_x=n_x,
         start_u=n_u, question=n_asked, answered=n_asked, searched_for=n_asked, row_context=n_asked - 2 * n_y,
         wish=n_u, mark=n_y, marks=(N + 1) * n_y, wanted=(N + 1) * n_y, row_marks=N * n_y,

@@ -26,7 +26,8 @@ _TOKEN = re.compile(
     |(?P<word>[A-Za-z_]\w*)""",
     re.DOTALL | re.VERBOSE,
 )
-_WORDS = {"double": "float"} | {name: f"{name}f" for name in _MATH}
+# What stays a double in code in floats is written kc_double.
+_WORDS = {"double": "float", "kc_double": "double"} | {name: f"{name}f" for name in _MATH}
 
 
 def check_scalar(scalar: str) -> str:

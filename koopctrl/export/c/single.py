@@ -9,12 +9,13 @@ analysis*, SIAM J.
 Sci. Comput. 41, 2019). Data are rounded once themselves, which is the 1.
 
 - A network's step, relative to the spread of its outputs: large outer weights that cancel are what makes it
-large, and then no
-  arithmetic in floats helps. Such models are refused.
+  large. Where it is above 1e-4, the network's own data and sums are doubles, and what is left is the rounding
+  of what goes in and comes out; models for which that is above 1e-3 are refused.
 - A lifted model's step, relative to the state's scale.
 - A `LinearMPC`'s input without active bounds, relative to its range (else to what the inputs' scale is):
 the error of what is known
   before the QP, led through the inverse of its Hessian. Active bounds only take directions away.
+- A `TubeMPC`'s input likewise.
 - A `RNNMPC`: the network's step; its QPs are certified one by one, and the line search is along the network
 itself.
 
@@ -34,13 +35,16 @@ from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     from koopctrl.controllers.mpc.linear_law import LinearLaw
+    from koopctrl.controllers.mpc.tube_law import TubeLaw
     from koopctrl.lifted.model import LiftedModel
     from koopctrl.network.folded import Rollout
 
-UNIT = 2.0**-24
+UNIT, _DOUBLE = 2.0**-24, 2.0**-53
 _SPREADS = 2.0
 # Share of the outputs' spread that a step may be off by: loops shall not differ by more from those in double.
 MOST = 1e-3
+# From here on the network's sums are in double; points at which derivatives are looked at.
+_NARROW, _POINTS = 1e-4, 50
 
 
 def _grown(n: int) -> float:
@@ -48,7 +52,32 @@ def _grown(n: int) -> float:
 
 
 def network_rounding(roll: Rollout) -> float:
-    """Bound on the error of one step, relative to the outputs' spread."""
+    """Bound on the error of one step of the code that is written, relative to the outputs' spread."""
+    return _wide_rounding(roll) if needs_doubles(roll) else _narrow_rounding(roll)
+
+
+def needs_doubles(roll: Rollout) -> bool:
+    """Whether outer weights cancel so much that the network's own sums have to be in double."""
+    return _narrow_rounding(roll) > _NARROW
+
+
+def _wide_rounding(roll: Rollout) -> float:
+    """Of a network in doubles whose inputs and answers are floats: what its derivatives make of theirs."""
+    rng, scaling = np.random.default_rng(0), roll.network.scaling
+    x = roll.network.x_mean + roll.network.x_scale * rng.standard_normal((_POINTS, roll.n_x))
+    u = scaling.u_mean + scaling.u_scale * rng.standard_normal((_POINTS, roll.n_u))
+    a, b = roll.jacobians(x, u)
+    n_y, mean = roll.n_y, np.abs(roll.network.x_mean)
+    size = mean + _SPREADS * np.abs(roll.network.x_scale)
+    off = np.abs(a[:, :n_y]) @ size + np.abs(b[:, :n_y]) @ (
+        np.abs(scaling.u_mean) + _SPREADS * scaling.u_scale
+    )
+    sums = _narrow_rounding(roll) * _DOUBLE / UNIT
+    return sums + float(UNIT * np.max((off.max(axis=0) + 2.0 * size[:n_y]) / roll.x_scale[:n_y]))
+
+
+def _narrow_rounding(roll: Rollout) -> float:
+    """All in floats."""
     n_x, n_q, n_y = roll.n_x, roll.n_q, roll.n_y
     x, u = _SPREADS * roll.x_scale, _SPREADS * np.abs(roll.u_scale)
     bias = roll.bias + roll.network.x_mean @ roll.wx + roll.u_mean @ roll.wu
@@ -109,7 +138,24 @@ def linear_mpc_rounding(law: LinearLaw) -> float:
     return float(np.max(off_u.reshape(-1, problem.n_u)[0] / np.where(units > 0.0, units, 1.0)))
 
 
-def _features(law: LinearLaw) -> FloatArray:
+def tube_rounding(law: TubeLaw) -> float:
+    """The same of a tube's first input."""
+    qp, lifted, problem = law.qp, law.lifted, law.problem
+    basis, offset = np.abs(law.estimator.basis), np.abs(law.estimator.offset)
+    p, n_u = _features(law), problem.n_u
+    y = np.abs(lifted.y_op) + _SPREADS * np.abs(lifted.C) @ np.ones(lifted.n_z)
+    grown = _grown(len(p) + lifted.n_y + 1)
+    size = np.abs(qp.g_state) @ (basis @ p + offset) + np.abs(qp.g_constant) + np.abs(qp.g_reference) @ y
+    off_v = qp.scale * (np.abs(np.linalg.inv(qp.H)) @ (grown * size))
+    free = np.abs(qp.inputs_free[:n_u]) @ (basis @ p + offset) + np.abs(qp.inputs_level[:n_u])
+    off_u = np.abs(qp.inputs[:n_u]) @ off_v + grown * free
+    ranges = problem.u_max - problem.u_min
+    spread = np.linalg.norm(np.linalg.pinv(lifted.B), axis=1)
+    units = np.where(np.isfinite(ranges) & (ranges > 0.0), ranges, np.maximum(spread, np.abs(law.u_rest)))
+    return float(np.max(off_u / np.where(units > 0.0, units, 1.0)))
+
+
+def _features(law: LinearLaw | TubeLaw) -> FloatArray:
     """Magnitudes of what the estimator hands over."""
     n_p, n_x = law.estimator.basis.shape[1], law.lifted.n_x
     if n_p < n_x or law.estimator.offset.any() or n_p == law.lifted.n_z:

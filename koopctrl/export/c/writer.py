@@ -67,6 +67,14 @@ class StateLayout:
     scalar: str = "double"
     _doubles: list[tuple[str, int]] = field(default_factory=list)
     _integers: list[tuple[str, int]] = field(default_factory=list)
+    _wide: list[tuple[str, int]] = field(default_factory=list)
+
+    def wide(self, **sizes: int) -> None:
+        """Arrays that are doubles in code in floats too."""
+        if self.scalar == "double":
+            self.doubles(**sizes)
+        else:
+            self._wide += [(name, max(1, int(n))) for name, n in sizes.items()]
 
     def doubles(self, **sizes: int) -> None:
         """Arrays of scalars; an empty one gets one element, C having none."""
@@ -81,11 +89,14 @@ class StateLayout:
         """`sizeof`, with 4-byte integers."""
         width = BYTES[self.scalar]
         size = sum(width * n for _, n in self._doubles) + sum(4 * max(1, n) for _, n in self._integers)
+        if self._wide:
+            size, width = size + sum(8 * n for _, n in self._wide), 8
         return -(-size // width) * width
 
     def text(self) -> str:
         """The fields."""
-        lines = [f"    {self.scalar} {name}[{n}];" for name, n in self._doubles]
+        lines = [f"    kc_double {name}[{n}];" for name, n in self._wide]
+        lines += [f"    {self.scalar} {name}[{n}];" for name, n in self._doubles]
         lines += [f"    int {name}[{n}];" if n else f"    int {name};" for name, n in self._integers]
         return "\n".join(lines)
 

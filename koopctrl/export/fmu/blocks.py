@@ -191,18 +191,18 @@ def estimator_block(given: FilterShell) -> Block:
     from koopctrl.controllers.estimation.extended_kalman_law import ExtendedKalmanLaw
     from koopctrl.controllers.estimation.kalman_law import KalmanLaw
     from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
+    from koopctrl.controllers.estimation.moving_horizon_network import NetworkHorizonLaw
     from koopctrl.export.c.estimator import estimator_to_c
 
     law = given.law
     if isinstance(law, (KalmanLaw, MovingHorizonLaw)):
         n, names = len(law.model.A), law.lifted.input_names
-    elif isinstance(law, ExtendedKalmanLaw):
+    elif isinstance(law, (ExtendedKalmanLaw, NetworkHorizonLaw)):
         n, names = law.rollout.n, law.model.input_names_
     else:
         raise OptionError(
-            f"a {type(given).__name__} of a network has no C code, of which FMUs are made; expected a "
-            "KalmanFilter, an ExtendedKalmanFilter, an UnscentedKalmanFilter or the MovingHorizonEstimator "
-            "of a lifted model"
+            f"a {type(given).__name__} has no C code, of which FMUs are made; expected a KalmanFilter, an "
+            "ExtendedKalmanFilter, an UnscentedKalmanFilter or a MovingHorizonEstimator"
         )
     last = [f"last_{n}" for n in names]
     inputs = [Variable(n, float("nan"), "measurement; NaN: missing") for n in law.measured_names]
@@ -326,6 +326,6 @@ def block_of(given: Any, **options: Any) -> Block:
             )
         return make(given, **used)
     raise OptionError(
-        f"a {type(given).__name__} has no C code, of which FMUs are made; expected a LinearMPC, an RNNMPC, a "
-        "KalmanFilter, an ExtendedKalmanFilter, a KoopmanRNN, a LiftedModel or an LTINetwork"
+        f"a {type(given).__name__} has no C code, of which FMUs are made; expected a LinearMPC, a TubeMPC, "
+        "an RNNMPC, a KalmanFilter, an ExtendedKalmanFilter, a KoopmanRNN, a LiftedModel or an LTINetwork"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,6 +83,12 @@ class PortHamiltonian:
         if array.ndim == 0 or array.shape[-1] != self.n_u:
             raise ShapeError(f"u has shape {array.shape}; expected (..., {self.n_u})")
         return np.broadcast_to(array, (*shape, self.n_u)).reshape(int(np.prod(shape)), self.n_u)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`): arrays and JSON, no pickle. `koopctrl.load` reads it."""
+        from koopctrl.sampled.hamiltonian.storage import save_hamiltonian
+
+        save_hamiltonian(self, path)
 
     def energy(self, x: ArrayLike) -> FloatArray:
         """Energy `H`, `(...)`, of states `x`, `(..., 2d)`."""

@@ -20,9 +20,9 @@ static int kc_reject(NAME_state *s, int n, const double *whitened) {
 #endif
 
 #if !KC_STEADY
-/* Gain and covariance from those outputs that were measured. With V = C P, S = V C' + R and G = V' S^-1 it is
+/* Gain and covariance from those outputs that were measured, and `judged` by the gate if there is one. With V = C P, S = V C' + R and G = V' S^-1 it is
  * Joseph's form, (I - G C) P (I - G C)' + G R G', one factor at a time: positive whatever rounding does to G. */
-static void kc_correct(NAME_state *s, const double *y, int n_here, const int *here) {
+static void kc_correct(NAME_state *s, const double *y, int n_here, const int *here, int judged) {
     double S[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
     double Linv[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, whitened[KC_N_MEASURED] = {0.0};
     double *P = s->covariance, *W = s->product, *V = s->seen, *G = s->gain;
@@ -41,8 +41,9 @@ static void kc_correct(NAME_state *s, const double *y, int n_here, const int *he
     }
     for (i = 0; i < m; i++) whitened[i] = kc_dot(i + 1, Linv + i * m, s->innovation);
 #if KC_GATED
-    if (kc_reject(s, m, whitened)) return;
+    if (judged && kc_reject(s, m, whitened)) return;
 #endif
+    (void)judged;
     for (i = 0; i < n; i++) {
         double *gain = G + i * m, *row = W + i * n, half[KC_N_MEASURED];
         for (k = 0; k < m; k++) {

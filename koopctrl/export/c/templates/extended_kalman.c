@@ -26,7 +26,7 @@ static void kc_unknown(NAME_state *s) {
     s->started = 0;
 }
 
-#if KC_UNSCENTED
+#if KC_UNSCENTED || KC_WINDOWED
 /* P = L L', L lower triangular; a column is zero where nothing is left of a variance. The points below depend on which
  * factor is taken. */
 static void kc_semidefinite_factor(const double *P, double *L) {
@@ -39,7 +39,9 @@ static void kc_semidefinite_factor(const double *P, double *L) {
         for (i = j; i < n; i++) L[i * n + j] = (P[i * n + j] - kc_dot(j, L + i * n, L + j * n)) / pivot;
     }
 }
+#endif
 
+#if KC_UNSCENTED
 /* The step of one point. */
 static void kc_send_point(NAME_state *s, const double *point, double *next) {
     double t[KC_N_QY], acting[KC_N_IN];
@@ -114,17 +116,11 @@ static void kc_linearise(NAME_state *s, const double *acting) {
 }
 #endif
 
-/* Advance by one sample under the inputs that acted; a prediction that has run away is forgotten. */
-static void kc_predict_state(NAME_state *s) {
-    double *P = s->covariance;
-    int i, n = KC_N_P, held = 1;
-#if KC_UNSCENTED
-    kc_moments(s);
-#else
-    double acting[KC_N_IN], *W = s->product;
-    int j;
-    for (i = 0; i < KC_N_IN; i++) acting[i] = s->acted[i] + s->offset[i];
-    kc_linearise(s, acting);
+#if !KC_UNSCENTED
+/* Covariance one step on, from the Jacobian in s->F. */
+static void kc_propagate(NAME_state *s) {
+    double *P = s->covariance, *W = s->product;
+    int i, j, n = KC_N_P;
     for (i = 0; i < n; i++) {
         for (j = 0; j < n; j++) W[i * n + j] = 0.0;
         for (j = 0; j < n; j++)
@@ -133,6 +129,20 @@ static void kc_predict_state(NAME_state *s) {
     for (i = 0; i < n; i++)
         for (j = 0; j <= i; j++)
             P[i * n + j] = P[j * n + i] = kc_dot(n, W + i * n, s->F + j * n) + kc_noise[i * n + j];
+}
+#endif
+
+/* Advance by one sample under the inputs that acted; a prediction that has run away is forgotten. */
+static void kc_predict_state(NAME_state *s) {
+    double *P = s->covariance;
+    int i, n = KC_N_P, held = 1;
+#if KC_UNSCENTED
+    kc_moments(s);
+#else
+    double acting[KC_N_IN];
+    for (i = 0; i < KC_N_IN; i++) acting[i] = s->acted[i] + s->offset[i];
+    kc_linearise(s, acting);
+    kc_propagate(s);
 #endif
     for (i = 0; i < KC_N_Y; i++) held = held && fabs(s->next[i] - kc_mean[i]) <= kc_y_limit[i];
     for (i = 0; i < n; i++) held = held && P[i * n + i] <= kc_variance_limit[i];
@@ -147,35 +157,41 @@ static void kc_start_window(NAME_state *s, const double *y, int n_here, const in
     int i, k;
     kc_unknown(s);
     for (i = 0; i < KC_OUTPUT_LAGS * KC_N_Y; i++) s->p[i] = kc_y_mean[i % KC_N_Y];
-    for (i = 0; i < (KC_INPUT_LAGS - 1) * KC_N_IN; i++) s->p[KC_OUTPUT_LAGS * KC_N_Y + i] = kc_u_mean[i % KC_N_IN];
+    for (i = 0; i < (KC_INPUT_LAGS - 1) * KC_N_IN; i++) s->p[KC_OUTPUT_LAGS * KC_N_Y + i] = (double)kc_u_mean[i % KC_N_IN];
     for (i = KC_N_X; i < KC_N_P; i++) s->p[i] = 0.0;
     for (k = 0; k < n_here; k++)
         for (i = 0; i < KC_OUTPUT_LAGS; i++) s->p[i * KC_N_Y + kc_channel[here[k]]] = y[here[k]];
 }
 
-/* Estimate at this sample; there is none until something has been measured. */
-static int kc_read(NAME_state *s, const double *y) {
+/* Correct by what is measured; the first measurement starts the filter. kept_p is what it was before. */
+static void kc_take_in(NAME_state *s, const double *y) {
     int here[KC_N_MEASURED], n_here = 0, i, n = KC_N_P, finite;
     for (i = 0; i < KC_N_MEASURED; i++)
         if (isfinite(y[i])) here[n_here++] = i;
-    if (s->has_input && s->started) kc_predict_state(s);
     s->rejected = 0;
-    if (n_here > 0) {
-        if (!s->started) kc_start_window(s, y, n_here, here);
-        s->started = 1;
-        for (i = 0; i < n; i++) s->kept_p[i] = s->p[i];
-        for (i = 0; i < n * n; i++) s->kept_P[i] = s->covariance[i];
-        kc_correct(s, y, n_here, here);
-        finite = s->started && kc_all_finite(n, s->p) && kc_all_finite(n * n, s->covariance);
-        s->started = 1;
-        if (!finite) { /* what overflows is no measurement */
-            for (i = 0; i < n; i++) s->p[i] = s->kept_p[i];
-            for (i = 0; i < n * n; i++) s->covariance[i] = s->kept_P[i];
-            s->rejected = 1;
-            if (s->n_rejected < INT_MAX) s->n_rejected++;
-        }
+    if (n_here == 0) return;
+    if (!s->started) kc_start_window(s, y, n_here, here);
+    s->started = 1;
+    for (i = 0; i < n; i++) s->kept_p[i] = s->p[i];
+    for (i = 0; i < n * n; i++) s->kept_P[i] = s->covariance[i];
+    kc_correct(s, y, n_here, here, 1);
+    finite = s->started && kc_all_finite(n, s->p) && kc_all_finite(n * n, s->covariance);
+    s->started = 1;
+    if (!finite) { /* what overflows is no measurement */
+        for (i = 0; i < n; i++) s->p[i] = s->kept_p[i];
+        for (i = 0; i < n * n; i++) s->covariance[i] = s->kept_P[i];
+        s->rejected = 1;
+        if (s->n_rejected < INT_MAX) s->n_rejected++;
     }
+}
+
+#if !KC_WINDOWED
+/* Estimate at this sample; there is none until something has been measured. */
+static int kc_read(NAME_state *s, const double *y) {
+    if (s->has_input && s->started) kc_predict_state(s);
+    kc_take_in(s, y);
     if (!s->started) return 0;
     kc_split(s);
     return 1;
 }
+#endif

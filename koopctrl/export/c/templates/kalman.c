@@ -5,7 +5,7 @@
 #if KC_STEADY
 /* Correct by what was measured: with the steady gain, or, for a part of the signals, with the one that the steady
  * covariance gives these. */
-static void kc_correct(NAME_state *s, const double *y, int m, const int *here) {
+static void kc_correct(NAME_state *s, const double *y, int m, const int *here, int judged) {
     double S[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, L[KC_N_MEASURED * KC_N_MEASURED] = {0.0};
     double Linv[KC_N_MEASURED * KC_N_MEASURED] = {0.0}, whitened[KC_N_MEASURED] = {0.0};
     int i, j;
@@ -19,8 +19,9 @@ static void kc_correct(NAME_state *s, const double *y, int m, const int *here) {
         for (i = 0; i < m; i++) whitened[i] = kc_dot(i + 1, Linv + i * m, s->innovation);
     }
 #if KC_GATED
-    if (kc_reject(s, m, whitened)) return;
+    if (judged && kc_reject(s, m, whitened)) return;
 #endif
+    (void)judged;
     if (m == KC_N_MEASURED) {
         for (i = 0; i < KC_N_MEMORY; i++) s->KC_MEMORY[i] += kc_dot(m, kc_M + i * m, s->innovation);
         return;
@@ -114,7 +115,7 @@ static int KC_READ(NAME_state *s, const double *y) {
 #endif
     for (i = 0; i < n_early; i++) s->measured_before[early[i]] = level;
     s->started = 1;
-    kc_correct(s, y, n_here, here);
+    kc_correct(s, y, n_here, here, 1);
     return 1;
 }
 

@@ -8,19 +8,6 @@
 
 #define KC_SIZE (KC_N_V + KC_N_SOFT)
 
-#if KC_HAS_LQR
-/* The LQR's input where it begins to act, for the policy without a solution. */
-static void kc_lqr(const NAME_state *s, const double *r, double *u) {
-    int i;
-    for (i = 0; i < KC_N_U; i++) {
-        u[i] = kc_lqr_constant[i] + kc_dot(KC_N_Y, kc_lqr_r + i * KC_N_Y, r) - kc_dot(KC_N_P, kc_lqr_p + i * KC_N_P, s->p);
-#if KC_N_W > 0
-        u[i] += kc_dot(KC_N_W, kc_lqr_w + i * KC_N_W, s->w);
-#endif
-    }
-}
-#endif
-
 #if KC_N_W > 0
 /* Inputs on their way, then measured disturbances, in deviations. */
 static void kc_set_known(NAME_state *s) {
@@ -101,21 +88,6 @@ static int kc_pose(NAME_state *s, const kc_asked *q, const double *wish) {
     return kc_all_finite(KC_N_V, g);
 }
 
-#if KC_N_SOFT == 0
-static const double kc_slack_unit[1], kc_slack_gradient[1], kc_slack_size[1]; /* unused */
-#endif
-
-/* Begin the estimates anew. */
-static void kc_forget(NAME_state *s) {
-    s->has_z = s->has_d = 0;
-    if (KC_OBSERVER) s->started = 0;
-}
-
-#if KC_N_TUNINGS > 1
-/* Nothing else depends on weights and bounds. */
-static void kc_retuned(NAME_state *s) { s->set = s->tuning * KC_N_MASKS; }
-#endif
-
 static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_info *info) {
     const double *v;
     double set_point[KC_N_Y], wish[KC_N_U];
@@ -170,38 +142,3 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
     }
     return 1;
 }
-
-#if KC_DIAGNOSTICS
-void NAME_lifted_state(const NAME_state *s, double *z) {
-#if KC_OBSERVER
-    int i;
-    for (i = 0; i < KC_N_Z; i++) z[i] = s->p[i];
-#else
-    kc_deviate(KC_N_Z, KC_N_RAW, kc_basis, s->p, z);
-#endif
-}
-
-void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
-    int i, j, k;
-#if KC_OBSERVER
-    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++) outputs[i] = kc_dot(KC_N_P, kc_predict_p + i * KC_N_P, s->p);
-#else
-    kc_deviate((KC_HORIZON + 1) * KC_N_Y, KC_N_RAW, kc_predict_p, s->p, outputs);
-#if KC_N_D > 0
-    for (i = 0; i < (KC_HORIZON + 1) * KC_N_Y; i++)
-        outputs[i] += kc_dot(KC_N_D, kc_predict_d + i * KC_N_D, s->p + KC_N_RAW);
-#endif
-#endif
-    for (k = 0; k <= KC_HORIZON; k++)
-        for (i = 0; i < KC_N_Y; i++) {
-            double y = outputs[k * KC_N_Y + i] + kc_predict_constant[k * KC_N_Y + i];
-#if KC_N_W > 0
-            y += kc_dot(KC_N_W, kc_predict_w + (k * KC_N_Y + i) * KC_N_W, s->w);
-#endif
-            for (j = 0; j < k * KC_N_U; j++) /* input j / n_u acts k - j / n_u samples later */
-                y += kc_markov[((k - 1 - j / KC_N_U) * KC_N_Y + i) * KC_N_U + j % KC_N_U] *
-                     (inputs[j] - kc_u_op[j % KC_N_U]);
-            outputs[k * KC_N_Y + i] = y;
-        }
-}
-#endif

@@ -1,7 +1,12 @@
 /* A network by itself: one step, its Jacobians, and outputs. */
 
 void NAME_step(const double *x, const double *u, double *x_next) {
-    double psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], d[KC_N_Y] = {0.0};
+    KC_REAL psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1];
+    double t[KC_N_QY], d[KC_N_Y] = {0.0};
+#if KC_WIDE_NETWORK
+    (void)kc_dot; /* of floats: not needed here */
+    (void)kc_axpy;
+#endif
     kc_step(x, u, d, psi, t, x_next);
 #if KC_BOUNDED
     {
@@ -15,7 +20,8 @@ void NAME_step(const double *x, const double *u, double *x_next) {
 }
 
 void NAME_jacobian(const double *x, const double *u, double *A, double *B) {
-    double psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], unit_x[KC_N_X] = {0.0}, unit_u[KC_N_IN + 1] = {0.0};
+    KC_REAL psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1];
+    double t[KC_N_QY], unit_x[KC_N_X] = {0.0}, unit_u[KC_N_IN + 1] = {0.0};
     double no_y[KC_N_Y] = {0.0}, column[KC_N_X];
     int i, j;
     for (j = 0; j < KC_N_X; j++) { /* the window's shift is linear */

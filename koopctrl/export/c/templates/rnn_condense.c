@@ -7,6 +7,9 @@
 #define KC_Q_AT(k) (kc_stage_Q + KC_VARIES * (k) * KC_N_Y * KC_N_Y)
 #define KC_R_AT(k) (kc_stage_R + KC_VARIES * (k) * KC_N_U * KC_N_U)
 #define KC_S_AT(k) (kc_stage_S + KC_VARIES * (k) * KC_N_U * KC_N_U)
+/* Bounds on the outputs and states that step k leads to. */
+#define KC_E_MIN(k) (kc_e_min + KC_TIGHTENED * (k) * KC_N_E)
+#define KC_E_MAX(k) (kc_e_max + KC_TIGHTENED * (k) * KC_N_E)
 
 /* References as entries of the window: of an output that is not tracked whatever makes the steady inputs smooth. */
 static void kc_complete_references(NAME_state *s, const kc_asked *q) {
@@ -47,7 +50,7 @@ static void kc_set_references(NAME_state *s, const kc_asked *q) {
 #endif
 }
 
-static void kc_roll(NAME_state *s, const double *plan, double *states, double *psi, double *t) {
+static void kc_roll(NAME_state *s, const double *plan, double *states, KC_REAL *psi, double *t) {
     double all[KC_N_IN];
     int k;
     for (k = 0; k < KC_HORIZON; k++) {
@@ -119,7 +122,7 @@ static double kc_merit(const NAME_state *s, const double *plan, const double *st
 #endif
 #if KC_N_E > 0
         for (i = 0; i < KC_N_E; i++)
-            cost += kc_relaxation(s, i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], kc_e_min[i], kc_e_max[i]);
+            cost += kc_relaxation(s, i, kc_dot(KC_N_X, kc_E + i * KC_N_X, x) + s->shift[i], KC_E_MIN(k)[i], KC_E_MAX(k)[i]);
 #endif
     }
     if (s->use_P) {
@@ -158,7 +161,8 @@ static double kc_excess(const NAME_state *s, int *obeyed) {
         for (k = 1; k <= KC_HORIZON; k++)
             for (i = 0; i < KC_N_E; i++) {
                 double e = kc_dot(KC_N_X, kc_E + i * KC_N_X, s->states + k * KC_N_X);
-                *obeyed &= kc_judge(e, kc_e_min[i] - s->shift[i], kc_e_max[i] - s->shift[i], kc_e_size[i], &worst);
+                *obeyed &= kc_judge(e, KC_E_MIN(k - 1)[i] - s->shift[i], KC_E_MAX(k - 1)[i] - s->shift[i], kc_e_size[i],
+                                    &worst);
             }
     }
 #endif

@@ -328,6 +328,9 @@ static void kc_forget(NAME_state *s) {
 #if KC_OBSERVER
     s->in_a_row = 0;
 #endif
+#if KC_WINDOWED
+    s->n_window = s->within_status = s->n_fallbacks = 0;
+#endif
     s->has_P = -1;
     s->end_converged = 0;
     kc_restart(s);
@@ -335,7 +338,8 @@ static void kc_forget(NAME_state *s) {
 
 #if KC_DIAGNOSTICS
 void NAME_predict(const NAME_state *s, const double *inputs, double *outputs) {
-    double x[KC_N_X], next[KC_N_X], psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1], t[KC_N_QY], all[KC_N_IN];
+    double x[KC_N_X], next[KC_N_X], t[KC_N_QY], all[KC_N_IN];
+    KC_REAL psi[KC_N_FEATURES > 0 ? KC_N_FEATURES : 1];
     int i, k;
     for (i = 0; i < KC_N_X; i++) x[i] = s->begin[i];
     for (k = 0; k <= KC_HORIZON; k++) {

@@ -153,8 +153,8 @@ static void kc_condense(NAME_state *s) {
                 i = (k - KC_N_HARD) % KC_N_E;
                 combination = kc_E + i * KC_N_X;
                 used = kc_dot(KC_N_X, combination, s->states + (step + 1) * KC_N_X) + s->shift[i];
-                low = kc_e_min[i];
-                high = kc_e_max[i];
+                low = KC_E_MIN(step)[i];
+                high = KC_E_MAX(step)[i];
             } else
 #endif
             {
