@@ -1,4 +1,4 @@
-"""pykoop on a benchmark case: signals as deviations from rest over their spread, then the QP that the others have."""
+"""pykoop on a benchmark case: signals as deviations from rest over their spread, and the same QP."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from koopctrl.benchmark.case import Case
 from koopctrl.network.lag_window import LagWindow
 
 
-class ScaledEdmdMPC:
-    """LinearMPC on a pykoop model of scaled signals.
+class ScaledEdmd:
+    """pykoop's model of scaled signals.
 
     pykoop is given deviations from the resting point, each over its spread in the records, and of its
     polynomials and splines those whose roll-outs over the horizon err least on held-out episodes.
@@ -21,7 +21,7 @@ class ScaledEdmdMPC:
     Parameters
     ----------
     case : Case
-        Its records, lags, weights, limits and resting point are used.
+        Its records, lags and resting point are used.
     """
 
     def __init__(self, case: Case) -> None:
@@ -36,9 +36,17 @@ class ScaledEdmdMPC:
         )
         window = LagWindow(lags, lags, False, records.n_y, records.n_u)
         functions = polynomials(window.n_x) | splines(case.seed)
-        model = identify_edmd(scaled, window, functions, np.zeros(window.n_y), case.horizon)
+        self.edmd = identify_edmd(scaled, window, functions, np.zeros(window.n_y), case.horizon)
+
+
+class ScaledEdmdMPC:
+    """LinearMPC on a pykoop model of scaled signals, with the weights and limits of a case."""
+
+    def __init__(self, case: Case, model: ScaledEdmd) -> None:
+        self.y_rest, self.u_rest = model.y_rest, model.u_rest
+        self.y_scale, self.u_scale = model.y_scale, model.u_scale
         self._mpc = EdmdMPC(
-            model, "riccati", horizon=case.horizon, offset_free=case.offset_free,
+            model.edmd, "riccati", horizon=case.horizon, offset_free=case.offset_free,
             Q=case.Q * self.y_scale * self.y_scale[:, None], R=case.R * self.u_scale * self.u_scale[:, None],
             u_min=(case.u_min - self.u_rest) / self.u_scale, u_max=(case.u_max - self.u_rest) / self.u_scale,
         )  # fmt: skip

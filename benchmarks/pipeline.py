@@ -1,16 +1,17 @@
-"""The whole pipeline on every plant of `koopctrl_envs`: records, model, controller, loop; nothing set by plant.
+"""The whole pipeline on every plant of `koopctrl_envs`: records, model, controller, loop.
 
-Records are 20 episodes of 100 samples under the default excitation of `collect` and 20 near the resting input
-(`koopctrl.benchmark.case.Knowledge`). Models have default settings, and lags where outputs are not the state;
-weights, horizons, starts and references are those of the tasks, which are made from the plants. Costs are those
-of the true plant over those of NMPC with the true model and state, told of loads and drifts.
+Nothing is set by plant. Records are 20 episodes of 100 samples under the default excitation of `collect` and
+20 near the resting input (`koopctrl.benchmark.case.Knowledge`). Models have default settings, and lags where
+outputs are not the state; weights, horizons, starts and references are those of the tasks, which are made from
+the plants. Costs are those of the true plant over those of NMPC with the true model and state, told of loads
+and drifts.
 
 - `RNNMPC` on the network;
 - `LinearMPC` on the lift that `lift_at` chooses;
 - `LinearMPC` on least-squares DMDc, the same QP;
 - `LinearMPC` on pykoop's EDMD, the same QP, the lifting functions chosen on held-out episodes.
 
-Each plant is saved when it is through, and plants of the results file are left alone unless `--again` is given.
+Each plant is saved when it is through; plants of the results file are left alone unless `--again` is given.
 
     python benchmarks/pipeline.py [--plants NAME ..] [--controllers NAME ..] [--seeds N] [--again]
 """
@@ -28,7 +29,7 @@ from typing import Any
 
 import _common as c
 import numpy as np
-from _scaled_edmd import ScaledEdmdMPC
+from _scaled_edmd import ScaledEdmd, ScaledEdmdMPC
 
 from koopctrl import LinearMPC, Trajectories, bench
 from koopctrl.benchmark.builtin import BUILTIN
@@ -55,9 +56,8 @@ class Lifts:
             return lifted
 
         lifted = self._once(case, "lift", lift)
-        return LinearMPC(
-            lifted, case.horizon, case.Q, case.R, u_min=case.u_min, u_max=case.u_max, offset_free=case.offset_free
-        )
+        bounds = {"u_min": case.u_min, "u_max": case.u_max}
+        return LinearMPC(lifted, case.horizon, case.Q, case.R, **bounds, offset_free=case.offset_free)
 
     def rnn_mpc(self, case: Case) -> Any:
         """`RNNMPC`, with the network's errors along free runs over the horizon noted."""
@@ -72,7 +72,8 @@ class Lifts:
 
     def pykoop(self, case: Case) -> ScaledEdmdMPC:
         """`LinearMPC` on pykoop's model."""
-        made = ScaledEdmdMPC(case)
+        model = self._once(case, "pykoop", lambda: ScaledEdmd(case))
+        made = ScaledEdmdMPC(case, model)
         self._note(case, pykoop=made.note)
         return made
 
@@ -125,8 +126,9 @@ def show(name: str, figures: dict[str, Any]) -> None:
     for task, found in figures["tasks"].items():
         for controller, f in found["controllers"].items():
             ratios = [np.nan if r is None else r for r in f["ratios"]]
-            rows.append([task, controller, float(np.median(ratios)), float(np.max(ratios)),
-                         sum(f["failed"]), float(np.median([s or np.nan for s in f["step_ms"]]))])  # fmt: skip
+            ms = float(np.median([s or np.nan for s in f["step_ms"]]))
+            row = [task, controller, float(np.median(ratios)), float(np.max(ratios)), sum(f["failed"]), ms]
+            rows.append(row)
     c.print_table(name, ["task", "controller", "cost/NMPC", "worst", "failed starts", "ms"], rows)
 
 
@@ -141,7 +143,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     lifts = Lifts()
     makers = {
-        "rnn_mpc": lifts.rnn_mpc, "linear_mpc": lifts.linear_mpc, "dmdc": BUILTIN["dmdc"], "pykoop": lifts.pykoop,
+        "rnn_mpc": lifts.rnn_mpc, "linear_mpc": lifts.linear_mpc, "dmdc": BUILTIN["dmdc"],
+        "pykoop": lifts.pykoop,
     }  # fmt: skip
     p: argparse.ArgumentParser = c.parser(__doc__, seeds=3)
     p.set_defaults(threads=1)

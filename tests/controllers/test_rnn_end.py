@@ -16,7 +16,7 @@ from koopctrl_envs import CartPole
 A, B = np.array([[1.1, 0.2], [0.0, 0.9]]), np.array([[0.0], [0.5]])
 
 
-def linear_network(scale=1.0):
+def linear_network(scale=1.0, A=A, B=B):
     """Exactly `x+ = A x + B u`; states in units of `scale`."""
     rng = np.random.default_rng(0)
     x, u = np.zeros((20, 21, 2)), rng.uniform(-1, 1, (20, 20, 1))
@@ -27,7 +27,7 @@ def linear_network(scale=1.0):
     return KoopmanRNN(0, input_coupling="linear", ridge=0.0).fit(data)
 
 
-def judged(mpc, ends, scale=1.0):
+def judged(mpc, ends, scale=1.0, A=A, B=B):
     """Whether the weight holds at each of some last states, which the cost of the plan does not hide."""
     law = mpc.law
     lqr = solve_riccati(A, scale * B, mpc.problem.Q[-1], mpc.problem.input_weight, "")
@@ -57,6 +57,29 @@ def test_on_a_linear_plant_the_cost_to_go_holds_until_the_inputs_saturate(scale)
     far = np.array([[0.5, 0.5], [-1.0, -0.2], [2.0, 0.0]])
     assert not any(judged(bound, far, scale))
     assert all(judged(bound, 1e-3 * far, scale))
+
+
+@pytest.mark.parametrize(("effect", "holds"), [(0.1, True), (1e-2, True), (1e-7, False), (-1e-9, False)])
+def test_a_cost_to_go_that_is_never_paid_does_not_hold(effect, holds):
+    # Weather that stays as it is drives a room; what heating does to it was identified as next to nothing.
+    A, B = np.array([[0.8, 0.2], [0.0, 1.0]]), np.array([[0.5], [effect]])
+    mpc = RNNMPC(linear_network(A=A, B=B), 10, [1.0, 0.0], 0.1, u_min=-1e3, u_max=1e3)
+    ends = [np.array([0.0, 1.0]), np.array([1.0, -0.5])]
+    assert judged(mpc, ends, A=A, B=B) == [holds, holds]
+    # Where nothing but the room has to be moved, the weight does hold.
+    assert judged(mpc, [np.array([1.0, 0.0])], A=A, B=B) == [True]
+
+
+def test_a_room_is_kept_warm_under_weather_that_nothing_moves():
+    A, B = np.array([[0.8, 0.2], [0.0, 0.9999]]), np.array([[0.5], [1e-8]])
+    mpc = RNNMPC(linear_network(A=A, B=B), 10, [1.0, 0.0], 0.01, u_min=-2.0, u_max=2.0)
+    x, late = np.array([0.0, 1.0]), []
+    for k in range(40):
+        u = mpc.control(x, [0.0, 0.0])
+        x = A @ x + B[:, 0] * u
+        late += [abs(x[0])] if k >= 10 else []
+    # The input that holds the room is -0.4; the weather's cost to go would have it at a bound.
+    assert max(late) < 0.05
 
 
 def test_what_hardly_counts_is_not_judged():

@@ -72,7 +72,9 @@ def test_all_faces_take_the_same_steps():
     np.testing.assert_allclose(block.dynamics(0.0, x, u), plant.step(x, u), atol=1e-12)
     A, B = plant.jacobians(x, u, dt=0.5)
     way, held, eps = np.cos(2 * np.pi * plant.grid), np.array([0.3, -1.0]), 1e-5
-    central = (plant.step(x + eps * way, u + eps * held) - plant.step(x - eps * way, u - eps * held)) / (2 * eps)
+    central = (plant.step(x + eps * way, u + eps * held) - plant.step(x - eps * way, u - eps * held)) / (
+        2 * eps
+    )
     np.testing.assert_allclose(A @ way + B @ held, central, atol=1e-7)
 
 

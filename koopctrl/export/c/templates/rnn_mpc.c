@@ -12,6 +12,7 @@
  * below which it does not matter, and that of an error as large as the data's spread: see koopctrl.controllers.mpc.rnn_end. */
 #define KC_HOLDS_SAMPLES 10
 #define KC_HOLDS_KEPT 0.5
+#define KC_HOLDS_PAID 1e-3
 #define KC_HOLDS_NEGLIGIBLE 0.05
 #define KC_HOLDS_ARRIVED 1e-4
 
@@ -209,7 +210,8 @@ static int kc_holds(NAME_state *s, double merit) {
         }
     }
     last = kc_quadratic(KC_N_X, s->P, error);
-    return last + KC_HOLDS_KEPT * stages <= first; /* false for what is not a number */
+    /* False for what is not a number. */
+    return last + KC_HOLDS_KEPT * stages <= first && KC_HOLDS_PAID * first <= stages;
 #else
     (void)s;
     (void)merit;
