@@ -1,8 +1,8 @@
 """Burgers' equation from its ten sensors, tracking the speed 0.5 everywhere, then 1.0, then 0.5 again.
 
-Costs are those of the true plant over that of LinearMPC on the plant's own linearisation at 0.5, which sees the
-whole profile. The others see ten sensors, and records of them as in `pipeline.py`; weights are the env's, and
-nobody is told of a change of set-point ahead. With `noise`, of 1 % of the range in which speeds start, on
+Costs are those of the true plant over that of LinearMPC on the plant's own linearisation at 0.5, which sees
+the whole profile. The others see ten sensors, and records of them as in `pipeline.py`; weights are the env's,
+and nobody is told of a change of set-point ahead. With `noise`, of 1 % of the range in which speeds start, on
 records and sensors (and on every point of the profile that the linearisation sees), they have their filters
 with default covariances.
 
@@ -50,7 +50,7 @@ def tracking_task() -> Task:
 
 
 class OwnLinearisation:
-    """LinearMPC on the plant's derivatives at the first level; it sees the state, with noise if there is some."""
+    """LinearMPC on the plant's derivatives at the first level; it sees the state, with noise if there is."""
 
     def __init__(self, case: Case, noise: float) -> None:
         plant = case.task.plant

@@ -2,9 +2,9 @@
 
 Nothing is set by plant. Records are 20 episodes of 100 samples under the default excitation of `collect` and
 20 near the resting input (`koopctrl.benchmark.case.Knowledge`). Models have default settings, and lags where
-outputs are not the state; weights, horizons, starts and references are those of the tasks, which are made from
-the plants. Costs are those of the true plant over those of NMPC with the true model and state, told of loads
-and drifts.
+outputs are not the state; weights, horizons, starts and references are those of the tasks, which are made
+from the plants. Costs are those of the true plant over those of NMPC with the true model and state, told of
+loads and drifts.
 
 - `RNNMPC` on the network;
 - `LinearMPC` on the lift that `lift_at` chooses;

@@ -29,9 +29,9 @@ class Burgers(Plant):
     With :math:`d_i = v_{i+1} - v_{i-1}` the convective term is :math:`-d_i (v_{i-1} + v_i + v_{i+1})/(6 h)`,
     which conserves both mean and energy, and diffusion is the central second difference.
 
-    On fine grids, where viscosity would ask for more than `n_substeps` steps of Runge-Kutta, steps are taken in a
-    frame that travels with the mean speed (`koopctrl_envs.travelling_frame`), at least half as many: a sample of
-    0.5 s on 128 points is off by 1e-3 of the width of the box of starts at most, as it is by default.
+    On fine grids, where viscosity would ask for more than `n_substeps` steps of Runge-Kutta, steps are taken
+    in a frame that travels with the mean speed (`koopctrl_envs.travelling_frame`), at least half as many: a
+    sample of 0.5 s on 128 points is off by 1e-3 of the width of the box of starts at most, as by default.
 
     Parameters
     ----------
@@ -116,7 +116,9 @@ class Burgers(Plant):
 
     @property
     def travels(self) -> bool:
-        """Whether viscosity would make Runge-Kutta's steps shorter: it is stable to 2.78 over the largest rate."""
+        """Whether viscosity would make Runge-Kutta's steps shorter, which are stable to 2.78 over the largest
+        rate.
+        """
         return 4.0 * self.nu * self.n_points**2 * self.dt / self.n_substeps > STABLE
 
     @property

@@ -205,8 +205,8 @@ class Plant(ABC):
 
     @property
     def in_substeps(self) -> bool:
-        """Whether `step_components` takes a sample as a chain of `n_substeps_of(dt)` equal steps, by the same map
-        each: Runge-Kutta's do, an exponential over the whole of it does not.
+        """Whether `step_components` takes a sample as a chain of `n_substeps_of(dt)` equal steps, by one map:
+        Runge-Kutta's do, an exponential over the whole of it does not.
         """
         kind = type(self)
         return (kind.step_components, kind._integrate) == (Plant.step_components, Plant._integrate)

@@ -1,15 +1,17 @@
 r"""Steps of the viscous Burgers equation on fine grids, where viscosity would cut Runge-Kutta's steps short.
 
-In a frame that travels with the mean speed `c`, with :math:`w = v - c`, the equation on the grid of `Burgers` is
+In a frame that travels with the mean speed `c`, with :math:`w = v - c`, the equation on the grid of `Burgers`
+is
 
 .. math:: \dot w = L_c w + N(w) + p, \qquad N_i(w) = -\frac{(w_{i+1} - w_{i-1})(w_{i-1} + w_i + w_{i+1})}{6 h}
 
-with :math:`L_c` diffusion and transport by `c`: circulant, so its exponential is a product in Fourier space. Lawson's
-Runge-Kutta method of order four takes the rest; neither viscosity nor the mean speed limits its steps. What is left
-to be resolved is how the profile steepens. `c` is taken anew at every sub-step, so all sub-steps are one map.
+with :math:`L_c` diffusion and transport by `c`: circulant, so its exponential is a product in Fourier space.
+Lawson's Runge-Kutta method of order four takes the rest; neither viscosity nor the mean speed limits its
+steps. What is left to be resolved is how the profile steepens. `c` is taken anew at every sub-step, so all
+sub-steps are one map.
 
-Source: J. D. Lawson, *Generalized Runge-Kutta processes for stable systems with large Lipschitz constants*, SIAM
-J. Numer. Anal. 4, 1967.
+Source: J. D. Lawson, *Generalized Runge-Kutta processes for stable systems with large Lipschitz constants*,
+SIAM J. Numer. Anal. 4, 1967.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from koopctrl_envs.checks import FloatArray
 from koopctrl_envs.plant import Components
 
 GROWTH = 1e-3
-"""By how much a wave may grow in a sub-step, which is rounding for the profiles that waves stand on."""
+"""By how much a wave may grow in a sub-step: less than viscosity takes from the profile that it stands on."""
 
 
 @lru_cache(maxsize=32)
@@ -43,7 +45,7 @@ def n_steps_of(n: int, nu: float, reach: float, dt: float) -> int:
 
 @lru_cache(maxsize=32)
 def _half_step(n: int, nu: float, h: float) -> tuple[FloatArray, FloatArray]:
-    """Decay of each wave over `h / 2`, and the angle that it turns by for every unit of speed, `(n // 2 + 1,)`."""
+    """Decay of each wave over `h / 2`, and its turn for a unit of speed, rad, `(n // 2 + 1,)` each."""
     angle = 2.0 * np.pi * np.arange(n // 2 + 1) / n
     turn = 0.5 * h * n * np.sin(angle)
     if n % 2 == 0:

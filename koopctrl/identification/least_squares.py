@@ -261,7 +261,7 @@ def _evidence_ridge(s: FloatArray, b: FloatArray, rest: float, n_rows: int) -> f
 
 
 def _column_scale(norms: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """Norms with 1 in place of 0, so that an all-zero column keeps a zero coefficient, times roots of weights."""
+    """Norms times roots of weights; 1 in place of 0, so that an all-zero column keeps a zero coefficient."""
     scale = np.where(norms > 0, norms, 1.0)
     return scale if weights is None else scale * np.sqrt(weights)
 

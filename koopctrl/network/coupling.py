@@ -122,7 +122,7 @@ class Coupling:
         return np.concatenate([np.arange(n_whole * m), constants, direct])
 
     def nonlinear(self, m: int, n_x: int) -> np.ndarray | None:
-        """Which of the fitted regressors a linear model of `n_x` states does not have; None with parameters."""
+        """Which of the fitted regressors a linear model of `n_x` states lacks; None with parameters."""
         if self.parameters:
             return None
         beyond = np.ones(self.n_columns(m), dtype=bool)

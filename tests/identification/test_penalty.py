@@ -142,4 +142,5 @@ def test_the_linear_models_regressors_are_told_apart(kind):
         step(x1 + 2.0 * x2, u1 + 2.0 * u2) - zero,
         step(x1, u1) - zero + 2.0 * (step(x2, u2) - zero), atol=1e-12,
     )  # fmt: skip
-    assert np.linalg.matrix_rank(coef) == 2 and np.count_nonzero(~beyond) == 4
+    assert np.linalg.matrix_rank(coef) == 2
+    assert np.count_nonzero(~beyond) == 4

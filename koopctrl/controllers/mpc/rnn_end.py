@@ -11,10 +11,11 @@ for `m` samples from the plan's end `x_0`,
 with `\alpha = 1` where the network is linear and no bound is met. This is the condition on terminal costs in
 Rawlings, Mayne & Diehl, *Model Predictive Control*, 2nd ed., 2017, section 2.5, along one path.
 
-A cost to go is also paid in the end. A mode that hardly decays and that the inputs do not move, the weather in
-the outputs of a room, is identified with an effect of theirs that is rounding, and `P` is what it would cost to
-move it with that: 1e14, of which the next samples cost a hundred. Such a weight obeys the condition while it
-drowns all that the inputs can do. So the samples that are followed must cost a part of what is promised.
+A cost to go is also paid in the end. A mode that hardly decays and that the inputs do not move, the weather
+in the outputs of a room, is identified with an effect of theirs that is rounding, and `P` is what it would
+cost to move it with that: 1e14, of which the next samples cost a hundred. Such a weight obeys the condition
+while it drowns all that the inputs can do. So the samples that are followed must cost a part of what is
+promised.
 """
 
 from __future__ import annotations
