@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl_envs.base import PlantEnv
-from koopctrl_envs.checks import FloatArray, as_floats, as_number
+from koopctrl_envs.checks import FloatArray, as_floats
 from koopctrl_envs.plant import Components, Plant
 
 EDGES = ("left", "right", "top")
@@ -118,9 +118,6 @@ class HeatedPlate(Plant):
     def step(self, x: ArrayLike, u: ArrayLike, dt: float | None = None) -> FloatArray:
         """Temperatures after `dt` seconds; see `Plant.step`."""
         return self._affine(x, u, *_propagators(self, self._interval(dt)))
-
-    def _interval(self, dt: float | None) -> float:
-        return self.dt if dt is None else as_number(dt, "dt", positive=True)
 
     def _affine(self, x: ArrayLike, u: ArrayLike, A: FloatArray, B: FloatArray, c: FloatArray) -> FloatArray:
         return as_floats(x, "x", self.n_x) @ A.T + as_floats(u, "u", self.n_u) @ B.T + c
@@ -235,6 +232,7 @@ class HeatedPlateEnv(PlantEnv):
     """
 
     plant_class = HeatedPlate
+    task_settings: ClassVar = {"hold": 60}  # Ten minutes: heat takes several from the edges to the middle.
     body = "plate"
     shown = ("T0", "T2", "T4")
     default_Q = 0.01

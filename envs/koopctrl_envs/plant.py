@@ -7,6 +7,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -175,8 +176,15 @@ class Plant(ABC):
         """Start of an episode, `(n_x,)`; by default uniform in `[x0_low, x0_high]`."""
         return rng.uniform(self.x0_low, self.x0_high)
 
+    @cached_property
+    def _limits(self) -> tuple[FloatArray, FloatArray]:
+        return np.array(self.x_min), np.array(self.x_max)
+
     def failure(self, x: FloatArray) -> str:
         """What is wrong with a state `(n_x,)` outside `[x_min, x_max]`, in words; empty inside."""
+        low, high = self._limits
+        if ((low <= x) & (x <= high)).all():
+            return ""
         for name, unit, value, low, high in zip(
             self.state_names, self.state_units, x.tolist(), self.x_min, self.x_max, strict=True
         ):
@@ -195,6 +203,17 @@ class Plant(ABC):
         """
         return self._integrate(lambda state: self.rhs_components(state, u, xp), tuple(x), dt)
 
+    @property
+    def in_substeps(self) -> bool:
+        """Whether `step_components` takes a sample as a chain of `n_substeps_of(dt)` equal steps, by one map:
+        Runge-Kutta's do, an exponential over the whole of it does not.
+        """
+        kind = type(self)
+        return (kind.step_components, kind._integrate) == (Plant.step_components, Plant._integrate)
+
+    def _interval(self, dt: float | None) -> float:
+        return self.dt if dt is None else as_number(dt, "dt", positive=True)
+
     def n_substeps_of(self, dt: float) -> int:
         """Number of equal sub-steps that `dt` seconds are cut into."""
         return max(1, math.ceil(self.n_substeps * dt / self.dt * (1.0 - 1e-12)))
@@ -203,7 +222,7 @@ class Plant(ABC):
         self, slopes: Callable[[Components], tuple[Any, ...]], state: tuple[Any, ...], dt: float | None
     ) -> tuple[Any, ...]:
         """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
-        dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
+        dt = self._interval(dt)
         n_substeps = self.n_substeps_of(dt)
         h = dt / n_substeps
         for _ in range(n_substeps):
@@ -261,7 +280,7 @@ class Plant(ABC):
         """
         from koopctrl_envs.integration import exact_step
 
-        dt = self.dt if dt is None else as_number(dt, "dt", positive=True)
+        dt = self._interval(dt)
         return exact_step(self, as_vector(x, "x", self.n_x), as_vector(u, "u", self.n_u), dt, method)
 
     def to_nlsys(self, dt: float = 0.0) -> Any:

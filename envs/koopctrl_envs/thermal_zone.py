@@ -183,9 +183,12 @@ class ThermalZoneEnv(PlantEnv):
     measured disturbances. Noise, disturbance, `info` and the other arguments are those of `PlantEnv`.
 
     Source: P. Bacher, H. Madsen, *Identifying suitable models for the heat dynamics of buildings*, Energy and
-    Buildings 43(7), 2011, whose model of interior and envelope this is, with parameters of the size of those
-    that were estimated there; ventilation as in F. Oldewurtel et al., *Use of model predictive control and
-    weather forecasts for energy efficient building climate control*, Energy and Buildings 45, 2012.
+    Buildings 43(7), 2011, whose model `TiTe` of interior and envelope this is: `Ci, Ce, Rie, Rea, Aw` are of
+    the size of what they estimated for a test house, rounded, not their digits. Ventilation that multiplies a
+    difference of temperatures is as in F. Oldewurtel et al., *Use of model predictive control and weather
+    forecasts for energy efficient building climate control*, Energy and Buildings 45, 2012. The weather
+    (`T_mean, T_day, sun, tau`) and the limits are from neither: a day in spring by the North Sea, a heater
+    that holds the zone in the coldest of its nights, and ventilation of 0.025 to 0.4 m^3 of air a second.
     """
 
     plant_class = ThermalZone

@@ -2,10 +2,10 @@ r"""Linear least squares for tall, ill-conditioned regressor matrices, in bounde
 
 Both accumulators take blocks of rows `(Phi, Y)` and solve
 
-    min_W |Phi W - Y|_F^2 + ridge * sum_j |Phi_j|^2 |W_j|^2
+    min_W |Phi W - Y|_F^2 + ridge * sum_j weight_j |Phi_j|^2 |W_j|^2
 
-on column-scaled regressors, `Phi = S D` with unit columns in `S`, cutting singular values of `S` below
-`rcond` times the largest. `ridge` is thus relative to each column's own energy.
+on column-scaled regressors, `Phi = S D` with unit columns in `S` (over the roots of the weights), cutting
+singular values of `S` below `rcond` times the largest. `ridge` is thus relative to each column's own energy.
 
 `QRAccumulator` keeps the triangular factor of `[Phi Y]`: rows are appended and re-triangularised
 (Golub & Van Loan, *Matrix Computations*, 4th ed., section 6.5.3), `|R w| = |[Phi Y] w|` for every `w`, so
@@ -75,8 +75,11 @@ class Accumulator(Protocol):
         """Add rows; the arrays are not kept."""
         ...
 
-    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
-        """Solve for all rows seen so far; `ridge` is one penalty, `"auto"` or one for each target."""
+    def solve(self, rcond: float, ridge: Ridge = 0.0, weights: FloatArray | None = None) -> LeastSquares:
+        """Solve for all rows seen so far; `ridge` is one penalty, `"auto"` or one for each target.
+
+        `weights` `(n_features,)` multiply the penalty of each regressor.
+        """
         ...
 
     def merge(self, other: Any) -> Accumulator:
@@ -101,7 +104,7 @@ class QRAccumulator:
     def __init__(self, n_features: int, n_targets: int) -> None:
         self._n = n_features
         self._factor: FloatArray = np.empty((0, n_features + n_targets))
-        self._decomposed: tuple[FloatArray, ...] | None = None  # of the factor as it is now
+        self._decomposed: tuple[Any, ...] | None = None  # of the factor as it is now, and its column scale
         self.n_rows = 0
 
     def update(self, regressors: FloatArray, targets: FloatArray) -> None:
@@ -128,16 +131,16 @@ class QRAccumulator:
         both.n_rows = self.n_rows + other.n_rows
         return both
 
-    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
+    def solve(self, rcond: float, ridge: Ridge = 0.0, weights: FloatArray | None = None) -> LeastSquares:
         """Solve by SVD of the column-scaled triangle, which is kept for further penalties."""
         _check_rows(self.n_rows)
         n = self._n
         top = self._factor[:n]
         triangle, right = top[:, :n], top[:, n:]
-        scale = _column_scale(np.linalg.norm(triangle, axis=0))
-        if self._decomposed is None:
-            self._decomposed = _svd(triangle / scale)
-        u, s, vt = self._decomposed
+        scale = _column_scale(np.linalg.norm(triangle, axis=0), weights)
+        if self._decomposed is None or not np.array_equal(self._decomposed[0], scale):
+            self._decomposed = scale, *_svd(triangle / scale)
+        _, u, s, vt = self._decomposed
         unreachable = np.sum(self._factor[n:, n:] ** 2, axis=0)
         coef, rank, penalty = _filtered(vt.T, s, u.T @ right, rcond, ridge, unreachable, self.n_rows)
         residual = self._factor[:, n:].copy()
@@ -175,10 +178,10 @@ class GramAccumulator:
         both._energy, both.n_rows = self._energy + other._energy, self.n_rows + other.n_rows
         return both
 
-    def solve(self, rcond: float, ridge: Ridge = 0.0) -> LeastSquares:
+    def solve(self, rcond: float, ridge: Ridge = 0.0, weights: FloatArray | None = None) -> LeastSquares:
         """Solve by the eigendecomposition of the scaled Gram matrix."""
         _check_rows(self.n_rows)
-        scale = _column_scale(np.sqrt(np.diag(self._gram)))
+        scale = _column_scale(np.sqrt(np.diag(self._gram)), weights)
         eigenvalues, vectors = np.linalg.eigh(self._gram / np.outer(scale, scale))
         s = np.sqrt(np.maximum(eigenvalues[::-1], 0.0))
         v = vectors[:, ::-1]
@@ -257,9 +260,10 @@ def _evidence_ridge(s: FloatArray, b: FloatArray, rest: float, n_rows: int) -> f
     return float(10.0**fine.x)
 
 
-def _column_scale(norms: FloatArray) -> FloatArray:
-    """Norms with 1 in place of 0, so that an all-zero column keeps a zero coefficient."""
-    return np.where(norms > 0, norms, 1.0)
+def _column_scale(norms: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """Norms times roots of weights; 1 in place of 0, so that an all-zero column keeps a zero coefficient."""
+    scale = np.where(norms > 0, norms, 1.0)
+    return scale if weights is None else scale * np.sqrt(weights)
 
 
 def _check_rows(n_rows: int) -> None:

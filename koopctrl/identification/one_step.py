@@ -16,12 +16,11 @@ from koopctrl.identification.least_squares import (
     AUTO,
     Accumulator,
     LeastSquares,
-    Ridge,
     block_rows,
     make_accumulator,
 )
 from koopctrl.identification.on_workers import Lifted, WorkerAccumulator
-from koopctrl.identification.penalty import penalty_by_free_run
+from koopctrl.identification.penalty import Penalty, penalty_by_free_run
 from koopctrl.network.coupling import Coupling
 from koopctrl.network.known import KnownPart
 from koopctrl.network.lag_window import LagWindow
@@ -127,7 +126,7 @@ class Identification:
         )
         self._n_episodes = 0
         self._trials: list[Snapshots] = []
-        self._chosen: Ridge | None = None  # for the pairs seen so far
+        self._chosen: Penalty | None = None  # for the pairs seen so far
         self._reservoir: list[FloatArray] = [np.empty((0, n)) for n in (window.n_x, window.n_u, window.n_y)]
         self._keys = np.empty(0)
         self._add_episodes(first, x, u, y_next)
@@ -183,14 +182,14 @@ class Identification:
         """Solve for the outer weights over all data seen, or without the episodes that are held out."""
         if self._away is not None:
             self._fitted, self._held_out = (away.collect() for away in self._away)
-        rcond, ridge = self._settings.rcond, self._settings.ridge
-        if ridge == AUTO:
+        rcond, penalty = self._settings.rcond, Penalty(self._settings.ridge)
+        if penalty.ridge == AUTO:
             if self._chosen is None:
                 self._chosen = self._penalty()
-            ridge = self._chosen
+            penalty = self._chosen
         both = held_out and self._held_out.n_rows
         part = self._fitted.merge(self._held_out) if both else self._fitted
-        solution = part.solve(rcond, ridge)
+        solution = part.solve(rcond, penalty.ridge, penalty.weights)
         return self._network(solution.coef), solution
 
     @property
@@ -204,16 +203,17 @@ class Identification:
         parts = (self._fitted, self._held_out) if self._away is None else self._away
         return sum(part.n_rows for part in parts)
 
-    def _penalty(self) -> Ridge:
+    def _penalty(self) -> Penalty:
         """By free runs where episodes were held out and are long enough, else by evidence."""
         horizon = min(self._settings.horizon, max((len(t.x) for t in self._trials), default=0))
         if not (horizon and self._fitted.n_rows):
-            return AUTO
+            return Penalty(AUTO)
         penalty, _ = penalty_by_free_run(
             self._fitted,
             self._settings.rcond,
             self._network,
             cut(*join(self._trials), horizon, _MAX_SEGMENTS),
+            self._coupling.nonlinear(self._blank.n_dictionary, self._window.n_x),
         )
         return penalty
 

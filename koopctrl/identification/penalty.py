@@ -5,22 +5,36 @@ rounding, and what it leaves in directions that the data hardly show is multipli
 run. So the penalty of largest evidence, one for each output, competes with the same raised to at least
 `floor`, for a range of floors; the one whose free runs over the horizon are best on episodes that were held
 out is taken.
+
+One penalty for all regressors shrinks what is linear in state and input along with what is not. Where neurons
+explain little, because the plant is nearly linear, or what they would have to know is not among the signals,
+that is a bad bargain: either they stay free to err or the linear part is crippled. So where the best free run
+is not far better than the linear model's, penalties compete that weigh more on neurons and products than on
+the linear part; at their largest they leave the linear model, so that the network is not worse than that on
+what was held out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.held_out import Segments
-from koopctrl.identification.least_squares import AUTO, Accumulator
+from koopctrl.identification.least_squares import AUTO, Accumulator, Ridge
 from koopctrl.network.recurrent import RecurrentNetwork
 
 FLOORS = tuple(10.0**e for e in range(-16, -1))
 # A raised penalty must be better by this share; where all are alike the evidence decides.
 _GAIN = 0.02
+# Networks whose free runs are better than this part of the linear model's are left alone.
+_FAR_BETTER = 0.5
+# What the penalty on neurons and products is multiplied by.
+_WEIGHTS = (1e3, 1e6, 1e9)
+# Penalty on the linear part and the further weight of the rest, where the linear model is wanted itself.
+_SMALL, _LINEAR = 1e-9, 1e6
 
 
 def free_run_error(network: RecurrentNetwork, segments: Segments) -> float:
@@ -35,25 +49,59 @@ def free_run_error(network: RecurrentNetwork, segments: Segments) -> float:
     return float(np.mean(np.minimum(np.sqrt(np.mean(error**2, axis=(1, 2))), 1.0)))
 
 
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """Penalty of each output, and what multiplies it for each regressor; None for ones."""
+
+    ridge: Ridge
+    weights: FloatArray | None = None
+
+
 def penalty_by_free_run(
     accumulator: Accumulator,
     rcond: float,
     make: Callable[[FloatArray], RecurrentNetwork],
     segments: Segments,
-) -> tuple[FloatArray, float]:
-    """Penalty of each output and its free-run error; `make` builds the network of given outer weights.
+    nonlinear: np.ndarray | None = None,
+) -> tuple[Penalty, float]:
+    """Penalty and its free-run error; `make` builds the network of given outer weights.
 
-    `accumulator` must not have seen what `segments` are from.
+    `accumulator` must not have seen what `segments` are from. `nonlinear` marks the regressors that a linear
+    model does not have; without it all weigh the same.
     """
-    evidence = accumulator.solve(rcond, AUTO)
+    best, error = _best_floor(accumulator, rcond, make, segments, None, np.inf)
+    if nonlinear is None or not nonlinear.any() or nonlinear.all():
+        return best, error
+    linear = np.where(nonlinear, _WEIGHTS[-1] * _LINEAR, 1.0)
+    alone = free_run_error(make(accumulator.solve(rcond, _SMALL, linear).coef), segments)
+    if error < _FAR_BETTER * alone:
+        return best, error
+    for weight in _WEIGHTS:
+        weights = np.where(nonlinear, weight, 1.0)
+        found, tried = _best_floor(accumulator, rcond, make, segments, weights, (1.0 - _GAIN) * error)
+        if tried < (1.0 - _GAIN) * error:
+            best, error = found, tried
+    return best, error
+
+
+def _best_floor(
+    accumulator: Accumulator,
+    rcond: float,
+    make: Callable[[FloatArray], RecurrentNetwork],
+    segments: Segments,
+    weights: FloatArray | None,
+    limit: float,
+) -> tuple[Penalty, float]:
+    """The penalty of largest evidence, or the same raised to a floor whose free runs are better."""
+    evidence = accumulator.solve(rcond, AUTO, weights)
     best, error = evidence.ridge, free_run_error(make(evidence.coef), segments)
     smallest = float(evidence.ridge.min(initial=np.inf))
-    limit = (1.0 - _GAIN) * error
+    limit = min(limit, (1.0 - _GAIN) * error)
     for floor in FLOORS:
         if floor <= smallest:
             continue
         penalty = np.maximum(evidence.ridge, floor)
-        tried = free_run_error(make(accumulator.solve(rcond, penalty).coef), segments)
+        tried = free_run_error(make(accumulator.solve(rcond, penalty, weights).coef), segments)
         if tried < limit:
             best, error, limit = penalty, tried, tried
-    return best, error
+    return Penalty(best, weights), error

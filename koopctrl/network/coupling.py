@@ -121,6 +121,18 @@ class Coupling:
         direct = self.n_products * m + np.array(self._direct, dtype=int)
         return np.concatenate([np.arange(n_whole * m), constants, direct])
 
+    def nonlinear(self, m: int, n_x: int) -> np.ndarray | None:
+        """Which of the fitted regressors a linear model of `n_x` states lacks; None with parameters."""
+        if self.parameters:
+            return None
+        beyond = np.ones(self.n_columns(m), dtype=bool)
+        beyond[: 1 + n_x] = False
+        for j, product in enumerate(self.products):
+            if len(product) == 1:
+                beyond[j * m] = False
+        beyond[self.n_products * m :] = False
+        return beyond
+
     def n_fitted(self, m: int) -> int:
         """Regressors for a dictionary of `m` columns."""
         kept = self.kept(m)

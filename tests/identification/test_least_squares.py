@@ -136,6 +136,23 @@ def test_ridge_is_the_minimiser_of_its_cost(solver):
 
 
 @each_solver
+def test_weights_multiply_the_penalty_of_each_column(solver):
+    phi, y = problem(condition=1e3)
+    ridge, energy = 1e-3, np.sum(phi**2, axis=0)
+    weights = 10.0 ** np.linspace(-2, 4, phi.shape[1])
+    accumulator = make_accumulator(solver, phi.shape[1], y.shape[1])
+    accumulator.update(phi, y)
+    for w in (
+        weights,
+        weights[::-1].copy(),
+        None,
+    ):  # one after the other: what is kept is of the last weights
+        penalty = ridge * np.diag(energy * (1.0 if w is None else w))
+        expected = np.linalg.solve(phi.T @ phi + penalty, phi.T @ y)
+        np.testing.assert_allclose(accumulator.solve(1e-15, ridge, w).coef, expected, rtol=1e-6, atol=1e-9)
+
+
+@each_solver
 def test_rcond_cuts_the_singular_values_below_it(solver):
     phi, y = problem(condition=1e5)
     s = solve(solver, phi, y).singular_values

@@ -56,11 +56,11 @@ def cvodes_step(plant: Plant, dt: float) -> casadi.Function:
 
 
 def _own_steps(plant: Plant, dt: float) -> casadi.Function:
-    """`step_components` on symbols; where they are Runge-Kutta's, as a chain of equal sub-steps.
+    """`step_components` on symbols; as a chain of equal sub-steps, where they fall apart into these.
 
     A chain keeps the graph as large as one sub-step, whatever `n_substeps` is.
     """
-    n = plant.n_substeps_of(dt) if _is_runge_kutta(plant) else 1
+    n = plant.n_substeps_of(dt) if plant.in_substeps else 1
     x, u = casadi.SX.sym("x", plant.n_x), casadi.SX.sym("u", plant.n_u)
     parts = plant.step_components(casadi.vertsplit(x), casadi.vertsplit(u), casadi, dt / n)
     one = casadi.Function("substep", [x, u], [casadi.densify(casadi.vertcat(*parts))])
@@ -71,12 +71,6 @@ def _own_steps(plant: Plant, dt: float) -> casadi.Function:
     for _ in range(n):
         after = one(after, held)
     return casadi.Function("step", [state, held], [after])
-
-
-def _is_runge_kutta(plant: Plant) -> bool:
-    """Whether a sample falls apart into equal sub-steps: no class between has steps of its own."""
-    own = (type(plant).step_components, type(plant)._integrate)
-    return own == (Plant.step_components, Plant._integrate)
 
 
 def _cvodes(plant: Plant, dt: float) -> casadi.Function:

@@ -10,6 +10,12 @@ for `m` samples from the plan's end `x_0`,
 
 with `\alpha = 1` where the network is linear and no bound is met. This is the condition on terminal costs in
 Rawlings, Mayne & Diehl, *Model Predictive Control*, 2nd ed., 2017, section 2.5, along one path.
+
+A cost to go is also paid in the end. A mode that hardly decays and that the inputs do not move, the weather
+in the outputs of a room, is identified with an effect of theirs that is rounding, and `P` is what it would
+cost to move it with that: 1e14, of which the next samples cost a hundred. Such a weight obeys the condition
+while it drowns all that the inputs can do. So the samples that are followed must cost a part of what is
+promised.
 """
 
 from __future__ import annotations
@@ -25,6 +31,9 @@ from koopctrl.network.folded import Rollout
 
 # Samples that the LQR is followed for, and the share of its promise that it must keep.
 SAMPLES, KEPT = 10, 0.5
+# Share of the promise that these samples must cost: 1 - r^20 where the error shrinks by r a sample, so plants
+# whose loops take twenty thousand samples to settle still pass.
+PAID = 1e-3
 # Share of a plan's cost below which it does not matter whether the weight at its end is right, and share of
 # what an error as large as the data's spread costs: so near its target a plan has arrived, and rounding
 # decides.
@@ -62,7 +71,8 @@ def weight_holds(
             x = rollout.step(x, full if now.offset is None else full + now.offset, now.d)
             error = x - goal.x_end
         last = float(error @ goal.P @ error)
-    return bool(last + KEPT * stages <= first)  # false for what is not a number
+    # False for what is not a number.
+    return bool(last + KEPT * stages <= first and PAID * first <= stages)
 
 
 def without_weight(goal: Goal) -> Goal:

@@ -27,6 +27,8 @@ COLD_ITERATIONS = 20
 MOST_ITERATIONS, WORTH = 20, 0.001
 # Every so many samples a plan that ends far from its target is compared with new ones, iterated so often.
 RECHECK, RECHECK_ITERATIONS, FAR = 5, 5, 0.1
+# Horizons for which a plan that does not arrive is thought to stay where it ends, beside one that does.
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,27 @@ class RNNLaw(PredictiveLaw):
         else:
             best, weighted = warm, self._holds(warm, goal, ahead)
             if search.weighted and not weighted:
-                other, _ = self._warm(now, ahead, bare, since - 1, course)
-                if other is not None and other.answer is not None:
+                other = self._unweighted(now, ahead, bare, warm, since, course)
+                if other.answer is not None:
                     best, chosen = replace(other, n_solves=warm.n_solves + other.n_solves), bare
         foreseen = Course(best.states, best.merit, best.answer is not None)
         return best, chosen, replace(search, since=since, weighted=weighted, course=foreseen)
+
+    def _unweighted(
+        self, now: Situation, ahead: Outlook, bare: Goal, weighted: Found, since: int, course: Course
+    ) -> Found:
+        """The best plan without the weight at its end: from the shifted last plan, or from the weighted one.
+
+        A weight that does not hold may still have led to where the shifted plan does not, a new set-point of
+        an unstable plant, say; or astray.
+        """
+        shifted, _ = self._warm(now, ahead, bare, since - 1, course)
+        assert shifted is not None  # there was a last plan to find the weighted one from
+        led = self.iteration.optimise(
+            ahead, weighted.plan, bare, self.n_iterations, now.deadline, self.settled
+        )
+        best = led if led.merit < 0.999 * shifted.merit else shifted
+        return replace(best, n_solves=shifted.n_solves + led.n_solves)
 
     def _warm(
         self, now: Situation, ahead: Outlook, goal: Goal, since: int, course: Course
@@ -164,7 +182,7 @@ class RNNLaw(PredictiveLaw):
         """The best plan without one to start from, and the goal it is for.
 
         Without the weight at its end a plan finds its way from afar; where it arrives, the weight is put on.
-        Else the weight may be what makes it arrive.
+        Else the weight may be what makes it arrive, unless that costs more than not to arrive.
         """
         n = max(self.n_iterations, COLD_ITERATIONS)
         if self.problem.terminal != "auto" or goal.P is None:
@@ -176,7 +194,10 @@ class RNNLaw(PredictiveLaw):
         else:
             second = self._from_cold(now, ahead, goal, n)
         n_solves = first.n_solves + second.n_solves
-        if first.answer is None or (second.answer is not None and self._holds(second, goal, ahead)):
+        # What the first plan costs if it stays as far from its target as it ends, for ten horizons more.
+        waiting = first.merit + PATIENCE * self.problem.horizon * self._end_cost(first, goal)
+        worth = second.answer is not None and second.merit <= waiting
+        if first.answer is None or (worth and self._holds(second, goal, ahead)):
             return replace(second, n_solves=n_solves), goal
         return replace(first, n_solves=n_solves), bare
 
@@ -194,10 +215,14 @@ class RNNLaw(PredictiveLaw):
         holds = weight_holds(found, goal, ahead, self.rollout, self.channels, self.problem, self.targets.size)
         return found.answer is not None and holds
 
+    def _end_cost(self, found: Found, goal: Goal) -> float:
+        """What a plan's last output costs."""
+        error = found.states[-1, : self.rollout.n_y] - goal.tracked[-1]
+        return float(error @ goal.Q[-1] @ error)
+
     def _ends_far(self, found: Found, goal: Goal) -> bool:
         """Whether a plan's last output is far from its target, in the data's scale and beside other steps."""
-        error = found.states[-1, : self.rollout.n_y] - goal.tracked[-1]
-        missed = float(error @ goal.Q[-1] @ error)
+        missed = self._end_cost(found, goal)
         beside = missed * self.problem.horizon > FAR * found.merit
         return found.answer is not None and beside and missed > FAR**2 * self.targets.size
 

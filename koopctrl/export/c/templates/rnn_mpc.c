@@ -8,10 +8,12 @@
 #define KC_RECHECK 5
 #define KC_RECHECK_ITERATIONS 5
 #define KC_FAR 0.1
+#define KC_PATIENCE 10.0
 /* Samples that the LQR is followed for, the share of its promise that it must keep, the share of a plan's cost
  * below which it does not matter, and that of an error as large as the data's spread: see koopctrl.controllers.mpc.rnn_end. */
 #define KC_HOLDS_SAMPLES 10
 #define KC_HOLDS_KEPT 0.5
+#define KC_HOLDS_PAID 1e-3
 #define KC_HOLDS_NEGLIGIBLE 0.05
 #define KC_HOLDS_ARRIVED 1e-4
 
@@ -111,13 +113,18 @@ static double kc_optimise_cold(NAME_state *s, int n, NAME_info *info) {
     return merit;
 }
 
-/* Whether the candidate's last output is far from its target, in the data's scale and beside the other steps. */
-static int kc_ends_far(const NAME_state *s, double merit) {
-    double error[KC_N_Y], missed;
+/* What the candidate's last output costs. */
+static double kc_end_cost(const NAME_state *s) {
+    double error[KC_N_Y];
     int i;
     for (i = 0; i < KC_N_Y; i++)
         error[i] = s->mark[i] * (s->states[KC_HORIZON * KC_N_X + i] - s->tracked[KC_HORIZON * KC_N_Y + i]);
-    missed = kc_quadratic(KC_N_Y, kc_Q, error);
+    return kc_quadratic(KC_N_Y, kc_Q, error);
+}
+
+/* Whether the candidate's last output is far from its target, in the data's scale and beside the other steps. */
+static int kc_ends_far(const NAME_state *s, double merit) {
+    double missed = kc_end_cost(s);
     return isfinite(merit) && missed * KC_HORIZON > KC_FAR * merit && missed > KC_FAR * KC_FAR * kc_size[0];
 }
 
@@ -209,7 +216,8 @@ static int kc_holds(NAME_state *s, double merit) {
         }
     }
     last = kc_quadratic(KC_N_X, s->P, error);
-    return last + KC_HOLDS_KEPT * stages <= first; /* false for what is not a number */
+    /* False for what is not a number. */
+    return last + KC_HOLDS_KEPT * stages <= first && KC_HOLDS_PAID * first <= stages;
 #else
     (void)s;
     (void)merit;
@@ -232,9 +240,10 @@ static double kc_optimise_afresh(NAME_state *s, NAME_info *info) {
 #if KC_AUTO
     if (s->has_P) {
         NAME_info other;
-        double first, second;
+        double first, second, waiting;
         s->use_P = 0;
         first = kc_optimise_cold(s, n, info);
+        waiting = first + KC_PATIENCE * KC_HORIZON * kc_end_cost(s);
         kc_keep(s, s->kept);
         other = *info;
         other.reason = NAME_REASON_NONE;
@@ -245,7 +254,7 @@ static double kc_optimise_afresh(NAME_state *s, NAME_info *info) {
             s->use_P = 1;
             second = kc_optimise_cold(s, n, &other);
         }
-        s->weighted = !isfinite(first) || kc_holds(s, second);
+        s->weighted = !isfinite(first) || (second <= waiting && kc_holds(s, second));
         info->iterations = other.iterations;
         if (s->weighted) {
             *info = other;
@@ -286,15 +295,25 @@ static int kc_find_plan(NAME_state *s, const kc_asked *asked, double *lqr, NAME_
         if (isfinite(merit)) {
             weighted = kc_holds(s, merit);
             if (s->weighted && !weighted) {
-                NAME_info other = *info;
-                double found;
+                NAME_info other = *info, third;
+                double found, led;
                 kc_keep(s, s->kept);
                 s->use_P = 0;
                 found = kc_optimise_warm(s, &other);
-                info->iterations = other.iterations;
-                if (isfinite(found)) {
+                kc_keep(s, s->warm);
+                kc_restore(s, s->kept);
+                third = *info;
+                third.iterations = other.iterations;
+                led = kc_optimise(s, KC_N_ITERATIONS, kc_worth[0], 0, &third);
+                other.iterations = third.iterations;
+                info->iterations = third.iterations;
+                if (led < 0.999 * found) {
+                    *info = third;
+                    merit = led;
+                } else if (isfinite(found)) {
                     *info = other;
                     merit = found;
+                    kc_restore(s, s->warm);
                 } else {
                     s->use_P = s->has_P;
                     kc_restore(s, s->kept);
