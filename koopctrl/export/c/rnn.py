@@ -164,7 +164,8 @@ def _add_problem(law: RNNLaw, data: DataSection, rate_cost: bool, varies: bool, 
         rows = slice(None) if tightened else 0  # every step's bounds, or those of all
         arrays |= {"E": iteration.E, "e_min": problem.e_low[rows], "e_max": problem.e_high[rows]}
         arrays |= {"e_size": iteration.sizes[0], "felt": [FELT]}
-        if isinstance(law.estimator, ExtendedKalmanLaw) and law.estimator.disturbance == "output":
+        filters = (ExtendedKalmanLaw, UnscentedKalmanLaw, NetworkHorizonLaw)
+        if isinstance(law.estimator, filters) and law.estimator.disturbance == "output":
             arrays["E_outputs"] = problem.E[:, : law.rollout.n_y]
     if n_end:
         arrays |= {"E_end": problem.E_end, "end_min": problem.end_min, "end_max": problem.end_max}
