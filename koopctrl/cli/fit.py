@@ -35,8 +35,10 @@ _AUTO = "auto"
 
 def fit(
     data: DataFile,
-    outputs: Annotated[str, typer.Option(help="Output columns, separated by commas.")],
-    inputs: Annotated[str, typer.Option(help="Input columns, separated by commas; none if left out.")] = "",
+    outputs: Annotated[list[str], typer.Option(help="Output columns, by commas or one each time.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option(help="Input columns likewise; none if left out.")
+    ] = None,
     dt: Annotated[float | None, typer.Option(help="Sample time in seconds.")] = None,
     time: Time = None,
     episode: Episode = None,
@@ -82,7 +84,7 @@ def fit(
             "rows that is held out"
         )
     reading = Reading(time, episode, delimiter, decimal, gaps, resample)
-    records = reading.read(data, columns(outputs), columns(inputs), dt)
+    records = reading.read(data, columns(outputs), columns(inputs or []), dt)
     train, test = records.split(
         test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
     )

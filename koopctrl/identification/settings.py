@@ -89,9 +89,11 @@ def start(
     client: Any = None,
 ) -> Identification:
     """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
-    if data.n_u == 0 and model.input_lags > 1:
-        raise OptionError(f"input_lags is {model.input_lags} but the data have no inputs; expected 1")
-    window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
+    output_lags = check_integer(model.output_lags, "output_lags", low=1)
+    input_lags = check_integer(model.input_lags, "input_lags", low=1)
+    if data.n_u == 0 and input_lags > 1:
+        raise OptionError(f"input_lags is {input_lags} but the data have no inputs; expected 1")
+    window = LagWindow(output_lags, input_lags, bool(model.feedthrough), data.n_y, data.n_u)
     rng = make_rng(model.random_state) if rng is None else rng
     try:
         coupling = coupling_of(model, data)
