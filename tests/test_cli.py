@@ -387,3 +387,7 @@ def test_demo_prints_what_it_writes_and_keeps_its_word(tmp_path):
     folder = tmp_path / "demo"
     made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert set(listed) == {name for name in made if not name.endswith(".so")}
+
+
+def test_help_shows_brackets(tmp_path):
+    assert "u[k] acts on y[k]" in run(tmp_path, "fit", "--help").stdout

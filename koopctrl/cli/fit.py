@@ -50,7 +50,7 @@ def fit(
     output_lags: Annotated[int, typer.Option(help="Past outputs that act on the next one.")] = 1,
     input_lags: Annotated[int, typer.Option(help="Past inputs that act on the next output.")] = 1,
     states: Annotated[int | None, typer.Option(help="Order of a hidden state, instead of lags.")] = None,
-    feedthrough: Annotated[bool, typer.Option("--feedthrough", help="Whether u[k] acts on y[k].")] = False,
+    feedthrough: Annotated[bool, typer.Option("--feedthrough", help=r"Whether u\[k] acts on y\[k].")] = False,
     features: Annotated[
         int | None,
         typer.Option(

@@ -104,7 +104,9 @@ def gain(A: FloatArray, B: FloatArray, R: FloatArray, P: FloatArray) -> FloatArr
     felt = R + B.T @ PB
     # Inputs in units in which they are felt alike: one that costs next to nothing makes no matrix singular.
     unit = 1.0 / np.sqrt(np.diag(felt))
-    return unit[:, None] * linalg.solve(felt * unit * unit[:, None], unit[:, None] * (PB.T @ A), assume_a="pos")
+    return unit[:, None] * linalg.solve(
+        felt * unit * unit[:, None], unit[:, None] * (PB.T @ A), assume_a="pos"
+    )
 
 
 def _attempt(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import check_bool, check_choice, check_integer, check_number
+from koopctrl._validation import check_bool, check_choice, check_integer, check_number, items_of
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.adapted import Directions, adapted_layer
@@ -150,9 +150,9 @@ def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:
         If a parameter is none of the inputs, or all of them are.
     """
     names = model.parameters
-    if names is None or (not isinstance(names, str) and not len(names)):
+    names = [] if names is None else [names] if isinstance(names, str) else items_of(names, "parameters")
+    if not names:
         return Coupling(model.input_coupling, data.n_u)
-    names = [names] if isinstance(names, str) else list(names)
     unknown = [n for n in names if n not in data.input_names]
     if unknown or len(set(names)) < len(names):
         raise OptionError(
