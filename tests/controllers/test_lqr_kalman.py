@@ -314,7 +314,7 @@ def test_a_filter_takes_only_flags_for_its_kind_of_gain(lifted):
 
 @pytest.mark.parametrize("cheap", [1e-9, 1e-18, 1e-24])
 def test_an_input_that_costs_next_to_nothing_beside_a_dear_one(cheap):
-    """Two plants that do not touch: each has the gain of its own scalar equation, `P = 1 + a^2 r P / (r + P)`."""
+    """Two plants that do not touch: each has the gain of its own equation, `P = 1 + a^2 r P / (r + P)`."""
     poles, r = np.array([0.9, 0.8]), np.array([cheap, 1.0 / cheap])
     lqr = LQR(LiftedModel.from_matrices(np.diag(poles), np.eye(2), dt=1.0), np.eye(2), np.diag(r))
     half = 0.5 * (r * (poles**2 - 1.0) + 1.0)

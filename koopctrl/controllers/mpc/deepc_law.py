@@ -240,8 +240,8 @@ def build_deepc_law(
         steps.load(qp.H, qp.rows, qp.row_scale, weights, (0, width, False))
     except np.linalg.LinAlgError as error:
         raise OptionError(
-            f"lambda_g is {penalties[0]:g}, which leaves combinations of the records that cost nothing, so that "
-            "no plan is the best; expected more. Take 1 to 1e4"
+            f"lambda_g is {penalties[0]:g}, which leaves combinations of the records that cost nothing, so "
+            "that no plan is the best; expected more. Take 1 to 1e4"
         ) from error
     u_rest = np.clip(known.u_mean, problem.u_min, problem.u_max)
     estimator = PastWindow(known, names[0], u_rest)
