@@ -60,7 +60,8 @@ def collect(
     env : gymnasium.Env or gymnasium.vector.VectorEnv
         Or anything with their `reset` and `step`; a python-control system, which starts from the origin, or a
         function `f(x, u) -> x_next`, which needs `x0` and `dt`, with a `policy` and `max_steps`. Episodes end
-        where it says so, by termination or by truncation; the last transition before that is kept, the automatic reset of a vector env is not.
+        where it says so, by termination or by truncation; the last transition before that is kept, the
+        automatic reset of a vector env is not.
     policy : callable observation -> action, optional
         By default levels drawn from the action space, each held for a random time from 1 to 50 steps, entry
         by entry (see `koopctrl.excitation.multilevel`): they show gains at rest as well as what is fast. A
