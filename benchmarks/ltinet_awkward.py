@@ -32,7 +32,12 @@ def main() -> None:
     found = {"agrees": 0, "error": 0, "wrong": 0}
     wrong, start = [], time.perf_counter()
     for i in range(count):
-        case = (str(rng.choice(KINDS)), int(rng.integers(1, 9)), float(rng.choice(SCALES)), int(rng.integers(2**32)))
+        case = (
+            str(rng.choice(KINDS)),
+            int(rng.integers(1, 9)),
+            float(rng.choice(SCALES)),
+            int(rng.integers(2**32)),
+        )
         try:
             found[check(*case, thorough=True)] += 1
         except (AssertionError, ArithmeticError, ValueError, RuntimeError) as error:

@@ -60,7 +60,13 @@ def dense(symmetric: bool) -> dict[str, Any]:
     w = np.array([0.0, 0.3, 1.0, 3.0])
     G = np.array([C @ np.linalg.solve(1j * x * np.eye(n) - A, B) + D for x in w])
     error = np.abs(net.transfer_function(1j * w) - G).max() / np.abs(G).max()
-    return {"states": n, "neurons": net.n_neurons, "seconds": seconds, "error": float(error), "cond": net.cond}
+    return {
+        "states": n,
+        "neurons": net.n_neurons,
+        "seconds": seconds,
+        "error": float(error),
+        "cond": net.cond,
+    }
 
 
 def slow_modes() -> dict[str, Any]:
@@ -75,7 +81,10 @@ def slow_modes() -> dict[str, Any]:
     exact = sparse_response(A, B, C, np.zeros(1))[0, 0, 0].real
     gain = net.transfer_function([0.0])[0, 0, 0].real
     modal = gain - net.D[0, 0]
-    return found | {"error": abs(gain - exact) / exact, "static_gain_missed_by_modes": abs(modal - exact) / exact}
+    return found | {
+        "error": abs(gain - exact) / exact,
+        "static_gain_missed_by_modes": abs(modal - exact) / exact,
+    }
 
 
 def low_rank(N: int, peclet: float) -> dict[str, Any]:

@@ -206,6 +206,21 @@ def test_missing_numbers_are_named_and_can_be_cut_out(tmp_path):
     assert "2 episodes" in done.stdout
 
 
+def test_columns_named_one_after_another_are_all_taken(tmp_path):
+    y, u = rows()
+    lines = [
+        ",".join(("level [cm]", "flow", "u [V]", "v")),
+        *(f"{a},{2 * a},{b},{-b}" for a, b in zip(y, u, strict=True)),
+    ]
+    path = table(tmp_path, lines)
+    named = ("--outputs", "level [cm]", "--outputs", "flow", "--inputs", "u [V],v")
+    done = run(tmp_path, "fit", path, *named, "--dt", 1, "--features", 0, "--save", "two.npz")
+    assert done.returncode == 0, done.stderr
+    model = koopctrl.load(tmp_path / "two.npz")
+    assert model.output_names_ == ("level [cm]", "flow")
+    assert model.input_names_ == ("u [V]", "v")
+
+
 def test_tables_of_other_lands_and_uneven_stamps(tmp_path):
     y, u = rows()
     t = np.arange(80.0) + 0.3 * np.sin(np.arange(80))
@@ -372,3 +387,7 @@ def test_demo_prints_what_it_writes_and_keeps_its_word(tmp_path):
     folder = tmp_path / "demo"
     made = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert set(listed) == {name for name in made if not name.endswith(".so")}
+
+
+def test_help_shows_brackets(tmp_path):
+    assert "u[k] acts on y[k]" in run(tmp_path, "fit", "--help").stdout

@@ -241,3 +241,11 @@ def test_neurons_beyond_memory_are_refused_by_name():
 def test_an_iterator_of_something_else_is_refused():
     with pytest.raises(DataError, match="holds a str"):
         quick().fit(iter(["episode"]))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int64])
+def test_integers_of_numpy_are_integers(kind):
+    """As grid searches pass them; sums of the narrow ones would not fit into their own type."""
+    plain = quick(output_lags=14, input_lags=13).fit(DUFFING)
+    other = quick(output_lags=kind(14), input_lags=kind(13)).fit(DUFFING)
+    np.testing.assert_array_equal(other.predict(DUFFING)[0], plain.predict(DUFFING)[0])

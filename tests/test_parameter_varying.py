@@ -244,6 +244,7 @@ def test_what_is_refused(affine_data, pendulum):
     for options, words in (
         ({"parameters": ["q"]}, "parameters is .'q'."),
         ({"parameters": ["p", "p"]}, "each at most once"),
+        ({"parameters": 3}, "parameters is a int"),
         ({"parameters": ["p"], "parameter_coupling": "cubic"}, "parameter_coupling"),
         ({"parameters": ["p"], "input_coupling": "quadratic"}, "input_coupling is 'quadratic'"),
         ({"parameters": ["p"], "n_states": 2}, "n_states"),

@@ -35,8 +35,10 @@ _AUTO = "auto"
 
 def fit(
     data: DataFile,
-    outputs: Annotated[str, typer.Option(help="Output columns, separated by commas.")],
-    inputs: Annotated[str, typer.Option(help="Input columns, separated by commas; none if left out.")] = "",
+    outputs: Annotated[list[str], typer.Option(help="Output columns, by commas or one each time.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option(help="Input columns likewise; none if left out.")
+    ] = None,
     dt: Annotated[float | None, typer.Option(help="Sample time in seconds.")] = None,
     time: Time = None,
     episode: Episode = None,
@@ -48,7 +50,7 @@ def fit(
     output_lags: Annotated[int, typer.Option(help="Past outputs that act on the next one.")] = 1,
     input_lags: Annotated[int, typer.Option(help="Past inputs that act on the next output.")] = 1,
     states: Annotated[int | None, typer.Option(help="Order of a hidden state, instead of lags.")] = None,
-    feedthrough: Annotated[bool, typer.Option("--feedthrough", help="Whether u[k] acts on y[k].")] = False,
+    feedthrough: Annotated[bool, typer.Option("--feedthrough", help=r"Whether u\[k] acts on y\[k].")] = False,
     features: Annotated[
         int | None,
         typer.Option(
@@ -82,7 +84,7 @@ def fit(
             "rows that is held out"
         )
     reading = Reading(time, episode, delimiter, decimal, gaps, resample)
-    records = reading.read(data, columns(outputs), columns(inputs), dt)
+    records = reading.read(data, columns(outputs), columns(inputs or []), dt)
     train, test = records.split(
         test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
     )

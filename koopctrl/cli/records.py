@@ -44,15 +44,18 @@ class Reading:
         )  # fmt: skip
 
 
-def columns(text: str) -> list[str]:
-    """Names in a list with commas; a name that holds a comma is put between double quotes."""
+def columns(texts: Sequence[str]) -> list[str]:
+    """Names in lists with commas; a name that holds a comma is put between double quotes."""
     import csv
 
-    try:
-        (row,) = csv.reader([text], skipinitialspace=True, strict=True)
-    except csv.Error as error:
-        raise typer.BadParameter(f"{text!r} cannot be read as column names: {error}") from error
-    return [name.strip() for name in row if name.strip()]
+    names: list[str] = []
+    for text in texts:
+        try:
+            for row in csv.reader([text], skipinitialspace=True, strict=True):
+                names += [name.strip() for name in row if name.strip()]
+        except csv.Error as error:
+            raise typer.BadParameter(f"{text!r} cannot be read as column names: {error}") from error
+    return names
 
 
 def numbers(text: str | None, name: str, size: int, *, unset: bool = False) -> Any:

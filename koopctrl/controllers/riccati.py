@@ -101,7 +101,12 @@ def _solve_scaled(A: FloatArray, B: FloatArray, Q: FloatArray, what: str, warn: 
 def gain(A: FloatArray, B: FloatArray, R: FloatArray, P: FloatArray) -> FloatArray:
     """`(R + B'PB)^-1 B'PA`."""
     PB = P @ B
-    return linalg.solve(R + B.T @ PB, PB.T @ A, assume_a="pos")
+    felt = R + B.T @ PB
+    # Inputs in units in which they are felt alike: one that costs next to nothing makes no matrix singular.
+    unit = 1.0 / np.sqrt(np.diag(felt))
+    return unit[:, None] * linalg.solve(
+        felt * unit * unit[:, None], unit[:, None] * (PB.T @ A), assume_a="pos"
+    )
 
 
 def _attempt(
@@ -133,10 +138,10 @@ def _doubling(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray) -> Flo
         G = 0.5 * (G + G.T)
         F = F @ inverse_f
         H = H + step
-        size = np.abs(H).max(initial=0.0)
-        if not np.isfinite(size):
+        if not np.isfinite(H).all():
             return None
-        if np.abs(step).max(initial=0.0) <= 1e-15 * size:
+        # Of each state by itself: costs of different states may differ by more than rounding.
+        if (np.diag(step) <= 1e-15 * np.diag(H)).all():
             return _refine(A, B, Q, R, H)
     return None
 

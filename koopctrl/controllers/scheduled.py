@@ -10,6 +10,7 @@ law to law.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +40,8 @@ class GainScheduled:
         The class.
     **options
         Its arguments beside the model. What it chooses by trials (`terminal`, `offset_free`) is chosen once,
-        at `family.p_op`. `estimator` is a function of the frozen model: XX `lambda
-        lifted: KalmanFilter(lifted, Qn, Rn)`.
+        at `family.p_op`. `estimator` is a function of the frozen model:
+        `lambda lifted: KalmanFilter(lifted, Qn, Rn)`.
     resolution : float
         Share of the parameter's box by which it must have changed for another law; 0 for every change. A law
         costs about a millisecond (LQR) to some ten (LinearMPC).
@@ -79,6 +80,7 @@ class GainScheduled:
                 f"controller is {controller!r}; expected LQR or LinearMPC. RNNMPC takes a model with "
                 "parameters itself"
             )
+        _check_arguments(controller, options)
         self.family, self._class = family, controller
         self.resolution = check_number(resolution, "resolution", low=0.0, high=1.0)
         self._estimator: Callable[..., Any] | None = options.pop("estimator", None)
@@ -228,3 +230,20 @@ _SHARED = frozenset(
         "y_min", "y_max", "Q", "R", "horizon",
     )
 )  # fmt: skip
+
+
+def _check_arguments(controller: type[LQR] | type[LinearMPC], options: dict[str, Any]) -> None:
+    """Refuse options that the controller does not take, and ask for those that it needs."""
+    wanted = {n: p for n, p in inspect.signature(controller).parameters.items() if n != "lifted"}
+    unknown = [name for name in options if name not in wanted]
+    if unknown:
+        raise OptionError(
+            f"options have {', '.join(unknown)}, which {controller.__name__} does not take; expected some of "
+            f"{', '.join(wanted)}"
+        )
+    missing = [n for n, p in wanted.items() if p.default is p.empty and n not in options]
+    if missing:
+        raise OptionError(
+            f"options lack {', '.join(missing)}; expected what {controller.__name__} needs beside the model. "
+            f"Pass {', '.join(f'{name}=...' for name in missing)}"
+        )

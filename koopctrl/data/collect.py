@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from koopctrl._time import check_dt
 from koopctrl._validation import (
@@ -14,6 +15,7 @@ from koopctrl._validation import (
     alias,
     as_float_array,
     check_choice,
+    check_finite,
     check_integer,
     check_names,
 )
@@ -45,6 +47,7 @@ def collect(
     seed: int | None = None,
     max_steps: int | None = None,
     dt: float | None = None,
+    x0: ArrayLike | None = None,
     signals: str = "observation",
     output_names: Sequence[str] | None = None,
     input_names: Sequence[str] | None = None,
@@ -55,9 +58,10 @@ def collect(
     Parameters
     ----------
     env : gymnasium.Env or gymnasium.vector.VectorEnv
-        Or anything with their `reset` and `step`; a python-control system, which starts from the origin, with
-        a `policy` and `max_steps`. Episodes end where it says so, by termination or by
-        truncation; the last transition before that is kept, the automatic reset of a vector env is not.
+        Or anything with their `reset` and `step`; a python-control system, which starts from the origin, or a
+        function `f(x, u) -> x_next`, which needs `x0` and `dt`, with a `policy` and `max_steps`. Episodes end
+        where it says so, by termination or by truncation; the last transition before that is kept, the
+        automatic reset of a vector env is not.
     policy : callable observation -> action, optional
         By default levels drawn from the action space, each held for a random time from 1 to 50 steps, entry
         by entry (see `koopctrl.excitation.multilevel`): they show gains at rest as well as what is fast. A
@@ -73,6 +77,8 @@ def collect(
     dt : float, optional
         Sample time in seconds; by default the outermost `dt` among the env and its wrappers, times the number
         of times that wrappers outside of it repeat an action.
+    x0 : (n_x,) or (n_episodes, n_x) array_like, optional
+        Start of all episodes or of each, passed to `env.reset` as `options={"x0": x0}`; not for a vector env.
     signals : {"observation", "state"}
         Record observations, or the true state in `info["x"]`.
     output_names, input_names : sequence of str, optional
@@ -113,10 +119,13 @@ def collect(
     if dt is None:
         raise TimeBaseError("the env has no dt; expected the sample time in seconds. Pass dt=...")
     recorder = _Recorder(signals, streams, max_steps)
+    starts = _starts(x0, n_episodes)
     if hasattr(env, "num_envs"):
+        if x0 is not None:
+            raise OptionError("x0 is given for a vector env; expected one env, whose reset takes it")
         episodes = recorder.vector(env, policy, n_episodes)
     else:
-        episodes = [recorder.single(env, policy, i) for i in range(n_episodes)]
+        episodes = [recorder.single(env, policy, i, starts[i]) for i in range(n_episodes)]
     warn_clipped(recorder.n_outside, recorder.n_actions, "the policy's actions")
     plant = plant_attribute(env, "plant")
     n_y, n_u = episodes[0][0].shape[1], episodes[0][1].shape[1]
@@ -130,6 +139,16 @@ def collect(
     return Trajectories(Trajectory(y, u, dt, names, inputs, str(i)) for i, (y, u) in enumerate(episodes))
 
 
+def _starts(x0: ArrayLike | None, n_episodes: int) -> list[dict[str, Any] | None]:
+    """Options of each episode's reset."""
+    if x0 is None:
+        return [None] * n_episodes
+    array = np.atleast_1d(check_finite(as_float_array(x0, "x0"), "x0"))
+    if array.ndim > 2 or (array.ndim == 2 and len(array) != n_episodes):
+        raise ShapeError(f"x0 has shape {array.shape}; expected one state (n_x,), or ({n_episodes}, n_x)")
+    return [{"x0": row.copy()} for row in np.broadcast_to(array, (n_episodes, array.shape[-1]))]
+
+
 class _Recorder:
     """Keeps what the two kinds of env have in common."""
 
@@ -138,10 +157,12 @@ class _Recorder:
         # Actions recorded as sent, and how many of them lay outside the action space.
         self.n_actions = self.n_outside = 0
 
-    def single(self, env: Any, policy: Any, episode: int) -> tuple[FloatArray, FloatArray]:
+    def single(
+        self, env: Any, policy: Any, episode: int, options: dict[str, Any] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """Record one episode of a single env."""
         policy = self._begin(env, policy, episode)
-        observation, info = reset_plant(env, self.streams.of("starts", episode))
+        observation, info = reset_plant(env, self.streams.of("starts", episode), options)
         y, u = [self._signal(observation, info, None)], []
         while self.max_steps is None or len(u) < self.max_steps:
             action = fit_action(env, policy(copy.deepcopy(observation)), "the policy's action")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import numpy as np
 
 from koopctrl._validation import FloatArray, as_float_array
 from koopctrl.errors import TimeBaseError
+
+# Dates with dots have the day first wherever they are written; those with slashes may have the month first.
+_DOTTED = re.compile(r"^(\d\d)\.(\d\d)\.(\d{4})\b")
 
 
 def seconds_of(values: Any, name: Any = "time") -> FloatArray:
@@ -18,7 +22,7 @@ def seconds_of(values: Any, name: Any = "time") -> FloatArray:
     ----------
     values : (n,) array_like
         Numbers (seconds), `datetime64`, `timedelta64`, `datetime` or `timedelta` objects with or without time
-        zone, or text of numbers or of dates as ISO 8601 writes them.
+        zone, or text of numbers or of dates as ISO 8601 or `31.01.2026 12:30:00` have them.
     name : str
         What messages call the column.
 
@@ -68,10 +72,12 @@ def _parse(value: Any, name: Any, row: int) -> Any:
         return value
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return value.astype("datetime64[us]" if value.dtype.kind == "M" else "timedelta64[us]").item()
+    text = _DOTTED.sub(r"\3-\2-\1", str(value).strip())
     try:
-        return datetime.datetime.fromisoformat(str(value).strip())
+        return datetime.datetime.fromisoformat(text)
     except ValueError as error:
         raise TimeBaseError(
             f"column {name!r} holds {str(value)!r} in row {row}; expected seconds, or dates as "
-            "2026-01-31 12:30:00.25. Convert others with pandas.to_datetime first"
+            "2026-01-31 12:30:00.25 or 31.01.2026 12:30:00. Convert others with pandas.to_datetime, and use "
+            "from_dataframe"
         ) from error

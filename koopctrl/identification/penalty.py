@@ -11,7 +11,8 @@ explain little, because the plant is nearly linear, or what they would have to k
 that is a bad bargain: either they stay free to err or the linear part is crippled. So where the best free run
 is not far better than the linear model's, penalties compete that weigh more on neurons and products than on
 the linear part; at their largest they leave the linear model, so that the network is not worse than that on
-what was held out.
+what was held out. Noise that drives the plant makes all free runs alike: what neurons do for the first step may
+not be lost for a better free run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ FLOORS = tuple(10.0**e for e in range(-16, -1))
 _GAIN = 0.02
 # Networks whose free runs are better than this part of the linear model's are left alone.
 _FAR_BETTER = 0.5
+# Share by which errors of first steps may grow for it.
+_LOST = 0.05
 # What the penalty on neurons and products is multiplied by.
 _WEIGHTS = (1e3, 1e6, 1e9)
 # Penalty on the linear part and the further weight of the rest, where the linear model is wanted itself.
@@ -44,9 +47,16 @@ def free_run_error(network: RecurrentNetwork, segments: Segments) -> float:
     most: further off a run is of no use, and how far it then runs says nothing. A mean of squares would be
     decided by the few segments that no model can follow.
     """
+    return _errors(network, segments)[0]
+
+
+def _errors(network: RecurrentNetwork, segments: Segments) -> tuple[float, float]:
+    """Error of free runs, and root-mean-square error of their first steps."""
     y, _ = network.rollout(segments.x0, segments.u)
     error = (y[:, 1:] - segments.y) / network.scaling.y_scale
-    return float(np.mean(np.minimum(np.sqrt(np.mean(error**2, axis=(1, 2))), 1.0)))
+    with np.errstate(over="ignore"):
+        first = float(np.sqrt(np.mean(error[:, 0] ** 2)))
+    return float(np.mean(np.minimum(np.sqrt(np.mean(error**2, axis=(1, 2))), 1.0))), first
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +79,7 @@ def penalty_by_free_run(
     `accumulator` must not have seen what `segments` are from. `nonlinear` marks the regressors that a linear
     model does not have; without it all weigh the same.
     """
-    best, error = _best_floor(accumulator, rcond, make, segments, None, np.inf)
+    best, error, step = _best_floor(accumulator, rcond, make, segments, None)
     if nonlinear is None or not nonlinear.any() or nonlinear.all():
         return best, error
     linear = np.where(nonlinear, _WEIGHTS[-1] * _LINEAR, 1.0)
@@ -78,8 +88,10 @@ def penalty_by_free_run(
         return best, error
     for weight in _WEIGHTS:
         weights = np.where(nonlinear, weight, 1.0)
-        found, tried = _best_floor(accumulator, rcond, make, segments, weights, (1.0 - _GAIN) * error)
-        if tried < (1.0 - _GAIN) * error:
+        found, tried, first = _best_floor(
+            accumulator, rcond, make, segments, weights, (1.0 - _GAIN) * error, (1.0 + _LOST) * step
+        )
+        if tried < (1.0 - _GAIN) * error and first <= (1.0 + _LOST) * step:
             best, error = found, tried
     return best, error
 
@@ -90,18 +102,23 @@ def _best_floor(
     make: Callable[[FloatArray], RecurrentNetwork],
     segments: Segments,
     weights: FloatArray | None,
-    limit: float,
-) -> tuple[Penalty, float]:
-    """The penalty of largest evidence, or the same raised to a floor whose free runs are better."""
+    limit: float = np.inf,
+    most: float = np.inf,
+) -> tuple[Penalty, float, float]:
+    """The penalty of largest evidence, or the same raised to a floor whose free runs are better.
+
+    With its error of free runs, which must be below `limit`, and of first steps, at most `most`.
+    """
     evidence = accumulator.solve(rcond, AUTO, weights)
-    best, error = evidence.ridge, free_run_error(make(evidence.coef), segments)
+    best = evidence.ridge
+    error, step = _errors(make(evidence.coef), segments)
     smallest = float(evidence.ridge.min(initial=np.inf))
     limit = min(limit, (1.0 - _GAIN) * error)
     for floor in FLOORS:
         if floor <= smallest:
             continue
         penalty = np.maximum(evidence.ridge, floor)
-        tried = free_run_error(make(accumulator.solve(rcond, penalty, weights).coef), segments)
-        if tried < limit:
-            best, error, limit = penalty, tried, tried
-    return Penalty(best, weights), error
+        tried, first = _errors(make(accumulator.solve(rcond, penalty, weights).coef), segments)
+        if tried < limit and first <= most:
+            best, error, step, limit = penalty, tried, first, tried
+    return Penalty(best, weights), error, step

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import check_bool, check_choice, check_integer, check_number
+from koopctrl._validation import check_bool, check_choice, check_integer, check_number, items_of
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError
 from koopctrl.identification.adapted import Directions, adapted_layer
@@ -91,9 +91,11 @@ def start(
     client: Any = None,
 ) -> Identification:
     """Begin an identification with its first batch, which fixes scaling and, unless given, the layer."""
-    if data.n_u == 0 and model.input_lags > 1:
-        raise OptionError(f"input_lags is {model.input_lags} but the data have no inputs; expected 1")
-    window = LagWindow(model.output_lags, model.input_lags, bool(model.feedthrough), data.n_y, data.n_u)
+    output_lags = check_integer(model.output_lags, "output_lags", low=1)
+    input_lags = check_integer(model.input_lags, "input_lags", low=1)
+    if data.n_u == 0 and input_lags > 1:
+        raise OptionError(f"input_lags is {input_lags} but the data have no inputs; expected 1")
+    window = LagWindow(output_lags, input_lags, bool(model.feedthrough), data.n_y, data.n_u)
     rng = make_rng(model.random_state) if rng is None else rng
     try:
         coupling = coupling_of(model, data)
@@ -156,9 +158,9 @@ def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:
         If a parameter is none of the inputs, or all of them are.
     """
     names = model.parameters
-    if names is None or (not isinstance(names, str) and not len(names)):
+    names = [] if names is None else [names] if isinstance(names, str) else items_of(names, "parameters")
+    if not names:
         return Coupling(model.input_coupling, data.n_u)
-    names = [names] if isinstance(names, str) else list(names)
     unknown = [n for n in names if n not in data.input_names]
     if unknown or len(set(names)) < len(names):
         raise OptionError(

@@ -49,7 +49,7 @@ _GAIN, _WORTH = 0.01, 0.05
 # where there is nothing to smooth.
 _EXACT_RECORD, _MOST_PROCESS = 1e-3, 30.0
 # The same of the last round that was kept: beyond, what was taken out is the model's own error.
-_OF_NOISE = 0.5
+_OF_NOISE = 0.2
 
 
 @dataclass(frozen=True, eq=False)

@@ -209,3 +209,14 @@ def test_as_a_block_of_python_control() -> None:
         u = deepc.control(y, r)
         assert block.output(0.0, state, fed) == pytest.approx(u, abs=1e-9)
         state = block.dynamics(0.0, state, fed)
+
+
+def test_records_without_noise_and_no_weight_on_their_combinations_are_refused_in_words() -> None:
+    rng = np.random.default_rng(0)
+    x, u = [np.zeros(2)], np.repeat(rng.uniform(-1.0, 1.0, 90), 3)[:, None]
+    for v in u:
+        a, b = x[-1]
+        x.append(np.array([0.9 * a + 0.2 * b, 0.8 * b - 0.1 * np.tanh(a) + 0.3 * v[0]]))
+    data = Trajectories.from_arrays([np.array(x)], [u], dt=0.1)
+    with pytest.raises(KoopctrlError, match="lambda_g is 0"):
+        make(data, n_past=4, lambda_y=1e4, y_max=[0.25, 0.4])

@@ -310,3 +310,14 @@ def test_a_filter_starts_from_the_first_measurement_although_an_input_was_held_b
 def test_a_filter_takes_only_flags_for_its_kind_of_gain(lifted):
     with pytest.raises(OptionError, match="steady is 'no'"):
         KalmanFilter(lifted, 1e-3, 1e-2, steady="no")
+
+
+@pytest.mark.parametrize("cheap", [1e-9, 1e-18, 1e-24])
+def test_an_input_that_costs_next_to_nothing_beside_a_dear_one(cheap):
+    """Two plants that do not touch: each has the gain of its own equation, `P = 1 + a^2 r P / (r + P)`."""
+    poles, r = np.array([0.9, 0.8]), np.array([cheap, 1.0 / cheap])
+    lqr = LQR(LiftedModel.from_matrices(np.diag(poles), np.eye(2), dt=1.0), np.eye(2), np.diag(r))
+    half = 0.5 * (r * (poles**2 - 1.0) + 1.0)
+    far = np.sqrt(half**2 + r) + np.abs(half)
+    P = np.where(half > 0.0, far, r / far)
+    np.testing.assert_allclose(np.diag(lqr.K), poles * P / (r + P), rtol=1e-9)

@@ -217,3 +217,20 @@ def test_an_integrator_in_any_unit_drifts_and_comes_to_no_rest(unit):
     coupled = np.array([[0.9, 0.2 * unit], [0.01 / unit, 0.5]])
     held = find_steady_state(LiftedModel.from_matrices(coupled, B, dt=1.0), u=1.0)
     np.testing.assert_allclose(coupled @ held.x + B[:, 0], held.x, rtol=1e-10)
+
+
+def test_records_of_a_function_from_given_starts():
+    starts = np.array([[1.0, 0.0], [0.0, -2.0], [0.5, 0.5]])
+    kept = starts.copy()
+    records = collect(
+        lambda x, u: AD @ x + BD @ u, lambda y: [0.3], 3, max_steps=15, dt=0.1, x0=starts, seed=0
+    )
+    for episode, x in zip(records, starts, strict=True):
+        for row in episode.outputs:
+            np.testing.assert_allclose(row, x, atol=1e-12)
+            x = AD @ x + BD[:, 0] * 0.3
+    np.testing.assert_array_equal(starts, kept)
+    same = collect(control.ss(AD, BD, np.eye(2), 0.0, 0.1), lambda y: [0.3], 2, max_steps=15, x0=starts[1])
+    np.testing.assert_allclose(same[1].outputs, records[1].outputs, atol=1e-9)
+    with pytest.raises(ShapeError, match="x0 has shape"):
+        collect(control.ss(AD, BD, np.eye(2), 0.0, 0.1), lambda y: [0.3], 2, max_steps=5, x0=starts)

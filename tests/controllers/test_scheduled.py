@@ -171,6 +171,10 @@ def test_what_is_refused(family, model, tmp_path):
         GainScheduled(family, RNNMPC, horizon=5, Q=1.0, R=1.0)
     with pytest.raises(OptionError, match="belongs to one model"):
         GainScheduled(family, LQR, Q=1.0, R=1.0, estimator=KalmanFilter(lifted, np.eye(2), np.eye(2)))
+    with pytest.raises(OptionError, match="horizon, which LQR does not take"):
+        GainScheduled(family, LQR, horizon=5, Q=1.0, R=1.0)
+    with pytest.raises(OptionError, match="lack horizon, R"):
+        GainScheduled(family, LinearMPC, Q=1.0)
     scheduled = GainScheduled(family, LQR, Q=1.0, R=1.0)
     with pytest.raises(OptionError, match="no C code"):
         scheduled.to_c(tmp_path)

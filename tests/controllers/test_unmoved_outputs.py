@@ -1,13 +1,13 @@
 """Bounded outputs that inputs do not move in a step, but for rounding: positions seen a step after a force.
 
-The oracle is the same plant with the entry of B that is rounding set to zero: what an input within its range can
-do through that entry is rounding too, so plans must be equal.
+The oracle is the same plant with the entry of B that is rounding set to zero: what an input within its range
+can do through that entry is rounding too, so plans must be equal.
 """
 
 import numpy as np
 import pytest
 
-from koopctrl import KoopmanRNN, LiftedModel, LinearMPC, RNNMPC, Trajectories
+from koopctrl import RNNMPC, KoopmanRNN, LiftedModel, LinearMPC, Trajectories
 
 STARTS = ([0.1, 0.1], [0.3, -0.1], [0.2, 0.05])
 A = np.array([[0.9, 0.2], [0.0, 0.8]])
@@ -63,7 +63,7 @@ def _records() -> Trajectories:
 
 @pytest.mark.parametrize("bounds", [{"u_min": -0.5, "u_max": 0.5}, {}], ids=["bounded", "free"])
 def test_of_a_network_that_was_fitted(bounds):
-    """Its derivative has the entry of rounding; the oracle is the linear plan on the plant's own derivatives."""
+    """Its derivative has the entry of rounding; the oracle is a linear plan on the plant's derivatives."""
     model = KoopmanRNN(40, random_state=0).fit(_records())
     mpc = RNNMPC(model, 8, Q, 0.05, y_max=Y_MAX, terminal="none", **bounds)
     plans = _plans(mpc)

@@ -129,6 +129,7 @@ STAMPS = {
     "timedelta objects": pd.Series([d - START for d in DATES], dtype=object),
     "text": [d.isoformat() for d in DATES],
     "text with blanks": [str(d) for d in DATES],
+    "dates with dots": [d.strftime("%d.%m.%Y %H:%M:%S,%f") for d in DATES],
     "float32 seconds": np.array([(d - START).total_seconds() for d in DATES], dtype=np.float32),
     "integer nanoseconds": pd.to_datetime(DATES).astype("datetime64[ns]").astype("int64").to_numpy() // 1,
     "numbers as text": [str(k / 30) for k in range(200)],
@@ -152,7 +153,8 @@ def test_stamps_of_any_kind_give_seconds(name, tmp_path):
 @pytest.mark.parametrize(
     ("stamps", "words"),
     [
-        (["31.01.2026 12:00", "31.01.2026 12:01"], "holds '31.01.2026 12:00' in row 0"),
+        (["01/31/2026 12:00", "01/31/2026 12:01"], "holds '01/31/2026 12:00' in row 0"),
+        (["31.13.2026 12:00", "31.13.2026 12:01"], "holds '31.13.2026 12:00' in row 0"),
         (["2026-01-01", "soon"], "'soon' in row 1"),
         ([START, pd.NaT], "empty or infinite at row 1"),
         ([START, None], "empty or infinite at row 1"),

@@ -262,7 +262,7 @@ def test_text_is_safe(tmp_path, network):
     assert (number(5.0), number(-np.inf)) == ("5.0", "-INFINITY")
 
 
-@pytest.mark.parametrize("name", ["", "2fast", "a b", "int", "kc_x", "KC", "ü", "a" * 40, None, "main", "x;y"])
+@pytest.mark.parametrize("name", ["", "2fast", "a b", "int", "KC", "kc_x", "ü", "a" * 40, None, "main"])
 def test_names_that_are_no_identifiers_are_refused(name):
     with pytest.raises(OptionError, match="C identifier"):
         check_identifier(name)

@@ -212,7 +212,9 @@ def _scaled(
     n_d, n_told, delay = model.n_d, model.n_v, problem.delay
     scale = 1.0 / np.sqrt(np.diag(H))
     n_free = len(seen.rows) - problem.n_bounded
-    rows, row_scale = scale_rows(seen.rows * scale, np.concatenate([np.ones(n_free), problem.idle_units]), problem.repeated(n_free))
+    rows, row_scale = scale_rows(
+        seen.rows * scale, np.concatenate([np.ones(n_free), problem.idle_units]), problem.repeated(n_free)
+    )
     n_static = len(seen.rows) - len(seen.rows_free)
     heights = np.concatenate([scale, row_scale[n_static:]])
     bounds = plain_bounds(problem, model.u_op)

@@ -29,6 +29,7 @@ from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_law import RolledOut
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolver
+from koopctrl.errors import OptionError
 
 # Weight of inputs among steady ones that do the same, and of staying there, in what the outputs cost.
 _IDLE, _STAYS = 1e-6, 1e3
@@ -235,7 +236,13 @@ def build_deepc_law(
     ranges = (qp.upper - qp.lower)[: problem.horizon * problem.n_u]
     width = float(np.min(ranges[ranges > 0.0], initial=np.inf))
     weights = problem.row_soft_weights[:, :n_soft]
-    steps.load(qp.H, qp.rows, qp.row_scale, weights, (0, width, False))
+    try:
+        steps.load(qp.H, qp.rows, qp.row_scale, weights, (0, width, False))
+    except np.linalg.LinAlgError as error:
+        raise OptionError(
+            f"lambda_g is {penalties[0]:g}, which leaves combinations of the records that cost nothing, so "
+            "that no plan is the best; expected more. Take 1 to 1e4"
+        ) from error
     u_rest = np.clip(known.u_mean, problem.u_min, problem.u_max)
     estimator = PastWindow(known, names[0], u_rest)
     return DeePCLaw(

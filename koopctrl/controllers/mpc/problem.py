@@ -124,7 +124,7 @@ class MPCProblem:
         return np.sqrt(self.row_soft_weights[1])
 
     def repeated(self, first: int) -> tuple[int, int, int]:
-        """Rows that look at the same combinations in every step, `first` rows before them: see `scale_rows`."""
+        """Rows that look at the same combinations in every step, after `first` others: see `scale_rows`."""
         return first, self.horizon, len(self.E)
 
     @property

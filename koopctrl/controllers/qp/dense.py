@@ -250,9 +250,9 @@ def scale_rows(
 ) -> tuple[FloatArray, FloatArray]:
     """Rows of norm 1 and the factors that made them so; of zero rows these are `idle`, `(m,)`.
 
-    `repeated = (first, N, n)`: from row `first` on the same `n` combinations are looked at in `N` steps, in one
-    unit each. One that the variables do not move in a step, beside what they do to it in others, is a row of
-    zeros: made a row of norm 1 it would ask for inputs of any size, on the word of rounding.
+    `repeated = (first, N, n)`: from row `first` on the same `n` combinations are looked at in `N` steps, each
+    in one unit. One that the variables do not move in a step, beside what they do to it in others, is a row
+    of zeros: made a row of norm 1 it would ask for inputs of any size, on the word of rounding.
     """
     norms = np.linalg.norm(rows, axis=1)
     first, N, n = repeated

@@ -172,7 +172,9 @@ def _projection(
     return project(Zc, Zo, Zo.T @ Zc, order, tol, len(B)), factors.residuals
 
 
-def _h2_optimal(blocks: tuple[FloatArray, ...], B: FloatArray, C: FloatArray, found: Projection) -> Projection:
+def _h2_optimal(
+    blocks: tuple[FloatArray, ...], B: FloatArray, C: FloatArray, found: Projection
+) -> Projection:
     """The same with bases of the H2-optimal model."""
     grouped = group_blocks(blocks)
     order, back = grouped.order, np.argsort(grouped.order)

@@ -81,7 +81,9 @@ def weighted_factor(blocks: Blocks, B: FloatArray, C: FloatArray, weight: Weight
     """
     series, n = _Series(blocks, B, weight), len(B)
     both = np.vstack([B @ weight.D, weight.B])
-    values = np.concatenate([quasi_eigenvalues(block) for block in (*weight.blocks, *blocks)] or [np.zeros(0)])
+    values = np.concatenate(
+        [quasi_eigenvalues(block) for block in (*weight.blocks, *blocks)] or [np.zeros(0)]
+    )
     own, rows = values[len(weight.B) :], np.linalg.norm(C, axis=0)
     waiting = [v for v in values[: len(weight.B)] if v.imag >= 0.0]
     left_over = np.ones(len(own), dtype=bool)

@@ -104,7 +104,11 @@ def hamiltonian_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) 
         basis = _read_basis(own, "gain", header, d)
         gain = InputGain(basis, own.get("gain_coef", basis.n_functions, d, n_u))
     made.parts_ = Parts(energy, damping, gain)
-    made.scale_, made.x_min_, made.x_max_ = own.get_scale("scale", n), own.get("x_min", n), own.get("x_max", n)
+    made.scale_, made.x_min_, made.x_max_ = (
+        own.get_scale("scale", n),
+        own.get("x_min", n),
+        own.get("x_max", n),
+    )
     made.state_names_, made.input_names_ = tuple(names), tuple(header["input_names"])
     if header["kind"] == "HamiltonianNetwork":
         made.changes_ = [float(c) for c in header["changes"]]
