@@ -11,8 +11,8 @@ explain little, because the plant is nearly linear, or what they would have to k
 that is a bad bargain: either they stay free to err or the linear part is crippled. So where the best free run
 is not far better than the linear model's, penalties compete that weigh more on neurons and products than on
 the linear part; at their largest they leave the linear model, so that the network is not worse than that on
-what was held out. Noise that drives the plant makes all free runs alike: what neurons do for the first step may
-not be lost for a better free run.
+what was held out. Noise that drives the plant makes all free runs alike: what neurons do for the first step
+may not be lost for a better free run.
 """
 
 from __future__ import annotations

@@ -144,3 +144,21 @@ def test_the_linear_models_regressors_are_told_apart(kind):
     )  # fmt: skip
     assert np.linalg.matrix_rank(coef) == 2
     assert np.count_nonzero(~beyond) == 4
+
+
+def test_neurons_stay_where_noise_drives_the_plant():
+    """Two wells that noise leads between: no free run follows it, and the linear model's is as good as any."""
+    rng = np.random.default_rng(0)
+    x, u = np.empty((60, 41, 1)), rng.uniform(-1, 1, (60, 40, 1))
+    x[:, 0] = rng.uniform(-2, 2, (60, 1))
+
+    def drift(x):
+        return 0.8 * x + 1.5 * np.sin(2.0 * x)
+
+    for k in range(40):
+        x[:, k + 1] = drift(x[:, k]) + 0.3 * u[:, k] + 0.2 * rng.normal(size=(60, 1))
+    data = Trajectories.from_arrays(x, u, dt=0.1)
+    model = KoopmanRNN(80, random_state=0, input_coupling="linear").fit(data)
+    grid = np.linspace(-2.5, 2.5, 101)[:, None]
+    error = model.network_.step(grid, np.zeros((101, 1))) - drift(grid)
+    assert np.sqrt(np.mean(error**2)) < 0.2
