@@ -379,7 +379,7 @@ def test_demo_prints_what_it_writes_and_keeps_its_word(tmp_path):
     assert linear["tilt at the end, deg"] > 90.0
     assert nonlinear["largest torque, N m"] <= 5.0 + 1e-9
     network, arx = written["robot_arm"]["rows"]
-    assert network["free-run error (RMS)"] < 0.75 * arx["free-run error (RMS)"]
+    assert network["free-run error (RMS)"] < 0.8 * arx["free-run error (RMS)"]
     assert f"{network['free-run error (RMS)']:.4g}" in done.stdout
     assert written["c_code"]["largest_difference"] < 1e-6
     assert written["lti_network"]["largest_error"] < 1e-9
