@@ -2,7 +2,8 @@
 
     python benchmarks/ltinet_reduction.py [--large] [WORD ...]
 
-Relative H-infinity error on a dense grid of frequencies that holds every pole's, medians of processor times over
+Relative H-infinity error on a dense grid of frequencies that holds every pole's, medians of processor
+times over
 three repeats in one process and one thread. `--large` adds 10,000 and 100,000 sparse states. Writes
 `benchmarks/results/ltinet_reduction.json`, case by case. pyMOR is left out where it is not installed.
 """
@@ -182,7 +183,10 @@ def main() -> None:
     target = Path(__file__).parent / "results" / "ltinet_reduction.json"
     text = json.loads(target.read_text()) if target.exists() else {"figures": {}, "large": {}}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    text |= {"versions": versions | {"pymor": PYMOR or "not installed"}, "command": "ltinet_reduction.py --large"}
+    text |= {
+        "versions": versions | {"pymor": PYMOR or "not installed"},
+        "command": "ltinet_reduction.py --large",
+    }
     words = [word for word in sys.argv[1:] if word != "--large"]
 
     def wanted(name: str) -> bool:

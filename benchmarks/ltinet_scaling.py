@@ -43,7 +43,19 @@ def _many(one: LTINetwork, blocks: tuple[np.ndarray, ...], n: int, rng: np.rando
     T = np.ones((1, n)) / n
     B, C = rng.standard_normal((n, 1)), rng.standard_normal((1, n)) / n
     none = replace(one.defects, local=None)
-    return replace(one, defects=none, state_names=("x",), scales=np.ones(1), blocks=blocks, T=T, T_inv=T.T, B=B, C=C, D=np.zeros((1, 1)), output_names=("y",))
+    return replace(
+        one,
+        defects=none,
+        state_names=("x",),
+        scales=np.ones(1),
+        blocks=blocks,
+        T=T,
+        T_inv=T.T,
+        B=B,
+        C=C,
+        D=np.zeros((1, 1)),
+        output_names=("y",),
+    )
 
 
 def main() -> None:

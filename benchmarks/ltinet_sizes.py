@@ -2,7 +2,8 @@
 
     python benchmarks/ltinet_sizes.py [NAME ...]
 
-Processor seconds of construction, peak memory and the error against sparse solves (dense: against solves of the model).
+Processor seconds of construction, peak memory and the error against sparse solves (dense: against solves
+of the model).
 Every case runs in a process of its own. Writes `benchmarks/results/ltinet_sizes.json`, case by case.
 """
 
@@ -60,7 +61,13 @@ def dense(symmetric: bool) -> dict[str, Any]:
     w = np.array([0.0, 0.3, 1.0, 3.0])
     G = np.array([C @ np.linalg.solve(1j * x * np.eye(n) - A, B) + D for x in w])
     error = np.abs(net.transfer_function(1j * w) - G).max() / np.abs(G).max()
-    return {"states": n, "neurons": net.n_neurons, "seconds": seconds, "error": float(error), "cond": net.cond}
+    return {
+        "states": n,
+        "neurons": net.n_neurons,
+        "seconds": seconds,
+        "error": float(error),
+        "cond": net.cond,
+    }
 
 
 def slow_modes() -> dict[str, Any]:
@@ -75,7 +82,10 @@ def slow_modes() -> dict[str, Any]:
     exact = sparse_response(A, B, C, np.zeros(1))[0, 0, 0].real
     gain = net.transfer_function([0.0])[0, 0, 0].real
     modal = gain - net.D[0, 0]
-    return found | {"error": abs(gain - exact) / exact, "static_gain_missed_by_modes": abs(modal - exact) / exact}
+    return found | {
+        "error": abs(gain - exact) / exact,
+        "static_gain_missed_by_modes": abs(modal - exact) / exact,
+    }
 
 
 def low_rank(N: int, peclet: float) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def transfer_difference(model: Matrices, other: Matrices, points: np.ndarray) ->
             for A, B, C, D in (model, other):
                 M = mpmath.mpc(complex(s)) * mpmath.eye(len(A)) - exact_matrix(np.asarray(A, dtype=float))
                 X = _solve(M, exact_matrix(np.asarray(B, dtype=float)))
-                values.append(exact_matrix(np.asarray(C, dtype=float)) * X + exact_matrix(np.asarray(D, dtype=float)))
+                values.append(
+                    exact_matrix(np.asarray(C, dtype=float)) * X + exact_matrix(np.asarray(D, dtype=float))
+                )
             gap = values[0] - values[1]
             out[k] = [[complex(gap[i, j]) for j in range(out.shape[2])] for i in range(out.shape[1])]
     return out

@@ -115,8 +115,13 @@ def test_transfer_function_to_the_last_digits_or_within_the_stated_bound(name: s
     told = net.accuracy(points.imag)
     assert (gap <= told.bound).all()
     assert (told.bound <= 1.1 * gap + 1e-25 * peak).all()
-    np.testing.assert_allclose(net.transfer_error(points), difference, rtol=0.02, atol=0.02 * gap.max() + 1e-30 * peak)
-    assert (told.relative(1e-8) >= 0.999 * np.where(here > 1.001e-8 * here.max(axis=0), gap / here, 0.0).max(axis=0)).all()
+    np.testing.assert_allclose(
+        net.transfer_error(points), difference, rtol=0.02, atol=0.02 * gap.max() + 1e-30 * peak
+    )
+    assert (
+        told.relative(1e-8)
+        >= 0.999 * np.where(here > 1.001e-8 * here.max(axis=0), gap / here, 0.0).max(axis=0)
+    ).all()
     assert (told.of_peak <= 1.2 * gap.max(axis=0) / here.max(axis=0) + 1e-25).all()
 
 
@@ -128,7 +133,9 @@ def test_more_than_two_hundred_states_are_judged_within_a_tenth(model: Matrices)
     told = net.accuracy(omega)
     mine = (net.block_matrix().toarray(), net.B, net.C, net.D)
     for i, w in enumerate(omega):
-        G, H = (M[2].astype(np.clongdouble) @ oracles.resolvent_input(M, 1j * w) + M[3] for M in (model, mine))
+        G, H = (
+            M[2].astype(np.clongdouble) @ oracles.resolvent_input(M, 1j * w) + M[3] for M in (model, mine)
+        )
         gap = np.linalg.norm((G - H).astype(complex), axis=1)
         # the oracle has 64 bits itself
         known = float(np.finfo(np.longdouble).eps) * oracles.transfer_scale(mine, 1j * w)
@@ -152,7 +159,9 @@ def test_where_sizes_alone_are_known_the_bound_holds_all_the_same() -> None:
     with pytest.raises(OptionError, match="norms alone"):
         net.reduce(3).accuracy()
     parted = net.truncate(0.5)
-    gap = np.linalg.norm(net.transfer_function(1j * omega) - parted.network.transfer_function(1j * omega), axis=2)
+    gap = np.linalg.norm(
+        net.transfer_function(1j * omega) - parted.network.transfer_function(1j * omega), axis=2
+    )
     assert (gap <= parted.network.accuracy(omega).bound).all()
 
 

@@ -79,9 +79,12 @@ def test_weighted_gramians_are_those_of_the_series(name: str) -> None:
     blocks = (np.array([[-1.0, 2.0], [-2.0, -1.0]]), np.array([[-0.3]]))
     for D in (np.zeros((n_u, 1)), rng.standard_normal((n_u, 1))):
         weight = Weight(blocks, rng.standard_normal((3, 1)), rng.standard_normal((n_u, 3)), D)
-        whole = np.block([
-            [net.block_matrix().toarray(), net.B @ weight.C], [np.zeros((3, n)), np.asarray(block_diag(*blocks))]
-        ])
+        whole = np.block(
+            [
+                [net.block_matrix().toarray(), net.B @ weight.C],
+                [np.zeros((3, n)), np.asarray(block_diag(*blocks))],
+            ]
+        )
         drive = np.vstack([net.B @ weight.D, weight.B])
         P = solve_continuous_lyapunov(whole, -drive @ drive.T)[:n, :n]
         Z = weighted_factor(net.blocks, net.B, net.C, weight)
@@ -126,5 +129,3 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         net.sample(1e-3).reduce(4, output_weight=LTINetwork.from_statespace(low_pass(3, 1.0)))
     with pytest.raises(OptionError, match="weights"):
         net.reduce(4, output_weight=low_pass(3, 1.0), method="irka")
-
-

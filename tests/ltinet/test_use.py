@@ -202,7 +202,15 @@ def test_large_networks_condense_block_by_block_to_the_same_problem(monkeypatch:
 
     A, B, C, _ = diffusion_2d(15)
     net = LTINetwork.from_statespace((A, B[:, :2], C[1:], 0)).sample(0.003)
-    settings = {"horizon": 12, "Q": [1.0, 50.0], "R": 0.1, "u_min": 0.0, "u_max": 1.0, "terminal": "none", "check": False}
+    settings = {
+        "horizon": 12,
+        "Q": [1.0, 50.0],
+        "R": 0.1,
+        "u_min": 0.0,
+        "u_max": 1.0,
+        "terminal": "none",
+        "check": False,
+    }
     plans = []
     for large in (10, 10_000):
         monkeypatch.setattr(augmented, "_LARGE", large)
@@ -216,7 +224,9 @@ def test_large_networks_condense_block_by_block_to_the_same_problem(monkeypatch:
         one, two = (getattr(qp, name) for qp, _ in plans)
         finite = np.isfinite(two)
         np.testing.assert_array_equal(np.isfinite(one), finite)
-        np.testing.assert_allclose(one[finite], two[finite], rtol=1e-9, atol=1e-11 * np.abs(two[finite]).max(initial=0.0))
+        np.testing.assert_allclose(
+            one[finite], two[finite], rtol=1e-9, atol=1e-11 * np.abs(two[finite]).max(initial=0.0)
+        )
     np.testing.assert_allclose(plans[0][1], plans[1][1], atol=1e-7)
 
 

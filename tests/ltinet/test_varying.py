@@ -162,7 +162,10 @@ def test_the_unit_of_time_and_of_states_changes_no_moving_term(scale: float) -> 
     w = 1j * np.geomspace(0.05, 5.0, 20)
     for p in (low, high):
         np.testing.assert_allclose(
-            two.frozen([p]).transfer_function(scale * w), one.frozen([p]).transfer_function(w), rtol=1e-4, atol=1e-7
+            two.frozen([p]).transfer_function(scale * w),
+            one.frozen([p]).transfer_function(w),
+            rtol=1e-4,
+            atol=1e-7,
         )
 
 

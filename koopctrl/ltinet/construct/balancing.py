@@ -12,7 +12,8 @@ from koopctrl._validation import FloatArray
 _WORTH = 8.0
 _SHIFTS = 5
 _LOWEST = 1e-4
-_LARGE = 300  # from here on a symmetry is worth more than any scaling: five solves cost as much as its eigenvectors
+# from here on a symmetry is worth more than any scaling: five solves cost as much as its eigenvectors
+_LARGE = 300
 
 
 def balance(

@@ -272,9 +272,7 @@ def _triangular_again(
     T[:, rows], T_inv[rows] = T[:, rows] @ Z, Z.T @ T_inv[rows]
     turned_B, turned_C = Z.T @ B[rows], C[:, rows] @ Z
     # Z^-1 differs from Z^T by as much as G holds: what is missing is B - Z (Z^T B), not Z^T B - (Z^T B)
-    G[rows] = Z.T @ (
-        G[rows] + cancelling_product(np.hstack([np.eye(k), -Z]), np.vstack([B[rows], turned_B]))
-    )
+    G[rows] = Z.T @ (G[rows] + cancelling_product(np.hstack([np.eye(k), -Z]), np.vstack([B[rows], turned_B])))
     H[:, rows] = H[:, rows] @ Z - cancelling_product(
         np.hstack([C[:, rows], -turned_C]), np.vstack([Z, np.eye(k)])
     )

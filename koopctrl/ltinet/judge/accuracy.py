@@ -24,7 +24,9 @@ from koopctrl.ltinet.judge.frequency import frequencies, late, resolvent, transp
 from koopctrl.ltinet.structure import NetworkStructure
 
 _MARGIN = 1.02  # rounding of the defects that are known
-_BOTTOM = 8.0 * EPS * EPS  # rounding of the defects: of F before its first pass, cond(T) eps times the weights
+_BOTTOM = (
+    8.0 * EPS * EPS
+)  # rounding of the defects: of F before its first pass, cond(T) eps times the weights
 _POLES = 300  # frequencies of poles on the default grid
 
 
@@ -98,8 +100,11 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
     B, C, F = net.B[order], net.C[:, order], local.F[order][:, order]
     G, H = local.G[order], local.H[:, order]
     sizes = np.abs(F), np.abs(G), np.abs(H)
-    # F comes from A T - T L, whose terms are known to `residual_accuracy` of the rows of A; seen through T_inv
-    size_A = net.defects.A / ((net.residual + EPS) * max(float(np.linalg.norm(net.T / net.scales[:, None])), 1e-300))
+    # F comes from A T - T L, whose terms are known to `residual_accuracy` of the rows of A; seen through
+    # T_inv
+    size_A = net.defects.A / (
+        (net.residual + EPS) * max(float(np.linalg.norm(net.T / net.scales[:, None])), 1e-300)
+    )
     unknown = residual_accuracy(net.n_states) * size_A
     T_inv = net.T_inv[order] * net.scales
     size_F = float(np.linalg.norm(F)) + unknown * float(np.linalg.norm(T_inv))
@@ -126,7 +131,7 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
         scale = np.abs(late(net, here)[0])
         magnitude[i] = np.linalg.norm(response * scale, axis=1)
         error[i] = np.linalg.norm(known * scale, axis=1)
-        bound[i] = np.linalg.norm((np.abs(known) + rounding * worst) * scale, axis=1) 
+        bound[i] = np.linalg.norm((np.abs(known) + rounding * worst) * scale, axis=1)
         bound[i] += scale.max(axis=1) * (rest + hidden)
     left_out = net.defects.left_out
     if left_out.any():
@@ -137,10 +142,7 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
 
 def _with_poles(net: NetworkStructure) -> FloatArray:
     values = net.eigenvalues
-    if net.discrete:
-        at = np.abs(np.angle(values)) / net.sample_time
-    else:
-        at = np.abs(values.imag)
+    at = np.abs(np.angle(values)) / net.sample_time if net.discrete else np.abs(values.imag)
     at = np.unique(at[at > 0.0])
     at = at[np.linspace(0, len(at) - 1, min(len(at), _POLES)).astype(int)] if len(at) else at
     return np.unique(np.concatenate([frequencies(net, None), at]))

@@ -71,7 +71,7 @@ def instants(eigenvalues: np.ndarray, end: float, nodes: int = 4) -> FloatArray:
 
 
 def kernel_sizes(grouped: Grouped, left: FloatArray, right: FloatArray, t: FloatArray) -> FloatArray:
-    """Norms over the columns of `left exp(A t) right`, (len(t), p), for first- and second-order layers alone."""
+    """Norms of the rows of `left exp(A t) right`, (len(t), p), for first- and second-order layers alone."""
     ones, first, second, _ = grouped.shape()
     out = np.empty((len(t), len(left)))
     stride = max(1, _AT_ONCE // max(1, grouped.n * right.shape[1]))

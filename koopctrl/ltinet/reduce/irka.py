@@ -1,6 +1,7 @@
 """H2-optimal reduction by the iterative rational Krylov algorithm.
 
-A model of order `r` that is locally optimal in the H2 norm interpolates the full one at the mirror images of its
+A model of order `r` that is locally optimal in the H2 norm interpolates the full one at the mirror
+images of its
 own poles, from the left and from the right, along its own residues. The iteration takes those points from its
 last model until they stay:
 
@@ -76,12 +77,12 @@ def h2_bases(grouped: Grouped, B: FloatArray, C: FloatArray, start: Bases) -> Ba
 def _small(A: FloatArray, points: np.ndarray, B: FloatArray, directions: np.ndarray) -> np.ndarray:
     """`(s_i - A)^-1 B d_i` of the reduced model, (r, r)."""
     eye = np.eye(len(A))
-    return np.column_stack([np.linalg.solve(s * eye - A, B @ d) for s, d in zip(points, directions, strict=True)])
+    return np.column_stack(
+        [np.linalg.solve(s * eye - A, B @ d) for s, d in zip(points, directions, strict=True)]
+    )
 
 
-def _interpolation(
-    A: FloatArray, B: FloatArray, C: FloatArray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _interpolation(A: FloatArray, B: FloatArray, C: FloatArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mirror images of the poles, right directions (r, n_u) and left ones (r, n_y)."""
     found: Any = eig(A)
     values, X = found

@@ -1,7 +1,9 @@
 """Gramians seen through frequency weights (Enns).
 
-For the error `W_o (G - G_r) W_i` the controllability Gramian is that of `G W_i` and the observability Gramian that
-of `W_o G`, restricted to the states of `G`. Both series connections are block triangular, so that a solve with
+For the error `W_o (G - G_r) W_i` the controllability Gramian is that of `G W_i` and the observability
+Gramian that
+of `W_o G`, restricted to the states of `G`. Both series connections are block triangular, so that a
+solve with
 them costs as much as one with each part.
 
 Source: Enns, *Model reduction with balanced realizations: an error bound and a frequency weighted
@@ -81,7 +83,9 @@ def weighted_factor(blocks: Blocks, B: FloatArray, C: FloatArray, weight: Weight
     """
     series, n = _Series(blocks, B, weight), len(B)
     both = np.vstack([B @ weight.D, weight.B])
-    values = np.concatenate([quasi_eigenvalues(block) for block in (*weight.blocks, *blocks)] or [np.zeros(0)])
+    values = np.concatenate(
+        [quasi_eigenvalues(block) for block in (*weight.blocks, *blocks)] or [np.zeros(0)]
+    )
     own, rows = values[len(weight.B) :], np.linalg.norm(C, axis=0)
     waiting = [v for v in values[: len(weight.B)] if v.imag >= 0.0]
     left_over = np.ones(len(own), dtype=bool)
