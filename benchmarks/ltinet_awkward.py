@@ -2,7 +2,8 @@
 
     python benchmarks/ltinet_awkward.py [COUNT [SEED]]
 
-Integer, repeated, nearly defective, nilpotent, graded, companion matrices and others, of up to eight states, in
+Integer, repeated, nearly defective, nilpotent, graded, companion matrices and others, of up to eight
+states, in
 units from 1e-310 to 1e290. Every one that is answered and whose entries leave room for a reference (1e-8 to
 1e8) is held to its bounds: the response over eight steps in 64-bit mantissas, the frequency response at 60
 digits. Writes `benchmarks/results/ltinet_awkward.json`.
@@ -19,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.ltinet.test_robust import KINDS, SCALES, check
 
 
@@ -46,8 +47,11 @@ def main() -> None:
         if i % 1000 == 999:
             print(i + 1, found, wrong[-3:], flush=True)
     text = {
-        "systems": count, "figures": found, "wrong": wrong, "seconds": time.perf_counter() - start, "seed": seed,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
+        "systems": count, "figures": found, "wrong": wrong, "seed": seed,
+        "seconds": time.perf_counter() - start,
+        "versions": {
+            "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__
+        },
     }  # fmt: skip
     target = Path(__file__).parent / "results" / "ltinet_awkward.json"
     target.write_text(json.dumps(text, indent=1) + "\n")

@@ -18,8 +18,8 @@ import numpy as np
 import scipy
 from scipy.linalg import block_diag
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from koopctrl.ltinet import LTINetwork, block_form
 from tests.ltinet import digits
 from tests.ltinet.test_accuracy import models

@@ -9,7 +9,7 @@ out is taken.
 One penalty for all regressors shrinks what is linear in state and input along with what is not. Where neurons
 explain little, because the plant is nearly linear, or what they would have to know is not among the signals,
 that is a bad bargain: either they stay free to err or the linear part is crippled. So where the best free run
-is not clearly better than the linear model's, penalties compete that weigh more on neurons and products than on
+is not far better than the linear model's, penalties compete that weigh more on neurons and products than on
 the linear part; at their largest they leave the linear model, so that the network is not worse than that on
 what was held out. Noise that drives the plant makes all free runs alike: what neurons do for the first step
 may not be lost for a better free run.
@@ -31,7 +31,7 @@ FLOORS = tuple(10.0**e for e in range(-16, -1))
 # A raised penalty must be better by this share; where all are alike the evidence decides.
 _GAIN = 0.02
 # Networks whose free runs are better than this part of the linear model's are left alone.
-_BETTER = 0.5
+_FAR_BETTER = 0.5
 # Share by which errors of first steps may grow for a heavier penalty on neurons.
 _LOST = 0.05
 # What the penalty on neurons and products is multiplied by.
@@ -84,7 +84,7 @@ def penalty_by_free_run(
         return best, error
     linear = np.where(nonlinear, _WEIGHTS[-1] * _LINEAR, 1.0)
     alone = free_run_error(make(accumulator.solve(rcond, _SMALL, linear).coef), segments)
-    if error < _BETTER * alone:
+    if error < _FAR_BETTER * alone:
         return best, error
     for weight in _WEIGHTS:
         weights = np.where(nonlinear, weight, 1.0)

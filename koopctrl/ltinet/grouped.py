@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,6 +55,11 @@ class Grouped:
         return slice(0, a), slice(a, b), slice(b, c), rest
 
     def pair_parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See `_pair_parts`."""
+        return self._pair_parts
+
+    @cached_property
+    def _pair_parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """`(a, omega, J)` with `M = a I + J`, eigenvalues `a +- i omega` and `J^2 = -omega^2 I`."""
         a = 0.5 * (self.pairs[:, 0, 0] + self.pairs[:, 1, 1])
         J = self.pairs - a[:, None, None] * np.eye(2)

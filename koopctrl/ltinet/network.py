@@ -299,10 +299,12 @@ class LTINetwork(Runs, Faces):
         tol : float, optional
             Instead: the smallest order whose bound is at most `tol` times the largest Hankel singular value.
         method : {"balanced", "irka"}
-            Square-root balanced truncation, or from there on to the model whose impulse response has the least
+            Square-root balanced truncation, or from there on to the model whose impulse response has the
+            least
             squared error (H2-optimal). For modal truncation see `truncate`.
         match_dc : bool, optional
-            Keep the static gain (singular perturbation, the default); otherwise the gain at infinite frequency
+            Keep the static gain (singular perturbation, the default); otherwise the gain at infinite
+            frequency
             is kept, as "irka" has to.
         input_weight, output_weight : model, optional
             Stable models (anything `from_statespace` takes) with as many outputs (inputs) as the network has
@@ -312,7 +314,8 @@ class LTINetwork(Runs, Faces):
         -------
         LTINetwork
             With `reduction`: the Hankel singular values (with weights, those of the weighted Gramians) and
-            `bound`, above which no frequency response differs; `error_bound().left_out` is the peak gain of the
+            `bound`, above which no frequency response differs; `error_bound().left_out` is the peak gain
+            of the
             difference.
 
         Raises

@@ -147,7 +147,7 @@ def test_the_linear_models_regressors_are_told_apart(kind):
 
 
 def test_neurons_stay_where_noise_drives_the_plant():
-    """Two wells that noise leads between: no free run follows it, and the linear model's is as good as any."""
+    """Two wells that noise leads between: no free run follows it; the linear model's is as good as any."""
     rng = np.random.default_rng(0)
     x, u = np.empty((60, 41, 1)), rng.uniform(-1, 1, (60, 40, 1))
     x[:, 0] = rng.uniform(-2, 2, (60, 1))

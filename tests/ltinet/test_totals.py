@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from koopctrl import LTINetwork
+from koopctrl.ltinet.judge.decay import instants, kernel_sizes, responses
 from koopctrl.ltinet.judge.totals import totals
 from tests.plants_lti import Matrices, chain, diffusion_2d, random_mimo
 
@@ -87,3 +88,16 @@ def test_layers_without_decay_have_no_total_and_a_horizon_gives_one() -> None:
     assert np.isinf(totals(net).W).all()
     within = np.sort(totals(net, 2.0).W)
     np.testing.assert_allclose(within, [2.0, np.expm1(2.0)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("model", [chain(6), diffusion_2d(3), random_mimo(14, 2, 3, 1)])
+def test_kernels_all_at_once_are_those_of_the_steps(model: Matrices) -> None:
+    net = LTINetwork.from_statespace(model)
+    order, values = net.grouped.order, net.eigenvalues
+    C, B = net.C[:, order], net.B[order]
+    for end in (1e-3, 1.0, -30.0 / values.real.max()):
+        steps = list(responses(net.grouped, C, B, values, end, nodes=8))
+        t = instants(values, end, 8)
+        np.testing.assert_allclose(t, [step[0] for step in steps], rtol=1e-12)
+        sizes = np.array([np.linalg.norm(left @ B, axis=1) for _, left, _ in steps])
+        np.testing.assert_allclose(kernel_sizes(net.grouped, C, B, t), sizes, atol=1e-13 * sizes.max())

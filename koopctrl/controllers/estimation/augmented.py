@@ -58,7 +58,7 @@ class Augmented:
 
     @cached_property
     def dynamics(self) -> Any:
-        """`A`, as a sparse matrix where it is one: linear networks condense in O(n) per step of the horizon."""
+        """`A`, as a sparse matrix where it is one: linear networks condense in O(n) per step."""
         n = len(self.A)
         if n < _LARGE or np.count_nonzero(self.A) > _SPARSE * n * n:
             return self.A

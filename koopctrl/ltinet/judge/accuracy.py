@@ -100,7 +100,8 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
     B, C, F = net.B[order], net.C[:, order], local.F[order][:, order]
     G, H = local.G[order], local.H[:, order]
     sizes = np.abs(F), np.abs(G), np.abs(H)
-    # F comes from A T - T L, whose terms are known to `residual_accuracy` of the rows of A; seen through T_inv
+    # F comes from A T - T L, whose terms are known to `residual_accuracy` of the rows of A; seen through
+    # T_inv
     size_A = net.defects.A / (
         (net.residual + EPS) * max(float(np.linalg.norm(net.T / net.scales[:, None])), 1e-300)
     )
@@ -141,10 +142,7 @@ def transfer_accuracy(net: NetworkStructure, omega: ArrayLike | None = None) -> 
 
 def _with_poles(net: NetworkStructure) -> FloatArray:
     values = net.eigenvalues
-    if net.discrete:
-        at = np.abs(np.angle(values)) / net.sample_time
-    else:
-        at = np.abs(values.imag)
+    at = np.abs(np.angle(values)) / net.sample_time if net.discrete else np.abs(values.imag)
     at = np.unique(at[at > 0.0])
     at = at[np.linspace(0, len(at) - 1, min(len(at), _POLES)).astype(int)] if len(at) else at
     return np.unique(np.concatenate([frequencies(net, None), at]))

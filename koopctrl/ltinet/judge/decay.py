@@ -11,6 +11,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.ltinet.grouped import Grouped, apply_pairs
 
 _OCTAVES = 200
+_AT_ONCE = 4_000_000
 
 
 def responses(
@@ -53,6 +54,37 @@ def responses(
         if step == 2 * nodes:
             powers = [E @ E for E in powers]
             step, h = nodes, 2.0 * h
+
+
+def instants(eigenvalues: np.ndarray, end: float, nodes: int = 4) -> FloatArray:
+    """The instants of `responses`."""
+    fastest = max(float(np.abs(eigenvalues).max(initial=0.0)), 1.0 / end)
+    h = min(1.0 / fastest, end) / (2 * nodes)
+    parts, first = [h * np.arange(2 * nodes + 1)], nodes + 1
+    for _ in range(_OCTAVES):
+        if parts[-1][-1] >= end:
+            break
+        h *= 2.0
+        parts.append(h * np.arange(first, 2 * nodes + 1))
+    t = np.concatenate(parts)
+    return t[: int(np.searchsorted(t, end)) + 1]
+
+
+def kernel_sizes(grouped: Grouped, left: FloatArray, right: FloatArray, t: FloatArray) -> FloatArray:
+    """Norms of the rows of `left exp(A t) right`, (len(t), p), for first- and second-order layers alone."""
+    ones, first, second, _ = grouped.shape()
+    out = np.empty((len(t), len(left)))
+    stride = max(1, _AT_ONCE // max(1, grouped.n * right.shape[1]))
+    for at in range(0, len(t), stride):
+        part = t[at : at + stride]
+        moved = np.empty((len(part), *right.shape))
+        moved[:, ones] = np.exp(np.outer(part, grouped.real))[:, :, None] * right[ones]
+        if len(grouped.pairs):
+            F = apply_pairs(grouped, lambda z, part=part: np.exp(part[:, None] * z), 1.0)
+            for where, i in ((first, 0), (second, 1)):
+                moved[:, where] = F[:, :, i, 0, None] * right[first] + F[:, :, i, 1, None] * right[second]
+        out[at : at + stride] = np.linalg.norm(left @ moved, axis=2)
+    return out
 
 
 def upper_sum(times: list[float], values: list[FloatArray], end: float) -> FloatArray:

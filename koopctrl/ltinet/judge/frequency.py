@@ -140,8 +140,9 @@ def transfer_error(net: NetworkStructure, points: ArrayLike) -> np.ndarray:
     if local is None or not local.signed:
         raise OptionError(
             f"transfer_error was called of a network whose defects are known as "
-            f"{'norms' if local is None else 'sizes'} alone; expected one that was refined (at most 1,200 states, "
-            f"all modes, neither sampled nor modal). Use {'error_bound' if local is None else 'accuracy'}"
+            f"{'norms' if local is None else 'sizes'} alone; expected one that was refined (at most "
+            f"1,200 states, all modes, neither sampled nor modal). Use "
+            f"{'error_bound' if local is None else 'accuracy'}"
         )
     s = np.atleast_1d(np.asarray(points, dtype=complex))
     order = net.grouped.order

@@ -10,7 +10,8 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.ltinet.grouped import group_blocks, multiply
-from koopctrl.ltinet.judge.decay import responses, upper_sum
+from koopctrl.ltinet.judge.decay import instants, kernel_sizes, responses, upper_sum
+from koopctrl.ltinet.quasi_triangular import quasi_eigenvalues
 from koopctrl.ltinet.structure import NetworkStructure
 
 _NODES = 16
@@ -29,7 +30,7 @@ def peak_gain_of_difference(net: NetworkStructure, other: NetworkStructure) -> F
     if not blocks:
         return direct
     B, C = np.vstack([mine[1], theirs[1]]), np.hstack([mine[2], -theirs[2]])
-    values = np.concatenate([np.linalg.eigvals(block) for block in blocks])
+    values = np.concatenate([quasi_eigenvalues(block) for block in blocks])
     if (np.abs(values) >= 1.0).any() if net.discrete else (values.real >= 0.0).any():
         return np.full(len(C), np.inf)
     if net.discrete:
@@ -37,11 +38,16 @@ def peak_gain_of_difference(net: NetworkStructure, other: NetworkStructure) -> F
     grouped = group_blocks(blocks)
     order = grouped.order
     end = _DECAYED / float(-values.real.max())
-    times, kernel, last = [], [], np.zeros(len(C))
-    for t, left, _ in responses(grouped, C[:, order], B[order], values, end, nodes=_NODES):
-        times.append(t)
-        last = np.linalg.norm(left @ B[order], axis=1)
-        kernel.append(last)
+    if not grouped.others:
+        t = instants(values, end, _NODES)
+        sizes = kernel_sizes(grouped, C[:, order], B[order], t)
+        times, kernel, last = list(t), list(sizes), sizes[-1]
+    else:
+        times, kernel, last = [], [], np.zeros(len(C))
+        for t, left, _ in responses(grouped, C[:, order], B[order], values, end, nodes=_NODES):
+            times.append(t)
+            last = np.linalg.norm(left @ B[order], axis=1)
+            kernel.append(last)
     # what follows decays at least as the slowest pole does once the fast ones are gone
     rest = last / float(-values.real.max())
     return direct + upper_sum(times, kernel, end) + rest

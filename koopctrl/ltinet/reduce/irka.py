@@ -1,6 +1,7 @@
 """H2-optimal reduction by the iterative rational Krylov algorithm.
 
-A model of order `r` that is locally optimal in the H2 norm interpolates the full one at the mirror images of its
+A model of order `r` that is locally optimal in the H2 norm interpolates the full one at the mirror
+images of its
 own poles, from the left and from the right, along its own residues. The iteration takes those points from its
 last model until they stay:
 

@@ -110,8 +110,8 @@ def reduced_fields(
     small = _reduced(blocks, B, C, D, found, match_dc)
     if any(weights) and (np.linalg.eigvals(small[0]).real >= 0.0).any():
         raise SolverError(
-            f"the weighted model of order {found.order} is not stable, as may happen with two weights; expected "
-            "a stable one. Take another order, or one weight"
+            f"the weighted model of order {found.order} is not stable, as may happen with two weights; "
+            "expected a stable one. Take another order, or one weight"
         )
     if net.discrete:
         small = to_discrete(*small)
@@ -135,7 +135,8 @@ def read_weight(weight: NetworkStructure | None, net: NetworkStructure) -> Weigh
         return None
     if weight.discrete != net.discrete or (net.discrete and weight.sample_time != net.sample_time):
         raise OptionError(
-            f"a weight has dt={weight.dt:g} s and the network dt={net.dt:g} s; expected the same. Sample the weight"
+            f"a weight has dt={weight.dt:g} s and the network dt={net.dt:g} s; expected the "
+            "same. Sample the weight"
         )
     if not weight.stable or weight.delayed:
         raise OptionError("a weight is not stable or has dead times; expected a stable model without")
@@ -161,8 +162,8 @@ def _projection(
         given = None if weight is None else (weight.C if name == "input" else weight.B.T)
         if given is not None and len(given) != size:
             raise ShapeError(
-                f"{name}_weight has {len(given)} {'outputs' if name == 'input' else 'inputs'}; expected {size}, the "
-                f"network's {name}s"
+                f"{name}_weight has {len(given)} {'outputs' if name == 'input' else 'inputs'}; "
+                f"expected {size}, the network's {name}s"
             )
     if before is not None:
         Zc = weighted_factor(blocks, B, C, before)

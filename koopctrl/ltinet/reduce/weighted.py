@@ -1,7 +1,9 @@
 """Gramians seen through frequency weights (Enns).
 
-For the error `W_o (G - G_r) W_i` the controllability Gramian is that of `G W_i` and the observability Gramian that
-of `W_o G`, restricted to the states of `G`. Both series connections are block triangular, so that a solve with
+For the error `W_o (G - G_r) W_i` the controllability Gramian is that of `G W_i` and the observability
+Gramian that
+of `W_o G`, restricted to the states of `G`. Both series connections are block triangular, so that a
+solve with
 them costs as much as one with each part.
 
 Source: Enns, *Model reduction with balanced realizations: an error bound and a frequency weighted

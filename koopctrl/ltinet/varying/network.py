@@ -6,7 +6,8 @@ it is:
 
     A_r(p) = W' A_0 T + sum_i p_i W' A_i T.
 
-To these Gramians may be added what a moving parameter excites beyond frozen ones, the first term of a Volterra
+To these Gramians may be added what a moving parameter excites beyond frozen ones, the first term of a
+Volterra
 series (`gramians`).
 
 The basis is turned such that at the middle of the box the network has the layers of an `LTINetwork`;
@@ -99,7 +100,8 @@ class ParameterNetwork:
             orthonormal basis for both sides, which keeps a symmetric model stable at every `p`. "auto" turns
             to the latter where the former is unstable and the model is symmetric.
         motion : float
-            Share of what a moving parameter excites beyond frozen ones, for parameters that change faster than
+            Share of what a moving parameter excites beyond frozen ones, for parameters that change
+            faster than
             the model settles and for lightly damped models; 0.1 is enough. Frozen errors grow with it.
 
         Returns
@@ -129,7 +131,8 @@ class ParameterNetwork:
             if method == "balanced" or not symmetric:
                 raise SolverError(
                     f"the reduced model of order {order} is unstable at p = {where.tolist()} (a pole at "
-                    f"{growth:.3g} 1/s); expected a stable one. Take another order, motion=0.1 or a larger per_axis"
+                    f"{growth:.3g} 1/s); expected a stable one. Take another order, motion=0.1 "
+                    "or a larger per_axis"
                 )
         basis = common_basis(Zc, Zo, order)
         net = cls._projected(model, basis, basis, found.hankel)
