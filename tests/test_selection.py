@@ -12,8 +12,9 @@ from koopctrl.ensemble import combine
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
-from koopctrl.selection import Trial, ordered
+from koopctrl.selection import Trial
 from koopctrl.selection.mixture import first_choice, pick_members
+from koopctrl.selection.trials import ordered
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*roll-outs:koopctrl.errors.RolloutWarning")
 
