@@ -77,8 +77,8 @@ def ordered(trials: Sequence[Trial]) -> list[Trial]:
     """The best first, also of those that the clock has left with some folds only.
 
     One that saw a few folds is compared with the best of those that saw all by their ratio on these; the
-    fewer, the more its luck counts. Where nonlinear ones were confirmed with other seeds, one of them wins, or
-    a linear one.
+    fewer, the more its luck counts. Where nonlinear ones were confirmed with other seeds, one of them wins,
+    or a linear one.
     """
     full = min((t for t in trials if t.full), key=lambda t: t.rank, default=None)
     confirmed = any(t.seeds >= 2.0 and not t.linear and t.full for t in trials)
