@@ -296,6 +296,8 @@ def test_what_the_clock_left_with_some_folds_is_compared_on_these():
     bit_better = trial({"n_features": 6}, 0.27)
     failed = trial({"n_features": 7}, np.inf)
     easy_fold = trial({"n_features": 8}, 0.30, 0.40)  # below the linear one's mean, but not below it there
+    unknown = trial({"n_features": 11}, 0.001)  # may diverge on the others
+    assert ordered([unknown, linear])[0] is linear
     found = ordered([linear, bit_better, failed, easy_fold, much_better])
     assert found[0] is much_better
     assert found[1] is linear
