@@ -14,6 +14,7 @@ from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
 from koopctrl.selection import Trial
 from koopctrl.selection.mixture import first_choice, pick_members
+from koopctrl.selection.trials import ordered
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*roll-outs:koopctrl.errors.RolloutWarning")
 
@@ -282,6 +283,29 @@ def test_a_nonlinear_candidate_must_be_clearly_better_than_the_best_linear_one()
     gone = trial({"n_features": 0}, 0.30, 0.31, 0.29)
     gone.runs = {}  # its runs were dropped, since others came before it
     assert pick_members([lucky, gone], folds, 4) == [gone] * 4
+
+
+def test_what_the_clock_left_with_some_folds_is_compared_on_these():
+    """Neither does a poor one win for having seen all, nor a lucky one for having seen little."""
+
+    def trial(settings, *errors):
+        return Trial(settings, list(errors), [0.1] * len(errors), 4)
+
+    linear = trial({"n_features": 0}, 0.30, 0.40, 0.50, 0.20)
+    much_better = trial({"n_features": 5}, 0.03, 0.04)
+    bit_better = trial({"n_features": 6}, 0.27)
+    failed = trial({"n_features": 7}, np.inf)
+    easy_fold = trial({"n_features": 8}, 0.30, 0.40)  # below the linear one's mean, but not below it there
+    unknown = trial({"n_features": 11}, 0.001)  # may diverge on the others
+    assert ordered([unknown, linear])[0] is linear
+    found = ordered([linear, bit_better, failed, easy_fold, much_better])
+    assert found[0] is much_better
+    assert found[1] is linear
+    assert found[-1] is failed
+    assert ordered([bit_better, much_better])[0] is much_better
+    seen = trial({"n_features": 9}, *[0.05] * 8)  # with two seeds
+    lucky = trial({"n_features": 10}, *[0.04] * 4)
+    assert ordered([lucky, linear, seen])[0] is seen
 
 
 # --- selection ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from koopctrl.selection.search import Search
 _BATCH = (12, 4)  # windows, hidden states
 _FIRST_LINEAR = 6  # candidates before the first nonlinear ones; the others come after
 _LINEAR_SHARE = 0.1  # of the budget that those others may take
-_KEEP, _KEEP_LINEAR = 6, 3  # of a batch, that see all folds
+_KEEP, _KEEP_LINEAR = 6, 6  # of a batch, that see all folds
 _PASSES = 3  # of drawing and confirming: what confirming leaves of its time is drawn with
 
 

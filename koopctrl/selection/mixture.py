@@ -39,8 +39,10 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
     count : int
     """
     pool = [t for t in trials if t.full and mean_runs(t, folds) is not None]
-    confirmed = [t for t in pool if t.seeds >= 2.0]
-    pool = (confirmed or pool)[:POOL]
+    confirmed = [t for t in pool if t.seeds >= 2.0 or t.linear]
+    if not all(t.linear for t in confirmed):
+        pool = confirmed
+    pool = pool[:POOL]
     if not pool:  # its folds could not be rolled out; nothing to mix with
         return [trials[0]] * count
     runs = [found for t in pool if (found := mean_runs(t, folds)) is not None]

@@ -19,7 +19,7 @@ from koopctrl.identification.free_run_score import nrmse
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.selection.mixture import POOL, first_choice, pick_members
 from koopctrl.selection.thinning import thinned
-from koopctrl.selection.trials import Selection, Trial
+from koopctrl.selection.trials import Selection, Trial, ordered
 
 # Short records: a larger part to train on, as the final fit has, and more blocks to average over. Both matter
 # less the longer a record is, and fits cost more.
@@ -37,6 +37,7 @@ _AS_MEASURED: dict[str, Any] = {"smooth": False}
 _FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
+_UNFINISHED = 2
 
 
 class Search:
@@ -88,7 +89,8 @@ class Search:
         return float(np.mean(costs)) if costs else 0.0
 
     def _confirm_cost(self) -> float:
-        missing = [(_SEEDS - min(t.seeds, _SEEDS)) * t.seconds / max(t.seeds, 1.0) for t in self.leaders()]
+        missing = [(_SEEDS - min(t.seeds, _SEEDS)) * t.seconds / max(t.seeds, 1.0)
+                   for t in self.leaders() if not t.linear]  # fmt: skip
         return float(sum(missing)) / (1 if self.client is None else n_slots(self.client))
 
     def late(self) -> bool:
@@ -202,7 +204,9 @@ class Search:
     def confirm(self) -> None:
         """Score the leaders again with other seeds: the best of many is the luckiest of them."""
         self.confirming = True
-        leaders = self.leaders()
+        for trial in self._unfinished():
+            self._score_until(trial, len(self.folds))
+        leaders = [t for t in self.leaders() if not t.linear]  # of which nothing is drawn
         for k in range(1, _SEEDS):
             if self.client is not None:
                 if not self.late():
@@ -215,6 +219,12 @@ class Search:
                     else:
                         self.score(trial)
         self.confirming = False
+
+    def _unfinished(self) -> list[Trial]:
+        """Where the clock has let no nonlinear candidate see all folds: those that come next."""
+        if any(t.full and not t.linear for t in self.trials):
+            return []
+        return [t for t in ordered(self.trials) if not t.linear and np.isfinite(t.error)][:_UNFINISHED]
 
     def score(self, trial: Trial) -> None:
         """Fit on the next fold's training part (after the last fold, with another seed) and add the error on
@@ -240,9 +250,7 @@ class Search:
 
     def finish(self) -> KoopmanRNN | KoopmanEnsemble:
         """Fit the best to all data; the next best if that fails."""
-        # The best of hundreds on one seed are lucky ones: where leaders were confirmed it is one of them.
-        order = sorted(self.trials, key=lambda t: (t.seeds < 2.0 and not t.linear, t.rank))
-        order.sort(key=lambda t: not t.full)
+        order = ordered(self.trials)
         problems = []
         while order and np.isfinite(order[0].error):
             picked = self._picked(order)
@@ -269,6 +277,8 @@ class Search:
 
     def _picked(self, order: list[Trial]) -> list[Trial]:
         """Trials that the members are samplings of."""
+        if not order[0].full:  # the clock left it with some folds only, on which it was far better
+            return [order[0]] * self.n_members
         if self.n_members == 1:
             return [first_choice(order)]
         return pick_members(order, self.folds, self.n_members)

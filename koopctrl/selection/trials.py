@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,31 @@ class Trial:
         """Error on each fold that it has seen, the mean over seeds."""
         n = self.n_folds
         return np.array([np.mean(self.errors[i::n]) for i in range(min(n, len(self.errors)))])
+
+
+def ordered(trials: Sequence[Trial]) -> list[Trial]:
+    """The best first, also of those that the clock has left with some folds only.
+
+    One that saw a few folds is compared with the best of those that saw all by their ratio on these; the
+    fewer, the more its luck counts, and with less than half of them it comes after the others, for it may
+    diverge on the rest. Where nonlinear ones were confirmed with other seeds, one of them wins,
+    or a linear one.
+    """
+    full = min((t for t in trials if t.full), key=lambda t: t.rank, default=None)
+    confirmed = any(t.seeds >= 2.0 and not t.linear and t.full for t in trials)
+
+    def key(t: Trial) -> tuple[bool, float]:
+        behind = 2 * len(t.by_fold) < t.n_folds or (confirmed and t.seeds < 2.0 and not t.linear)
+        if not np.isfinite(t.error):
+            return behind, np.inf
+        luck = 0.0 if t.linear else _LUCK / max(t.seeds, 1e-9)
+        if full is None:
+            return behind, t.error * (1.0 + luck)
+        beside = float(np.mean(full.by_fold[: len(t.by_fold)]))
+        ratio = t.error / beside if beside > 0.0 else np.inf
+        return behind, full.error * (ratio if t is not full else 1.0) * (1.0 + luck)
+
+    return sorted(trials, key=key)
 
 
 @dataclass
