@@ -247,7 +247,7 @@ def test_what_floats_cannot_do_is_refused(data, tmp_path):
 
 
 def test_networks_whose_weights_cancel_are_in_doubles(data, tmp_path):
-    """Weights a million times the outputs, and more: steps and Jacobians in floats are those of the network."""
+    """Weights far larger than outputs: steps and Jacobians in floats are those of the network."""
     model = KoopmanRNN(100, random_state=0, feature_scale=0.02, rcond=1e-10, ridge=0.0).fit(data)
     roll = Rollout(model._network)
     assert needs_doubles(roll)
