@@ -45,6 +45,7 @@ _ELSEWHERE = {
     "TubeMPC": ("koopctrl.controllers.storage", "read_controller"),
     "DeePC": ("koopctrl.controllers.storage", "read_controller"),
     "ExplicitMPC": ("koopctrl.controllers.storage", "read_controller"),
+    "GainScheduled": ("koopctrl.controllers.storage_scheduled", "scheduled_of_parts"),
 }
 
 

@@ -13,6 +13,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -177,13 +178,14 @@ class GainScheduled:
             "frozen parameter (controller.inner), or RNNMPC on the model with its parameters"
         )
 
-    def save(self, *_: Any) -> None:
-        """Refused: save the family, and make the controller again."""
-        raise OptionError(
-            "a GainScheduled controller is not written to files; expected family.save(path), from which it "
-            "is made "
-            "again"
-        )
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to the file `path` (`.npz`), with the parameter and the state; `koopctrl.load` reads it.
+
+        A filter is written by its arguments, which have to be the same at all parameters.
+        """
+        from koopctrl.controllers.storage_scheduled import save_scheduled
+
+        save_scheduled(self, path)
 
     @property
     def info(self) -> Any:

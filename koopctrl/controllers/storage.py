@@ -38,7 +38,7 @@ _CLASSES: dict[str, Any] = {
     "TubeMPC": TubeMPC,
     "DeePC": DeePC,
 }
-_FILTERS: dict[str, tuple[Any, tuple[str, ...]]] = {
+FILTERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "KalmanFilter": (
         KalmanFilter,
         ("Qn", "Rn", "measured", "disturbance", "measured_disturbances", "Qd", "steady", "P0", "gate"),
@@ -124,7 +124,7 @@ def _described(controller: Any) -> tuple[dict[str, Any], Packed]:
     described = {
         "model": header,
         "settings": packed.put("settings", settings),
-        "estimator": None if estimator is None else _describe_filter(estimator, packed),
+        "estimator": None if estimator is None else describe_filter(estimator, packed),
     }
     packed.arrays["state"] = ravel(controller.state)
     return described, packed
@@ -151,13 +151,13 @@ def read_controller(header: dict[str, Any], arrays: dict[str, np.ndarray], known
     settings = unpack(header["settings"], arrays)
     estimator = header["estimator"]
     if estimator is not None:
-        made, names = _FILTERS[estimator["kind"]]
+        made, names = FILTERS[estimator["kind"]]
         given = {n: unpack(estimator["settings"], arrays)[n] for n in names}
         estimator = made(model, **given)
     if not of_records:
         settings["estimator"] = estimator
     controller = _CLASSES[kind](**{_MODELS[kind]: model}, **settings)
-    return _with_state(controller, arrays["state"])
+    return with_state(controller, arrays["state"])
 
 
 def _read_explicit(header: dict[str, Any], arrays: dict[str, np.ndarray], known: Any) -> ExplicitMPC:
@@ -166,10 +166,10 @@ def _read_explicit(header: dict[str, Any], arrays: dict[str, np.ndarray], known:
     own = unpack(header["explicit"], arrays)
     fixed = own.pop("fixed")
     table = RegionTable(**{f.name: own.pop(f.name) for f in fields(RegionTable)})
-    return _with_state(ExplicitMPC._from_table(online, own, fixed, table), arrays["state"])
+    return with_state(ExplicitMPC._from_table(online, own, fixed, table), arrays["state"])
 
 
-def _with_state(controller: Any, vector: np.ndarray) -> Any:
+def with_state(controller: Any, vector: np.ndarray) -> Any:
     """A controller that goes on from a state in a file."""
     initial = controller.law.initial()
     if vector.ndim != 1 or len(vector) != len(ravel(initial)):
@@ -178,11 +178,12 @@ def _with_state(controller: Any, vector: np.ndarray) -> Any:
     return controller
 
 
-def _describe_filter(estimator: Any, packed: Packed) -> dict[str, Any]:
+def describe_filter(estimator: Any, packed: Packed) -> dict[str, Any]:
+    """Kind and arguments of a filter of this package."""
     kind = type(estimator).__name__
-    if kind not in _FILTERS or _FILTERS[kind][0] is not type(estimator):
+    if kind not in FILTERS or FILTERS[kind][0] is not type(estimator):
         raise DataError(
-            f"the controller's estimator is a {kind}; expected one of {', '.join(_FILTERS)}, the ones that "
+            f"the controller's estimator is a {kind}; expected one of {', '.join(FILTERS)}, the ones that "
             "can be written to a file"
         )
     return {"kind": kind, "settings": packed.put("estimator", estimator.settings)}

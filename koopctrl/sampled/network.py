@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,6 +21,9 @@ from koopctrl.network.samplers import SAMPLERS
 from koopctrl.sampled.layers import sample_layers
 from koopctrl.sampled.readout import fit_readout, regressors
 from koopctrl.sampled.rows import Standardisation, joined
+
+if TYPE_CHECKING:
+    from koopctrl.export.c.model import GeneratedPart
 
 ADAPTIVE = "adaptive"
 _MOST_BY_DEFAULT, _SAMPLES_PER_FEATURE = 512, 4
@@ -157,6 +160,16 @@ class SampledNetwork(BaseEstimator):
         from koopctrl.sampled.storage import save_network
 
         save_network(self, path)
+
+    def to_c(
+        self, folder: str | PathLike[str], name: str = "koopctrl_network", *, scalar: str = "double"
+    ) -> GeneratedPart:
+        """C99 of the fitted network; see `koopctrl.export.c.supervised.supervised_to_c`."""
+        from koopctrl.export.c.supervised import supervised_to_c
+
+        if not hasattr(self, "solution_"):
+            raise UnfittedError(f"this {type(self).__name__} is not fitted; call fit(X, y) first")
+        return supervised_to_c(self, folder, name, scalar)
 
     def _outputs(self, X: Any) -> FloatArray:
         """Targets in raw units at raw points, `(n, n_targets)`."""

@@ -178,7 +178,34 @@ def test_what_is_refused(family, model, tmp_path):
     scheduled = GainScheduled(family, LQR, Q=1.0, R=1.0)
     with pytest.raises(OptionError, match="no C code"):
         scheduled.to_c(tmp_path)
-    with pytest.raises(OptionError, match=r"family\.save"):
-        scheduled.save(tmp_path / "x.npz")
     with pytest.raises(DataError, match="infinite"):
         scheduled.control([0.0, 0.0], disturbance=[np.inf])
+
+
+@pytest.mark.parametrize("kind", [LQR, LinearMPC])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_files_go_on_with_parameter_and_memory(family, kind, filtered, tmp_path):
+    options = dict(BOUNDS, Q=1.0, R=0.1) | ({"horizon": 8, "du_max": 0.3} if kind is LinearMPC else {})
+    if filtered:
+        options["estimator"] = lambda m: KalmanFilter(m, 1e-3 * np.eye(m.n_z), 1e-3 * np.eye(2))
+    made = GainScheduled(family, kind, resolution=0.01, **options)
+    for k in range(4):
+        made.control([1.0 - 0.2 * k, 0.3], [0.2, 0.0], disturbance=[0.2 * k])
+    made.save(tmp_path / "scheduled.npz")
+    again = load(tmp_path / "scheduled.npz")
+    assert again.parameter == pytest.approx(made.parameter)
+    assert again.resolution == 0.01
+    for p in (None, [0.6], [-0.5]):
+        y = [0.4, -0.1]
+        np.testing.assert_allclose(
+            again.control(y, [0.2, 0.0], disturbance=p), made.control(y, [0.2, 0.0], disturbance=p), atol=1e-9
+        )
+
+
+def test_filters_that_change_with_the_parameter_are_in_no_file(family, tmp_path):
+    def estimator(m):
+        return KalmanFilter(m, (1.0 + abs(m.A[0, 0])) * np.eye(m.n_z), np.eye(2))
+
+    made = GainScheduled(family, LQR, Q=1.0, R=0.1, estimator=estimator)
+    with pytest.raises(DataError, match="estimator makes filters"):
+        made.save(tmp_path / "x.npz")

@@ -271,6 +271,26 @@ def test_networks_whose_weights_cancel_are_in_doubles(data, tmp_path):
     assert 0.01 * part.rounding < worst <= part.rounding < 1e-3
 
 
+def test_loops_of_networks_whose_weights_cancel(tmp_path):
+    """RNNMPC on a network that needs doubles: its QPs in floats, its loops within 1e-3 of double's."""
+    plant, rng = VanDerPol(), np.random.default_rng(0)
+    model = KoopmanRNN(80, random_state=0, feature_scale=0.02, rcond=1e-10, ridge=0.0, smooth=False)
+    model.fit(records(plant, rng, 10, 60))
+    assert needs_doubles(Rollout(model._network))
+    mpc = RNNMPC(model, 10, 1.0, 0.1, u_min=-3.0, u_max=3.0, y_max=[1.5, 3.0])
+    loops = []
+    for scalar in ("double", "float"):
+        code = mpc.to_c(tmp_path / scalar, scalar=scalar)
+        compiled, x, path = CompiledMPC(code, flags=FLAGS), np.ones(2), []
+        for k in range(50):
+            u = compiled.control(x, [0.0, 0.0] if k < 25 else [0.8, 0.0])
+            assert not compiled.info.status.startswith("fallback")
+            path.append([*x, *u])
+            x = plant.step(x[None], u[None])[0]
+        loops.append(np.array(path))
+    assert (np.abs(loops[1] - loops[0]) / np.ptp(loops[0], axis=0)).max() < 1e-3
+
+
 def test_the_answer_says_what_it_costs(tmp_path):
     mpc = LinearMPC(LiftedModel.from_matrices(A, B, C, dt=1.0), 5, 1.0, 0.1, u_min=-1, u_max=1)
     code = mpc.to_c(tmp_path, scalar="float")

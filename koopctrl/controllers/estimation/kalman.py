@@ -105,6 +105,8 @@ class KalmanFilter(FilterShell):
         lifted = as_lifted(lifted)
         # The arguments beside the model, for files.
         settings = self.settings = copied(arguments(locals()))
+        # Without what is worked out from this model below: a filter on another one works out its own.
+        self.asked = {k: v for k, v in settings.items() if k != "lifted"}
         law = self.law = KalmanLaw(settings.pop("lifted"), **settings)
         # As they were found: a file's model may have lost its training data.
         found = {"Qn": law.Qn, "Rn": law.Rn, "P0": law.P0} | ({"Qd": law.Qd} if law.model.n_d else {})

@@ -18,7 +18,7 @@ SCALARS = ("double", "float")
 # What code in floats begins with; a few sums of small differences are in double there.
 SINGLE = "#define KC_SINGLE 1\n#define KC_WIDE double\n"
 BYTES = {"double": 8, "float": 4}
-_MATH = ("sqrt", "fabs", "fmax", "fmin", "tanh", "hypot")
+_MATH = ("sqrt", "fabs", "fmax", "fmin", "tanh", "hypot", "exp", "log1p")
 # Comments and strings stand as they are; then numbers with a point or an exponent, and words.
 _TOKEN = re.compile(
     r"""(?P<kept>/\*.*?\*/|"(?:\\.|[^"\\])*")

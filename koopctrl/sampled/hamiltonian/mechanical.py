@@ -32,18 +32,25 @@ from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import DataError, OptionError, ShapeError
 from koopctrl.identification.least_squares import AUTO, LeastSquares, QRAccumulator
 from koopctrl.identification.settings import make_rng
-from koopctrl.network.samplers import SAMPLERS
-from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer, recentred
+from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer
 from koopctrl.sampled.hamiltonian.collocation import Steps, gauss, stages_on_model
 from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy
 from koopctrl.sampled.hamiltonian.equations import Parts
 from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
-from koopctrl.sampled.hamiltonian.network import PORTS, check_cyclic, spread, warn_indefinite
-from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
+from koopctrl.sampled.hamiltonian.ports import InputGain
+from koopctrl.sampled.hamiltonian.prelude import (
+    PORTS,
+    check_common,
+    check_cyclic,
+    damping_of,
+    sampled_basis,
+    spread,
+    steps_of,
+    warn_indefinite,
+)
 from koopctrl.sampled.hamiltonian.solve import solve_signed
 
 _STAGES = 4
-_BUMPS = 20
 
 
 class MechanicalNetwork(PortHamiltonian, BaseEstimator):
@@ -150,23 +157,17 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         ShapeError, OptionError
             If data or parameters do not fit.
         """
-        data = Trajectories([X]) if isinstance(X, Trajectory) else Trajectories.coerce(X)
-        x0, u, x1 = data.snapshots()
-        if not len(x0):
-            raise DataError("X has no two neighbouring samples; expected longer episodes")
+        data, steps = steps_of(X)
+        x0, u = steps.x0, steps.u
         mean, scale, angles = spread(x0, self.angles)
         d = x0.shape[1] // 2
         gain = self._check(d, u)
         rng = make_rng(self.random_state)
         position = Encoding.of(mean[:d], scale[:d], angles, check_cyclic(self.cyclic, angles, d))
-        codes = position(x0[:, :d])
 
         def basis(n_features: int, constant: bool, linear: bool) -> Basis:
-            layer = no_layer(position.n_code)
-            if n_features and position.n_code:
-                layer = SAMPLERS["uniform"](codes, codes, codes, n_features, "tanh", self.feature_scale, rng)
-                layer = recentred(layer, codes, rng) if angles else layer
-            return Basis(position, layer, constant, linear)
+            width = (n_features, self.feature_scale, bool(angles))
+            return sampled_basis(position, x0[:, :d], None, width, rng, constant=constant, linear=linear)
 
         varying = self.mass == "varying"
         energy = LagrangianEnergy(
@@ -177,10 +178,9 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         )
         damping = None
         if self.damping is not None:
-            damping = Damping.start(position, x0[:, :d], _BUMPS if self.damping == "varying" else 0, rng)
+            damping = damping_of(self.damping, position, x0[:, :d], rng)
         held = Basis(position, no_layer(position.n_code), True, False)
         parts = Parts(energy, damping, InputGain(held, gain[None]))
-        steps = Steps(x0, x1, u, data.dt)
         stages = _cubic(steps)
         for again in range(1 + self.n_refits):
             if again:
@@ -220,17 +220,9 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
 
     def _check(self, d: int, u: FloatArray) -> FloatArray:
         """Check the parameters; returns the matrix of forces per input, `(d, n_u)`."""
-        check_integer(self.n_features, "n_features")
+        check_common(self)
         check_choice(self.mass, "mass", PORTS)
-        if self.damping is not None:
-            check_choice(self.damping, "damping", PORTS)
-        check_number(self.feature_scale, "feature_scale", low=0.0, strict=True)
         check_integer(self.n_refits, "n_refits")
-        check_number(self.rcond, "rcond", low=0.0, high=0.1)
-        if isinstance(self.ridge, str):
-            check_choice(self.ridge, "ridge", (AUTO,))
-        else:
-            check_number(self.ridge, "ridge", low=0.0)
         n_u = u.shape[1]
         if not u.any():
             raise DataError(

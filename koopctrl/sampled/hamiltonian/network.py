@@ -11,24 +11,31 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from koopctrl._validation import FloatArray, as_signal, check_choice, check_integer, check_names, check_number
-from koopctrl._warnings import warn
 from koopctrl.data.trajectories import Trajectories, Trajectory
-from koopctrl.errors import DataError, NumericalWarning, OptionError, ShapeError
+from koopctrl.errors import OptionError, ShapeError
 from koopctrl.identification.least_squares import AUTO, LeastSquares
 from koopctrl.identification.settings import make_rng
 from koopctrl.network.samplers import SAMPLERS
-from koopctrl.sampled.hamiltonian.basis import Basis, Encoding, no_layer, recentred
+from koopctrl.sampled.hamiltonian.basis import Basis, Encoding
 from koopctrl.sampled.hamiltonian.collocation import Steps, fit_gauss, fit_mixed
 from koopctrl.sampled.hamiltonian.energy import LagrangianEnergy, MechanicalEnergy, SampledEnergy
 from koopctrl.sampled.hamiltonian.equations import Parts, fit_parts, row_units
 from koopctrl.sampled.hamiltonian.faces import PortHamiltonian
-from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
+from koopctrl.sampled.hamiltonian.ports import InputGain
+from koopctrl.sampled.hamiltonian.prelude import (
+    PORTS,
+    check_common,
+    check_cyclic,
+    damping_of,
+    sampled_basis,
+    spread,
+    steps_of,
+    warn_indefinite,
+)
 
 STRUCTURES = ("general", "quadratic", "mobility", "mass_matrix")
-PORTS = ("constant", "varying")
 SAMPLED_BY = (*SAMPLERS, "adaptive")
 _SMOOTH = ("tanh", "softplus")
-_BUMPS = 20
 _GAIN_FEATURES = 30
 # Stages may leave the box of the samples by this share of its width.
 _MARGIN = 0.2
@@ -210,11 +217,8 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
                 "structure is 'mass_matrix', which is fitted to derivatives; expected 'mobility' for "
                 "trajectories of momenta. For those of velocities there is MechanicalNetwork"
             )
-        data = Trajectories([X]) if isinstance(X, Trajectory) else Trajectories.coerce(X)
-        x0, u, x1 = data.snapshots()
-        if not len(x0):
-            raise DataError("X has no two neighbouring samples; expected longer episodes")
-        steps = Steps(x0, x1, u, data.dt)
+        data, steps = steps_of(X)
+        x0, u = steps.x0, steps.u
         ridge, rng = self._check(), make_rng(self.random_state)
         parts = self._blank(x0, steps.slope, u, rng)
         units = row_units(steps.slope, self.scale_)
@@ -249,21 +253,14 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
 
     def _check(self) -> float | str:
         """Check the parameters; returns the penalty."""
-        check_integer(self.n_features, "n_features")
         check_choice(self.sampler, "sampler", SAMPLED_BY)
         check_choice(self.activation, "activation", _SMOOTH)
-        check_number(self.feature_scale, "feature_scale", low=0.0, strict=True)
         check_choice(self.structure, "structure", STRUCTURES)
-        if self.damping is not None:
-            check_choice(self.damping, "damping", PORTS)
         check_choice(self.input_gain, "input_gain", PORTS)
         check_choice(self.method, "method", ("gauss", "mixed"))
         check_integer(self.n_stages, "n_stages", low=1)
         check_integer(self.max_iter, "max_iter", low=1)
-        check_number(self.rcond, "rcond", low=0.0, high=0.1)
-        if isinstance(self.ridge, str):
-            return check_choice(self.ridge, "ridge", (AUTO,))
-        return check_number(self.ridge, "ridge", low=0.0)
+        return check_common(self)
 
     def _blank(
         self,
@@ -285,13 +282,10 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
 
         def basis(columns: slice, n_features: int, constant: bool, over: Sequence[int]) -> Basis:
             encoding = Encoding.of(mean[columns], scale[columns], over, cyclic)
-            codes = encoding(x[:, columns])
-            if not (n_features and encoding.n_code):
-                return Basis(encoding, no_layer(encoding.n_code), constant)
-            layer = SAMPLERS[sampler](
-                codes, codes, steer, n_features, self.activation, self.feature_scale, rng
+            width = (n_features, self.feature_scale, bool(len(over)))
+            return sampled_basis(
+                encoding, x[:, columns], steer, width, rng, sampler, self.activation, constant
             )
-            return Basis(encoding, recentred(layer, codes, rng) if len(over) else layer, constant)
 
         position = slice(0, d)
         if self.structure == "general":
@@ -308,8 +302,9 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
                 energy = MechanicalEnergy(entries, potential, scale[d:], np.empty(0))
         damping = gain = None
         if self.damping is not None:
-            n_bumps = _BUMPS if self.damping == "varying" else 0
-            damping = Damping.start(Encoding.of(mean[:d], scale[:d], angles, cyclic), x[:, :d], n_bumps, rng)
+            damping = damping_of(
+                self.damping, Encoding.of(mean[:d], scale[:d], angles, cyclic), x[:, :d], rng
+            )
         if u.shape[1]:
             varying = self.input_gain == "varying"
             functions = basis(position, _GAIN_FEATURES if varying else 0, True, angles)
@@ -337,63 +332,3 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         if self.structure != "general":
             warn_indefinite(self.parts_, x)
         return self
-
-
-def spread(x: FloatArray, angles: Sequence[int]) -> tuple[FloatArray, FloatArray, tuple[int, ...]]:
-    """Mean and standard deviation of the states, and the angles checked.
-
-    Raises
-    ------
-    ShapeError
-        If the number of states is not even.
-    DataError
-        If one of them never changes.
-    OptionError
-        If an angle is no position.
-    """
-    if x.shape[1] % 2 or not x.shape[1]:
-        raise ShapeError(f"x has {x.shape[1]} columns; expected an even number, positions then momenta")
-    if len(x) < 2:
-        raise DataError(f"x has {len(x)} samples; expected at least two")
-    still = np.flatnonzero(np.ptp(x, axis=0) == 0.0).tolist()
-    if still:
-        raise DataError(f"x never changes in columns {still}; expected states that move. Leave them out")
-    d = x.shape[1] // 2
-    try:
-        checked = tuple(check_integer(a, "angles") for a in angles)
-    except TypeError as error:
-        raise OptionError(f"angles is {angles!r}; expected a sequence of positions' numbers") from error
-    if any(a >= d for a in checked):
-        raise OptionError(f"angles is {list(checked)}; expected numbers below {d}, those of the positions")
-    unit = np.abs(x).max(axis=0)
-    relative = x / unit
-    return relative.mean(axis=0) * unit, relative.std(axis=0) * unit, checked
-
-
-def check_cyclic(cyclic: Sequence[int], angles: Sequence[int], d: int) -> tuple[int, ...]:
-    """Positions on which nothing depends, checked."""
-    try:
-        checked = tuple(check_integer(c, "cyclic") for c in cyclic)
-    except TypeError as error:
-        raise OptionError(f"cyclic is {cyclic!r}; expected a sequence of positions' numbers") from error
-    if any(c >= d or c in angles for c in checked):
-        raise OptionError(
-            f"cyclic is {list(checked)}, angles {list(angles)}; expected numbers below {d}, "
-            "each in one of them"
-        )
-    return checked
-
-
-def warn_indefinite(parts: Parts, x: FloatArray) -> None:
-    """Say that the kinetic energy found is not positive somewhere on the data."""
-    d = parts.energy.n_dof
-    block = parts.energy.hessian(x[:: max(1, len(x) // 1000)])[:, d:, d:]
-    unit = np.sqrt(np.abs(np.einsum("nii->ni", block)).max(axis=0))
-    unit = np.where(unit > 0.0, unit, 1.0)
-    smallest = np.linalg.eigvalsh(block / unit / unit[:, None]).min()
-    if smallest <= 0.0:
-        warn(
-            "the kinetic energy that was identified is not positive at some of the samples: the model is of "
-            "no use there. Give more samples, fewer neurons, or a larger ridge",
-            NumericalWarning,
-        )

@@ -23,6 +23,7 @@ from koopctrl.sampled.hamiltonian.network import HamiltonianNetwork
 from koopctrl.sampled.hamiltonian.ports import Damping, InputGain
 from koopctrl.storage_arrays import Arrays, one_of
 from koopctrl.storage_file import write_file
+from koopctrl.storage_packed import Packed, unpack
 
 _CLASSES: dict[str, Any] = {
     "HamiltonianNetwork": HamiltonianNetwork,
@@ -46,8 +47,11 @@ def save_hamiltonian(model: PortHamiltonian, path: str | PathLike[str]) -> None:
         If it is not fitted.
     """
     parts, solution = model._fitted(), model.solution_  # type: ignore[attr-defined]
+    params, packed = dict(model.get_params()), Packed()  # type: ignore[attr-defined]
+    if not isinstance(params["random_state"], (int, np.integer, type(None))):
+        params["random_state"] = None  # a Generator has moved on; what it drew is in the file
     header: dict[str, Any] = {
-        "params": {k: _plain(k, v) for k, v in model.get_params().items()},  # type: ignore[attr-defined]
+        "params": packed.put("params", params),
         "state_names": list(model.state_names_), "input_names": list(model.input_names_),
         "rank": solution.rank, "n_rows": solution.n_rows, "has_damping": parts.damping is not None,
         "has_gain": parts.gain is not None, "energy": type(parts.energy).__name__,
@@ -73,13 +77,13 @@ def save_hamiltonian(model: PortHamiltonian, path: str | PathLike[str]) -> None:
     if parts.gain is not None:
         _write_basis(parts.gain.basis, "gain", header, arrays)
         arrays["gain_coef"] = parts.gain.coef
-    write_file(path, type(model).__name__, header, arrays)
+    write_file(path, type(model).__name__, header, arrays | packed.arrays)
 
 
 def hamiltonian_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> PortHamiltonian:
     """The model in a file's header and arrays; `koopctrl.load` calls this."""
     own = Arrays(arrays)
-    made = _CLASSES[header["kind"]](**header["params"])
+    made = _CLASSES[header["kind"]](**unpack(header["params"], arrays))
     scale = own.get("scale", None)
     n, names = len(scale), header["state_names"]
     if n % 2 or len(names) != n:
@@ -118,17 +122,6 @@ def hamiltonian_of_parts(header: dict[str, Any], arrays: dict[str, np.ndarray]) 
         own.get("residual_rms", None), int(header["n_rows"]), ridge,
     )  # fmt: skip
     return made
-
-
-def _plain(name: str, value: Any) -> Any:
-    """A parameter as JSON has it; a Generator has moved on, and what it drew is in the file."""
-    if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
-        return None
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (np.ndarray, tuple, list)):
-        return np.asarray(value).tolist()
-    return value
 
 
 def _write_encoding(encoding: Encoding, prefix: str, header: dict[str, Any], arrays: dict[str, Any]) -> None:

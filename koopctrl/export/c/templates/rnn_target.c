@@ -189,9 +189,9 @@ static int kc_target_step(NAME_state *s, const double *w, const double *gap, con
             for (j = 0; j < KC_N_W; j++) pull += kc_target_weight(s, p, j) * (w[j] - aim[j] + step[j]);
             for (j = 0; j < KC_N_X; j++) steadiness += b[j * KC_N_U + i] * F[n + j];
             j = fabs(end - low) <= fabs(end - high) ? -1 : 1; /* the cost falls towards the inside if this is positive */
-            if (!(j * (pull + steadiness) > KC_ROUNDING * (fabs(pull) + fabs(steadiness)))) continue;
-            if (worst >= 0 && j * (pull + steadiness) <= most) continue;
-            most = j * (pull + steadiness);
+            if (!((double)j * (pull + steadiness) > KC_ROUNDING * (fabs(pull) + fabs(steadiness)))) continue;
+            if (worst >= 0 && (double)j * (pull + steadiness) <= most) continue;
+            most = (double)j * (pull + steadiness);
             worst = i;
         }
         if (worst < 0) break;
