@@ -10,7 +10,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table_cells import load, markdown, number, short  # noqa: E402
-from table_control import bounded_estimates, bounded_peers  # noqa: E402
+from table_control import (  # noqa: E402
+    bounded_estimates,
+    bounded_peers,
+    burgers_tracking,
+    pipeline,
+    pipeline_setting,
+)
 from table_networks import ltinet_reduction, ltinet_large, ltinet_simulation, ltinet_models  # noqa: E402
 from table_sampled import (  # noqa: E402
     pde_accuracy,
@@ -164,7 +170,13 @@ def record_peers(results: Path) -> str:
             error = f["rmse"]
             worst = f"{error['max']:.3g}" if error["n"] > 1 else ""
             rows.append(
-                [name.replace("_", " "), label, f"{error['median']:.3g}", worst, f"{f['fit_s']['median']:.2g}"]
+                [
+                    name.replace("_", " "),
+                    label,
+                    f"{error['median']:.3g}",
+                    worst,
+                    f"{f['fit_s']['median']:.2g}",
+                ]
             )
     return markdown(["record", "model", "RMSE, median of 3 seeds", "worst", "fit, s"], rows)
 
@@ -277,5 +289,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         sampled_widths,
         bounded_estimates,
         bounded_peers,
+        burgers_tracking,
+        pipeline,
+        pipeline_setting,
     )
 }
