@@ -48,6 +48,8 @@ _GAIN, _WORTH = 0.01, 0.05
 # Residuals below, in standard deviations of the outputs, and process noise beyond, in measurement noise,
 # where there is nothing to smooth.
 _EXACT_RECORD, _MOST_PROCESS = 1e-3, 30.0
+# The same of the last round that was kept: beyond, what was taken out is the model's own error.
+_OF_NOISE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,7 @@ def fit_smoothed(
     error = filtered_error(network, trials, Q, R)
     if error is None or np.trace(Q) > _MOST_PROCESS * np.trace(R):
         return work, data, None
-    errors, found, in_vain = [error], (work, data), 0
+    errors, found, in_vain, of_noise = [error], (work, data), 0, True
     for _ in range(_MOST_ROUNDS):
         tried = smoothed(network, data, Q, R)
         if tried is None:
@@ -115,12 +117,13 @@ def fit_smoothed(
         error = filtered_error(network, trials, Q, R)
         if error is not None and error < (1.0 - _GAIN) * errors[-1]:
             found, in_vain = (candidate, tried), 0
+            of_noise = bool(np.trace(Q) <= _OF_NOISE * np.trace(R))
             errors.append(error)
         elif in_vain:
             break
         else:
             in_vain = 1
-    if errors[-1] > (1.0 - _WORTH) * errors[0]:
+    if not of_noise or errors[-1] > (1.0 - _WORTH) * errors[0]:
         return work, data, None
     return *found, Smoothing(tuple(errors), measured)
 

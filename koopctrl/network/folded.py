@@ -145,17 +145,20 @@ class Rollout:
         x[0] = now = x0
         wx, bend = self.wx, np.tanh if self.tanh else _relu
         advance, simple = self.window.advance, self.n_x == self.n_y
-        for k in range(N):
-            row = rows[k]
-            psi = row[:n_f]
+        # Rows of arrays come faster from `zip` than by index; with no window the output is the state.
+        for psi, end, row, drive, to_y, offset, after, u_k in zip(
+            rows[:, :n_f], rows[:, n_f:], rows, driven, maps, level, x[1:], u, strict=True
+        ):
             now.dot(wx, psi)
-            psi += driven[k]
+            psi += drive
             bend(psi, psi)
-            row[n_f:] = now
-            y = maps[k].dot(row)
-            y += level[k]
-            now = y if simple else advance(now, u[k], y)
-            x[k + 1] = now
+            end[:] = now
+            if simple:
+                to_y.dot(row, after)
+                after += offset
+            else:
+                after[:] = advance(now, u_k, to_y.dot(row) + offset)
+            now = after
         return x, rows[:, :n_f]
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:

@@ -46,7 +46,7 @@ def test_the_input_is_the_lqrs_at_every_horizon(a, N):
 @pytest.mark.parametrize("N", [45, 200])
 def test_in_c_too(N, tmp_path):
     mpc = LinearMPC(scalar(1.5), N, 1.0, 1.0, u_min=-5, u_max=5)
-    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path))
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=("-std=c99", "-O0"))
     K, x = mpc.K[0, 0], 3.0
     for _ in range(20):
         u = compiled.control([x])
@@ -198,7 +198,11 @@ def test_on_a_network_too(unstable_network, N):
 @pytest.mark.parametrize("N", [50, 120])
 def test_the_c_of_a_network_that_needs_feedback_agrees(unstable_network, N, tmp_path):
     mpc = RNNMPC(unstable_network, N, 1.0, 1.0, u_min=-0.5, u_max=0.5)
-    compiled, rng, n_y = CompiledMPC(mpc_to_c(mpc, tmp_path)), np.random.default_rng(0), unstable_network.n_y
+    compiled, rng, n_y = (
+        CompiledMPC(mpc_to_c(mpc, tmp_path), flags=("-std=c99", "-O0")),
+        np.random.default_rng(0),
+        unstable_network.n_y,
+    )
     for k in range(40):
         y, r = 0.1 * rng.normal(size=n_y), 0.05 * rng.normal(size=n_y)
         u = mpc.control(y, r)

@@ -122,7 +122,7 @@ def test_generated_c_in_small_units(tmp_path):
         o = {k: v * factor if k[0] in "duy" else v for k, v in options.items() if k != "offset_free"}
         lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
         mpc = LinearMPC(lifted, 8, o.pop("Q"), o.pop("R"), offset_free=True, **o)
-        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(factor)))
+        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(factor)), flags=("-std=c99", "-O0"))
         x, statuses = factor * np.array([1.0, -1.0, 0.5]), set()
         for k in range(30):
             r = factor * np.array([0.1, 5.0]) * (k % 10 > 4)

@@ -141,7 +141,7 @@ def test_filters_on_matrices_in_any_unit(kind, steady, tmp_path):
             plant, 10, 1.0 / y_unit**2, 0.1 / u_unit**2, u_min=-u_unit, u_max=u_unit, y_max=0.6 * y_unit,
             estimator=kf,
         )  # fmt: skip
-        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(i)))
+        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(i)), flags=("-std=c99", "-O0"))
         x, out = np.array([0.2, 0.1, -0.1]), []
         for k in range(60):
             y = y_unit * (C @ x + 0.1 * noise[k, :1])
@@ -191,5 +191,5 @@ def test_generated_c_of_a_network_in_any_unit(record, kind, tmp_path):
         model = fitted(record, True, y_unit, u_unit)
         gain = 0.3 if kind == "averaged" else 0.0
         mpc = RNNMPC(model, 8, **options_in(y_unit, u_unit, 1), offset_free=gain)
-        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(i)))
+        compiled = CompiledMPC(mpc_to_c(mpc, tmp_path / str(i)), flags=("-std=c99", "-O0"))
         assert_same(told(compiled, 1, y_unit, u_unit), told(mpc, 1, y_unit, u_unit))

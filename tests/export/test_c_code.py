@@ -282,7 +282,7 @@ def test_what_has_no_code_is_refused(tmp_path):
     mpc.K[0, 0] = np.nan
     with pytest.raises(DataError, match="lqr_p has NaN"):
         mpc_to_c(mpc, tmp_path)
-    compiled = CompiledMPC(mpc_to_c(linear_mpc(), tmp_path))
+    compiled = CompiledMPC(mpc_to_c(linear_mpc(), tmp_path), flags=("-std=c99", "-O0"))
     with pytest.raises(ShapeError, match="measurement"):
         compiled.control([0.0, 0.0])
     with pytest.raises(ShapeError, match="reference"):
@@ -303,7 +303,7 @@ def test_clean_under_sanitizers_and_valgrind(tmp_path, options):
 @pytest.mark.slow
 def test_thousands_of_steps_within_bounds(tmp_path):
     mpc = linear_mpc(**OPTIONS["everything"])
-    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path))
+    compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=("-std=c99", "-O0"))
     rng, last, x = np.random.default_rng(0), np.zeros(2), np.zeros(3)
     for k in range(many(20_000)):
         if k % 25 == 0:

@@ -83,6 +83,21 @@ def test_the_smoother_is_the_least_squares_over_all_samples(p, q):
         np.testing.assert_array_equal(own.inputs, episode.inputs)
 
 
+def steep_curve(seed):
+    """First-order lag, then a curve that is sixteen times as steep in the middle."""
+    rng = np.random.default_rng(seed)
+    outputs, inputs = [], []
+    for _ in range(20):
+        u = np.repeat(rng.uniform(-1, 1, 20), 5)
+        x = np.empty(101)
+        x[0] = rng.uniform(-1, 1)
+        for k in range(100):
+            x[k + 1] = 0.9 * x[k] + 0.1 * u[k]
+        outputs.append((np.tanh(16.0 * x) + 0.1 * x)[:, None])
+        inputs.append(u[:, None])
+    return Trajectories.from_arrays(outputs, inputs, dt=DT)
+
+
 def test_long_records_are_smoothed_in_pieces_that_fit_together():
     """A piece's middle is as well known as that of a record that begins and ends far from it."""
     data, _ = noisy(n_episodes=1, n_steps=2 * _PIECE + 37)
@@ -164,6 +179,16 @@ def test_a_file_keeps_what_was_measured(tmp_path):
     assert back.smoothing_.errors == model.smoothing_.errors
     for found, kept in zip(network_noise(back), network_noise(model), strict=True):
         np.testing.assert_array_equal(found, kept)
+
+
+def test_a_networks_own_error_is_not_taken_for_noise():
+    """Records without noise, of a steep curve through three lags, that smoothing would make smoother."""
+    for seed in (0, 3):
+        data = steep_curve(seed)
+        options = {"n_features": 30, "output_lags": 3, "input_lags": 3, "random_state": seed}
+        model = KoopmanRNN(**options).fit(data)
+        raw = KoopmanRNN(smooth=False, **options).fit(data)
+        np.testing.assert_array_equal(model.network_.coef, raw.network_.coef)
 
 
 def test_few_records_are_not_smoothed():
