@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from table_cells import load, markdown, short
+from table_cells import load, markdown, number, short
+
+_NAMES = {
+    "rnn_mpc": "RNNMPC", "linear_mpc": "LinearMPC, chosen lift", "dmdc": "LinearMPC, DMDc",
+    "pykoop": "LinearMPC, pykoop",
+}  # fmt: skip
+CLOSE = 1.05
 
 
 def bounded_estimates(results: Path) -> str:
@@ -15,7 +24,9 @@ def bounded_estimates(results: Path) -> str:
         cells = []
         for case in cases.values():
             found = case["estimators"][name]
-            cells += [f"{r['median']:.2f} ({r['max']:.2f})" for r in (found["states_ratio"], found["load_ratio"])]
+            cells += [
+                f"{r['median']:.2f} ({r['max']:.2f})" for r in (found["states_ratio"], found["load_ratio"])
+            ]
         times = [1e3 * case["estimators"][name]["step_s"]["median"] for case in cases.values()]
         rows.append([name, *cells, f"{short(min(times))} to {short(max(times))}"])
     header = ["", *(f"{case}, {part}" for case in cases for part in ("states", "load")), "ms of processor"]
@@ -39,3 +50,60 @@ def bounded_peers(results: Path) -> str:
         "do-mpc's time over ours", "error with its own arrival cost over ours",
     ]  # fmt: skip
     return markdown(header, rows)
+
+
+def _ratios(found: dict[str, Any]) -> list[float]:
+    """Costs over NMPC's of all seeds; infinite where the plant failed or there was no controller."""
+    pairs = zip(found["ratios"], found["failed"], strict=True)
+    return [math.inf if failed else float(ratio) for ratio, failed in pairs if failed or ratio is not None]
+
+
+def pipeline(results: Path) -> str:
+    """Every plant and task from records to a loop: median over seeds, the worst in brackets, how many failed."""
+    rows = []
+    for plant, f in load(results, "pipeline")["figures"].items():
+        for task, t in f["tasks"].items():
+            cells = []
+            for name in _NAMES:
+                values = _ratios(t["controllers"][name]) if name in t["controllers"] else []
+                good = [v for v in values if math.isfinite(v)]
+                text = number(median(good)) if good else "none" if values else ""
+                text += f" ({number(max(good))})" if len(good) > 1 else ""
+                cells.append(
+                    text + (f", {len(values) - len(good)} failed" if len(good) < len(values) else "")
+                )
+            rows.append([plant, task, *cells])
+    return markdown(["plant", "task", *_NAMES.values()], rows)
+
+
+def pipeline_setting(results: Path) -> str:
+    """Command and seeds, and on how many plants each controller is close to NMPC."""
+    found = load(results, "pipeline")
+    plants, counts = found["figures"], []
+    for name, title in _NAMES.items():
+        close = 0
+        for f in plants.values():
+            values = [
+                v for t in f["tasks"].values() if name in t["controllers"]
+                for v in _ratios(t["controllers"][name])
+            ]  # fmt: skip
+            close += bool(values) and median(values) <= CLOSE
+        counts.append(f"{title} on {close}")
+    return (
+        f"`python benchmarks/pipeline.py --seeds {len(found['seeds'])}`, up to {found['date']}. Within "
+        f"{100.0 * (CLOSE - 1.0):.0f} % of NMPC's cost, the median over tasks and seeds: {', '.join(counts)} of "
+        f"{len(plants)} plants.\n"
+    )
+
+
+def burgers_tracking(results: Path) -> str:
+    """Burgers' equation from ten sensors beside MPC on the plant's own linearisation."""
+    rows = []
+    for condition, found in load(results, "burgers_tracking")["figures"].items():
+        for name, f in found.items():
+            cost, ratio = f["cost"], f["ratio"]
+            rows.append([
+                condition, name, f"{median(cost):.1f}", f"{median(ratio):.3f} ({max(ratio):.3f})",
+                short(max(f["final_error"])),
+            ])  # fmt: skip
+    return markdown(["", "", "cost", "over the own linearisation's", "largest error at ends, m/s"], rows)

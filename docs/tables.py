@@ -10,7 +10,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table_cells import load, markdown, number, short  # noqa: E402
-from table_control import bounded_estimates, bounded_peers  # noqa: E402
+from table_control import (  # noqa: E402
+    bounded_estimates,
+    bounded_peers,
+    burgers_tracking,
+    pipeline,
+    pipeline_setting,
+)
 from table_networks import (  # noqa: E402
     ltinet_awkward,
     ltinet_large,
@@ -173,7 +179,13 @@ def record_peers(results: Path) -> str:
             error = f["rmse"]
             worst = f"{error['max']:.3g}" if error["n"] > 1 else ""
             rows.append(
-                [name.replace("_", " "), label, f"{error['median']:.3g}", worst, f"{f['fit_s']['median']:.2g}"]
+                [
+                    name.replace("_", " "),
+                    label,
+                    f"{error['median']:.3g}",
+                    worst,
+                    f"{f['fit_s']['median']:.2g}",
+                ]
             )
     return markdown(["record", "model", "RMSE, median of 3 seeds", "worst", "fit, s"], rows)
 
@@ -288,5 +300,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         sampled_widths,
         bounded_estimates,
         bounded_peers,
+        burgers_tracking,
+        pipeline,
+        pipeline_setting,
     )
 }

@@ -232,7 +232,6 @@ class HeatedPlateEnv(PlantEnv):
     """
 
     plant_class = HeatedPlate
-    task_settings: ClassVar = {"hold": 60}  # Ten minutes: heat takes several from the edges to the middle.
     body = "plate"
     shown = ("T0", "T2", "T4")
     default_Q = 0.01

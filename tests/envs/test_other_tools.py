@@ -96,7 +96,8 @@ def test_a_controller_is_evaluated_as_a_policy():
 
 def test_stable_baselines_evaluates_controllers_and_learns():
     pytest.importorskip("stable_baselines3")
-    from stable_baselines3 import PPO
+    from stable_baselines3 import PPO, SAC
+    from stable_baselines3.common.env_checker import check_env
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -114,3 +115,5 @@ def test_stable_baselines_evaluates_controllers_and_learns():
                 lambda n=name: make_tasks(n)["regulation"].make(normalized_action=True), n_envs=2
             )
             PPO("MlpPolicy", learner, n_steps=64, batch_size=32).learn(256)
+            check_env(make_tasks(name)["tracking"].make(normalized_action=True, observe="preview"))
+            SAC("MlpPolicy", learner, learning_starts=32, train_freq=16).learn(96)
