@@ -88,7 +88,7 @@ class Runs:
 
     def _free_runs(self, data: Trajectories, n_init: int) -> list[FloatArray]:
         if self.hidden:
-            runs = run_hidden(self._model, data, n_init, self._bounds())
+            runs = run_hidden(self._model, data, n_init, self.rollout_bounds())
             kept = [replace(r, outputs=r.outputs[n_init:]) for r in runs]
             first = [
                 np.where(np.isnan(e.outputs[:n_init]), r.outputs[:n_init], e.outputs[:n_init])
@@ -97,13 +97,21 @@ class Runs:
         else:
             for e in data:
                 check_finite(e.outputs[max(0, n_init - self._network.window.n_samples) : n_init], "X")
-            kept = run_records(self._network, data, n_init, self._bounds())
+            kept = run_records(self._network, data, n_init, self.rollout_bounds())
             first = [e.outputs[: n_init - 1] for e in data]
         warn_outside(kept, *self.y_range_)
         return [np.concatenate([y, r.outputs]) for y, r in zip(first, kept, strict=True)]
 
-    def _bounds(self) -> Bounds | None:
-        """Bounds of roll-outs, for outputs or hidden states."""
+    def rollout_bounds(self) -> Bounds | None:
+        """What `predict` and exports hold their roll-outs within: the training range, widened.
+
+        Returns
+        -------
+        (low, high) : arrays, or None
+            Of the outputs, `(n_y,)`, or of hidden states, `(n_states,)`: their training range and
+            `rollout_margin` times its width on both sides; None without a margin.
+        """
+        check_fitted(self, "network_")
         low, high = self.y_range_
         if self.hidden:
             low, high = self.snapshots_.x.min(axis=0), self.snapshots_.x.max(axis=0)
@@ -139,9 +147,9 @@ class Runs:
         if self.hidden:
             if isinstance(x0, Trajectory):
                 self._check_signals(Trajectories([x0]))
-            runs = simulate_hidden(self._model, x0, u_array, self._bounds())
+            runs = simulate_hidden(self._model, x0, u_array, self.rollout_bounds())
         else:
-            runs = run_states(self._network, self._initial_state(x0)[None], [u_array], self._bounds())
+            runs = run_states(self._network, self._initial_state(x0)[None], [u_array], self.rollout_bounds())
         warn_outside(runs, *self.y_range_)
         return runs[0].outputs
 

@@ -362,11 +362,8 @@ def _write_ensemble(model: KoopmanEnsemble) -> Parts:
         headers.append(header)
         arrays |= {f"{i}_{name}": array for name, array in own.items()}
     seed = model.random_state if isinstance(model.random_state, (int, np.integer)) else None
-    header = {
-        "members": headers,
-        "n_folds": model.n_folds,
-        "random_state": None if seed is None else int(seed),
-    }
+    seed = None if seed is None else int(seed)
+    header = {"members": headers, "n_folds": model.n_folds, "random_state": seed}
     arrays |= {
         "errors": model.errors_, "member_weights": model.weights_,
         "residuals": model.residuals_, "residual_size": model.residual_size_,

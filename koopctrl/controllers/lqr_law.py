@@ -111,7 +111,7 @@ class LQRLaw:
         law, untracked = self, ()
         if asked.tracked is not None:
             tracked = np.atleast_2d(asked.tracked)[0]
-            law = self._without(tracked)
+            law = self.without(tracked)
             untracked = tuple(n for n, kept in zip(self.output_names, tracked, strict=True) if not kept)
         # Absurd measurements overflow; what comes of them is refused below.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -140,7 +140,7 @@ class LQRLaw:
             free = free + self.from_wish @ wish
         return free, LinearAim(self.target, self.reachable, r, moved, d, none, wish, self.counted)
 
-    def _without(self, tracked: np.ndarray) -> LQRLaw:
+    def without(self, tracked: np.ndarray) -> LQRLaw:
         """The law in which outputs that are not tracked have no weight; made once for each choice of them."""
         key = tracked.tobytes()
         if key not in self.partial:

@@ -24,7 +24,7 @@ def network_to_casadi(model: KoopmanRNN, name: str = "koopman_rnn") -> casadi.Fu
     for scalar ones. Of a hidden state it is `(x, u) -> (x_next, y)`, `y` the outputs at the time of `x`. With
     a `rollout_margin` the step is held within the training range as in `predict`; its derivative is 0 there.
     """
-    net, bounds = model._network, model._bounds()
+    net, bounds = model._network, model.rollout_bounds()
     if isinstance(net, HiddenNetwork):
         x, u = casadi.MX.sym("x", net.window.n_x), casadi.MX.sym("u", net.window.n_u)
         step = _step_function(net.state, name, bounds)

@@ -112,7 +112,7 @@ def network_to_onnx(
     check_choice(scalar, "scalar", tuple(_TYPES))
     tool = _tool()
     helper = tool.helper
-    net, bounds = model._network, model._bounds()
+    net, bounds = model._network, model.rollout_bounds()
     inner = net.state if model.hidden else net  # pyright: ignore[reportAttributeAccessIssue]
     dtype = _TYPES[scalar]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -63,7 +63,7 @@ def network_to_nlsys(model: KoopmanRNN, name: str = "koopman_rnn") -> control.No
     feedthrough `x_k` ends one sample earlier and `y_k = f(x_k, u_k)`. Of a hidden state the outputs are its
     readout. With a `rollout_margin` steps are held within the training range as in `predict`.
     """
-    net, bounds = model._network, model._bounds()
+    net, bounds = model._network, model.rollout_bounds()
     feedthrough = not model.hidden and net.window.shift > 0
     recurrent = net.state if model.hidden else net
 

@@ -12,10 +12,20 @@ whose known part stands in the place of `y_k`, rolls out by its own steps.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.network.recurrent import RecurrentNetwork
+
+
+class Passed(NamedTuple):
+    """What a roll-out went through, for Jacobians: features `(N, n_f)`, inputs and maps to the outputs."""
+
+    features: FloatArray
+    with_one: FloatArray
+    maps: FloatArray
 
 
 class Rollout:
@@ -122,23 +132,24 @@ class Rollout:
             x[:, k + 1] = now
         return x
 
-    def trace(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """States `(N + 1, n_x)` under one plan `(N, n_u)`, and features `(N, n_f)` on the way.
+    def trace(self, x0: FloatArray, u: FloatArray, d: FloatArray) -> tuple[FloatArray, Passed]:
+        """States `(N + 1, n_x)` under one plan `(N, n_u)`, and what they went through.
 
         With vectors, whose products cost half of those of matrices of one row.
         """
         N, n_f = len(u), len(self.bias)
         if self.network.known is not None:
-            return self._unfolded(x0[None], u[None], d)[0], np.empty((N, n_f))
+            return self._unfolded(x0[None], u[None], d)[0], Passed(np.empty((N, n_f)), u, self._both)
         driven = u @ self.wu
         driven += self.bias
         level = u @ self.direct
         level += d
         if self.n_q == 1:
             level += self.const[0]
-            maps = [self._both[0]] * N
+            with_one, maps = u, np.broadcast_to(self._both, (N, *self._both.shape[1:]))
         else:
-            q = self._monomials(self._with_one(u))
+            with_one = self._with_one(u)
+            q = self._monomials(with_one)
             level += q @ self.const
             maps = self._maps(q)
         x, rows = np.empty((N + 1, self.n_x)), np.empty((N, n_f + self.n_x))
@@ -159,30 +170,31 @@ class Rollout:
             else:
                 after[:] = advance(now, u_k, to_y.dot(row) + offset)
             now = after
-        return x, rows[:, :n_f]
+        return x, Passed(rows[:, :n_f], with_one, maps)
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""
         return self.trace(x, u[None], d)[0][1]
 
     def jacobians(
-        self, x: FloatArray, u: FloatArray, features: FloatArray | None = None
+        self, x: FloatArray, u: FloatArray, passed: Passed | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """`(A_k, B_k)` at `(N, n_x)` states and `(N, n_u)` inputs: `(N, n_x, n_x)` and `(N, n_x, n_u)`.
 
-        `features` `(N, n_f)` are those there, where they are known.
+        `passed` is what the roll-out to these states went through, where there was one.
         """
-        return self._slopes(x, u, features) if self.network.known is None else self._beside_known(x, u)
+        return self._slopes(x, u, passed) if self.network.known is None else self._beside_known(x, u)
 
-    def _slopes(
-        self, x: FloatArray, u: FloatArray, features: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray]:
+    def _slopes(self, x: FloatArray, u: FloatArray, passed: Passed | None) -> tuple[FloatArray, FloatArray]:
         """Jacobians with the newest output in the place of a known part."""
         N, n_y, n_q, n_f = len(x), self.n_y, self.n_q, len(self.bias)
-        psi = self._activate(x @ self.wx + u @ self.wu + self.bias) if features is None else features
+        if passed is None:
+            psi = self._activate(x @ self.wx + u @ self.wu + self.bias)
+            with_one = self._with_one(u) if n_q > 1 else u
+            maps = self._maps(self._monomials(with_one)) if n_q > 1 else self._both
+        else:
+            psi, with_one, maps = passed
         slope = 1.0 - psi * psi if self.tanh else (psi > 0.0) * 1.0
-        with_one = self._with_one(u) if n_q > 1 else u
-        maps = self._maps(self._monomials(with_one)) if n_q > 1 else self._both
         seen = maps[:, :, :n_f] * slope[:, None, :]
         y_x = seen @ self.wx.T
         y_x += maps[:, :, n_f:]

@@ -14,9 +14,10 @@ import pytest
 
 from koopctrl import RNNMPC, KoopmanRNN, Trajectories, run_closed_loop
 from koopctrl.controllers import check_controller
-from koopctrl.controllers.mpc.rnn_economic import EconomicGoal, EconomicIteration, convexified
+from koopctrl.controllers.mpc.rnn_economic import EconomicIteration, convexified
 from koopctrl.controllers.mpc.rnn_outlook import Outlook
 from koopctrl.controllers.mpc.stage_function import StageFunction
+from koopctrl.controllers.mpc.stage_terms import EconomicGoal
 from koopctrl.errors import DataError, KoopctrlError, OptionError
 
 X0 = np.array([-0.3, 0.2])
@@ -118,8 +119,8 @@ def test_the_reduced_hessian_is_that_of_the_roll_out(model: KoopmanRNN) -> None:
         y = iteration.roll(now, plan[None])[0, 1:]
         return float(sum(profit(list(y[k]), [plan[k, 0]], [0.5]) for k in range(N)))
 
-    states, features = model._network and mpc.law.rollout.trace(X0, plan, np.zeros(2))
-    a, b = mpc.law.rollout.jacobians(states[:-1], plan, features)
+    states, passed = mpc.law.rollout.trace(X0, plan, np.zeros(2))
+    a, b = mpc.law.rollout.jacobians(states[:-1], plan, passed)
     from koopctrl.controllers.mpc.rnn_sums import sensitivities
 
     H, g = iteration._cost_terms(states, plan, sensitivities(a, b), now, goal)

@@ -42,7 +42,7 @@ def bounded(request):
 def truth(model, u):
     """States along the bounded roll-out from the training data's first state, and whether it was held."""
     x0 = model.snapshots_.x[0]
-    low, high = model._bounds()
+    low, high = model.rollout_bounds()
     net = model.network_.state if model.hidden else model.network_
     y, left = net.bounded_rollout(x0[None], u[None], low, high)
     assert left[0] <= len(u)  # the bounds are reached
@@ -75,7 +75,7 @@ def test_generated_c_is_held_too(bounded, tmp_path):
     x0, expected = truth(model, u)
     lib, n_y = loaded(model.to_c(tmp_path, "plant")), expected.shape[1]
     inner = model.network_.state if model.hidden else model.network_
-    low, high = model._bounds()
+    low, high = model.rollout_bounds()
     x, found, held = x0.copy(), np.empty(len(x0)), 0
     for k, row in enumerate(u):
         a, b = np.empty((len(x), len(x))), np.empty((len(x), 1))

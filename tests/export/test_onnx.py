@@ -54,7 +54,7 @@ def test_a_step_is_that_of_the_model(data, kind, tmp_path):
     expected = np.array([block.output(0.0, a, b, {}) for a, b in zip(x, u, strict=True)])
     np.testing.assert_allclose(y, expected, atol=1e-11 * np.abs(expected).max())
     if kind == "held":
-        assert (x_next == model._bounds()[1]).any()
+        assert (x_next == model.rollout_bounds()[1]).any()
     single = runtime.InferenceSession(
         model.to_onnx(scalar="float").SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -21,6 +21,7 @@ from koopctrl._validation import (
 )
 from koopctrl._warnings import warn
 from koopctrl.controllers.loop.result import ClosedLoopResult
+from koopctrl.controllers.loop.signal_names import signal_names, units_of
 from koopctrl.controllers.loop.signals import Schedule, sample_schedule
 from koopctrl.controllers.protocol import bounds_of
 from koopctrl.data.gym_interface import (
@@ -30,7 +31,6 @@ from koopctrl.data.gym_interface import (
     check_plant,
     clip_action,
     fit_action,
-    plant_attribute,
     plant_dt,
     reset_plant,
     step_plant,
@@ -200,7 +200,7 @@ def run_closed_loop(
     warn_clipped(n_clipped, n, "the controller's inputs")
     n_y, n_u = len(y), len(inputs[0])
     measured = np.array(outputs)
-    output_names, input_names, disturbance_names = _signal_names(
+    output_names, input_names, disturbance_names = signal_names(
         env, controller, n_y, n_u, 0 if v is None else v.shape[1]
     )
     _warn_blind(measured, output_names)
@@ -221,7 +221,7 @@ def run_closed_loop(
         input_names=input_names,
         disturbances=None if v is None else np.array(disturbances),
         disturbance_names=disturbance_names,
-        units=_units(env, output_names, input_names),
+        units=units_of(env, output_names, input_names),
         artist=_artist(env),
     )
 
@@ -364,42 +364,3 @@ def _weight(given: ArrayLike | None, controller: Any, name: str, size: int) -> F
         return as_weight(given, name, size)
     known = getattr(controller, name, None)
     return known if known is not None and np.shape(known) == (size, size) else None
-
-
-def _signal_names(
-    env: Any, controller: Any, n_y: int, n_u: int, n_v: int
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Names of outputs, inputs and disturbances: the model's or the plant's, where the numbers agree."""
-    plant = getattr(getattr(env, "unwrapped", env), "plant", None)
-    named = [getattr(controller, "lifted", None), plant]
-    found = {
-        kind: [tuple(getattr(n, kind)) for n in named if n is not None and hasattr(n, kind)]
-        for kind in ("output_names", "input_names")
-    }
-    # A wrapper that leaves outputs out says what is left.
-    shown = plant_attribute(env, "output_names")
-    named_outputs = [*found["output_names"], *([] if shown is None else [tuple(shown)])]
-    outputs = next((n for n in named_outputs if len(n) == n_y), _numbered("y", n_y))
-    # The controller's split of the numbers 0, 1, .. tells which of the model's inputs are disturbances.
-    if n_v and hasattr(controller, "split_inputs"):
-        for names in found["input_names"]:
-            if len(names) == n_u + n_v:
-                u, v = controller.split_inputs(np.arange(float(n_u + n_v)))
-                return outputs, tuple(names[int(i)] for i in u), tuple(names[int(i)] for i in v)
-    inputs = next((n for n in found["input_names"] if len(n) == n_u), _numbered("u", n_u))
-    return outputs, inputs, _numbered("v", n_v)
-
-
-def _units(env: Any, outputs: tuple[str, ...], inputs: tuple[str, ...]) -> dict[str, str]:
-    """Units of signals by name, of a plant that tells them."""
-    plant = getattr(getattr(env, "unwrapped", env), "plant", None)
-    found: dict[str, str] = {}
-    for kind, shown in (("output", outputs), ("input", inputs)):
-        names, units = (getattr(plant, f"{kind}_{what}", None) for what in ("names", "units"))
-        if names is not None and units is not None:
-            found |= {n: str(unit) for n, unit in zip(names, units, strict=False) if n in shown}
-    return found
-
-
-def _numbered(prefix: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{prefix}{i}" for i in range(count))

@@ -152,7 +152,7 @@ class DeePCLaw(PredictiveLaw):
         """See `PredictiveLaw`."""
         asked, N, n_y = now.asked, self.problem.horizon, len(self.set_point)
         if asked.tracked is not None:
-            law = self._without(asked.tracked)
+            law = self.without(asked.tracked)
             return law.plan(now._replace(asked=replace(asked, tracked=None)), search)
         qp, known, past = self.qp, self.known, now.estimate
         r = asked.r[1:] if asked.is_preview else np.broadcast_to(asked.r, (N, n_y))
@@ -188,7 +188,7 @@ class DeePCLaw(PredictiveLaw):
             RolledOut(np.vstack([newest, ahead])), None,
         ), search  # fmt: skip
 
-    def _without(self, tracked: np.ndarray) -> DeePCLaw:
+    def without(self, tracked: np.ndarray) -> DeePCLaw:
         """The law in which outputs that are not tracked have no weight; made once for each choice of them."""
         key = tracked.tobytes() + bytes([tracked.ndim])
         found = self.partial.get(key)

@@ -130,7 +130,7 @@ class LinearLaw(PredictiveLaw):
         """See `PredictiveLaw`."""
         if now.asked.tracked is not None:
             asked = replace(now.asked, tracked=None)
-            return self._without(now.asked.tracked).plan(now._replace(asked=asked), search)
+            return self.without(now.asked.tracked).plan(now._replace(asked=asked), search)
         return self._plan(now), search
 
     def _plan(self, now: Situation) -> Plan | NoPlan:
@@ -234,7 +234,7 @@ class LinearLaw(PredictiveLaw):
         now = self.estimator.basis @ p + self.estimator.offset
         return now if not self.problem.delay else power @ now + forced[:, 0] + forced[:, 1:] @ w
 
-    def _without(self, tracked: np.ndarray) -> LinearLaw:
+    def without(self, tracked: np.ndarray) -> LinearLaw:
         """The law in which outputs that are not tracked have no weight; made once for each choice of them."""
         key = tracked.tobytes() + bytes([tracked.ndim])
         found = self.partial.get(key)

@@ -22,7 +22,7 @@ Optimization*, 2006, section 18.3.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,9 +36,10 @@ from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.rnn_sqp import OBEYED, SETTLED, RealTimeIteration, Rolled
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh
 from koopctrl.controllers.mpc.stage_function import StageFunction
+from koopctrl.controllers.mpc.stage_terms import EconomicGoal, StageTerms
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
-from koopctrl.network.folded import Rollout
+from koopctrl.network.folded import Passed, Rollout
 
 # Distance from a bound, in the size of a step, up to which it is active.
 _ACTIVE = 1e-6
@@ -46,45 +47,6 @@ _ACTIVE = 1e-6
 _STEP, _LEAST = 1e-4, 1e-6
 # Weight of inputs beside outputs, in their spreads, where a plan is led back to its course.
 _LEADING = 0.1
-
-
-@dataclass(frozen=True)
-class StageTerms:
-    """What users add to a problem.
-
-    Attributes
-    ----------
-    cost, constraints : StageFunction or None
-    units : (m,) array
-        What is large for a constraint: its spread over the records.
-    weights : (2, m) array
-        Linear and quadratic cost of breaking one.
-    """
-
-    cost: StageFunction | None
-    constraints: StageFunction | None
-    units: FloatArray
-    weights: FloatArray
-
-    @property
-    def n_constraints(self) -> int:
-        """Of each step."""
-        return len(self.units)
-
-
-@dataclass(frozen=True)
-class EconomicGoal(Goal):
-    """A goal of stage functions.
-
-    Attributes
-    ----------
-    parameters : (N, n_p) array
-    beside : (n_y,) array
-        What a disturbance on the outputs adds to them.
-    """
-
-    parameters: FloatArray
-    beside: FloatArray
 
 
 class _Posed(NamedTuple):
@@ -313,7 +275,7 @@ class EconomicIteration(RealTimeIteration):
     def _iterate(
         self,
         states: FloatArray,
-        features: FloatArray | None,
+        passed: Passed | None,
         plan: FloatArray,
         now: Outlook,
         goal: Goal,
@@ -322,7 +284,7 @@ class EconomicIteration(RealTimeIteration):
         """One QP around a roll-out; see `RealTimeIteration`."""
         problem, T, P = self._problem, self._blocking, goal.P
         N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
-        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), features)
+        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), passed)
         gamma = sensitivities(a, b if not self._channels.n_v else b[:, :, self._channels.moved]) @ T
         n_stage = N if P is None else N - 1
         seen = gamma[:n_stage, :n_y]

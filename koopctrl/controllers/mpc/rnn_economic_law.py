@@ -12,10 +12,10 @@ from koopctrl.controllers.channels import InputChannels
 from koopctrl.controllers.mpc.law import Situation
 from koopctrl.controllers.mpc.linear_law import untracked_problem
 from koopctrl.controllers.mpc.problem import MPCProblem
-from koopctrl.controllers.mpc.rnn_economic import EconomicGoal, StageTerms
 from koopctrl.controllers.mpc.rnn_law import RNNLaw
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
 from koopctrl.controllers.mpc.stage_function import StageFunction
+from koopctrl.controllers.mpc.stage_terms import EconomicGoal, StageTerms
 from koopctrl.controllers.steady_state.aim import NetworkAim
 from koopctrl.controllers.steady_state.question import TargetState
 from koopctrl.koopman_rnn import KoopmanRNN

@@ -15,8 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
-from koopctrl.controllers.mpc.feedback import dynamic_programme
+from koopctrl.controllers.mpc.feedback import condition, dynamic_programme
 from koopctrl.controllers.mpc.problem import MPCProblem
+from koopctrl.controllers.mpc.rnn_sums import sensitivities
+from koopctrl.network.folded import Rollout
+
+# Condition number of the condensed Hessian from which plans are followed with feedback.
+_LOST = 1e10
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,19 @@ class ClosedResponses:
     gains: FloatArray
     states: FloatArray
     inputs: FloatArray
+
+
+def loses_digits(
+    rollout: Rollout, moved: np.ndarray, problem: MPCProblem, blocking: FloatArray, input_hessian: FloatArray
+) -> bool:
+    """Whether the Hessian at the data's mean is too ill conditioned for plans without feedback."""
+    network, N = rollout.network, problem.horizon
+    a, b = rollout.jacobians(network.x_mean[None], network.scaling.u_mean[None])
+    with np.errstate(all="ignore"):
+        gamma = sensitivities(np.repeat(a, N, axis=0), np.repeat(b[:, :, moved], N, axis=0))
+        seen = gamma[:, : rollout.n_y] @ blocking
+        H = input_hessian + np.einsum("kqi,kqr,krj->ij", seen, problem.Q, seen)
+    return condition(H) > _LOST
 
 
 def gains_along(

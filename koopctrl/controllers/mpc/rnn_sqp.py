@@ -20,16 +20,16 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
-from koopctrl.controllers.mpc.feedback import condition
 from koopctrl.controllers.mpc.lowering import input_hessian, input_rows, move_cost, plain_bounds
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_course import Course
-from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow, gains_along
+from koopctrl.controllers.mpc.rnn_feedback import closed_responses, follow, gains_along, loses_digits
 from koopctrl.controllers.mpc.rnn_outlook import Found, Goal, Outlook
+from koopctrl.controllers.mpc.rnn_starts import full_swings
 from koopctrl.controllers.mpc.rnn_sums import penalty, sensitivities, weigh, weighted_sum
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolution, StepSolver
-from koopctrl.network.folded import Rollout
+from koopctrl.network.folded import Passed, Rollout
 
 # Iteration ends where the cost changes by less, relatively.
 SETTLED = 1e-10
@@ -37,8 +37,6 @@ SETTLED = 1e-10
 OBEYED = 1e-6
 # Excess over a bound on moves, relative to the input and its spread in the data, that is rounding.
 _NO_MOVE = 1e-9
-# Condition number of the condensed Hessian from which plans are followed with feedback.
-_LOST = 1e10
 # A plan, its roll-out and its cost.
 Rolled = tuple[FloatArray, FloatArray, float]
 # Step lengths tried, the full one first and alone, for it is nearly always taken.
@@ -92,7 +90,7 @@ class RealTimeIteration:
         size = rollout.network.window.repeat_channels(scaling.y_scale, scaling.u_scale)
         self.sizes = [np.abs(rows) @ size for rows in (self.E, problem.E_end)]
         self._u_size = channels.split(scaling.u_scale)[0]
-        self.is_feedback = self._loses_digits()
+        self.is_feedback = loses_digits(rollout, channels.moved, problem, self._blocking, self.input_hessian)
         n_inputs = len(self.input_hessian) if self.is_feedback else 0
         n_first = n_inputs + len(self.move_rows)
         bounded = [np.isfinite(side[len(self.input_hessian) - n_inputs :]) for side in self._bounds]
@@ -128,20 +126,20 @@ class RealTimeIteration:
         Without any certified QP the merit is infinite.
         """
         problem = self._problem
-        states, features = self._rollout.trace(now.x, self._full(now, plan), now.d)
+        states, passed = self._rollout.trace(now.x, self._full(now, plan), now.d)
         merit = float(self.merit(states[None], plan[None], now, goal)[0])
         if self.is_feedback:
             plan, states, merit = self._steered(now, goal, (plan, states, merit))
-            features = None
+            passed = None
         elif course is not None and course.left(states, merit, self._rollout.network.x_scale):
             plan, states, merit = self._led(now, goal, (plan, states, merit), course.shifted())
-            features = None
+            passed = None
         answer, reason, n_solves = None, "", 0
         for _ in range(n_iterations):
             if not np.isfinite(states).all():
                 reason = "the roll-out of the plan is not finite"
                 break
-            newest, direction, gains = self._iterate(states, features, plan, now, goal, deadline)
+            newest, direction, gains = self._iterate(states, passed, plan, now, goal, deadline)
             n_solves += newest.n_solves
             if direction is None:
                 reason = newest.status
@@ -170,7 +168,7 @@ class RealTimeIteration:
             else:
                 break
             best, before = int(better[0]), merit
-            plan, states, features, merit = plans[best], rolled[best], seen, float(merits[best])
+            plan, states, passed, merit = plans[best], rolled[best], seen, float(merits[best])
             gained = before - merit
             if gained <= SETTLED * abs(before) or time.perf_counter() > deadline:
                 break
@@ -189,18 +187,6 @@ class RealTimeIteration:
         """Whether a plan that has all but settled is good enough."""
         del plan, states, goal
         return True
-
-    def _loses_digits(self) -> bool:
-        """Whether the Hessian at the data's mean is too ill conditioned for plans without feedback."""
-        network, N = self._rollout.network, self._problem.horizon
-        u_mean = network.scaling.u_mean[None]
-        a, b = self._rollout.jacobians(network.x_mean[None], u_mean)
-        b = b[:, :, self._channels.moved]
-        with np.errstate(all="ignore"):
-            gamma = sensitivities(np.repeat(a, N, axis=0), np.repeat(b, N, axis=0))
-            seen = gamma[:, : self._rollout.n_y] @ self._blocking
-            H = self.input_hessian + np.einsum("kqi,kqr,krj->ij", seen, self._problem.Q, seen)
-        return condition(H) > _LOST
 
     def _step(self, now: Outlook, k: int, x: FloatArray, u: FloatArray) -> FloatArray:
         """States `(batch, n_x)` after step `k`."""
@@ -248,17 +234,10 @@ class RealTimeIteration:
 
         Swing-ups have many local optima; which one is found depends on the start.
         """
-        problem, N = self._problem, self._problem.horizon
+        problem = self._problem
         plans = [self.blocked(np.clip(goal.steady, problem.u_min, problem.u_max))]
         if np.isfinite([problem.u_min, problem.u_max]).all() and not problem.bounds_rate:
-            swings = []
-            for switch in range(0, N, max(1, N // 8)):
-                early = (np.arange(N) < switch)[:, None]
-                swings += [
-                    np.where(early, problem.u_min, problem.u_max),
-                    np.where(early, problem.u_max, problem.u_min),
-                ]
-            batch = np.array([self.blocked(p) for p in swings])
+            batch = np.array([self.blocked(p) for p in full_swings(problem)])
             merits = self.merit(self.roll(now, batch), batch, now, goal)
             plans.append(batch[int(np.argmin(merits))])
         return plans
@@ -274,12 +253,12 @@ class RealTimeIteration:
         """States `(batch, N + 1, n_x)` under plans `(batch, N, n_u)`."""
         return self._rollout.run(now.x, self._full(now, plans), now.d)
 
-    def _roll_out(self, now: Outlook, plans: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """The same, and the features on the way where there is one plan alone."""
+    def _roll_out(self, now: Outlook, plans: FloatArray) -> tuple[FloatArray, Passed | None]:
+        """The same, and what it went through where there is one plan alone."""
         if len(plans) > 1:
             return self.roll(now, plans), None
-        states, features = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
-        return states[None], features
+        states, passed = self._rollout.trace(now.x, self._full(now, plans[0]), now.d)
+        return states[None], passed
 
     def excess(self, states: FloatArray, goal: Goal, plan: FloatArray) -> tuple[float, bool]:
         """Largest excess over bounds on outputs and states along one roll-out; whether it is rounding."""
@@ -339,7 +318,7 @@ class RealTimeIteration:
     def _iterate(
         self,
         states: FloatArray,
-        features: FloatArray | None,
+        passed: Passed | None,
         plan: FloatArray,
         now: Outlook,
         goal: Goal,
@@ -351,7 +330,7 @@ class RealTimeIteration:
         """
         problem, T = self._problem, self._blocking
         N, n_u, n_y = problem.horizon, problem.n_u, self._rollout.n_y
-        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), features)
+        a, b = self._rollout.jacobians(states[:-1], self._full(now, plan), passed)
         b = b if not self._channels.n_v else b[:, :, self._channels.moved]
         P, closed = goal.P, None
         if self.is_feedback:

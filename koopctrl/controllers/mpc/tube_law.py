@@ -129,7 +129,7 @@ class TubeLaw(PredictiveLaw):
         if tracked is not None:
             ends = tracked if tracked.ndim == 1 else tracked[-1]
             asked = replace(now.asked, tracked=None)
-            return self._without(ends).plan(now._replace(asked=asked), search)
+            return self.without(ends).plan(now._replace(asked=asked), search)
         r = now.asked.r[-1] if now.asked.is_preview else now.asked.r
         z = self.estimator.basis @ now.estimate + self.estimator.offset
         qp = self.qp
@@ -153,7 +153,7 @@ class TubeLaw(PredictiveLaw):
             answer.slack, LinearPrediction(self.model, z, np.empty((len(inputs), 0))), TubeAim(self, b, r),
         ), search  # fmt: skip
 
-    def _without(self, tracked: np.ndarray) -> TubeLaw:
+    def without(self, tracked: np.ndarray) -> TubeLaw:
         """The law with no weight on the distance of targets from what is not tracked."""
         key = tracked.tobytes()
         found = self.partial.get(key)

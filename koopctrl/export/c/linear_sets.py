@@ -98,7 +98,7 @@ def linear_sets(laws: Mapping[str, LinearLaw], untracked: bool | None, scalar: s
     found, names = [], []
     for name, law in laws.items():
         for mask in masks:
-            found.append(law if mask.all() else law._without(mask))
+            found.append(law if mask.all() else law.without(mask))
             left_out = ", ".join(o for o, kept in zip(base.output_names, mask, strict=True) if not kept)
             names.append(name + (f", without {left_out}" if left_out else ""))
     single = scalar == "float" and any(condition(law.qp.H) > _SINGLE_COND_LIMIT for law in found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
+from koopctrl._validation import FloatArray, check_fitted
 from koopctrl.errors import OptionError
 from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
 from koopctrl.export.c.single import check_rounding, lifted_rounding, needs_doubles, network_rounding
@@ -147,6 +147,8 @@ def model_to_c(
     from koopctrl.lifted.model import LiftedModel
 
     rounding = 0.0
+    if not isinstance(model, LiftedModel):
+        check_fitted(model, "network_")
     if scalar == "float":
         rounding = check_rounding(_rounding(model), "the model")
     parts = _linear(model, scalar) if isinstance(model, LiftedModel) else _network(model, scalar)
@@ -160,12 +162,12 @@ def _rounding(model: KoopmanRNN | LiftedModel) -> float:
 
     if isinstance(model, LiftedModel):
         return lifted_rounding(model)
-    net = model._network
+    net = model.network_
     return network_rounding(Rollout(net.state if model.hidden else net))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _network(model: KoopmanRNN, scalar: str) -> tuple[DataSection, tuple[str, ...], dict[str, Any]]:
-    net, bounds, data = model._network, model._bounds(), DataSection(scalar)
+    bounds, net, data = model.rollout_bounds(), model.network_, DataSection(scalar)
     hidden = getattr(net, "readout", None) if model.hidden else None
     roll = Rollout(net.state if hidden is not None else net)  # pyright: ignore[reportAttributeAccessIssue]
     window = roll.window

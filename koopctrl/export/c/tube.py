@@ -43,7 +43,7 @@ def tube_mpc_parts(
     found, names = [], []
     for name, each in laws.items():
         for mask in masks:
-            chosen = each if mask.all() else each._without(mask)
+            chosen = each if mask.all() else each.without(mask)
             found.append(_law_data(chosen, masks, n_rows, len(laws), diagnostics, scalar))
             left_out = ", ".join(o for o, kept in zip(law.output_names, mask, strict=True) if not kept)
             names.append(name + (f", without {left_out}" if left_out else ""))

@@ -222,7 +222,7 @@ def model_block(model: KoopmanRNN, x0: ArrayLike | None = None) -> Block:
 
     net = model._network
     inner = net.state if model.hidden else net  # pyright: ignore[reportAttributeAccessIssue]
-    window, bounds, ahead = inner.window, model._bounds(), not model.hidden and net.window.shift > 0
+    window, bounds, ahead = inner.window, model.rollout_bounds(), not model.hidden and net.window.shift > 0
     n = window.n_x
     start = inner.x_mean if x0 is None else as_vector(x0, "x0", n)
     if model.hidden:
