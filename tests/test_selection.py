@@ -27,8 +27,7 @@ def wiener(n=240, n_episodes=3, noise=0.02, seed=0):
     for _ in range(n_episodes):
         u = np.repeat(rng.uniform(-2, 2, (n // 8, 1)), 8, axis=0)
         x = plants.roll(plants.linear_step(a, b), rng.uniform(-1, 1, 2), u)[:-1]
-        y = x[:, :1] + 0.4 * x[:, :1] ** 2
-        ys.append(y + noise * rng.normal(size=y.shape))
+        ys.append(x[:, :1] + 0.4 * x[:, :1] ** 2 + noise * rng.normal(size=(len(x), 1)))
         us.append(u)
     return Trajectories.from_arrays(ys, us, dt=0.1)
 

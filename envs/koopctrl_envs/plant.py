@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctrl_envs.checks import FloatArray, as_count, as_floats, as_number, as_vector
+from koopctrl_envs.component_formulas import complex_step, runge_kutta
 
 Components = Sequence[Any]
 
@@ -224,15 +225,7 @@ class Plant(ABC):
         """Runge-Kutta steps over `dt`, of components that may be arrays of states themselves."""
         dt = self._interval(dt)
         n_substeps = self.n_substeps_of(dt)
-        h = dt / n_substeps
-        for _ in range(n_substeps):
-            k1 = slopes(state)
-            k2 = slopes([a + 0.5 * h * k for a, k in zip(state, k1, strict=True)])
-            k3 = slopes([a + 0.5 * h * k for a, k in zip(state, k2, strict=True)])
-            k4 = slopes([a + h * k for a, k in zip(state, k3, strict=True)])
-            ks = zip(state, k1, k2, k3, k4, strict=True)
-            state = tuple(a + h / 6.0 * (s1 + 2.0 * (s2 + s3) + s4) for a, s1, s2, s3, s4 in ks)
-        return state
+        return runge_kutta(slopes, state, dt / n_substeps, n_substeps)
 
     def rhs(self, x: ArrayLike, u: ArrayLike) -> FloatArray:
         """Time derivative `(..., n_x)` at states `(..., n_x)` and inputs `(..., n_u)`; batches broadcast.
@@ -353,13 +346,13 @@ class Plant(ABC):
                 return self.rhs_components(states, inputs, np)
             return self.step_components(states, inputs, np, dt)
 
-        jacobian = _complex_step(formula, point)
+        jacobian = complex_step(formula, point)
         return jacobian[..., : self.n_x].copy(), jacobian[..., self.n_x :].copy()
 
     def output_jacobian(self, x: ArrayLike) -> FloatArray:
         """Derivatives `(..., n_y, n_x)` of the outputs at states `(..., n_x)`, by complex step."""
         x = as_floats(x, "x", self.n_x)
-        return _complex_step(lambda columns: self.output_components(tuple(columns), np), x)
+        return complex_step(lambda columns: self.output_components(tuple(columns), np), x)
 
     def steady_state(
         self,
@@ -403,11 +396,3 @@ class Plant(ABC):
         lead = np.broadcast_shapes(x.shape[:-1], u.shape[:-1])
         parts = formula(tuple(states), tuple(inputs), np)
         return cast(FloatArray, np.stack([np.broadcast_to(part, lead) for part in parts], axis=-1))
-
-
-def _complex_step(formula: Callable[[Any], tuple[Any, ...]], point: FloatArray) -> FloatArray:
-    """Derivatives `(..., m, n)` of a component formula of `n` arguments at points `(..., n)`."""
-    tiny = 1e-30
-    columns = np.moveaxis(point[..., None, :] + 1j * tiny * np.eye(point.shape[-1]), -1, 0)
-    values = np.broadcast_arrays(columns[0], *formula(columns))[1:]
-    return np.imag(np.stack(values, axis=-2)) / tiny
