@@ -68,6 +68,15 @@ class Grouped:
         gap = J[:, 0, 0] / omega if len(omega) else omega
         return a, omega * np.sqrt(np.maximum(1.0 - gap * gap, 0.0)), J
 
+    @cached_property
+    def long_pair_parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """`a` and `omega` of `pair_parts` in extended precision, where the platform has one."""
+        M = self.pairs.astype(np.longdouble)
+        a, half_gap = 0.5 * (M[:, 0, 0] + M[:, 1, 1]), 0.5 * (M[:, 0, 0] - M[:, 1, 1])
+        omega = np.sqrt(np.abs(M[:, 0, 1])) * np.sqrt(np.abs(M[:, 1, 0]))
+        gap = half_gap / omega
+        return a, omega * np.sqrt(np.maximum(1.0 - gap * gap, 0.0))
+
 
 def group_blocks(blocks: Sequence[FloatArray]) -> Grouped:
     """Sort blocks into kinds; a 2x2 block whose eigenvalues are real or nearly equal counts as "other"."""
@@ -120,12 +129,7 @@ def phi2(z: np.ndarray) -> np.ndarray:
 def _phi(z: np.ndarray, order: int) -> np.ndarray:
     z = np.asarray(z)
     near = np.abs(z) < 1.0
-    small, large = np.where(near, z, 0.0), np.where(near, 1.0, z)
-    # Taylor: sum_j z^j / (j + order)!; 20 terms leave less than 1e-19 for |z| < 1
-    coefficients = 1.0 / np.cumprod(np.arange(1, 21 + order, dtype=float))[order - 1 :]
-    series = np.full_like(small, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        series = series * small + coefficient
+    series, large = phi_series(np.where(near, z, 0.0), order), np.where(near, 1.0, z)
     with np.errstate(over="ignore", invalid="ignore"):
         closed = np.expm1(large) / large
         if order == 2:
@@ -133,10 +137,24 @@ def _phi(z: np.ndarray, order: int) -> np.ndarray:
     return np.where(near, series, closed)
 
 
+def phi_series(z: np.ndarray, order: int) -> np.ndarray:
+    """`sum_j z^j / (j + order)!`; 20 terms leave less than 1e-19 for `|z| < 1`."""
+    coefficients = 1.0 / np.cumprod(np.arange(1, 21 + order, dtype=float))[order - 1 :]
+    series = np.full_like(z, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        series = series * z + coefficient
+    return series
+
+
 def apply_pairs(grouped: Grouped, function: ComplexFunction, h: float) -> FloatArray:
     """Matrix function of every 2x2 block times `h`: `Re f I + Im f / omega J`; shape `(..., n2, 2, 2)`."""
-    a, omega, J = grouped.pair_parts()
-    values = function((a + 1j * omega) * h)
+    a, omega, _ = grouped.pair_parts()
+    return pair_matrices(grouped, function((a + 1j * omega) * h))
+
+
+def pair_matrices(grouped: Grouped, values: np.ndarray) -> FloatArray:
+    """Functions of the 2x2 blocks from their values at the upper poles, `(..., n2)`."""
+    _, omega, J = grouped.pair_parts()
     return values.real[..., None, None] * np.eye(2) + (values.imag / omega)[..., None, None] * J
 
 

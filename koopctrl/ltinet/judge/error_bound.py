@@ -11,14 +11,12 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, broadcast_vector, check_number
 from koopctrl.errors import OptionError
 from koopctrl.ltinet.construct.assembly import EPS
-from koopctrl.ltinet.exponential import exponential_accuracy
+from koopctrl.ltinet.judge.known_error import known_gain
+from koopctrl.ltinet.judge.rounding import rounding
 from koopctrl.ltinet.judge.totals import Totals, totals
 from koopctrl.ltinet.structure import NetworkStructure
 
-# units in the last place that exponentials and their powers over a chunk cost each entry of the blocks, and
-# that long sums cost an output: measured on the test suite, not proven
-_ROUNDINGS = 2.0
-_SUMMATION = 8.0
+_KNOWN = 1.02  # rounding of the defects that are known
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,23 @@ def error_bound(
 ) -> ErrorBound:
     """Bound the largest error of the outputs, at any time, for inputs up to `u_bound`.
 
-    In the network's coordinates the model reads `(L + F, B + G, C - H)` (`net.defects.local`). With totals
-    `S = int |C exp(L t)| dt` and `W = int |exp(L t) B| dt |u|`, entry by entry and layer by layer,
+    In the network's coordinates the model reads `(L + F, B + G, C - H)` (`net.defects.local`). The signs of
+    `F, G, H` are known, and with them the impulse response of the difference between first- and
+    second-order layers: `int |k| dt |u|` is what the worst input of all makes of it (`judge.known_error`).
+    Larger layers, discrete networks and first states are weighed entry by entry with the totals `S = int |C
+    exp(L t)| dt` and `W = int |exp(L t) B| dt |u|`,
 
-        |e| <= S (|F| + P) W + S |G| |u| + |H| W + r |C| W,
+        |e| <= int |k| dt |u| + S |F| W + S |G| |u| + |H| W + S P W + r |C| W,
 
-    where `P` stands for rounding in the simulation: two units in the last place of every entry of `L`, what
-    the exponentials of larger layers lose relative to their largest entry, and one unit of each state per
-    step. Models that were not refined (above 1,200 states) have norms in the place of `F, G, H`. The chain
-    term solves `(Lambda - |W|) e = tol` per layer, `1 / Lambda` being the peak gains of the neurons and `W`
-    the weights between them.
+    where `P` and `r` stand for rounding in the simulation (`judge.rounding`): up to two units of each
+    state per chunk of steps, two units in the last place of every entry of larger layers and what their
+    exponentials lose, and eight units of each term of an output. Models that were not refined (above 1,200
+    states) have norms in the place of `F, G, H`. The chain term solves `(Lambda - |W|) e = tol` per layer,
+    `1 / Lambda` being the peak gains of the neurons and `W` the weights between them.
 
     Assumptions: inputs are piecewise continuous with every entry up to `u_bound`; terms of second order in
-    `F` are left out; the number of units in the last place is measured, not proven.
+    `F` are left out; the number of units in the last place is measured, not proven; roundings of neurons with
+    different poles are independent, where there are more than about sixteen.
 
     Parameters
     ----------
@@ -84,8 +86,8 @@ def error_bound(
     horizon : float, optional
         Seconds after which nobody looks; without it an unstable system has no finite bound.
     step : float, optional
-        Step of the simulation in seconds. Without it steps count as no shorter than a layer's time constant;
-        rounding of a thousand steps within one adds up to a thousand units.
+        Step of the simulation in seconds. Without it steps count as no shorter than the inverse of a layer's
+        pole; `m` shorter steps within that add up to `2 sqrt(m)` roundings, in larger layers to `m`.
 
     Returns
     -------
@@ -121,21 +123,16 @@ def error_bound(
         growth = max(math.log(max(float(np.abs(net.eigenvalues).max()), 1e-300)) / net.dt, 0.0)
     found = totals(net, horizon, growth)
     with np.errstate(invalid="ignore", over="ignore"):
-        reached = u_bound * found.W
-        start = np.zeros(net.n_states)
+        driven, started, start = u_bound * found.W, np.zeros(net.n_states), np.zeros(net.n_states)
         if x0_bound > 0.0:
             start = np.linalg.norm(net.T_inv, axis=1) * x0_bound
-            reached = reached + _peak(net, found, start)
-        rate = _changes(net, found, reached, u_bound, step)
-        error = _weighed(found.S, rate)
+            started = _peak(net, found, start)
+        error = rounding(net, found, driven + started, started, u_bound, step, horizon)
+        error = error + _defects(net, found, driven, started, u_bound, horizon)
         if x0_bound > 0.0:
             lost = EPS * (math.sqrt(net.n_states) + net.cond) * start
             error = error + np.abs(net.C) @ _peak(net, found, lost)
-        H = EPS * _SUMMATION * np.abs(net.C)
-        H = H + (np.abs(net.defects.local.H) if net.defects.local is not None else 0.0)
-        error = error + _weighed(H, reached) + EPS * np.abs(net.D).sum(axis=1) * u_bound
-        if net.defects.local is None:
-            error = error + net.defects.C * float(np.linalg.norm(reached))
+        error = error + EPS * np.abs(net.D).sum(axis=1) * u_bound
     if horizon is not None:
         error = error * math.exp(min(growth * horizon, 700.0))
     error = np.where(np.isfinite(error), error, math.inf)
@@ -155,35 +152,30 @@ def _peak(net: NetworkStructure, found: Totals, w: FloatArray) -> FloatArray:
     return np.concatenate(parts)
 
 
-def _changes(
-    net: NetworkStructure, found: Totals, reached: FloatArray, u_bound: float, step: float | None
+def _defects(
+    net: NetworkStructure,
+    found: Totals,
+    driven: FloatArray,
+    started: FloatArray,
+    u_bound: float,
+    horizon: float | None,
 ) -> FloatArray:
-    """Rate (per step: amount) at which each state is driven away from the model's."""
-    rate = np.zeros(net.n_states)
-    for start, block, peak in zip(net.starts, net.blocks, found.peaks, strict=True):
-        rows, w = slice(start, start + len(block)), reached[start : start + len(block)]
-        size = np.abs(block)
-        rate[rows] += _ROUNDINGS * EPS * size @ w
-        if net.discrete:
-            rate[rows] += EPS * (w + np.abs(net.B[rows]).sum(axis=1) * u_bound)
-            continue
-        if len(block) > 1:
-            # exponentials and their powers are right relative to their largest entries only
-            largest = float(np.abs(np.linalg.eigvals(block)).max())
-            hump = min(float(np.abs(peak).max()), 1e150)
-            rate[rows] += (
-                exponential_accuracy(len(block)) * max(largest, float(size.max())) * hump * float(w.sum())
-            )
-        if step is not None:
-            rate[rows] += EPS / step * w
-    local = net.defects.local
-    if local is not None:
-        rate += _weighed(np.abs(local.F), reached) + np.abs(local.G).sum(axis=1) * u_bound
-    else:
+    """What the weights' defects cost: known where their signs are, else weighed by entries or as norms."""
+    reached, local = driven + started, net.defects.local
+    if local is None:
         inverse = np.linalg.norm(net.T_inv * net.scales, axis=1)
         size_w, size_u = float(np.linalg.norm(reached)), u_bound * math.sqrt(net.B.shape[1])
-        rate += inverse * (net.defects.A * size_w + net.defects.B * size_u)
-    return rate
+        rate = inverse * (net.defects.A * size_w + net.defects.B * size_u)
+        return _weighed(found.S, rate) + net.defects.C * size_w
+    F, G, H = np.abs(local.F), np.abs(local.G).sum(axis=1) * u_bound, np.abs(local.H)
+    by_sizes = _weighed(found.S, _weighed(F, reached) + G) + _weighed(H, reached)
+    known, covered = known_gain(net, horizon)
+    if not covered.any():
+        return by_sizes
+    rest = np.where(np.outer(covered, covered), 0.0, F)
+    rate = _weighed(rest, driven) + _weighed(F, started) + np.where(covered, 0.0, G)
+    seen = _weighed(np.where(covered, 0.0, H), driven) + _weighed(H, started)
+    return np.fmin(by_sizes, _KNOWN * u_bound * known + _weighed(found.S, rate) + seen)
 
 
 def _chain(net: NetworkStructure, tols: FloatArray, horizon: float | None) -> FloatArray:

@@ -19,11 +19,12 @@ from scipy.linalg import block_diag
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.exponential import held_maps
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, phi1, phi2
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, pair_matrices
+from koopctrl.ltinet.powers import MOST_STEPS, exponents
 from koopctrl.ltinet.structure import NetworkStructure
 
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
-_LONGEST = 128
+_LONGEST = MOST_STEPS
 _FEW = 128
 _LOOP = 60_000  # what one step of the loop over chunks costs, in multiplications
 
@@ -55,22 +56,24 @@ def step_maps(grouped: Grouped, B: FloatArray, C: FloatArray, D: FloatArray, h: 
         Phi_others.append(Phi)
         one_others.append(one.reshape(where.stop - where.start, B.shape[1]))
         two_others.append(two.reshape(where.stop - where.start, B.shape[1]))
-    real, pairs = np.exp(grouped.real * h), apply_pairs(grouped, np.exp, h)
+    first_order, oscillators = exponents(grouped, h)
+    one_step = np.ones(1)
+    real, pairs = first_order.exp(one_step)[0], pair_matrices(grouped, oscillators.exp(one_step)[0])
 
-    def held(function: object, others: list[FloatArray]) -> FloatArray:
+    def held(of_real: FloatArray, of_pairs: np.ndarray, others: list[FloatArray]) -> FloatArray:
         out = np.empty_like(hB)
-        out[ones] = function(grouped.real * h)[:, None] * hB[ones]  # type: ignore[operator]
-        F = apply_pairs(grouped, function, h)  # type: ignore[arg-type]
+        out[ones] = of_real[:, None] * hB[ones]
+        F = pair_matrices(grouped, of_pairs)
         out[first] = F[:, 0, 0, None] * hB[first] + F[:, 0, 1, None] * hB[second]
         out[second] = F[:, 1, 0, None] * hB[first] + F[:, 1, 1, None] * hB[second]
         for where, value in zip(rest, others, strict=True):
             out[where] = value
         return out
 
-    Gamma = held(phi1, one_others)
+    Gamma = held(first_order.phi1(), oscillators.phi1(), one_others)
     if hold == "zoh":
         return StepMaps(real, pairs, Phi_others, Gamma, np.zeros_like(Gamma), D)
-    lead = held(phi2, two_others)
+    lead = held(first_order.phi2(), oscillators.phi2(), two_others)
     Gamma = Gamma - lead + multiply(grouped, real, pairs, Phi_others, lead)
     return StepMaps(real, pairs, Phi_others, Gamma, lead, D + C @ lead)
 
@@ -95,8 +98,8 @@ def chunk_tables(grouped: Grouped, maps: StepMaps, C: FloatArray, h: float, K: i
     steps = np.arange(K + 1.0)
     O, R = np.empty((n, K, n_y)), np.empty((K, n_u, n))
     if h:
-        powers = np.exp(grouped.real[:, None] * (h * steps))
-        F = apply_pairs(grouped, lambda z: np.exp(z * steps[:, None]), h)
+        first_order, oscillators = exponents(grouped, h)
+        powers, F = first_order.exp(steps).T, pair_matrices(grouped, oscillators.exp(steps))
     else:
         powers = grouped.real[:, None] ** steps
         F = apply_pairs(grouped, lambda z: z ** steps[:, None], 1.0)
@@ -137,6 +140,21 @@ def _doubled(
     return power, left, right
 
 
+def chunk_length(n_times: int, n: int, n_u: int, n_y: int) -> int:
+    """Steps per chunk: a power of two near the root of their number, as far as tables and products allow."""
+    K = 1
+    while (
+        2 * K <= _LONGEST
+        and n_times > K * K
+        # doubling doubles the products with the inputs and halves the steps of the loop
+        and 2 * K * K * n_u * n_y <= _LOOP + min(n, _FEW) ** 2
+        and 2 * K * max(n, 1) * (n_u + n_y) <= _TABLE
+        and 4 * K * K * max(n_u * n_y, 1) <= _TABLE
+    ):
+        K *= 2
+    return K
+
+
 def outputs(
     net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str, maps: StepMaps | None = None
 ) -> FloatArray:
@@ -149,16 +167,7 @@ def outputs(
     n, n_y = grouped.n, net.C.shape[0]
     maps = maps or _own_maps(net, h, hold)
     step = 0.0 if net.discrete else h
-    K = 1
-    while (
-        2 * K <= _LONGEST
-        and n_times > K * K
-        # doubling doubles the products with the inputs and halves the steps of the loop
-        and 2 * K * K * n_u * n_y <= _LOOP + min(n, _FEW) ** 2
-        and 2 * K * max(n, 1) * (n_u + n_y) <= _TABLE
-        and 4 * K * K * max(n_u * n_y, 1) <= _TABLE
-    ):
-        K *= 2
+    K = chunk_length(n_times, n, n_u, n_y)
     with np.errstate(over="ignore", invalid="ignore"):
         tables = chunk_tables(grouped, maps, C, step, K)
         while K > 1 and not (np.isfinite(tables.O).all() and np.isfinite(tables.R).all()):
@@ -242,15 +251,39 @@ def _scan(grouped: Grouped, tables: ChunkTables, states: FloatArray, w: FloatArr
 
 
 def neuron_states(net: NetworkStructure, U: FloatArray, w0: FloatArray, h: float, hold: str) -> FloatArray:
-    """Neuron states `(batch, N + 1, n)`, in the network's order."""
-    grouped, B, C = net.grouped, net.B[net.grouped.order], net.C[:, net.grouped.order]
+    """Neuron states `(batch, N + 1, n)`, in the network's order.
+
+    From chunk to chunk first, as for outputs, then to the middles of all chunks, their quarters and so on, so
+    that rounding adds up over as many steps as there are chunks and halvings, instead of over all.
+    """
+    grouped, C = net.grouped, net.C[:, net.grouped.order]
     maps = _own_maps(net, h, hold)
-    tables = ChunkTables(1, maps.real, maps.pairs, maps.others, C.T, B.T, net.D.T)
+    batch, n_times, n_u = U.shape
+    n, step = grouped.n, 0.0 if net.discrete else h
+    K = chunk_length(n_times, n, n_u, len(C))
     with np.errstate(over="ignore", invalid="ignore"):
-        states = np.ascontiguousarray((U @ maps.Gamma.T).transpose(1, 0, 2))
-        _scan(grouped, tables, states, w0[:, grouped.order] - U[:, 0] @ maps.lead.T)
-        result = np.empty((U.shape[0], U.shape[1], grouped.n))
-        result[:, :, grouped.order] = states.transpose(1, 0, 2) + U @ maps.lead.T
+        tables = chunk_tables(grouped, maps, C, step, K)
+        while K > 1 and not np.isfinite(tables.R).all():
+            K //= 2
+            tables = chunk_tables(grouped, maps, C, step, K)
+        chunks = -(-n_times // K)
+        padded = np.zeros((batch, chunks * K, n_u))
+        padded[:, :n_times] = U
+        starts = np.ascontiguousarray(padded.reshape(batch, chunks, K * n_u).transpose(1, 0, 2)) @ tables.R
+        _scan(grouped, tables, starts, w0[:, grouped.order] - U[:, 0] @ maps.lead.T)
+        states = np.empty((batch * chunks, K, n))
+        states[:, 0] = starts.transpose(1, 0, 2).reshape(batch * chunks, n)
+        span = K // 2
+        while span:
+            half = chunk_tables(grouped, maps, C, step, span)
+            parts = states.reshape(-1, 2 * span, n)
+            inputs = padded.reshape(-1, 2 * span, n_u)[:, :span].reshape(len(parts), span * n_u)
+            moved = multiply(grouped, half.real, half.pairs, half.others, parts[:, 0].T).T
+            parts[:, span] = moved + inputs @ half.R
+            span //= 2
+        result = np.empty((batch, n_times, n))
+        states = states.reshape(batch, chunks * K, n)[:, :n_times]
+        result[:, :, grouped.order] = states + U @ maps.lead.T
     if not np.isfinite(result).all():
         raise SolverError(
             "the neuron states leave the range of float64: the system is unstable. Shorten the horizon"
