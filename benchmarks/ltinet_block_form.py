@@ -1,9 +1,10 @@
 """Block form against `control.bdschur` (slycot), `control.modal_form` and `numpy.linalg.eig`, side by side.
 
-    python benchmarks/ltinet_block_form.py [--quick]
+    python benchmarks/ltinet_block_form.py [--quick] [WORD ...]
 
-Time, number of blocks, cond(T) and relative residual at the same cond_max. Medians of three interleaved runs.
-Writes `benchmarks/results/ltinet_block_form.json`.
+Processor time, number of blocks, cond(T) and relative residual at the same cond_max. Medians of three interleaved
+runs, or one where that takes more than twenty seconds. Runs the plants whose names hold one of the words given,
+and writes `benchmarks/results/ltinet_block_form.json` after each.
 """
 
 from __future__ import annotations
@@ -78,57 +79,68 @@ PLANTS: dict[str, tuple[Callable[[], np.ndarray], float]] = {
 }
 
 
+def measured(name: str, repeats: int) -> list[dict[str, object]]:
+    """The rows of one plant, printed."""
+    make, cond_max = PLANTS[name]
+    A = make()
+    seconds: dict[str, list[float]] = {key: [] for key in CONTENDERS}
+    results: dict[str, Result | str] = {}
+    for _ in range(repeats):
+        for key, run in CONTENDERS.items():
+            start = time.process_time()
+            try:
+                results[key] = run(A, cond_max)
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                results[key] = f"{type(error).__name__}: {error}"
+            seconds[key].append(time.process_time() - start)
+        if sum(map(sum, seconds.values())) > 20.0:
+            break
+    rows: list[dict[str, object]] = []
+    mine = statistics.median(seconds["block_form"])
+    for key, result in results.items():
+        spent = statistics.median(seconds[key])
+        row: dict[str, object] = {"plant": name, "method": key, "seconds": spent}
+        if isinstance(result, str):
+            row["error"] = result
+            print(f"{name:40s}{key:12s} {result[:60]}")
+        else:
+            count, T, modal = result
+            row |= {
+                "blocks": count,
+                "cond": float(np.linalg.cond(T)) if np.isfinite(T).all() else float("inf"),
+            }
+            row["residual"] = float(
+                np.linalg.norm(A @ T - T @ modal) / np.linalg.norm(A) / np.linalg.norm(T, 2)
+            )
+            print(f"{name:40s}{key:12s}{count:7d}{row['cond']:10.2g}{row['residual']:10.1e}"
+                  f"{1e3 * spent:11.1f}{spent / mine:7.2f}", flush=True)  # fmt: skip
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Measure, print a table, write the figures."""
-    quick = "--quick" in sys.argv
-    rows = []
-    print(f"{'plant':40s}{'method':12s} blocks   cond(T)  residual  time [ms]  ratio")
-    for name, (make, cond_max) in PLANTS.items():
-        A = make()
-        if quick and len(A) > 200:
-            continue
-        seconds: dict[str, list[float]] = {key: [] for key in CONTENDERS}
-        results: dict[str, Result | str] = {}
-        for _ in range(1 if quick else 3):
-            for key, run in CONTENDERS.items():
-                start = time.perf_counter()
-                try:
-                    results[key] = run(A, cond_max)
-                except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-                    results[key] = f"{type(error).__name__}: {error}"
-                seconds[key].append(time.perf_counter() - start)
-        mine = statistics.median(seconds["block_form"])
-        for key, result in results.items():
-            spent = statistics.median(seconds[key])
-            row: dict[str, object] = {"plant": name, "method": key, "seconds": spent}
-            if isinstance(result, str):
-                row["error"] = result
-                print(f"{name:40s}{key:12s} {result[:60]}")
-            else:
-                count, T, modal = result
-                row |= {
-                    "blocks": count,
-                    "cond": float(np.linalg.cond(T)) if np.isfinite(T).all() else float("inf"),
-                }
-                row["residual"] = float(
-                    np.linalg.norm(A @ T - T @ modal) / np.linalg.norm(A) / np.linalg.norm(T, 2)
-                )
-                print(f"{name:40s}{key:12s}{count:7d}{row['cond']:10.2g}{row['residual']:10.1e}"
-                      f"{1e3 * spent:11.1f}{spent / mine:7.2f}", flush=True)  # fmt: skip
-            rows.append(row)
-    if quick:
-        return
+    quick, words = "--quick" in sys.argv, [word for word in sys.argv[1:] if word != "--quick"]
     target = Path(__file__).parent / "results" / "ltinet_block_form.json"
     target.parent.mkdir(exist_ok=True)
-    record = {
-        "rows": rows,
-        "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "control": control.__version__},
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
-        "note": "cond_max 1e8 unless stated, none for eig; medians of 3 interleaved runs",
-    }
-    target.write_text(json.dumps(record, indent=1))
+    rows = json.loads(target.read_text())["rows"] if target.exists() else []
+    print(f"{'plant':40s}{'method':12s} blocks   cond(T)  residual  time [ms]  ratio")
+    for name in PLANTS:
+        if (quick and "600" in name) or (words and not any(word in name for word in words)):
+            continue
+        found = measured(name, 1 if quick else 3)
+        if quick:
+            continue
+        rows = [row for row in rows if row["plant"] != name] + found
+        record = {
+            "rows": sorted(rows, key=lambda row: list(PLANTS).index(row["plant"])),
+            "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "control": control.__version__},
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
+            "note": "cond_max 1e8 unless stated, none for eig; medians of processor times of 3 interleaved runs",
+        }
+        target.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

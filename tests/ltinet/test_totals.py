@@ -9,6 +9,7 @@ import pytest
 from koopctrl import LTINetwork
 from koopctrl.ltinet.judge.decay import instants, kernel_sizes, responses
 from koopctrl.ltinet.judge.totals import totals
+from tests.ltinet import digits
 from tests.plants_lti import Matrices, chain, diffusion_2d, random_mimo
 
 
@@ -52,6 +53,30 @@ def test_the_bound_of_a_hundred_tanks_covers_their_late_error() -> None:
     bound = net.error_bound(1.0, step=h).total
     assert np.abs(y - exact).max() <= bound[0]
     assert bound[0] < 1e-9
+
+
+@pytest.mark.parametrize(("n", "omega"), [(15, 3.0), (8, 10.0), (20, 0.5)])
+@pytest.mark.parametrize("decades", [0.0, 4.0])
+def test_equal_resonators_in_series_are_one_layer_with_a_useful_bound(
+    n: int, omega: float, decades: float
+) -> None:
+    """They hand on at their frequency what they hardly let through elsewhere; a mode beside them goes."""
+    A = np.kron(np.eye(n), [[-1.0, omega], [-omega, -1.0]]) + np.kron(np.eye(n, k=-1), np.eye(2))
+    A = np.block([[A, np.zeros((2 * n, 1))], [np.zeros((1, 2 * n)), np.array([[-5.0]])]])
+    B, C = np.eye(2 * n + 1)[:, :1], np.eye(2 * n + 1)[-3:-2].copy()
+    B[-1], C[0, -1] = 1e-9, 1.0
+    d = np.exp2(np.round(np.random.default_rng(n).uniform(-decades, decades, 2 * n + 1) / np.log10(2.0)))
+    model = (A * d / d[:, None], B / d[:, None], C * d, np.zeros((1, 1)))
+    net = LTINetwork.from_statespace(model)
+    assert sorted(len(block) for block in net.blocks) == [1, 2 * n]
+    result = net.truncate(1e-2)
+    assert result.network.n_states == 2 * n
+    assert result.error_bound[0] == pytest.approx(1e-9 / 5.0, rel=1e-6)
+    h, u = 0.4, np.sign(np.sin(omega * 0.4 * np.arange(80) + 0.1))[:, None]
+    y, exact = net.simulate(h * np.arange(80), u).outputs, digits.held_response(model, h, u)
+    bound = net.error_bound(1.0, step=h).total[0]
+    assert np.abs(y - exact).max() <= bound
+    assert bound <= 1e-5
 
 
 def _shifted(model: Matrices) -> Matrices:

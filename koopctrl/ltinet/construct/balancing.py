@@ -12,6 +12,7 @@ from koopctrl._validation import FloatArray
 _WORTH = 8.0
 _SHIFTS = 5
 _LOWEST = 1e-4
+_SMALL = 150  # states up to which poles are worth finding beforehand
 # from here on a symmetry is worth more than any scaling: five solves cost as much as its eigenvectors
 _LARGE = 300
 
@@ -75,6 +76,22 @@ def balance(
     return scaled, d
 
 
+def _resonances(A: FloatArray, lowest: float) -> list[complex]:
+    """Points to the right of oscillating poles, as far from the axis as those lie on the left of it.
+
+    A chain of resonances hands on at its frequency what it does not let through elsewhere.
+    """
+    if len(A) > _SMALL:
+        return []
+    poles = np.linalg.eigvals(A)
+    poles = poles[poles.imag > np.abs(poles.real)]
+    poles = poles[np.argsort(poles.imag)]
+    if not len(poles):
+        return []
+    chosen = poles[np.unique(np.linspace(0, len(poles) - 1, _SHIFTS).astype(int))]
+    return [complex(max(abs(pole.real), lowest), pole.imag) for pole in chosen.tolist()]
+
+
 def _signals(A: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """`|c R|` and `|R b|` of every state, from slow to fast frequencies and in units of the gains.
 
@@ -84,13 +101,17 @@ def _signals(A: FloatArray, B: FloatArray, C: FloatArray) -> tuple[FloatArray, F
     seen, reached, gains = [], [], np.zeros((len(C), B.shape[1]))
     own = np.abs(np.diagonal(A))
     slowest = float(own[own > 0.0].min(initial=size))
-    for shift in np.geomspace(min(slowest, _LOWEST * size), size, _SHIFTS):
+    lowest = min(slowest, _LOWEST * size)
+    for shift in [*np.geomspace(lowest, size, _SHIFTS).tolist(), *_resonances(A, lowest)]:
         M = np.asfortranarray(shift * np.eye(n) - A)
-        lu, pivots, info = lapack.dgetrf(M, overwrite_a=1)
+        factor, solve = (
+            (lapack.zgetrf, lapack.zgetrs) if isinstance(shift, complex) else (lapack.dgetrf, lapack.dgetrs)
+        )
+        lu, pivots, info = factor(M, overwrite_a=1)
         if info != 0:
             continue
-        X, _ = lapack.dgetrs(lu, pivots, B)
-        Y, _ = lapack.dgetrs(lu, pivots, C.T, trans=1)
+        X, _ = solve(lu, pivots, B)
+        Y, _ = solve(lu, pivots, C.T, trans=1)
         seen.append(np.abs(Y))
         reached.append(np.abs(X))
         gains = np.maximum(gains, np.abs(C @ X))
