@@ -2,9 +2,9 @@
 
     python benchmarks/ltinet_block_form.py [--quick] [WORD ...]
 
-Processor time, number of blocks, cond(T) and relative residual at the same cond_max. Medians of three interleaved
-runs, or one where that takes more than twenty seconds. Runs the plants whose names hold one of the words given,
-and writes `benchmarks/results/ltinet_block_form.json` after each.
+Processor time, number of blocks, cond(T) and relative residual at the same cond_max. Medians of three
+interleaved runs, or one where that takes more than twenty seconds. Runs the plants whose names hold one of
+the words given, and writes `benchmarks/results/ltinet_block_form.json` after each.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main() -> None:
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
-            "note": "cond_max 1e8 unless stated, none for eig; medians of processor times of 3 interleaved runs",
+            "note": "cond_max 1e8 unless stated, none for eig; medians of processor times of 3 runs",
         }
         target.write_text(json.dumps(record, indent=1))
 

@@ -157,6 +157,16 @@ def test_terms_too_fast_to_follow_count_with_their_envelopes() -> None:
     assert found <= 2.0e3 * 1.01
 
 
+@pytest.mark.parametrize("decay", [1e-31, 1e-14, 1e-5])
+def test_modes_that_hardly_decay(decay: float) -> None:
+    """`|cos t|` has 2 / pi of its height on the average, and `t |cos t|` half of that times `t`."""
+    z, one, end = np.array([-decay + 1j]), np.ones(1, complex), 200.0 * np.pi
+    assert absolute_integral(z, one, 0.0 * one, end) == pytest.approx(2.0 / np.pi * end, rel=2e-2)
+    assert absolute_integral(z, 0.0 * one, one, end) == pytest.approx(end**2 / np.pi, rel=2e-2)
+    whole = absolute_integral(z, one, 0.0 * one)
+    assert 2.0 / np.pi / decay * (1 - 1e-3) <= whole <= 1.01 / decay
+
+
 def test_gains_of_responses_are_their_integrals() -> None:
     for model in (diffusion_2d(5), chain(4, 0.1, 0.2), random_mimo(12, 2, 2, 3)):
         net = LTINetwork.from_statespace(model)

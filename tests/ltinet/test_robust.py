@@ -144,6 +144,11 @@ def test_thousands_of_awkward_systems(kind: str, n: int, scale: float, seed: int
     check(kind, n, scale, seed)
 
 
+def test_a_skew_matrix_whose_rounding_lies_left_of_the_axis() -> None:
+    """Poles at -4e-31 +- 8j: stable, as far as that goes."""
+    assert check("skew", 6, 0.0, 678879616, thorough=True) == "agrees"
+
+
 def test_errors_are_rare_among_awkward_systems() -> None:
     outcomes = [check(kind, n, 0.0, n) for kind in KINDS for n in range(1, 9)]
     assert outcomes.count("error") == 0

@@ -25,6 +25,7 @@ _WORK = 3e8  # most multiplications per octave, about a tenth of a second each
 _INSTANTS = 1 << 19  # and most instants
 _CLOSE = 1e-3  # poles this near, relative to their decay, count as one
 _ROUNDING = 1e-13  # of the terms of k, relative to their envelopes
+_STILL = 1e-4  # decay over an octave below which an envelope counts as level
 _OCTAVES = 400
 
 
@@ -170,13 +171,16 @@ def absolute_integral(z: np.ndarray, r: np.ndarray, d: np.ndarray, horizon: floa
 
 def _envelope(z: np.ndarray, r: FloatArray, d: FloatArray, start: float, stop: float) -> FloatArray:
     """`int (r + d t) exp(Re z t) dt`, term by term."""
-    a = -z.real
-    with np.errstate(under="ignore"):
-        low = np.exp(-a * start)
-        high = np.exp(-a * stop) if np.isfinite(stop) else np.zeros_like(a)
-    plain = (low - high) / a
-    end = stop if np.isfinite(stop) else 0.0
-    return r * plain + d * (plain / a + (start * low - end * high) / a)
+    a, length = -z.real, stop - start
+    with np.errstate(under="ignore", over="ignore", divide="ignore", invalid="ignore"):
+        first, decay = np.exp(-a * start), a * length
+        plain = -np.expm1(-decay) / a
+        if not np.isfinite(length):
+            return first * (r * plain + d * plain * (start + 1.0 / a))
+        # int_0^length t exp(-a t) dt, or what it is below where hardly anything decays
+        slope = np.where(decay > _STILL, (1.0 - np.exp(-decay) * (1.0 + decay)) / a**2, 0.5 * length**2)
+        plain = np.where(decay > _STILL, plain, length)
+    return first * (r * plain + d * (start * plain + slope))
 
 
 def _octave(z: np.ndarray, r: np.ndarray, d: np.ndarray, start: float, stop: float) -> float:
