@@ -1,9 +1,9 @@
-"""Exponentials of first- and second-order blocks over many steps, right to their last digits.
+"""Exponentials of oscillators over many steps, right to their last digits.
 
-A neuron that turns many times between two instants, or decays over many steps, shows the last digit of its
-exponent many times over: rounding `z h k` costs as much as a unit in the last place of the pole `z`. So the
-exponent of one step is kept in two parts, `z h = head + tail`, whose head has so few bits that its multiples
-are exact.
+A neuron that turns many times between two instants shows the last digit of its frequency as many times over:
+rounding `z h k` costs as much as a unit in the last place of the pole `z`. So the exponent of one step is
+kept in two parts, `z h = head + tail`, whose head has so few bits that its multiples are exact. (A neuron that
+only decays is gone before that matters.)
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from koopctrl.ltinet.grouped import Grouped, phi_series
 
 MOST_STEPS = 128  # multiples of a head up to this are exact
 _BITS = 53 - 8
-_SERIES = 1e-4  # tails up to this are put in by four terms of the exponential series
+_SERIES = 1e-5  # tails up to this are put in by three terms of the exponential series
 LONG_EPS = float(np.finfo(np.longdouble).eps)
 
 
 @dataclass(frozen=True)
 class Exponents:
-    """`z h` of one step for the first-order neurons, or for the upper poles of the oscillators.
+    """`z h` of one step for the upper poles of the oscillators.
 
     Attributes
     ----------
-    head, tail : array (n,)
-        Real or complex.
+    head, tail : complex array (n,)
     """
 
     head: np.ndarray
@@ -37,7 +36,9 @@ class Exponents:
     def exp(self, steps: FloatArray) -> np.ndarray:
         """`exp(z h k)`, shape (len(steps), n); `steps` are whole numbers up to 128."""
         k = steps[:, None]
-        return np.exp(self.head * k) * _near_one(self.tail * k)
+        out = np.exp(self.head * k)
+        out *= _near_one(self.tail * k)
+        return out
 
     def phi1(self) -> np.ndarray:
         """`(exp(z h) - 1) / (z h)`."""
@@ -59,24 +60,26 @@ class Exponents:
         return np.where(near, phi_series(np.where(near, z, 0.0), 2), far)
 
 
-def exponents(grouped: Grouped, h: float) -> tuple[Exponents, Exponents]:
-    """Those of the first-order neurons and of the oscillators, over `h` seconds."""
-    real = grouped.real.astype(np.longdouble) * np.longdouble(h)
-    a, omega = (part * np.longdouble(h) for part in grouped.long_pair_parts)
-    decay, turn = _parted(a), _parted(omega)
-    oscillators = Exponents(decay.head + 1j * turn.head, decay.tail + 1j * turn.tail)
-    return _parted(real), oscillators
+def exponents(grouped: Grouped, h: float) -> Exponents:
+    """Those of the oscillators over `h` seconds."""
+    a, omega = (_parted(part * np.longdouble(h)) for part in grouped.long_pair_parts)
+    return Exponents(a[0] + 1j * omega[0], a[1] + 1j * omega[1])
 
 
-def _parted(x: np.ndarray) -> Exponents:
-    mantissa, exponent = np.frexp(x)
+def _parted(x: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """Leading bits of extended numbers, and the rest."""
+    mantissa, exponent = np.frexp(x.astype(float))
     head = np.ldexp(np.rint(np.ldexp(mantissa, _BITS)), exponent - _BITS)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return Exponents(head.astype(float), (x - head).astype(float))
+        return head, (x - head).astype(float)
 
 
 def _near_one(x: np.ndarray) -> np.ndarray:
     """`exp(x)` of tails."""
     if not x.size or float(np.abs(x).max()) > _SERIES:
         return np.exp(x)
-    return 1.0 + x * (1.0 + 0.5 * x * (1.0 + x / 3.0))
+    out = 0.5 * x
+    out += 1.0
+    out *= x
+    out += 1.0
+    return out

@@ -186,7 +186,7 @@ def test_exponentials_over_many_turns_are_right_to_the_last_digits() -> None:
     net = LTINetwork.from_statespace(chain(6, 1e-6, 1e-6))
     grouped, steps = net.grouped, np.array([1.0, 2.0, 64.0, 127.0, 128.0])
     for h in 10.0 ** rng.uniform(-3, 3, 4):
-        _, found = exponents(grouped, float(h))
+        found = exponents(grouped, float(h))
         powers, first = found.exp(steps), found.phi1()
         with mpmath.workdps(50):
             for i, block in enumerate(grouped.pairs):

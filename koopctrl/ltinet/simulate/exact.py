@@ -19,8 +19,8 @@ from scipy.linalg import block_diag
 from koopctrl._validation import FloatArray
 from koopctrl.errors import SolverError
 from koopctrl.ltinet.exponential import held_maps
-from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, pair_matrices
-from koopctrl.ltinet.powers import MOST_STEPS, exponents
+from koopctrl.ltinet.grouped import Grouped, apply_pairs, multiply, pair_matrices, phi1, phi2
+from koopctrl.ltinet.powers import MOST_STEPS, Exponents, exponents
 from koopctrl.ltinet.structure import NetworkStructure
 
 _TABLE = 4_000_000  # most entries in one table or in one batch of chunks: 32 MB
@@ -39,6 +39,7 @@ class StepMaps:
     Gamma: FloatArray
     lead: FloatArray
     D: FloatArray
+    turns: Exponents | None = None
 
 
 def discrete_maps(grouped: Grouped, B: FloatArray, D: FloatArray) -> StepMaps:
@@ -56,9 +57,8 @@ def step_maps(grouped: Grouped, B: FloatArray, C: FloatArray, D: FloatArray, h: 
         Phi_others.append(Phi)
         one_others.append(one.reshape(where.stop - where.start, B.shape[1]))
         two_others.append(two.reshape(where.stop - where.start, B.shape[1]))
-    first_order, oscillators = exponents(grouped, h)
-    one_step = np.ones(1)
-    real, pairs = first_order.exp(one_step)[0], pair_matrices(grouped, oscillators.exp(one_step)[0])
+    turns, z = exponents(grouped, h), grouped.real * h
+    real, pairs = np.exp(z), pair_matrices(grouped, turns.exp(np.ones(1))[0])
 
     def held(of_real: FloatArray, of_pairs: np.ndarray, others: list[FloatArray]) -> FloatArray:
         out = np.empty_like(hB)
@@ -70,12 +70,12 @@ def step_maps(grouped: Grouped, B: FloatArray, C: FloatArray, D: FloatArray, h: 
             out[where] = value
         return out
 
-    Gamma = held(first_order.phi1(), oscillators.phi1(), one_others)
+    Gamma = held(phi1(z), turns.phi1(), one_others)
     if hold == "zoh":
-        return StepMaps(real, pairs, Phi_others, Gamma, np.zeros_like(Gamma), D)
-    lead = held(first_order.phi2(), oscillators.phi2(), two_others)
+        return StepMaps(real, pairs, Phi_others, Gamma, np.zeros_like(Gamma), D, turns)
+    lead = held(phi2(z), turns.phi2(), two_others)
     Gamma = Gamma - lead + multiply(grouped, real, pairs, Phi_others, lead)
-    return StepMaps(real, pairs, Phi_others, Gamma, lead, D + C @ lead)
+    return StepMaps(real, pairs, Phi_others, Gamma, lead, D + C @ lead, turns)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def chunk_tables(grouped: Grouped, maps: StepMaps, C: FloatArray, h: float, K: i
     steps = np.arange(K + 1.0)
     O, R = np.empty((n, K, n_y)), np.empty((K, n_u, n))
     if h:
-        first_order, oscillators = exponents(grouped, h)
-        powers, F = first_order.exp(steps).T, pair_matrices(grouped, oscillators.exp(steps))
+        turns = maps.turns or exponents(grouped, h)
+        powers, F = np.exp(grouped.real[:, None] * (h * steps)), pair_matrices(grouped, turns.exp(steps))
     else:
         powers = grouped.real[:, None] ** steps
         F = apply_pairs(grouped, lambda z: z ** steps[:, None], 1.0)
