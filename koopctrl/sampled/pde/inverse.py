@@ -117,9 +117,9 @@ def identify(
         Leading functions on which the equation is tested. By default those whose coefficients stand clear of
         the noise, by a factor of forty: noise in what multiplies an unknown pulls it towards zero.
     windows : int, optional
-        Windows in a record's time, each overlapping the next by half; by default such that each holds about
-        eighty samples, at least four and at most twenty. Long ones average noise, short ones follow inputs
-        that change quickly.
+        Windows in a record's time, each overlapping the next by three quarters; by default such that each
+        holds about eighty samples, at least seven and at most 39. Long ones average noise, short ones follow
+        inputs that change quickly.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def identify(
     for t, values, inputs in data:
         coordinates = np.zeros((len(t), model.n_coordinates))
         coordinates[:, :modes] = values @ inverse.T
-        n = int(np.clip(len(t) // 40, 4, 20)) if windows is None else windows
+        n = 2 * int(np.clip(len(t) // 40, 4, 20)) - 1 if windows is None else windows
         cut.append(make_windows(model, t, coordinates, inputs, names, gains, shapes, min(tests, modes), n))
     return _solved(model, cut, inverse, labels, names, gains, modes, noise)
 
