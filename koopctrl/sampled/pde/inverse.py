@@ -61,7 +61,8 @@ class Identified:
     values : dict
         Estimates by name: parameters, `gain <input>`, `source <i>`.
     std : dict
-        Their standard deviations, from the residuals of the weighted equations.
+        Their standard deviations, from the residuals of the weighted equations: what noise does. Where there
+        is next to none, what the basis does not hold is larger, and not in them.
     model : SemiDiscrete
         The model with the estimates put in: parameters and gains.
     n_modes : int
