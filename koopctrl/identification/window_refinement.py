@@ -41,6 +41,7 @@ _DAMPINGS = np.array([1e-2, 1.0, 1e2])  # candidates, times the last one that wa
 _FIRST_DAMPING = 1e-2  # of the Jacobian's largest squared singular value
 _ITERATIONS = 3  # at each horizon
 _SHORTEST, _GROWTH = 3, 2  # horizon, and by how much it grows
+_PATIENCE = 2  # horizons without a better held-out error after which it stops
 _SETTLED = 1e-3  # relative fall of the cost after which the next horizon's turn has come
 _DIRECTIONS, _UNKNOWNS = 200, 600  # most of each output, and in all
 _SEGMENTS, _ROWS = 1000, 40_000  # most that are fitted to, and samples of outputs in them
@@ -153,11 +154,12 @@ def refine_one_step(
     held_out = segments(judge or runs, _JUDGED)
     if by_itself and not (judge and _is_lost(work.solve(held_out=False)[0], held_out)):
         return None
-    base, best = np.inf, None
+    base, best, first = np.inf, None, np.zeros(0)
     for floor in (0.0, _STIFF):
         network, solution = work.solve(held_out=False, floor=floor)
-        if floor and not work.penalty_is_free:
+        if floor and (not work.penalty_is_free or (first >= floor).all()):
             continue
+        first = solution.ridge
         space = Directions(network, snapshots, solution.ridge, work.rcond)
         _, history = refine_windows(network, space, segments(fit or runs, _SEGMENTS), held_out, most)
         base = min(base, history.held_out[0])
@@ -204,9 +206,11 @@ def refine_windows(
         best_error = free_run_error(network, judge)
         history.held_out.append(best_error)
         best_error *= 1.0 - _GAIN
-    done, damping, z = 0, _FIRST_DAMPING, np.zeros(directions.n)
+    done, damping, z, last = 0, _FIRST_DAMPING, np.zeros(directions.n), 0
     start = network
-    for horizon in _horizons(segments.horizon):
+    for index, horizon in enumerate(_horizons(segments.horizon)):
+        if index - last >= _PATIENCE:
+            break
         some = Segments(segments.x0, segments.u[:, :horizon], segments.y[:, :horizon])
         cost = _cost(network, some) + float(z @ z)
         for _ in range(_ITERATIONS):
@@ -221,12 +225,12 @@ def refine_windows(
             history.horizons.append(horizon)
             history.cost.append(cost)
             if judge is None:
-                best, history.chosen = network, done
+                best, history.chosen, last = network, done, index + 1
             else:
                 error = free_run_error(network, judge)
                 history.held_out.append(error)
                 if error < best_error:
-                    best, best_error, history.chosen = network, error, done
+                    best, best_error, history.chosen, last = network, error, done, index + 1
             if fall < _SETTLED * cost:
                 break
     return best, history
