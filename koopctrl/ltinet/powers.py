@@ -2,8 +2,8 @@
 
 A neuron that turns many times between two instants shows the last digit of its frequency as many times over:
 rounding `z h k` costs as much as a unit in the last place of the pole `z`. So the exponent of one step is
-kept in two parts, `z h = head + tail`, whose head has so few bits that its multiples are exact. (A neuron that
-only decays is gone before that matters.)
+kept in two parts, `z h = head + tail`, whose head has so few bits that its multiples are exact. (A neuron
+that only decays is gone before that matters.)
 """
 
 from __future__ import annotations
