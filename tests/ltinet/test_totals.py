@@ -9,7 +9,7 @@ import pytest
 from koopctrl import LTINetwork
 from koopctrl.ltinet.judge.decay import instants, kernel_sizes, responses
 from koopctrl.ltinet.judge.totals import totals
-from tests.ltinet import digits
+from tests.ltinet import oracles
 from tests.plants_lti import Matrices, chain, diffusion_2d, random_mimo
 
 
@@ -73,7 +73,10 @@ def test_equal_resonators_in_series_are_one_layer_with_a_useful_bound(
     assert result.network.n_states == 2 * n
     assert result.error_bound[0] == pytest.approx(1e-9 / 5.0, rel=1e-6)
     h, u = 0.4, np.sign(np.sin(omega * 0.4 * np.arange(80) + 0.1))[:, None]
-    y, exact = net.simulate(h * np.arange(80), u).outputs, digits.held_response(model, h, u)
+    t = h * np.arange(80)
+    # powers of two change no digit, and the oracle likes even units
+    y = net.simulate(t, u).outputs
+    exact = oracles.step_exactly((A, B, C, model[3]), t, u, np.zeros(2 * n + 1), "zoh")
     bound = net.error_bound(1.0, step=h).total[0]
     assert np.abs(y - exact).max() <= bound
     assert bound <= 1e-5
