@@ -250,5 +250,17 @@ def _numbers(values: Any, name: Any) -> FloatArray:
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise DataError(f"column {name!r} holds text ({error}); expected numbers") from error
+            row = next(i for i, value in enumerate(array) if not _converts(value))
+            raise DataError(
+                f"column {name!r} holds text, {array[row]!r} in row {row}; expected numbers. Drop rows that "
+                "are no samples, as one of units (pandas.read_csv(path, skiprows=[1]))"
+            ) from error
     return as_float_array(array, f"column {name!r}")
+
+
+def _converts(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

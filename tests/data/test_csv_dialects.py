@@ -80,7 +80,8 @@ def test_a_plain_file_is_read_without_a_word(tmp_path):
         ("# a rig\n1,2,3\n3,4,5\n", "no header line"),
         ("y;u\n1.234,5;2\n", "column 'y' holds text"),
         ("# only\n# comments\n", "is empty"),
-        ("y,u\ncm,V\n1,2\n", "column 'y' holds text"),
+        ("y,u\n1,2\ncm,V\n", "column 'y' holds text, .*'cm'.* in row 1"),
+        ("y,u\ncm,V\n", "column 'y' holds text"),
         ("y,u\n1,2\0\n", "null bytes"),
     ],
 )
@@ -94,8 +95,10 @@ def test_what_cannot_be_told_apart_is_refused_by_name(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"delimiter": ";;"}, {"delimiter": 3}, {"delimiter": '"'}, {"decimal": ";"}, {"decimal": ["."]},
-     {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"}, {"resample": True}],
+    [{"header_line": 0}, {"header_line": "1"}, {"data_line": -1}, {"data_line": 1.5}, {"data_line": True},
+     {"delimiter": ";;"}, {"delimiter": 3}, {"delimiter": "\n"}, {"delimiter": '"'}, {"decimal": ";"},
+     {"decimal": ["."]}, {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"},
+     {"resample": True}],
 )  # fmt: skip
 def test_options_are_refused_by_name(tmp_path, wrong):
     path = tmp_path / "data.csv"
@@ -242,7 +245,7 @@ def test_a_name_that_stands_twice_is_refused_and_nullable_numbers_are_read():
     )
 
 
-@pytest.mark.parametrize("path", [None, 3.5, ["a.csv"], b"a.csv"])
+@pytest.mark.parametrize("path", [None, 3.5, b"a.csv", "a\0.csv", [], [3], ["a.csv", None], {"a": "a.csv"}])
 def test_what_is_no_path_is_refused(path):
     with pytest.raises(KoopctrlError, match="path is"):
         Trajectories.from_csv(path, outputs=["y"], dt=1.0)
