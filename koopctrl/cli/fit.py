@@ -11,16 +11,19 @@ import typer
 from koopctrl.cli.choose import choose
 from koopctrl.cli.output import said
 from koopctrl.cli.records import (
-    DataFile,
+    DataFiles,
+    DataLine,
     Decimal,
     Delimiter,
     Episode,
     Gaps,
+    HeaderLine,
     Json,
     Plot,
     Reading,
     Resample,
     Time,
+    called,
     check_figure,
     check_folder,
     columns,
@@ -34,7 +37,7 @@ _AUTO = "auto"
 
 
 def fit(
-    data: DataFile,
+    data: DataFiles,
     outputs: Annotated[list[str], typer.Option(help="Output columns, by commas or one each time.")],
     inputs: Annotated[
         list[str] | None, typer.Option(help="Input columns likewise; none if left out.")
@@ -44,6 +47,8 @@ def fit(
     episode: Episode = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
+    header_line: HeaderLine = None,
+    data_line: DataLine = None,
     gaps: Gaps = "refuse",
     resample: Resample = False,
     test_fraction: Annotated[float, typer.Option(help="Held out: episodes, or the record's end.")] = 0.3,
@@ -83,7 +88,7 @@ def fit(
             f"--test-fraction is {test_fraction:g}; expected more than 0 and less than 1: the part of the "
             "rows that is held out"
         )
-    reading = Reading(time, episode, delimiter, decimal, gaps, resample)
+    reading = Reading(time, episode, delimiter, decimal, gaps, resample, header_line, data_line)
     records = reading.read(data, columns(outputs), columns(inputs or []), dt)
     train, test = records.split(
         test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
@@ -93,7 +98,7 @@ def fit(
         said.keep(train_steps=train.n_steps, test_steps=test.n_steps)
         chosen = choose(records, train, test, budget, seed, save)
         if plot is not None:
-            draw(chosen, test, None, f"{data.name}, held out", plot)
+            draw(chosen, test, None, f"{called(data)}, held out", plot)
         said.finish()
         return
     _check_lags(train, test, output_lags, input_lags)
@@ -114,7 +119,7 @@ def fit(
         _print_baseline(result, train, test, output_lags, input_lags, feedthrough)
     print_hint(result, model)
     if plot is not None:
-        draw(model, test, None, f"{data.name}, held out", plot)
+        draw(model, test, None, f"{called(data)}, held out", plot)
     if save is not None:
         with said.busy("fitting to all rows"):
             KoopmanRNN(features, **settings).fit(records).save(save)

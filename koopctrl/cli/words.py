@@ -10,6 +10,7 @@ _OPTIONS = {
     "random_state": "--seed", "n_init": "--n-init", "n_states": "--states", "feedthrough": "--feedthrough",
     "ridge": "--ridge", "sampler": "--sampler", "u_min": "--u-min", "u_max": "--u-max",
     "horizon": "--horizon", "n_steps": "--steps", "rank_tol": "--rank-tol",
+    "header_line": "--header-line", "data_line": "--data-line",
     "controllers has": "--controllers has", "plants has": "--plants has", "tasks has": "--tasks has",
 }  # fmt: skip
 # Words of everyday English, which are options only where a value follows.
