@@ -1,4 +1,4 @@
-"""The command line on files as they are: several of them, text around the header, models and data by place."""
+"""The command line on files as they are: several, text around the header, models and data by place."""
 
 import json
 
