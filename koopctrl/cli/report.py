@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from koopctrl.cli.fit import draw, print_hint
+from koopctrl.cli.fit import draw, print_hint, print_report
 from koopctrl.cli.output import said
 from koopctrl.cli.records import (
     DataLine,
@@ -65,9 +65,9 @@ def report(
     said.say(repr(records))
     with said.busy("reporting"):
         result = model.report(records, n_init=n_init)
-    said.say(str(result))
-    said.keep(report=result.to_dict(), n_init=model._n_init(records, n_init))
-    print_hint(result, model)
+    print_report(result)
+    said.keep(n_init=model._n_init(records, n_init))
+    print_hint(result)
     if plot is not None:
         draw(model, records, n_init, f"{called(files)}, {model_file.name}", plot)
     said.finish()
