@@ -59,7 +59,9 @@ def recognise_header(
             texts = [lines[k][1] for k in sample if header.below <= k < len(lines)]
             fitting = sum(_fits(cells_of(text, header.delimiter), n) for text in texts)
             found = sum(name in header.names for name in wanted)
-            own = (found == asked and fitting > 0, found, fitting, n)
+            # One cell fits one cell whatever stands between cells, and so do numbers numbers.
+            words = not all(is_number(name) for name in header.names)
+            own = (found == asked and fitting > 0, fitting if n > 1 and words else 0, found, n)
             if own > merit:
                 best, merit = header, own
         if merit[0]:  # no line further down is likelier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,13 +56,29 @@ def wanted_columns(
             raise OptionError(f"{name} is {value!r}; expected a sequence of column names")
         lists.append([value] if isinstance(value, str) else list(value))
     outputs, inputs = lists
+    for role, name in (
+        *(("outputs", name) for name in outputs), *(("inputs", name) for name in inputs),
+        ("time", time), ("episode", episode),
+    ):  # fmt: skip
+        if not isinstance(name, Hashable):
+            raise OptionError(
+                f"{role} has a {type(name).__name__} where the name of a column is expected; pass the name, "
+                "not the column"
+            )
     if not outputs:
         raise OptionError("outputs is empty; expected at least one column name")
     used = [*outputs, *inputs, *(name for name in (time, episode) if name is not None)]
     for name in used:
-        if available is not None and name not in available:
+        if available is not None and not _has(available, name):
             raise OptionError(f"there is no column {name!r}; expected one of {list(available)}")
     return outputs, inputs, used
+
+
+def _has(available: Collection[Any], name: Any) -> bool:
+    """Whether there is such a column; True and False are no labels for 1 and 0."""
+    if isinstance(name, bool | np.bool_):
+        return any(isinstance(one, bool | np.bool_) and one == name for one in available)
+    return name in available
 
 
 def episodes_from_columns(

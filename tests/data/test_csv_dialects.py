@@ -207,6 +207,32 @@ def test_columns_labelled_zero_are_used():
         Trajectories.from_dataframe(pd.DataFrame({"y": [1.0, 2.0]}), outputs=["y"], dt=1.0, episode=0)
 
 
+@pytest.mark.parametrize("kind", ["frame", "mapping", "file"])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"time": np.arange(3.0)}, {"time": pd.Series([0.0, 1.0, 2.0])}, {"episode": ["e"]}, {"outputs": [["y"]]},
+     {"inputs": [np.zeros(3)]}, {"outputs": [{}]}, {"time": False}, {"episode": True}, {"outputs": [True]},
+     {"outputs": [0]}, {"time": 0.5}, {"inputs": [None]}],
+    ids=str,
+)  # fmt: skip
+def test_what_names_no_column_is_refused_by_its_argument(tmp_path, kind, wrong):
+    """Columns in place of names, and True and False, which are 1 and 0 to Python."""
+    numbers = {1: [0.0, 1.0, 2.0], "y": [1.0, 2.0, 3.0], "e": [0.0, 0.0, 0.0]}
+    options = {"outputs": ["y"], "dt": 1.0, **wrong}
+    frame, file = pd.DataFrame(numbers), tmp_path / "a.csv"
+    frame.to_csv(file, index=False)
+    table = {"frame": frame, "mapping": numbers, "file": file}[kind]
+    read = Trajectories.from_csv if kind == "file" else Trajectories.from_dataframe
+    with pytest.raises(OptionError, match=rf"{next(iter(wrong))} has a|no column"):
+        read(table, **options)
+
+
+def test_columns_labelled_true_are_found():
+    table = pd.DataFrame({True: [1.0, 2.0, 3.0], False: [0.0, 0.5, 1.0]})
+    data = Trajectories.from_dataframe(table, outputs=[True], time=False)
+    assert (data.dt, data[0].outputs[2, 0]) == (0.5, 3.0)
+
+
 @pytest.mark.parametrize("table", [np.zeros((5, 2)), None, [1, 2], 3, "data.csv", pd.Series([1.0, 2.0])])
 def test_what_is_no_table_is_refused(table):
     with pytest.raises(OptionError, match="df is a"):

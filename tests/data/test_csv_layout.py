@@ -111,6 +111,7 @@ def test_files_at_random_are_read_as_they_were_written_and_as_the_warning_says(t
     ("text", "options", "words"),
     [
         ("Rig 4\nt,Y,u\n0,1,5\n1,2,6\n", {}, r"no column 'y'; expected one of \['t', 'Y', 'u'\], as line 2"),
+        ("t [s],y [cm],u\n0,1,5\n1,2,6\n", {}, r"no column 'y'; expected one of \['t \[s\]', 'y \[cm\]'"),
         ("t,y,u\n0,1,5\n", {"header_line": 2}, "no header line .line 2 holds numbers only"),
         ("t,y,u\n0,1,5\n", {"header_line": 9}, "nothing in line 9, of 2"),
         ("t,y,u\n0,1,5\n", {"data_line": 9}, "no rows"),
