@@ -64,7 +64,7 @@ def changed(model, **changes):
     ],
 )
 def test_what_is_shown_is_what_runs(model, file, capsys, changes, plant):
-    found = Bench(model, file, plant).run(changed(model, steps=30, **changes))
+    found = Bench(model, file, plant).run(changed(model, steps=12, **changes))
     assert "error" not in found
     space = {}
     exec(found["code"], space)
