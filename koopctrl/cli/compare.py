@@ -31,7 +31,7 @@ def compare(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL... DATA...",
+            metavar="MODEL|DATA",
             help="Models that `fit --save` wrote, of the same signals, and CSV files with those as columns.",
         ),
     ],

@@ -12,7 +12,7 @@ import typer
 FIGURES = (".png", ".pdf", ".svg", ".jpg")
 
 DataFiles = Annotated[
-    list[Path], typer.Argument(metavar="DATA...", help="CSV file with one header line, or several.")
+    list[Path], typer.Argument(metavar="DATA", help="CSV file with one header line, or several.")
 ]
 Time = Annotated[str | None, typer.Option(help="Column of sample times: seconds, dates or durations.")]
 Episode = Annotated[str | None, typer.Option(help="Column that tells episodes apart.")]

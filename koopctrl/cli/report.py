@@ -32,7 +32,7 @@ def report(
     model_file: ModelFile,
     data_files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DATA...", help="CSV file with the model's signals as columns, or several."),
+        typer.Argument(metavar="DATA", help="CSV file with the model's signals as columns, or several."),
     ] = None,
     data: Annotated[list[Path] | None, typer.Option(help="Another way to name such a file.")] = None,
     time: Time = None,
