@@ -59,7 +59,11 @@ def changed(model, **changes):
     [
         (None, {}),
         (PLANT, {"kind": "nonlinear", "horizon": 8}),
-        (None, {"q": [1.0, -3.0], "r_rate": [0.5], "y_max": [0.9, None], "u_min": [-1.0], "noise": 0.05}),
+        pytest.param(
+            None,
+            {"q": [1.0, -3.0], "r_rate": [0.5], "y_max": [0.9, None], "u_min": [-1.0], "noise": 0.05},
+            marks=pytest.mark.slow,
+        ),
         (PLANT, {"tracked": [True, True], "load": [0.4], "offset_free": False, "seed": 3, "u_max": [None]}),
     ],
 )
