@@ -196,8 +196,16 @@ def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp
     assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), lambda x: x.copy(), atol=atol)
 
 
-@pytest.mark.parametrize("lags", [False, True])
-@pytest.mark.parametrize("kind", ["none", "output", "input", "state", "mixed"])
+FILTERED = {  # each kind, and each of both windows; the others are slow
+    "quick": [("none", False), ("output", True), ("input", False), ("state", True), ("mixed", False)],
+    "slow": [("none", True), ("output", False), ("input", True), ("state", False), ("mixed", True)],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "lags"),
+    [*FILTERED["quick"], *(pytest.param(*case, marks=pytest.mark.slow) for case in FILTERED["slow"])],
+)
 def test_an_extended_filter(networks, kind, lags, tmp_path):
     """Gate, missing and absurd measurements, an output unmeasured, told disturbances, inputs on their way."""
     model = networks["lags" if lags else "plain"]
@@ -251,7 +259,13 @@ def runaway(x, u):
     return np.stack([first, 0.8 * x[..., 1] + 0.1 * np.tanh(x[..., 0]) + 0.5 * u[..., 1]], axis=-1)
 
 
-@pytest.mark.parametrize("case", ["plain", "bounds", "blocks, moves", "no terminal weight", "filtered"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "bounds", "blocks, moves", "filtered", pytest.param("plain", marks=pytest.mark.slow),
+        pytest.param("no terminal weight", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_plans_with_feedback(unstable, case, tmp_path):
     options = {
         "plain": {}, "bounds": {"y_max": [0.3, 0.4]}, "no terminal weight": {"terminal": "none"},
