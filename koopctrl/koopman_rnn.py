@@ -97,9 +97,8 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         Neurons of a hidden state's readout.
     refine : {"auto", "simulation"} or int or False
         Free run that outer weights are refined on: whole records (those beyond 1,000 samples in segments),
-        segments of that many samples, or none. `"auto"`: whole records with a hidden state
-        (`koopctrl.identification.refinement`); without, segments of twenty samples where the one-step fit
-        foresees most of those that are held out, but loses some of them
+        segments of that many samples, or none. `"auto"`: whole records with a hidden state; without, twenty
+        samples where a one-step fit loses some of the held-out segments, but few
         (`koopctrl.identification.window_refinement`).
     rounds : int
         Times the layer is sampled anew in the directions in which the learned nonlinear part varies: with
@@ -108,7 +107,6 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         Most iterations of a refinement.
     validation_fraction : float
         Last part of every record that is not trained on and says where a refinement stops; 0 for none.
-
     rollout_margin : float, optional
         Roll-outs of `predict` and `simulate` are held within the training data's range of outputs (of hidden
         states), widened by this fraction of it; by default they may go anywhere.
@@ -143,7 +141,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
     history_ : list of History
         Costs of each refinement of a hidden state.
     refinement_ : WindowHistory
-        Of a one-step fit that was refined: costs, and errors of free runs on held-out segments.
+        Of a one-step fit that was refined: costs and held-out errors.
     directions_ : list of Directions
         Of each round: `directions_[-1].shares` says which inputs of the layer matter
         (`koopctrl.plotting.plot_directions`).
@@ -295,9 +293,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
                 more = with_mirror_images(self._whole(episode), self.symmetry)
                 work.add((data + more)[1:])  # refuses other signals
         self._finish(work, data)
-        refined = refine_fit(self, work)
-        if refined is not None:
-            self.network_, self.refinement_ = refined
+        refine_fit(self, work)
         self.__dict__.pop("_identification", None)
         return self
 

@@ -18,12 +18,12 @@ from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.smoothing import Smoothing, fit_smoothed
 from koopctrl.identification.symmetry import check_symmetry, with_mirror_images
-from koopctrl.identification.window_refinement import SIMULATION, WindowHistory, refine_one_step
+from koopctrl.identification.window_refinement import SIMULATION, refine_one_step
 from koopctrl.network.coupling import COUPLINGS, PARAMETER_COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.known import KnownPart, read_known
 from koopctrl.network.lag_window import LagWindow
-from koopctrl.network.recurrent import RecurrentNetwork, Scaling
+from koopctrl.network.recurrent import Scaling
 from koopctrl.network.samplers import ACTIVATIONS, SAMPLERS
 
 if TYPE_CHECKING:
@@ -173,12 +173,14 @@ def check_refine(refine: Any) -> int | str | None:
     return check_integer(refine, "refine", low=2)
 
 
-def refine_fit(model: KoopmanRNN, work: Identification) -> tuple[RecurrentNetwork, WindowHistory] | None:
-    """A one-step fit refined along free runs, as its parameters say; None where it stays as it is."""
+def refine_fit(model: KoopmanRNN, work: Identification) -> None:
+    """Refine a one-step fit along free runs, as the estimator's parameters say."""
     wanted, most = check_refine(model.refine), check_integer(model.max_iter, "max_iter")
     if wanted is None or work.blank.known is not None or not most:
-        return None
-    return refine_one_step(work, wanted, most)
+        return
+    refined = refine_one_step(work, wanted, most)
+    if refined is not None:
+        model.network_, model.refinement_ = refined
 
 
 def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:

@@ -384,7 +384,8 @@ def _rungs(n_folds: int) -> list[int]:
 
 
 def _model(trial: Trial) -> KoopmanRNN:
-    return KoopmanRNN(**_complete(trial.settings) | {"rollout_margin": _MARGIN})
+    settings = {**_complete(trial.settings), "rollout_margin": _MARGIN}
+    return KoopmanRNN(**settings)
 
 
 def _complete(settings: dict[str, Any]) -> dict[str, Any]:
