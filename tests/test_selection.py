@@ -121,6 +121,7 @@ def rmse(runs, data, first=20):
     )
 
 
+@pytest.mark.slow
 def test_the_mean_is_better_than_most_members(ensemble):
     members = [rmse(m.predict(TEST, n_init=20), TEST) for m in ensemble.members_]
     assert rmse(ensemble.predict(TEST, n_init=20), TEST) <= 1.02 * np.median(members)
