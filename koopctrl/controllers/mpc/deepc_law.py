@@ -235,8 +235,8 @@ def build_deepc_law(
     if unexplained and penalties[0] == 0.0:
         raise OptionError(
             f"lambda_g is 0, and in {unexplained} directions outputs of the records follow neither from "
-            "inputs nor from past outputs (noise, or a plant that is not linear): without a weight a plan takes "
-            "its outputs as it likes. Expected more than 0; take 1 to 1e4"
+            "inputs nor from past outputs (noise, or a plant that is not linear): without a weight a plan "
+            "takes its outputs as it likes. Expected more than 0; take 1 to 1e4"
         )
     qp, n_soft = _condensed(known, problem, penalties, projected)
     n_v, n_rows = len(qp.H), len(qp.rows)

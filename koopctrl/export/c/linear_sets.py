@@ -178,8 +178,8 @@ def tuned_laws(
         alike = [known for known in laws if known.upper() == name.upper()]
         if alike:
             raise OptionError(
-                f"tunings has the names {alike[0]!r} and {name!r}, which are one constant in C; expected names "
-                "that differ in more than their case"
+                f"tunings has the names {alike[0]!r} and {name!r}, which are one constant in C; expected "
+                "names that differ in more than their case"
             )
         if type(other) is not type(mpc):
             raise OptionError(
