@@ -63,4 +63,5 @@ def test_a_linear_controller_waits_for_no_network_schedule_or_fit():
 
 
 def test_the_test_of_this_test():
-    assert {"sklearn", "koopctrl.controllers.lqr"} <= loaded_after("import koopctrl; koopctrl.KoopmanRNN; koopctrl.LQR")
+    loaded = loaded_after("import koopctrl; koopctrl.KoopmanRNN; koopctrl.LQR")
+    assert {"sklearn", "koopctrl.controllers.lqr"} <= loaded
