@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from koopctrl_envs import Plant
+from koopctrl_envs.tasks import make_tasks, plant_ids, reference_score
 
 _HEAD = """# Plants
 
@@ -34,7 +35,9 @@ on floats, arrays of any batch shape and CasADi symbols, and as a block of pytho
 One sample is `n_substeps` steps of Runge-Kutta, or exact where it says so; "step error" is the largest error of a sample
 from the starts on under any input, over the width of the box of starts (`integrator="solve_ivp"`, `"cvodes"`: next to none).
 Episodes end when the state leaves its limits, and `info["failure"]` says where. Actions beyond their limits are clipped,
-which `info["clipped"]` tells, or refused with `out_of_bounds="refuse"`. Pictures show runs under random held inputs; red is
+which `info["clipped"]` tells, or refused with `out_of_bounds="refuse"`. Tasks (`koopctrl_envs.tasks.make_tasks`) are listed
+with the cost of NMPC that has the true model and state and is told loads and drifts, summed over starts and steps: what
+[`koopctrl bench`](testing-controllers.md) divides by. Pictures show runs under random held inputs; red is
 the set-point.
 
 Any `control.StateSpace` is a plant too (`LTIEnv`), so is a fitted model in place of what it was learned from (`ModelEnv`)
@@ -130,7 +133,7 @@ def _entry(name: str, env: Any, variants: list[str]) -> str:
             f"Without friction and input its energy drifts by less than {plant.energy_drift:.0e} of what lies between "
             "the lowest and the highest state at rest, in 10,000 steps.\n"
         ]
-    lines += [_at_rest(plant), _plain(doc[doc.index("**Observation**") :].split("\n\n")[0]) + "\n"]
+    lines += [_at_rest(plant), _tasks([name, *variants]), _plain(doc[doc.index("**Observation**") :].split("\n\n")[0]) + "\n"]
     if variants:
         docs = [
             _plain((inspect.getdoc(gymnasium.make(v).unwrapped.__class__) or "").split("\n\n")[0])
@@ -139,6 +142,19 @@ def _entry(name: str, env: Any, variants: list[str]) -> str:
         lines += ["".join(f"- {d}\n" for d in docs)]
     lines += [_plain(doc[doc.index("Source:") :].split("\n\n")[0]) + "\n"]
     return "\n".join(lines)
+
+
+def _tasks(names: list[str]) -> str:
+    """Tasks of a plant and its variants, with what NMPC with the true model pays for them."""
+    rows = []
+    for name in names:
+        for task in make_tasks(name).values() if name in plant_ids() else ():
+            score = reference_score(task)
+            who = task.name if name == names[0] else f"{_stem(name)}: {task.name}"
+            told = ", previewed" if task.preview else ""
+            cost = "none yet" if score is None else f"{score.cost:.4g}"
+            rows.append([who, f"{task.n_steps}{told}", f"{task.horizon}", f"{len(task.starts)}", cost])
+    return _table(["task", "steps", "horizon", "starts", "cost of NMPC"], rows) if rows else ""
 
 
 def _at_rest(plant: Any) -> str:

@@ -16,6 +16,8 @@ from koopctrl.lifted.stability import spectral_radius
 _ALIKE = 0.02
 # One that costs more than this many times what plain least squares does, in any episode, is out.
 REGRET = 10.0
+# More than this many times only if its free run errs at most so much more than that of least squares.
+_LOSES, _NO_WORSE = 1.5, 1.1
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         score = np.where(np.isnan(errors), np.inf, errors)
     else:
         costs, worst = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
-        score = np.where(worst <= REGRET, costs, np.inf)
+        score = np.where(admitted(worst, errors), costs, np.inf)
     tried = [
         Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
         for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
@@ -136,6 +138,17 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
+
+
+def admitted(worst: FloatArray, errors: FloatArray) -> np.ndarray:
+    """Which candidates may be taken, the first of them being plain least squares.
+
+    None that loses to it by far in an episode. One that loses in some episode, but wins on the whole, is
+    believed if it predicts as well: the loops run on the network, whose own faults a candidate may share,
+    and the free run is held against data. An error that is not known (NaN) speaks against none.
+    """
+    predicts = ~(errors > _NO_WORSE * errors[0])
+    return (worst <= _LOSES) | ((worst <= REGRET) & predicts)
 
 
 def simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:

@@ -51,6 +51,7 @@ class Rollout:
             self.wu = np.ascontiguousarray((wu / scaling.u_scale).T)
             bias = bias - scaling.u_mean @ self.wu
         self.bias, self.tanh = bias, layer.activation == "tanh"
+        self._into = np.concatenate([self.wx, self.wu, bias[None]])  # of [x; u; 1] to what neurons see
         m, n_q = network.n_dictionary, coupling.n_products
         blocks = network.coef[: n_q * m].reshape(n_q, m, n_y) * scaling.y_scale
         # (rows, n_q, n_y), so that one product serves all monomials.
@@ -140,8 +141,6 @@ class Rollout:
         N, n_f = len(u), len(self.bias)
         if self.network.known is not None:
             return self._unfolded(x0[None], u[None], d)[0], Passed(np.empty((N, n_f)), u, self._both)
-        driven = u @ self.wu
-        driven += self.bias
         level = u @ self.direct
         level += d
         if self.n_q == 1:
@@ -152,25 +151,26 @@ class Rollout:
             q = self._monomials(with_one)
             level += q @ self.const
             maps = self._maps(q)
-        x, rows = np.empty((N + 1, self.n_x)), np.empty((N, n_f + self.n_x))
-        x[0] = now = x0
-        wx, bend = self.wx, np.tanh if self.tanh else _relu
+        # One row a sample, [psi | x | u | 1]: its end drives the layer, its start the output, and each
+        # output is written to where the next row has its state. Calls of NumPy are what a sample costs.
+        n_seen = n_f + self.n_x
+        rows = np.empty((N + 1, n_seen + self.n_u + 1))
+        rows[0, n_f:n_seen], rows[:N, n_seen:-1], rows[:, -1] = x0, u, 1.0
+        into, bend = self._into, np.tanh if self.tanh else _relu
         advance, simple = self.window.advance, self.n_x == self.n_y
+        x = rows[:, n_f:n_seen]
         # Rows of arrays come faster from `zip` than by index; with no window the output is the state.
-        for psi, end, row, drive, to_y, offset, after, u_k in zip(
-            rows[:, :n_f], rows[:, n_f:], rows, driven, maps, level, x[1:], u, strict=True
+        for psi, drive, row, to_y, offset, now, after, u_k in zip(
+            rows[:N, :n_f], rows[:N, n_f:], rows[:N, :n_seen], maps, level, x[:-1], x[1:], u, strict=True
         ):
-            now.dot(wx, psi)
-            psi += drive
+            drive.dot(into, psi)
             bend(psi, psi)
-            end[:] = now
             if simple:
                 to_y.dot(row, after)
                 after += offset
             else:
                 after[:] = advance(now, u_k, to_y.dot(row) + offset)
-            now = after
-        return x, Passed(rows[:, :n_f], with_one, maps)
+        return x.copy(), Passed(rows[:N, :n_f], with_one, maps)
 
     def step(self, x: FloatArray, u: FloatArray, d: FloatArray) -> FloatArray:
         """`x_{k+1}` of one `(n_x,)` state and `(n_u,)` input."""

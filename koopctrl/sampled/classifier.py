@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from koopctrl._validation import FloatArray
 from koopctrl.errors import DataError
-from koopctrl.sampled.network import SampledNetwork
+from koopctrl.sampled.network import AUTO, SampledNetwork
 
 # Rows of the first batches that the temperature is fitted to.
 _CALIBRATION = 5000
@@ -39,7 +39,8 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
         As in `SampledNetworkRegressor`.
     activation : {"tanh", "relu", "softplus"}
     feature_scale : float
-        Multiplies the neurons' width constants.
+        Multiplies the neurons' width constants. Edges of classes are steeper than functions: twice the
+        regressor's by default.
     ridge : float or "auto"
         Penalty on the outer weights; `"auto"` chooses it for each class by the evidence of the data.
     rcond : float
@@ -58,6 +59,25 @@ class SampledNetworkClassifier(ClassifierMixin, SampledNetwork):
     gain_ : float
         :math:`\beta`.
     """
+
+    def __init__(
+        self,
+        n_features: int | None = None,
+        *,
+        depth: int = 1,
+        sampler: str = "swim",
+        activation: str = "tanh",
+        feature_scale: float = 2.0,
+        ridge: float | str = AUTO,
+        rcond: float = 1e-12,
+        solver: str = AUTO,
+        rounds: int = 1,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            n_features, depth=depth, sampler=sampler, activation=activation, feature_scale=feature_scale,
+            ridge=ridge, rcond=rcond, solver=solver, rounds=rounds, random_state=random_state,
+        )  # fmt: skip
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

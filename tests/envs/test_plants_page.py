@@ -11,6 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 import koopctrl_envs  # noqa: F401
+from koopctrl_envs.tasks import make_tasks, reference_score
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("docs_plants", ROOT / "docs" / "plants.py")
@@ -81,6 +82,12 @@ def test_every_part_of_the_page_lacks_nothing(name):
     assert "```math\n" in part
     assert "Source: " in part
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line[:1] == "|"]
+    for task in make_tasks(name).values():
+        score = reference_score(task)
+        assert score is not None
+        told = ", previewed" if task.preview else ""
+        shown = [task.name, f"{task.n_steps}{told}", f"{task.horizon}", f"{len(task.starts)}"]
+        assert [*shown, f"{score.cost:.4g}"] in rows
     signals = {row[0]: row for row in rows if len(row) == 5}
     some = plants._names(list(range(plant.n_x)))
     for i in (i for i in some if i != ".."):

@@ -6,6 +6,7 @@ import pytest
 
 from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.errors import OptionError
+from koopctrl.lifted.choice import admitted
 from koopctrl.lifted.edmd import edmd_at
 from koopctrl.lifted.equilibrium import equilibria_near
 from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
@@ -168,3 +169,13 @@ def test_a_model_that_sends_the_network_away_costs_a_lot_and_nothing_overflows(m
     mean, worst = relative_costs([good, bad])
     assert mean[1] > 10.0
     assert worst[1] > 100.0
+
+
+def test_a_lift_that_loses_an_episode_has_to_predict_as_well_as_least_squares():
+    worst = np.array([1.0, 1.4, 2.5, 2.5, 12.0, 2.5])
+    errors = np.array([0.2, 0.5, 0.21, 0.3, 0.1, np.nan])
+    np.testing.assert_array_equal(admitted(worst, errors), [True, True, True, False, False, True])
+    # In any unit of the error.
+    np.testing.assert_array_equal(admitted(worst, 1e-9 * errors), admitted(worst, errors))
+    # Least squares itself is always admitted.
+    assert admitted(np.ones(1), np.full(1, np.nan)).all()

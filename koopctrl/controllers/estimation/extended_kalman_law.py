@@ -29,7 +29,7 @@ from koopctrl.controllers.estimation.gate import (
     filter_gain,
     judge,
 )
-from koopctrl.controllers.estimation.measurement import choose_measured, refuse_hidden
+from koopctrl.controllers.estimation.measurement import choose_measured, placed, refuse_hidden
 from koopctrl.controllers.estimation.protocol import NetworkEstimator
 from koopctrl.errors import OptionError, RolloutWarning
 from koopctrl.identification.one_step_noise import network_noise
@@ -115,6 +115,10 @@ class ExtendedKalmanLaw(NetworkEstimator):
         self.y_limit = DIVERGED * network.scaling.y_scale
         self.variance_limit = DIVERGED**2 * np.maximum(roll.deviation**2, np.diag(self.P0))
         check_detectable(roll, self.H, list(self.measured_names))
+
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """See `Estimator`."""
+        return placed(y, self.measured, self.rollout.n_y)
 
     def initial(self) -> ExtendedKalmanState:
         """See `Estimator`."""

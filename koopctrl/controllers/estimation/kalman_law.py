@@ -32,6 +32,7 @@ from koopctrl.controllers.estimation.measurement import (
     check_controllable,
     choose_measured,
     outputs_are_state,
+    placed,
 )
 from koopctrl.controllers.estimation.noise_defaults import identified_noise
 from koopctrl.controllers.estimation.protocol import DISTURBANCES, LinearEstimator
@@ -147,6 +148,10 @@ class KalmanLaw(LinearEstimator):
         self.innovation = self.seen_P @ self.C.T + self.Rn
         self.M = np.linalg.solve(self.innovation, self.seen_P).T
         self.lifts = outputs_are_state(lifted)
+
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """See `Estimator`."""
+        return placed(y, self.measured, self.lifted.n_y)
 
     def initial(self) -> KalmanState:
         """See `Estimator`."""

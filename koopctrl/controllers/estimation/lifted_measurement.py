@@ -14,7 +14,12 @@ from scipy import linalg
 from koopctrl._validation import FloatArray, check_choice, check_number
 from koopctrl.controllers.channels import InputChannels, choose_channels
 from koopctrl.controllers.estimation.augmented import augment
-from koopctrl.controllers.estimation.measurement import ABSURD, check_controllable, state_names
+from koopctrl.controllers.estimation.measurement import (
+    ABSURD,
+    check_controllable,
+    outputs_are_state,
+    state_names,
+)
 from koopctrl.controllers.estimation.protocol import DISTURBANCES, LinearEstimator, refuse_disturbance
 from koopctrl.controllers.info import NO_MEASUREMENT
 from koopctrl.errors import OptionError
@@ -122,6 +127,13 @@ class LiftedMeasurement(LinearEstimator):
     def _check_window(self, lifted: LiftedModel) -> None:
         if lifted.n_x != lifted.window.n_y:
             raise OptionError("the model has lags, so that no single measurement is its state; use LagWindow")
+
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """See `Estimator`: `C lift(x)` of a measured state; the newest samples of a window are outputs."""
+        lifted = self.lifted
+        if lifted.n_x != len(y) or outputs_are_state(lifted):
+            return y
+        return lifted.y_op + lifted.C @ lifted.observables(y)
 
     def initial(self) -> LiftedState:
         """See `Estimator`."""

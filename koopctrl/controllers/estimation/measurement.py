@@ -86,6 +86,13 @@ def same_model(first: LiftedModel, second: LiftedModel) -> bool:
     )
 
 
+def placed(y: FloatArray, measured: np.ndarray, n_y: int) -> FloatArray:
+    """Measured outputs at their positions among all `n_y`, NaN for the others."""
+    out = np.full(n_y, np.nan)
+    out[measured] = y
+    return out
+
+
 def choose_measured(measured: object, names: tuple[str, ...], what: str = "measured") -> np.ndarray:
     """Positions of the measured outputs, named or numbered; all of them where `measured` is None."""
     if measured is None:

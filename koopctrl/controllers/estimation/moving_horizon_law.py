@@ -147,6 +147,10 @@ class MovingHorizonLaw(LinearEstimator):
             shown @ self.to_q.T, shown[:, : self.smoother.n].T, self._unit, square=square
         )  # fmt: skip
 
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """See `Estimator`."""
+        return self.kalman.outputs(y)
+
     def initial(self) -> MovingHorizonState:
         """See `Estimator`."""
         return MovingHorizonState(self.smoother.initial(), np.zeros(len(self.model.A)), 0, 0.0, 0)

@@ -131,6 +131,10 @@ class NetworkHorizonLaw(NetworkEstimator):
             roll, kalman.H, kalman.Rn, kalman.noise, self.bounded, self.horizon, solver
         )
 
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """See `Estimator`."""
+        return self.kalman.outputs(y)
+
     def initial(self) -> NetworkHorizonState:
         """See `Estimator`."""
         return NetworkHorizonState(self.kalman.initial(), self._empty(), 0, 0.0, 0)

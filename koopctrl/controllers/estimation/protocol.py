@@ -69,6 +69,20 @@ class Estimator(ABC):
     def estimate(self, state: Any) -> FloatArray | None:
         """What is known at the state's sample; None where nothing can be planned on."""
 
+    def outputs(self, y: FloatArray) -> FloatArray:
+        """The model's outputs, which set-points are for, as far as a measurement tells them.
+
+        Parameters
+        ----------
+        y : (n_measured,) array
+
+        Returns
+        -------
+        (n_y,) array
+            NaN where an output is not measured.
+        """
+        return y
+
     def rejected(self, state: Any) -> tuple[bool, int]:
         """Whether the sample's measurement was refused as an outlier, and how many have been."""
         return False, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from koopctrl._validation import (
     check_same_dt,
 )
 from koopctrl._warnings import warn
+from koopctrl.controllers.estimation.protocol import Estimator
 from koopctrl.controllers.loop.result import ClosedLoopResult
 from koopctrl.controllers.loop.signal_names import signal_names, units_of
 from koopctrl.controllers.loop.signals import Schedule, sample_schedule
@@ -76,8 +77,8 @@ def run_closed_loop(
         Reset at the start.
     n_steps : int
     reference : None, (n_y,), (n, n_y) array_like, or callable
-        None leaves the controller's own set-point; an array has one row a step, the last one held; a callable
-        maps time in seconds to `(n_y,)`.
+        Of the controller's outputs, whatever is measured. None leaves the controller's own set-point; an
+        array has one row a step, the last one held; a callable maps time in seconds to `(n_y,)`.
     disturbance : None, (n_v,), (n, n_v) array_like, or callable
         Measured disturbance: `v_k` acts on the plant over the same interval as `u_k`. The controller is shown
         it, and the env is sent `controller.join(u_k, v_k)` where the controller has `join`, else `u_k`; so is
@@ -142,7 +143,9 @@ def run_closed_loop(
     y = _measured(observation, 0, None, announced)
     default = getattr(controller, "set_point", getattr(getattr(controller, "lifted", None), "y_op", None))
     horizon = _foresight(controller) if preview else 0
-    sizes = {"reference": len(y), "disturbance": _size_of(controller, "n_v"),
+    outputs_of = _outputs_of(controller, len(y))
+    n_y = len(outputs_of(y))
+    sizes = {"reference": n_y, "disturbance": _size_of(controller, "n_v"),
              "input_reference": _size_of(controller, "n_u"),
              "cost_parameters": _size_of(controller, "n_p") or None}  # fmt: skip
     rows = {
@@ -150,10 +153,10 @@ def run_closed_loop(
         for name, value in given.items()
         if value is not None
     }
-    references = rows["reference"] if "reference" in rows else _default_reference(default, n_steps, len(y))
+    references = rows["reference"] if "reference" in rows else _default_reference(default, n_steps, n_y)
     v = rows.get("disturbance")
 
-    states, outputs = [_state(info, None)], [y]
+    states, measured, outputs = [_state(info, None)], [y], [outputs_of(y)]
     inputs, disturbances, times, statuses, rewards, ended = [], [], [], [], [], ""
     n_clipped = 0
     for k in range(n_steps):
@@ -183,7 +186,8 @@ def run_closed_loop(
             if hasattr(controller, "applied") and not np.array_equal(entered, sent):
                 controller.applied(entered.copy())
         states.append(_state(info, states[-1]))
-        outputs.append(y)
+        measured.append(y)
+        outputs.append(outputs_of(y))
         inputs.append(u)
         disturbances.append(v_k)
         rewards.append(as_reward(reward))
@@ -198,16 +202,15 @@ def run_closed_loop(
             KoopctrlWarning,
         )
     warn_clipped(n_clipped, n, "the controller's inputs")
-    n_y, n_u = len(y), len(inputs[0])
-    measured = np.array(outputs)
+    n_u = len(inputs[0])
     output_names, input_names, disturbance_names = signal_names(
         env, controller, n_y, n_u, 0 if v is None else v.shape[1]
     )
-    _warn_blind(measured, output_names)
+    _warn_blind(np.array(measured), _measured_names(controller, output_names, len(y)))
     return ClosedLoopResult(
         time=dt * np.arange(n + 1),
-        states=_stack_states(states, measured),
-        outputs=measured,
+        states=_stack_states(states, np.array(measured)),
+        outputs=np.array(outputs),
         inputs=np.array(inputs),
         references=references[: n + 1],
         solve_times=np.array(times),
@@ -224,6 +227,21 @@ def run_closed_loop(
         units=units_of(env, output_names, input_names),
         artist=_artist(env),
     )
+
+
+def _outputs_of(controller: Any, n_measured: int) -> Callable[[FloatArray], FloatArray]:
+    """What a measurement says of the outputs that references are for; the measurement itself by default."""
+    estimator = getattr(controller, "estimator", None)
+    if isinstance(estimator, Estimator) and estimator.n_measured == n_measured:
+        return estimator.outputs
+    return lambda y: y
+
+
+def _measured_names(controller: Any, output_names: tuple[str, ...], n_measured: int) -> tuple[str, ...]:
+    estimator = getattr(controller, "estimator", None)
+    if len(output_names) != n_measured and isinstance(estimator, Estimator):
+        return estimator.measured_names
+    return output_names
 
 
 def _artist(env: Any) -> Any:

@@ -28,7 +28,8 @@ class ClosedLoopResult:
     states : (n + 1, n_x) array
         `info["x"]` where the plant gives it (NaN at samples where it does not), else the measurements.
     outputs : (n + 1, n_y) array
-        Measurements.
+        The measurements; where the controller measures its model's state, `C lift(x)` of it, and where it
+        measures some of the model's outputs, all of them with NaN for the others.
     inputs : (n, n_u) array
         `info["u"]`, what was really applied, where the plant gives it; else what the controller sent.
     references : (n + 1, n_y) array
@@ -87,13 +88,12 @@ class ClosedLoopResult:
     def cost(self) -> float:
         """`sum_k (y - r)'Q(y - r)` over steps 1 to n, plus `sum_k u'Ru`; NaN where no weights are known.
 
-        Outputs count where they have a reference.
+        Outputs count where they were measured and have a reference.
         """
         if self.Q is None or self.R is None:
             return float("nan")
-        # An output without a reference is not tracked.
-        references = np.where(np.isnan(self.references), self.outputs, self.references)
-        error = (self.outputs - references)[1:]
+        error = (self.outputs - self.references)[1:]
+        error = np.where(np.isnan(error), 0.0, error)
         return float(np.sum((error @ self.Q) * error) + np.sum((self.inputs @ self.R) * self.inputs))
 
     def metrics(self) -> dict[str, Any]:

@@ -8,12 +8,12 @@ functions `psi_k` of the basis,
     + \sum_j g_j \int w\,B_{kj} v_j\,dt + \sum_s a_s \int w\,S_{ks}\,dt
 
 is linear in all unknowns. Nothing noisy is differentiated, in time or (the weak form) more than once in
-space.
+space. What noise in the fields does to these equations is known, so they are weighted with its inverse
+covariance (`inverse_windows`): generalised least squares.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,13 +23,14 @@ from numpy.typing import ArrayLike
 from koopctrl._validation import FloatArray, as_float_array, as_signal, check_finite, check_integer
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.identification.least_squares import QRAccumulator
+from koopctrl.sampled.pde.inverse_windows import Window, make_windows, plain, whitened
 from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 from koopctrl.sampled.pde.solve import held_inputs
 from koopctrl.sampled.pde.terms import values_at
 
 _CLEAR = 40.0  # signal over noise of a mode that is tested on
 _LEAST_TESTS = 4
-_POWER = 4  # of the window (1 - s^2)^4: three derivatives vanish at its ends
+_SWEEPS = 2  # of weighting: the motion that weights follow changes little after the first
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,8 @@ class Identified:
     values : dict
         Estimates by name: parameters, `gain <input>`, `source <i>`.
     std : dict
-        Their standard deviations, from the residuals of the windows (those of neighbouring windows are
-        correlated, which is allowed for).
+        Their standard deviations, from the residuals of the weighted equations: what noise does. Where there
+        is next to none, what the basis does not hold is larger, and not in them.
     model : SemiDiscrete
         The model with the estimates put in: parameters and gains.
     n_modes : int
@@ -117,9 +118,9 @@ def identify(
         Leading functions on which the equation is tested. By default those whose coefficients stand clear of
         the noise, by a factor of forty: noise in what multiplies an unknown pulls it towards zero.
     windows : int, optional
-        Windows in a record's time, each overlapping the next by half; by default such that each holds about
-        eighty samples, at least four and at most twenty. Long ones average noise, short ones follow inputs
-        that change quickly.
+        Windows in a record's time, each overlapping the next by three quarters; by default such that each
+        holds about eighty samples, at least seven and at most 39. Long ones average noise, short ones follow
+        inputs that change quickly.
 
     Raises
     ------
@@ -147,13 +148,13 @@ def identify(
     labels += [f"source {i}" for i in range(len(sources))]
     shapes = [model.project @ values_at(s, model.points, f"sources[{i}]") for i, s in enumerate(sources)]
 
-    blocks = []
+    cut = []
     for t, values, inputs in data:
         coordinates = np.zeros((len(t), model.n_coordinates))
         coordinates[:, :modes] = values @ inverse.T
-        n = int(np.clip(len(t) // 40, 4, 20)) if windows is None else windows
-        blocks += _equations(model, t, coordinates, inputs, names, gains, shapes, min(tests, modes), n)
-    return _solved(model, blocks, labels, names, gains, modes, noise)
+        n = 2 * int(np.clip(len(t) // 40, 4, 20)) - 1 if windows is None else windows
+        cut.append(make_windows(model, t, coordinates, inputs, names, gains, shapes, min(tests, modes), n))
+    return _solved(model, cut, inverse, labels, names, gains, modes, noise)
 
 
 def _checked(
@@ -200,109 +201,42 @@ def _clear_modes(data: Sequence[tuple[FloatArray, ...]], inverse: FloatArray, no
     return max(_LEAST_TESTS, first)
 
 
-def _equations(
-    model: SemiDiscrete,
-    t: FloatArray,
-    c: FloatArray,
-    inputs: FloatArray,
-    names: Sequence[str],
-    gains: bool,
-    shapes: Sequence[FloatArray],
-    tests: int,
-    windows: int,
-) -> list[tuple[FloatArray, FloatArray]]:
-    """`(regressors, targets)` of each window, `tests` rows each."""
-    acting = np.concatenate([inputs, inputs[-1:]])
-    full = c @ model.null.T + acting @ model.lift_inputs.T
-    known = np.zeros((len(t), model.n_coordinates))
-    columns: dict[str, FloatArray] = {name: np.zeros_like(known) for name in names}
-    for p, matrix in model.linear.items():
-        _add(model, p, full @ matrix.T, known, columns)
-    for p, term in model.nonlinear:
-        _add(model, p, term.value(full), known, columns)
-    for s_parameter, source in model.sources:
-        _add(model, s_parameter, np.array([source(float(time)) for time in t]), known, columns)
-    push = {p: m[:tests] for p, m in model.input_parts.items() if p is None or p in model.parameters}
-    width = 2.0 * float(t[-1] - t[0]) / (windows + 1)
-    step = np.gradient(t)
-    step[[0, -1]] = 0.5 * np.array([t[1] - t[0], t[-1] - t[-2]])
-    found = []
-    for j in range(windows):
-        middle, half = float(t[0]) + (j + 1) * width / 2.0, width / 2.0
-        s = (t - middle) / half
-        inside = np.abs(s) < 1.0
-        if np.count_nonzero(inside) < 5:
-            raise DataError(f"windows is {windows}, with fewer than 5 times in one; expected longer windows")
-        w = np.where(inside, (1.0 - s**2) ** _POWER, 0.0) * step
-        rate = np.where(inside, -2.0 * _POWER * s * (1.0 - s**2) ** (_POWER - 1) / half, 0.0) * step
-        target = -(rate @ c[:, :tests]) - w @ known[:, :tests]
-        regressors = [w @ columns[name][:, :tests] for name in names]
-        held = _held_integral(t, middle, half) @ inputs  # exact for inputs that jump at the times
-        if gains:
-            whole = model.combined(push)  # pyright: ignore[reportArgumentType]
-            regressors += [whole[:, i] * held[i] for i in range(model.n_inputs)]
-        else:
-            target = target - model.combined(push) @ held  # pyright: ignore[reportArgumentType]
-        regressors += [shape[:tests] * w.sum() for shape in shapes]
-        found.append((np.stack(regressors, axis=1), target))
-    return found
-
-
-def _add(
-    model: SemiDiscrete,
-    parameter: str | None,
-    value: FloatArray,
-    known: FloatArray,
-    columns: dict[str, FloatArray],
-) -> None:
-    if parameter in columns:
-        columns[parameter] += value  # pyright: ignore[reportArgumentType]
-    else:
-        known += model.weight(parameter) * value
-
-
-def _held_integral(t: FloatArray, middle: float, half: float) -> FloatArray:
-    """Integral of the window over each sample, `(n_times - 1,)`: its antiderivative is a polynomial."""
-    s = np.clip((t - middle) / half, -1.0, 1.0)
-    polynomial = np.polynomial.Polynomial([1.0, 0.0, -1.0]) ** _POWER
-    return half * np.diff(polynomial.integ()(s))
-
-
 def _solved(
     model: SemiDiscrete,
-    blocks: Sequence[tuple[FloatArray, FloatArray]],
+    records: Sequence[Sequence[Window]],
+    inverse: FloatArray,
     labels: Sequence[str],
     names: Sequence[str],
     gains: bool,
     modes: int,
     noise: float,
 ) -> Identified:
-    x = np.concatenate([b[0] for b in blocks])
-    y = np.concatenate([b[1] for b in blocks])
-    accumulator = QRAccumulator(len(labels), 1)
-    accumulator.update(x, y[:, None])
-    answer = accumulator.solve(1e-10)
-    if answer.rank < len(labels):
-        raise DataError(
-            f"the fields determine {answer.rank} of {len(labels)} unknowns ({', '.join(labels)}); "
-            "expected all. Excite "
-            "every input, let the solution vary, or ask for fewer"
-        )
-    theta = answer.coef[:, 0]
-    # Neighbouring windows overlap: scores are summed over pairs of them.
-    scale = np.linalg.norm(x, axis=0)
-    inverse = np.linalg.pinv((x / scale).T @ (x / scale))
-    scores = [(b / scale).T @ (r - b @ theta) for b, r in blocks]
-    middle = sum(np.outer(a, a) for a in scores)
-    for a, b in itertools.pairwise(scores):
-        middle = middle + 0.5 * (np.outer(a, b) + np.outer(b, a))
-    # As many degrees of freedom as there are windows, less those that were fitted.
-    freedom = len(blocks) / max(len(blocks) - len(labels), 1)
-    variance = freedom * np.maximum(np.diag(inverse @ middle @ inverse), 0.0)
-    std = np.sqrt(variance) / scale
-    found = model.at(**{n: float(theta[i]) for i, n in enumerate(names)})
-    if gains:
-        gain = theta[len(names) : len(names) + model.n_inputs]
-        found = replace(found, input_parts={p: m * gain for p, m in found.input_parts.items()})
+    found, n_equations = model, sum(len(w.target) for windows in records for w in windows)
+    theta = np.zeros(len(labels))
+    std = theta
+    for sweep in range(_SWEEPS + 1):
+        # First as they are; then weighted, with the motion that the last estimates give.
+        accumulator, square = QRAccumulator(len(labels), 1), []
+        for windows in records:
+            rows, targets = plain(windows) if sweep == 0 else whitened(found, windows, inverse)
+            accumulator.update(rows, targets[:, None])
+            square.append((rows, targets))
+        answer = accumulator.solve(1e-10)
+        if answer.rank < len(labels):
+            raise DataError(
+                f"the fields determine {answer.rank} of {len(labels)} unknowns ({', '.join(labels)}); "
+                "expected all. Excite "
+                "every input, let the solution vary, or ask for fewer"
+            )
+        theta = answer.coef[:, 0]
+        x = np.concatenate([rows for rows, _ in square])
+        left = np.concatenate([targets for _, targets in square]) - x @ theta
+        scale = np.linalg.norm(x, axis=0)
+        factor = float(left @ left) / max(len(left) - len(labels), 1)
+        std = np.sqrt(factor * np.diag(np.linalg.pinv((x / scale).T @ (x / scale)))) / scale
+        found = model.at(**{n: float(theta[i]) for i, n in enumerate(names)})
+        if gains:
+            gain = theta[len(names) : len(names) + model.n_inputs]
+            found = replace(found, input_parts={p: m * gain for p, m in found.input_parts.items()})
     values = {label: float(v) for label, v in zip(labels, theta, strict=True)}
-    return Identified(values, dict(zip(labels, std.tolist(), strict=True)), found, modes, noise, len(y))
+    return Identified(values, dict(zip(labels, std.tolist(), strict=True)), found, modes, noise, n_equations)
