@@ -261,7 +261,7 @@ def test_moving_horizons_in_floats(steady, tmp_path):
         libraries[scalar] = ctypes.CDLL(str(library)), ctypes.create_string_buffer(part.state_bytes)
         libraries[scalar][0].seer_reset(libraries[scalar][1])
     bounded = 0
-    for k in range(200):
+    for _ in range(200):
         y, found = rng.normal(size=2), {}
         for scalar, kind in (("double", np.float64), ("float", np.float32)):
             lib, state = libraries[scalar]
