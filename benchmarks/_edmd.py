@@ -104,8 +104,14 @@ def identify_edmd(
     )
     name = next(iter(liftings))
     if len(liftings) > 1:
-        n_valid = max(1, int(_VALIDATION * len(data)))
-        train, valid = data[n_valid:], data[:n_valid]
+        # Held out are the first episodes that are as long as the horizon: plants that fail make short ones.
+        n_valid, enough = max(1, int(_VALIDATION * len(data))), window.n_samples + horizon
+        held = [i for i, e in enumerate(data) if len(e.outputs) > enough][:n_valid]
+        if not held:
+            held = [int(np.argmax([len(e.outputs) for e in data]))]
+            horizon = max(1, len(data[held[0]].outputs) - window.n_samples)
+        valid = Trajectories(data[i] for i in held)
+        train = Trajectories(e for i, e in enumerate(data) if i not in held)
         errors = {k: Edmd(train, window, f, origin).error(valid, horizon) for k, f in liftings.items()}
         name = min(errors, key=lambda k: errors[k])
     model = Edmd(data, window, liftings[name], origin)

@@ -24,6 +24,7 @@ from koopctrl.identification.settings import (
     fit_coefficients,
     fit_rounds,
     make_rng,
+    refine_fit,
     start,
     take_steps,
 )
@@ -94,9 +95,11 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         standardised units (`"auto"`: 1e-4), and `feature_scale` counts on states of unit spread.
     n_output_features : int
         Neurons of a hidden state's readout.
-    refine : {"simulation"} or int or False
-        Free run that a hidden state is refined on: whole records (those beyond 1,000 samples in segments),
-        segments of that many samples, or none.
+    refine : {"auto", "simulation"} or int or False
+        Free run that outer weights are refined on: whole records (those beyond 1,000 samples in segments),
+        segments of that many samples, or none. `"auto"`: whole records with a hidden state; without, twenty
+        samples where a one-step fit loses some of the held-out segments, but few
+        (`koopctrl.identification.window_refinement`).
     rounds : int
         Times the layer is sampled anew in the directions in which the learned nonlinear part varies: with
         long windows, where most neurons of the first sampling are wasted, and with hidden states.
@@ -104,7 +107,6 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         Most iterations of a refinement.
     validation_fraction : float
         Last part of every record that is not trained on and says where a refinement stops; 0 for none.
-
     rollout_margin : float, optional
         Roll-outs of `predict` and `simulate` are held within the training data's range of outputs (of hidden
         states), widened by this fraction of it; by default they may go anywhere.
@@ -138,6 +140,8 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         Rank, singular values and residuals of the solve (not with a hidden state).
     history_ : list of History
         Costs of each refinement of a hidden state.
+    refinement_ : WindowHistory
+        Of a one-step fit that was refined: costs and held-out errors.
     directions_ : list of Directions
         Of each round: `directions_[-1].shares` says which inputs of the layer matter
         (`koopctrl.plotting.plot_directions`).
@@ -178,7 +182,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
         random_state: Any = None,
         n_states: int | None = None,
         n_output_features: int = 0,
-        refine: str | int | bool = "simulation",
+        refine: str | int | bool = "auto",
         rounds: int = 0,
         max_iter: int = 60,
         validation_fraction: float = 0.0,
@@ -289,6 +293,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
                 more = with_mirror_images(self._whole(episode), self.symmetry)
                 work.add((data + more)[1:])  # refuses other signals
         self._finish(work, data)
+        refine_fit(self, work)
         self.__dict__.pop("_identification", None)
         return self
 
@@ -359,7 +364,7 @@ class KoopmanRNN(Sizes, Runs, Faces, BaseEstimator):
 
     def _forget(self) -> None:
         """Drop what not every fit leaves behind."""
-        for name in ("directions_", "smoothing_", "theta_", "grey_box_"):
+        for name in ("directions_", "smoothing_", "theta_", "grey_box_", "refinement_"):
             self.__dict__.pop(name, None)
 
     def _refuse_rounds(self, where: str) -> None:

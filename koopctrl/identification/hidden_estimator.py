@@ -21,13 +21,13 @@ from koopctrl.identification.least_squares import AUTO
 from koopctrl.identification.one_step import MAX_SNAPSHOTS, default_width
 from koopctrl.identification.refinement import RefineOptions
 from koopctrl.identification.segments import cut
+from koopctrl.identification.settings import check_refine
 from koopctrl.network.free_run import Bounds, FreeRun
 from koopctrl.network.hidden_state import HiddenNetwork
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
 
-SIMULATION = "simulation"
 DEFAULT_PENALTY = 1e-4
 SEGMENT = 1000  # samples: longer records are cut, so that segments roll out side by side
 N_INIT = 20
@@ -42,14 +42,11 @@ def hidden_settings(model: KoopmanRNN, checked: Any) -> HiddenSettings:
     max_iter = check_integer(model.max_iter, "max_iter")
     rounds = check_integer(model.rounds, "rounds")
     segment = SEGMENT
-    if model.refine is False:
+    wanted = check_refine(model.refine)
+    if wanted is None:
         max_iter = 0
-    elif model.refine is not True and model.refine != SIMULATION:
-        if isinstance(model.refine, str):
-            raise OptionError(
-                f"refine is {model.refine!r}; expected 'simulation', a number of samples, or False"
-            )
-        segment = check_integer(model.refine, "refine", low=2)
+    elif not isinstance(wanted, str):
+        segment = wanted
     for name in ("output_lags", "input_lags"):
         if getattr(model, name) != 1:
             raise OptionError(

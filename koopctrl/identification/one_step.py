@@ -35,6 +35,8 @@ _MAX_HELD_OUT = 20_000
 _MAX_SEGMENTS = 200
 
 
+# Samples of the free runs that choose between fits.
+DEFAULT_HORIZON = 20
 # Neurons where the caller does not say: a tenth of the pairs they are fitted to, and no more than these.
 PAIRS_PER_FEATURE, MOST_BY_DEFAULT = 10, 300
 
@@ -55,7 +57,7 @@ class Settings:
     rcond: float
     ridge: float | str
     solver: str
-    horizon: int = 20
+    horizon: int = DEFAULT_HORIZON
 
 
 class Identification:
@@ -178,8 +180,21 @@ class Identification:
             rows = slice(start, start + step)
             part.update(*self._lifted(x[rows], u[rows], y_next[rows]))
 
-    def solve(self, held_out: bool = True) -> tuple[RecurrentNetwork, LeastSquares]:
-        """Solve for the outer weights over all data seen, or without the episodes that are held out."""
+    @property
+    def rcond(self) -> float:
+        """Singular values below it times the largest are cut."""
+        return self._settings.rcond
+
+    @property
+    def penalty_is_free(self) -> bool:
+        """Whether the penalty is chosen from the data."""
+        return self._settings.ridge == AUTO
+
+    def solve(self, held_out: bool = True, floor: float = 0.0) -> tuple[RecurrentNetwork, LeastSquares]:
+        """Solve for the outer weights over all data seen, or without the episodes that are held out.
+
+        Penalties are raised to at least `floor`.
+        """
         if self._away is not None:
             self._fitted, self._held_out = (away.collect() for away in self._away)
         rcond, penalty = self._settings.rcond, Penalty(self._settings.ridge)
@@ -190,6 +205,8 @@ class Identification:
         both = held_out and self._held_out.n_rows
         part = self._fitted.merge(self._held_out) if both else self._fitted
         solution = part.solve(rcond, penalty.ridge, penalty.weights)
+        if (solution.ridge < floor).any():
+            solution = part.solve(rcond, np.maximum(solution.ridge, floor), penalty.weights)
         return self._network(solution.coef), solution
 
     @property

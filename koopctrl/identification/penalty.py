@@ -52,11 +52,25 @@ def free_run_error(network: RecurrentNetwork, segments: Segments) -> float:
 
 def _errors(network: RecurrentNetwork, segments: Segments) -> tuple[float, float]:
     """Error of free runs, and root-mean-square error of their first steps."""
-    y, _ = network.rollout(segments.x0, segments.u)
-    error = (y[:, 1:] - segments.y) / network.scaling.y_scale
+    error = _along(network, segments)
     with np.errstate(over="ignore"):
         first = float(np.sqrt(np.mean(error[:, 0] ** 2)))
-    return float(np.mean(np.minimum(np.sqrt(np.mean(error**2, axis=(1, 2))), 1.0))), first
+    return float(np.mean(_capped(error))), first
+
+
+def segment_errors(network: RecurrentNetwork, segments: Segments) -> FloatArray:
+    """Root-mean-square error of the free run along each segment, one standard deviation at most."""
+    return _capped(_along(network, segments))
+
+
+def _along(network: RecurrentNetwork, segments: Segments) -> FloatArray:
+    y, _ = network.rollout(segments.x0, segments.u)
+    return (y[:, 1:] - segments.y) / network.scaling.y_scale
+
+
+def _capped(error: FloatArray) -> FloatArray:
+    with np.errstate(over="ignore"):
+        return np.minimum(np.sqrt(np.mean(error**2, axis=(1, 2))), 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from koopctrl.identification.least_squares import AUTO, SOLVERS
 from koopctrl.identification.one_step import MOST_BY_DEFAULT, Identification, Settings
 from koopctrl.identification.smoothing import Smoothing, fit_smoothed
 from koopctrl.identification.symmetry import check_symmetry, with_mirror_images
+from koopctrl.identification.window_refinement import SIMULATION, refine_one_step
 from koopctrl.network.coupling import COUPLINGS, PARAMETER_COUPLINGS, Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.known import KnownPart, read_known
@@ -51,6 +52,8 @@ def check_settings(model: KoopmanRNN) -> Settings:
         choices: tuple[Any, ...] = (AUTO, False)
         check_choice(model.smooth, "smooth", choices)
     check_symmetry(model.symmetry)
+    check_refine(model.refine)
+    check_integer(model.max_iter, "max_iter")
     low, high = _SCALES
     scale = _check_number(model.feature_scale, "feature_scale", low=0.0, strict=True)
     if not low <= scale <= high:
@@ -149,6 +152,37 @@ def fit_coefficients(
     return start(model, data, settings, make_rng(model.random_state), blank.layer, known), fit
 
 
+def check_refine(refine: Any) -> int | str | None:
+    """`"auto"`, `"simulation"`, a number of samples, or None for no refinement.
+
+    Raises
+    ------
+    OptionError
+        If it is none of these.
+    """
+    if refine is False:
+        return None
+    if refine is True:
+        return SIMULATION
+    if isinstance(refine, str):
+        if refine not in (AUTO, SIMULATION):
+            raise OptionError(
+                f"refine is {refine!r}; expected 'auto', 'simulation', a number of samples, or False"
+            )
+        return refine
+    return check_integer(refine, "refine", low=2)
+
+
+def refine_fit(model: KoopmanRNN, work: Identification) -> None:
+    """Refine a one-step fit along free runs, as the estimator's parameters say."""
+    wanted, most = check_refine(model.refine), check_integer(model.max_iter, "max_iter")
+    if wanted is None or work.blank.known is not None or not most:
+        return
+    refined = refine_one_step(work, wanted, most)
+    if refined is not None:
+        model.network_, model.refinement_ = refined
+
+
 def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:
     """How the inputs of some data enter; all of them may be parameters, of a plant that nobody moves.
 
@@ -185,6 +219,11 @@ def _check_varying(model: KoopmanRNN) -> None:
         raise OptionError(
             "input_coupling is 'quadratic' and parameter_coupling 'affine'; expected products of at most two "
             "inputs. Use input_coupling='bilinear', or parameter_coupling='layer'"
+        )
+    if model.known is not None and check_refine(model.refine) not in (None, AUTO):
+        raise OptionError(
+            f"refine is {model.refine!r}, and known is given; expected 'auto' or False. A remainder beside a "
+            "known part is fitted to one step"
         )
     if model.known is None:
         if model.theta0 is not None:

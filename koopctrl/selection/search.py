@@ -34,6 +34,8 @@ _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _MARGIN = 0.5
 # Unless a candidate says so: smoothing takes several fits, and hidden states know noise by themselves.
 _AS_MEASURED: dict[str, Any] = {"smooth": False}
+# Nor are windows refined, of which many are tried in the time of one.
+_AS_FITTED: dict[str, Any] = {"refine": False}
 _FAILED = 2.0
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
@@ -330,7 +332,7 @@ def score_fold(
     begun = time.perf_counter()
     error, runs, message = np.inf, None, ""
     try:
-        model = KoopmanRNN(**_AS_MEASURED | settings, random_state=seed)
+        model = KoopmanRNN(**_complete(settings), random_state=seed)
         error, runs = held_out_runs(model, fold, deadline, starts)
     except (KoopctrlError, np.linalg.LinAlgError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {problem}"[:200]
@@ -382,5 +384,11 @@ def _rungs(n_folds: int) -> list[int]:
 
 
 def _model(trial: Trial) -> KoopmanRNN:
-    settings: dict[str, Any] = {**_AS_MEASURED, **trial.settings, "rollout_margin": _MARGIN}
+    settings = {**_complete(trial.settings), "rollout_margin": _MARGIN}
     return KoopmanRNN(**settings)
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a candidate with what the search takes where it says nothing."""
+    hidden = settings.get("n_states") is not None
+    return _AS_MEASURED | ({} if hidden else _AS_FITTED) | settings
