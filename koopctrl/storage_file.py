@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from koopctrl.errors import DataError, KoopctrlError, OptionError
+from koopctrl._paths import file_path
+from koopctrl.errors import DataError, KoopctrlError
 
 _FORMAT = "koopctrl"
 _VERSION = 2
@@ -54,7 +55,9 @@ def reading(path: str | PathLike[str]) -> Iterator[tuple[dict[str, Any], dict[st
     ------
     DataError
         If the file is damaged, was forged, is not koopctrl's, or was written by another version.
-    FileNotFoundError, PermissionError, IsADirectoryError
+    OptionError
+        If the path is a folder's, or no path.
+    FileNotFoundError, PermissionError
         If there is no file that can be read.
     """
     with open_file(path, "rb") as file:
@@ -76,12 +79,7 @@ def reading(path: str | PathLike[str]) -> Iterator[tuple[dict[str, Any], dict[st
 
 def open_file(path: Any, mode: str) -> Any:
     """Open a path; a number would be taken for an open file, and None for nothing at all."""
-    if not isinstance(path, (str, PathLike)):
-        raise OptionError(f"path is {path!r}; expected the path of a file")
-    try:
-        return open(path, mode)
-    except ValueError as error:  # a null byte in the name
-        raise OptionError(f"path is {path!r} ({error}); expected the path of a file") from error
+    return open(file_path(path), mode)
 
 
 def _kind_of(name: str, array: np.ndarray) -> type[np.generic]:

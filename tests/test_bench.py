@@ -64,6 +64,7 @@ def test_costs_are_those_of_the_true_plant_over_the_stored_yardstick():
     assert len(held.results) == 2
 
 
+@pytest.mark.slow
 def test_built_in_controllers_learn_a_plant_and_come_near_the_yardstick():
     result = bench(["lqr", "linear_mpc", "rnn_mpc", "dmdc", "nmpc"], ["VanDerPol"], ["setpoints"])
     ratios = {r.controller: r.ratio for r in result.runs}

@@ -249,22 +249,44 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A file with all names as outputs, lags of their own behind the input, and what two commands print."""
+    folder = tmp_path_factory.mktemp("names")
+    rng = np.random.default_rng(0)
+    u, y = rng.normal(size=200), rng.normal(size=(200, len(NAMES)))
+    poles = np.linspace(0.3, 0.8, len(NAMES))
+    for k in range(199):
+        y[k + 1] = poles * y[k] + u[k] + 1e-3 * rng.normal(size=len(NAMES))
+    header = ",".join([*(f'"{name}"' for name in NAMES), "u"])
+    np.savetxt(
+        folder / "data.csv",
+        np.column_stack([y, u]),
+        delimiter=",",
+        header=header,
+        comments="",
+        encoding="utf-8",
+    )
+    asked = ",".join(f'"{name}"' for name in NAMES)
+    fit = run(
+        folder, "fit", "data.csv", "--outputs", asked, "--inputs", "u", "--dt", 1, "--features", 0,
+        "--coupling", "linear", "--save", "m.npz",
+    )  # fmt: skip
+    assert fit.returncode == 0, fit.stderr
+    control = run(folder, "control", "m.npz", "--steps", 10, "--kind", "linear")
+    assert control.returncode == 0, control.stderr
+    return folder, fit, control
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_names_are_printed_as_they_are(tmp_path, name):
-    y, u = rows()
-    lines = [f'"{name}",u', *(f"{a},{b}" for a, b in zip(y, u, strict=True))]
-    path = table(tmp_path, lines)
-    asked = f'"{name}"' if "," in name else name
-    base = ("fit", path, "--outputs", asked, "--inputs", "u", "--dt", 1, "--features", 0, "--save", "m.npz")
-    done = run(tmp_path, *base)
-    assert done.returncode == 0, done.stderr
-    assert repr(name) in done.stdout
-    done = run(tmp_path, "control", "m.npz", "--steps", 10)
-    assert done.returncode == 0, done.stderr
-    assert name in done.stdout
-    done = run(tmp_path, "fit", path, "--outputs", "missing" + name.replace(",", ""), "--dt", 1)
+def test_names_are_printed_as_they_are(named, name):
+    folder, fit, control = named
+    assert repr(name) in fit.stdout
+    assert name in control.stdout
+    done = run(folder, "fit", "data.csv", "--outputs", "missing" + name.replace(",", ""), "--dt", 1)
     assert done.returncode == 1
     assert repr(name) in done.stderr
+    assert repr("missing" + name.replace(",", "")) in done.stderr
 
 
 def test_control_designs_runs_draws_and_writes(fitted):

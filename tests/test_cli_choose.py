@@ -23,6 +23,7 @@ def chosen(tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.slow
 def test_a_budget_chooses_shows_candidates_and_saves_a_fit_to_all_rows(chosen):
     folder, printed = chosen
     for text in ("candidates", "chosen: ", "best linear", "residuals of", "fitted to all 999 steps"):

@@ -24,6 +24,10 @@ from koopctrl.cli.words import in_own_words
         (r"try delimiter='\t'", r"try --delimiter $'\t'"),
         ("dt is None; expected seconds", "--dt is not given; expected seconds"),
         ('no cut. Use by="time" to cut within episodes', "no cut. Take another --test-fraction"),
+        ("gaps is 'fill'; expected one of 'refuse'", "--gaps is 'fill'; expected one of 'refuse'"),
+        ("dt is -1; expected more", "--dt is -1; expected more"),
+        ("outputs is empty; expected", "--outputs is empty; expected"),
+        ("a time is 5 seconds", "a time is 5 seconds"),
         # Words of a sentence, names of columns and of calls stay.
         ("the time between outputs", "the time between outputs"),
         ("column 'ridge' is empty", "column 'ridge' is empty"),

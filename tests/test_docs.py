@@ -11,10 +11,15 @@ _spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "bu
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 
-CODE_PAGES = [p for p in build.PAGES if build.blocks(p)]
+QUICK = ("README", "records", "conventions")  # pages that run in a second or two; the others are long
+CODE_PAGES = [
+    pytest.param(page, id=page.stem, marks=[] if page.stem in QUICK else pytest.mark.slow)
+    for page in build.PAGES
+    if build.blocks(page)
+]
 
 
-@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", CODE_PAGES)
 def test_page_runs_and_makes_its_figures(page, tmp_path):
     build.run_page(page, tmp_path)
     for figure in build.figures(page):

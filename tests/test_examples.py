@@ -8,10 +8,15 @@ import matplotlib.pyplot as plt
 import pytest
 
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
+QUICK = ("csv_to_statespace",)  # the others are long
+RUN = [
+    pytest.param(script, id=script.stem, marks=[] if script.stem in QUICK else pytest.mark.slow)
+    for script in EXAMPLES
+]
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive:UserWarning")
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("script", RUN)
 def test_example_runs(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(script)])

@@ -39,6 +39,7 @@ def cells(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_small_mode_is_filled_or_says_why(cells):
     from benchmarks.experiments.__main__ import SMOKE_EXPERIMENTS
 
@@ -60,6 +61,7 @@ def _kind(name):
     return all_experiments()[name].make(0, True, None).kind
 
 
+@pytest.mark.slow
 def test_small_mode_ranks_as_it_must(cells):
     def error(model, name="van_der_pol_forced"):
         return cell.load(cell.path_of(cells, name, model, 0))["error"]
@@ -69,6 +71,7 @@ def test_small_mode_ranks_as_it_must(cells):
     assert error("KoopmanRNN one step", "lorenz63_noisy") > error("persistence", "lorenz63_noisy")
 
 
+@pytest.mark.slow
 def test_cells_that_are_there_are_not_run_again(cells):
     path = cell.path_of(cells, "hair_dryer", "ARX", 0)
     marked = cell.load(path) | {"error": 123.0}
@@ -80,6 +83,7 @@ def test_cells_that_are_there_are_not_run_again(cells):
     assert cell.load(path)["error"] < 1.0
 
 
+@pytest.mark.slow
 def test_tables_and_figures_are_made_of_the_cells(cells, tmp_path):
     page = runpy.run_path(str(ROOT / "docs" / "experiments.py"))
     table = page["TABLES"]["experiment_hair_dryer"](cells.parent)
@@ -224,6 +228,7 @@ def test_paths_of_cells_are_told_apart():
     assert len(paths) == 2 * len(all_experiments()) * len(all_contenders())
 
 
+@pytest.mark.slow
 def test_records_of_cells_are_plain_json(cells):
     for path in cells.rglob("*.json"):
         json.loads(path.read_text(), parse_constant=pytest.fail)

@@ -210,6 +210,7 @@ def test_units_do_not_matter(scale):
         np.testing.assert_allclose(q / scale, p, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapted_rounds_find_the_one_direction_that_matters():
     rng = np.random.default_rng(3)
     a = np.diag([0.9, 0.7, 0.5, 0.3])

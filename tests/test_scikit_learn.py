@@ -7,11 +7,23 @@ import numpy as np
 import plants
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    LeaveOneOut,
+    LeavePOut,
+    RandomizedSearchCV,
+    RepeatedKFold,
+    ShuffleSplit,
+    TimeSeriesSplit,
+    cross_val_score,
+    cross_validate,
+    train_test_split,
+)
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from koopctrl import KoopmanEnsemble, KoopmanRNN, Trajectories
-from koopctrl.errors import KoopctrlError, NotFittedError
+from koopctrl.errors import DataError, KoopctrlError, NotFittedError
 
 A, B, DT = plants.oscillator()
 DATA = plants.record(plants.linear_step(A, B), 2, 1, DT, n_episodes=8, n_steps=30)
@@ -119,9 +131,51 @@ def test_searches_over_arrays_of_settings_end_in_a_model_that_can_be_saved(n_job
 @pytest.mark.filterwarnings("ignore::koopctrl.errors.RolloutWarning")
 def test_one_record_is_searched_over_its_blocks():
     record = Trajectories(DATA.episodes[:1])
-    with pytest.raises(ValueError, match="n_splits"):
+    with pytest.raises(DataError, match=r"1 episode, .* expected at least 3 .* Pass data\.blocks\(3\)"):
         cross_val_score(ESTIMATORS["one step"], record, cv=3)
+    with pytest.raises(DataError, match=r"Pass data\.blocks\(5\)"):
+        GridSearchCV(ESTIMATORS["one step"], {"ridge": [1e-8, 1e-6]}).fit(record)
     assert len(cross_val_score(ESTIMATORS["one step"], record.blocks(3), cv=3)) == 3
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [
+        KFold(2),
+        KFold(9),
+        LeaveOneOut(),
+        LeavePOut(1),
+        ShuffleSplit(3, random_state=0),
+        TimeSeriesSplit(2),
+        RepeatedKFold(n_splits=9, random_state=0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_splitters_refuse_what_scikit_learn_refuses_and_nothing_else(splitter, n):
+    """As a list, of which scikit-learn knows nothing, and as records: the same splits, or both refused."""
+    data = Trajectories(DATA.episodes[:n])
+    try:
+        expected = [[part.tolist() for part in pair] for pair in splitter.split([0] * n)]
+    except ValueError:
+        with pytest.raises(ValueError) as caught:
+            list(splitter.split(data))
+        if n == 1 or isinstance(splitter, KFold):
+            assert "data.blocks(" in str(caught.value)
+            assert isinstance(caught.value, DataError)
+        return
+    found = [[part.tolist() for part in pair] for pair in splitter.split(data)]
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore::koopctrl.errors.RolloutWarning")
+def test_splits_that_are_given_and_other_uses_take_one_record():
+    record = Trajectories(DATA.episodes[:1])
+    assert len(cross_val_score(ESTIMATORS["one step"], record, cv=[([0], [0])])) == 1
+    with pytest.raises(DataError, match=r"data\.split\(0\.3\)"):
+        train_test_split(record)
+    assert [len(part) for part in train_test_split(DATA, test_size=0.25)] == [6, 2]
+    make_pipeline(InVolts(), clone(ESTIMATORS["one step"])).fit(record)
 
 
 def test_random_searches_and_nested_parameters_of_ensembles():

@@ -121,6 +121,7 @@ def rmse(runs, data, first=20):
     )
 
 
+@pytest.mark.slow
 def test_the_mean_is_better_than_most_members(ensemble):
     members = [rmse(m.predict(TEST, n_init=20), TEST) for m in ensemble.members_]
     assert rmse(ensemble.predict(TEST, n_init=20), TEST) <= 1.02 * np.median(members)
@@ -260,7 +261,7 @@ def test_one_wild_sampling_does_not_make_a_candidate_look_good():
 
 
 def test_a_nonlinear_candidate_must_be_clearly_better_than_the_best_linear_one():
-    """By more than the standard error of its gain over the folds, alone as in an ensemble."""
+    """At the level of 5 %, alone, as the first of an ensemble, and to share one with it."""
     folds = make_folds(TRAIN, 3)
     scale = np.concatenate([e.outputs for e in TRAIN]).std()
 
@@ -273,11 +274,13 @@ def test_a_nonlinear_candidate_must_be_clearly_better_than_the_best_linear_one()
     linear = trial({"n_features": 0}, 0.30, 0.31, 0.29)
     lucky = trial({"n_features": 5}, 0.10, 0.36, 0.34)  # better on the mean, by one fold
     better = trial({"n_features": 6}, 0.27, 0.28, 0.27)
+    likely = trial({"n_features": 7}, 0.25, 0.30, 0.27)  # 2.2 standard errors better; 2.9 are 5 %
     assert lucky.error < linear.error
     for count in (1, 4):
         pick = (lambda t: [first_choice(t)]) if count == 1 else (lambda t: pick_members(t, folds, 4))
         assert pick([lucky, linear])[0] is linear
         assert pick([better, linear])[0] is better
+        assert all(t is linear for t in pick([likely, linear]))
         assert pick([lucky])[0] is lucky
     gone = trial({"n_features": 0}, 0.30, 0.31, 0.29)
     gone.runs = {}  # its runs were dropped, since others came before it

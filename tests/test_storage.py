@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koopctrl import KoopmanRNN, LiftedModel, load
-from koopctrl.errors import DataError, NotFittedError
+from koopctrl import KoopmanRNN, LiftedModel, Trajectories, load
+from koopctrl.errors import DataError, NotFittedError, OptionError
 from koopctrl.network.coupling import COUPLINGS
 from koopctrl.network.samplers import SAMPLERS
 from koopctrl.storage import save
@@ -131,8 +131,9 @@ def test_what_cannot_be_saved_or_found(tmp_path, path):
     for missing in (path, tmp_path / "none" / "model.npz"):
         with pytest.raises(FileNotFoundError):
             load(missing)
-    with pytest.raises(IsADirectoryError):
-        load(tmp_path)
+    for act in (load, fitted().save, Trajectories.load):
+        with pytest.raises(OptionError, match="a folder; expected the path of a file"):
+            act(tmp_path)
 
 
 # --- wrong and damaged files -----------------------------------------------------------------------------

@@ -61,12 +61,16 @@ def changed(model, **changes):
     [
         (None, {}),
         (PLANT, {"kind": "nonlinear", "horizon": 8}),
-        (None, {"q": [1.0, -3.0], "r_rate": [0.5], "y_max": [0.9, None], "u_min": [-1.0], "noise": 0.05}),
+        pytest.param(
+            None,
+            {"q": [1.0, -3.0], "r_rate": [0.5], "y_max": [0.9, None], "u_min": [-1.0], "noise": 0.05},
+            marks=pytest.mark.slow,
+        ),
         (PLANT, {"tracked": [True, True], "load": [0.4], "offset_free": False, "seed": 3, "u_max": [None]}),
     ],
 )
 def test_what_is_shown_is_what_runs(model, file, capsys, changes, plant):
-    found = Bench(model, file, plant).run(changed(model, steps=30, **changes))
+    found = Bench(model, file, plant).run(changed(model, steps=12, **changes))
     assert "error" not in found
     space = {}
     exec(found["code"], space)

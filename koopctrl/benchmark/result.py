@@ -6,12 +6,12 @@ import json
 import platform
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import koopctrl
+from koopctrl._paths import file_path
 from koopctrl.controllers.loop.result import ClosedLoopResult
 
 
@@ -150,7 +150,7 @@ class BenchResult:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write `to_dict` to the file `path`, as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        file_path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
 
     def plot(self, **options: Any) -> Any:
         """Costs over the yardstick's, by task and controller; see `koopctrl.plotting.plot_benchmark`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,30 +12,32 @@ import typer
 from koopctrl.cli.choose import choose
 from koopctrl.cli.output import said
 from koopctrl.cli.records import (
-    DataFile,
+    DataFiles,
+    DataLine,
     Decimal,
     Delimiter,
     Episode,
     Gaps,
+    HeaderLine,
     Json,
     Plot,
     Reading,
     Resample,
     Time,
+    called,
     check_figure,
     check_folder,
     columns,
     save_figure,
 )
+from koopctrl.cli.words import in_own_words
 from koopctrl.errors import KoopctrlWarning
 
-# A free run with a lower R2 than this gets a hint.
-POOR = 0.9
 _AUTO = "auto"
 
 
 def fit(
-    data: DataFile,
+    data: DataFiles,
     outputs: Annotated[list[str], typer.Option(help="Output columns, by commas or one each time.")],
     inputs: Annotated[
         list[str] | None, typer.Option(help="Input columns likewise; none if left out.")
@@ -44,6 +47,8 @@ def fit(
     episode: Episode = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
+    header_line: HeaderLine = None,
+    data_line: DataLine = None,
     gaps: Gaps = "refuse",
     resample: Resample = False,
     test_fraction: Annotated[float, typer.Option(help="Held out: episodes, or the record's end.")] = 0.3,
@@ -83,7 +88,7 @@ def fit(
             f"--test-fraction is {test_fraction:g}; expected more than 0 and less than 1: the part of the "
             "rows that is held out"
         )
-    reading = Reading(time, episode, delimiter, decimal, gaps, resample)
+    reading = Reading(time, episode, delimiter, decimal, gaps, resample, header_line, data_line)
     records = reading.read(data, columns(outputs), columns(inputs or []), dt)
     train, test = records.split(
         test_fraction, by="episode" if len(records) > 1 else "time", random_state=seed
@@ -93,7 +98,7 @@ def fit(
         said.keep(train_steps=train.n_steps, test_steps=test.n_steps)
         chosen = choose(records, train, test, budget, seed, save)
         if plot is not None:
-            draw(chosen, test, None, f"{data.name}, held out", plot)
+            draw(chosen, test, None, f"{called(data)}, held out", plot)
         said.finish()
         return
     _check_lags(train, test, output_lags, input_lags)
@@ -109,12 +114,11 @@ def fit(
     said.keep(train_steps=train.n_steps, test_steps=test.n_steps, settings=model.get_params())
     with said.busy("reporting on the part held out"):
         result = model.report(test)
-        said.say(str(result))
-        said.keep(report=result.to_dict())
+        print_report(result)
         _print_baseline(result, train, test, output_lags, input_lags, feedthrough)
-    print_hint(result, model)
+    print_hint(result)
     if plot is not None:
-        draw(model, test, None, f"{data.name}, held out", plot)
+        draw(model, test, None, f"{called(data)}, held out", plot)
     if save is not None:
         with said.busy("fitting to all rows"):
             KoopmanRNN(features, **settings).fit(records).save(save)
@@ -139,29 +143,18 @@ def draw(model: Any, records: Any, n_init: int | None, name: str, path: Path) ->
     said.keep(figure=str(path))
 
 
-def print_hint(result: Any, model: Any) -> None:
+def print_report(result: Any) -> None:
+    """A report, with its hint in the command's own words."""
+    said.say(str(replace(result, hint=None)))
+    said.keep(report=replace(result, hint=None).to_dict())
+
+
+def print_hint(result: Any) -> None:
     """What to try where the free run is poor."""
-    if result.score >= POOR:
-        return
-    p, q = model.output_lags, model.input_lags
-    if model.hidden:
-        text = f"{model.n_x} states do not suffice. Try more --states, or look for an input that is missing."
-    elif p == q == 1:
-        text = (
-            "if the columns are not the full state, try more --output-lags and --input-lags, or --states 4."
-        )
-    elif result.horizons[0].rnn_nrmse < 0.3:
-        text = (
-            f"one step ahead is good, so with {p} output and {q} input lags errors pile up. Try other lags, "
-            "--states instead of them, a larger --ridge, or look for an input that is missing."
-        )
-    else:
-        text = (
-            f"{p} output and {q} input lags do not explain the next sample either. Try more lags, "
-            "--feedthrough, or look for an input that is missing."
-        )
-    said.say(f"The free run is poor: {text}")
-    said.keep(hint=text)
+    if result.hint:
+        text = in_own_words(result.hint)
+        said.say(f"The free run is poor: {text}")
+        said.keep(hint=text)
 
 
 def _check_lags(train: Any, test: Any, output_lags: int, input_lags: int) -> None:
@@ -188,6 +181,7 @@ def _print_baseline(
     result: Any, train: Any, test: Any, output_lags: int, input_lags: int, feedthrough: bool
 ) -> None:
     """What a least-squares ARX model with the same lags reaches, beside the model's figures."""
+    from koopctrl.identification.advice import POOR
     from koopctrl.koopman_rnn import KoopmanRNN
 
     lags: dict[str, Any] = {"output_lags": output_lags, "input_lags": input_lags}

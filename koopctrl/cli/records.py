@@ -11,11 +11,15 @@ import typer
 
 FIGURES = (".png", ".pdf", ".svg", ".jpg")
 
-DataFile = Annotated[Path, typer.Argument(help="CSV file with one header line.")]
+DataFiles = Annotated[
+    list[Path], typer.Argument(metavar="DATA", help="CSV file with one header line, or several.")
+]
 Time = Annotated[str | None, typer.Option(help="Column of sample times: seconds, dates or durations.")]
 Episode = Annotated[str | None, typer.Option(help="Column that tells episodes apart.")]
 Delimiter = Annotated[str | None, typer.Option(help="Between cells; recognised if left out.")]
 Decimal = Annotated[str | None, typer.Option(help="Decimal mark, . or ,; recognised if left out.")]
+HeaderLine = Annotated[int | None, typer.Option(help="Line of the header, from 1; recognised if left out.")]
+DataLine = Annotated[int | None, typer.Option(help="Line in which samples begin; recognised if left out.")]
 Gaps = Annotated[str, typer.Option(help="refuse missing samples, split there, or keep (outputs).")]
 Resample = Annotated[bool, typer.Option("--resample", help="Bring uneven sample times onto an even grid.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -32,16 +36,27 @@ class Reading:
     decimal: str | None = None
     gaps: str = "refuse"
     resample: bool = False
+    header_line: int | None = None
+    data_line: int | None = None
 
-    def read(self, path: Path, outputs: Sequence[str], inputs: Sequence[str], dt: float | None) -> Any:
-        """Trajectories of a file's columns."""
+    def read(
+        self, paths: Sequence[Path], outputs: Sequence[str], inputs: Sequence[str], dt: float | None
+    ) -> Any:
+        """Trajectories of the columns of a file, or of several: an episode each."""
         from koopctrl.data.trajectories import Trajectories
 
         delimiter = {r"\t": "\t", "tab": "\t"}.get(self.delimiter or "", self.delimiter)
         return Trajectories.from_csv(
-            path, outputs=outputs, inputs=inputs, dt=dt, time=self.time, episode=self.episode,
+            paths[0] if len(paths) == 1 else paths,
+            outputs=outputs, inputs=inputs, dt=dt, time=self.time, episode=self.episode,
             delimiter=delimiter, decimal=self.decimal, gaps=self.gaps, resample=self.resample,
+            header_line=self.header_line, data_line=self.data_line,
         )  # fmt: skip
+
+
+def called(paths: Sequence[Path]) -> str:
+    """What a figure calls the records."""
+    return paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
 
 
 def columns(texts: Sequence[str]) -> list[str]:

@@ -7,18 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from koopctrl.cli.fit import draw, print_hint
+from koopctrl.cli.fit import draw, print_hint, print_report
 from koopctrl.cli.output import said
 from koopctrl.cli.records import (
+    DataLine,
     Decimal,
     Delimiter,
     Episode,
     Gaps,
+    HeaderLine,
     Json,
     Plot,
     Reading,
     Resample,
     Time,
+    called,
     check_figure,
 )
 
@@ -27,11 +30,17 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `
 
 def report(
     model_file: ModelFile,
-    data: Annotated[Path, typer.Option(help="CSV file with the model's signals as columns.")],
+    data_files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DATA", help="CSV file with the model's signals as columns, or several."),
+    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Another way to name such a file.")] = None,
     time: Time = None,
     episode: Episode = None,
     delimiter: Delimiter = None,
     decimal: Decimal = None,
+    header_line: HeaderLine = None,
+    data_line: DataLine = None,
     gaps: Gaps = "refuse",
     resample: Resample = False,
     n_init: Annotated[
@@ -43,9 +52,10 @@ def report(
     """Report on a saved model: sizes, conditioning, errors by horizon of both faces."""
     said.begin(json)
     check_figure(plot)
+    files = named_data(data_files, data)
     model = load_network(model_file)
-    reading = Reading(time, episode, delimiter, decimal, gaps, resample)
-    records = reading.read(data, model.output_names_, model.input_names_, None if time else model.dt_)
+    reading = Reading(time, episode, delimiter, decimal, gaps, resample, header_line, data_line)
+    records = reading.read(files, model.output_names_, model.input_names_, None if time else model.dt_)
     if n_init is not None:
         longest = max(len(e) for e in records)
         if not 1 <= n_init < longest:
@@ -55,12 +65,20 @@ def report(
     said.say(repr(records))
     with said.busy("reporting"):
         result = model.report(records, n_init=n_init)
-    said.say(str(result))
-    said.keep(report=result.to_dict(), n_init=model._n_init(records, n_init))
-    print_hint(result, model)
+    print_report(result)
+    said.keep(n_init=model._n_init(records, n_init))
+    print_hint(result)
     if plot is not None:
-        draw(model, records, n_init, f"{data.name}, {model_file.name}", plot)
+        draw(model, records, n_init, f"{called(files)}, {model_file.name}", plot)
     said.finish()
+
+
+def named_data(*lists: list[Path] | None) -> list[Path]:
+    """Data files, wherever they were named."""
+    files = [path for paths in lists for path in paths or ()]
+    if not files:
+        raise typer.BadParameter("there is no data file; expected a CSV file after the model, or --data FILE")
+    return files
 
 
 def load_network(path: Path) -> Any:

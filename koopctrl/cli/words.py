@@ -10,6 +10,7 @@ _OPTIONS = {
     "random_state": "--seed", "n_init": "--n-init", "n_states": "--states", "feedthrough": "--feedthrough",
     "ridge": "--ridge", "sampler": "--sampler", "u_min": "--u-min", "u_max": "--u-max",
     "horizon": "--horizon", "n_steps": "--steps", "rank_tol": "--rank-tol",
+    "header_line": "--header-line", "data_line": "--data-line",
     "controllers has": "--controllers has", "plants has": "--plants has", "tasks has": "--tasks has",
 }  # fmt: skip
 # Words of everyday English, which are options only where a value follows.
@@ -19,6 +20,7 @@ _WITH_VALUE = {
 }  # fmt: skip
 _VALUE = r"=(\"[^\"]*\"|'[^']*'|\.\.\.|[^\s,;:.)]+)"
 _GIVEN = re.compile(rf"\b({'|'.join([*_OPTIONS, *_WITH_VALUE])}){_VALUE}")
+_REFUSED = re.compile(rf"^({'|'.join(_WITH_VALUE)}) is (?=['\"\d-]|empty)")
 _NAMED = re.compile(rf"(?<![-\w'\"])({'|'.join(_OPTIONS)})\b(?![\w'\"(])")
 # What only Python can do, and what goes without saying on the command line.
 _PYTHON = [
@@ -33,6 +35,8 @@ def in_own_words(message: str) -> str:
     """Rewrite a message of the package for who typed a command."""
     for pattern, text in _PYTHON:
         message = pattern.sub(text, message)
+
+    message = _REFUSED.sub(lambda match: f"{_WITH_VALUE[match[1]]} is ", message)
 
     def option(match: re.Match[str]) -> str:
         value = match[2].strip("\"'")

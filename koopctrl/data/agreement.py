@@ -45,7 +45,7 @@ def agreeing(episodes: Any) -> tuple[Trajectory, ...]:
         _check_same_signals(items[0], item)
     longest = max(items, key=len)
     for item in items:
-        check_same_dt(longest.dt, item.dt, "two episodes", longest.n_steps)
+        check_same_dt(longest.dt, item.dt, f"episodes {longest.label!r} and {item.label!r}", longest.n_steps)
     return tuple(_with_dt(item, longest.dt) for item in items)
 
 

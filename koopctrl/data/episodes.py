@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from koopctrl._validation import FloatArray, check_bool, check_integer
+from koopctrl.data.counted import refuse_what_cannot_be_split
 from koopctrl.data.splitting import long_enough
 from koopctrl.data.trajectory import Trajectory
 
@@ -61,7 +62,9 @@ class Episodes(Sequence[Trajectory]):
 
     def __len__(self) -> int:
         """Return the number of episodes."""
-        return len(self.episodes)
+        n = len(self.episodes)
+        refuse_what_cannot_be_split(n)
+        return n
 
     def __iter__(self) -> Iterator[Trajectory]:
         """Iterate over the episodes."""

@@ -21,9 +21,11 @@ def split_episodes(
 ) -> tuple[list[Trajectory], list[Trajectory]]:
     """Train and test; `by` is "episode", "time", or None for what the number of episodes allows."""
     fraction = check_number(test_fraction, "test_fraction", low=0.0, high=1.0, strict=True)
+    if fraction == 1.0:
+        raise DataError("test_fraction is 1, which leaves train empty; expected less than 1")
     if by is not None:
         check_choice(by, "by", ("episode", "time"))
-    if by is None and len(episodes) == 1 and fraction < 1.0:
+    if by is None and len(episodes) == 1:
         warn(
             f"there is one record: its last {100 * fraction:.3g} % in time are the test part. Pass "
             'by="time" to say so in advance'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,13 +56,29 @@ def wanted_columns(
             raise OptionError(f"{name} is {value!r}; expected a sequence of column names")
         lists.append([value] if isinstance(value, str) else list(value))
     outputs, inputs = lists
+    for role, name in (
+        *(("outputs", name) for name in outputs), *(("inputs", name) for name in inputs),
+        ("time", time), ("episode", episode),
+    ):  # fmt: skip
+        if not isinstance(name, Hashable):
+            raise OptionError(
+                f"{role} has a {type(name).__name__} where the name of a column is expected; pass the name, "
+                "not the column"
+            )
     if not outputs:
         raise OptionError("outputs is empty; expected at least one column name")
     used = [*outputs, *inputs, *(name for name in (time, episode) if name is not None)]
     for name in used:
-        if available is not None and name not in available:
+        if available is not None and not _has(available, name):
             raise OptionError(f"there is no column {name!r}; expected one of {list(available)}")
     return outputs, inputs, used
+
+
+def _has(available: Collection[Any], name: Any) -> bool:
+    """Whether there is such a column; True and False are no labels for 1 and 0."""
+    if isinstance(name, bool | np.bool_):
+        return any(isinstance(one, bool | np.bool_) and one == name for one in available)
+    return name in available
 
 
 def episodes_from_columns(
@@ -250,5 +266,17 @@ def _numbers(values: Any, name: Any) -> FloatArray:
         try:
             return array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise DataError(f"column {name!r} holds text ({error}); expected numbers") from error
+            row = next(i for i, value in enumerate(array) if not _converts(value))
+            raise DataError(
+                f"column {name!r} holds text, {array[row]!r} in row {row}; expected numbers. Drop rows that "
+                "are no samples, as one of units (pandas.read_csv(path, skiprows=[1]))"
+            ) from error
     return as_float_array(array, f"column {name!r}")
+
+
+def _converts(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

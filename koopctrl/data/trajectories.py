@@ -141,7 +141,7 @@ class Trajectories(Episodes):
     @classmethod
     def from_csv(
         cls,
-        path: str | PathLike[str],
+        path: str | PathLike[str] | Iterable[str | PathLike[str]],
         *,
         outputs: Sequence[str],
         inputs: Sequence[str] = (),
@@ -153,19 +153,26 @@ class Trajectories(Episodes):
         delimiter: str | None = None,
         decimal: str | None = None,
         comment: str | None = None,
+        header_line: int | None = None,
+        data_line: int | None = None,
     ) -> Trajectories:
-        """Build from a CSV file in UTF-8 with one header line.
+        """Build from a CSV file in UTF-8 with one header line, or from several.
 
         Parameters
         ----------
-        path : path-like
-            File to read.
+        path : path-like or list of them
+            File to read; of several each gives an episode (or more, by `episode` and `gaps`), labelled with
+            the file's name.
         outputs, inputs, dt, time, episode, gaps, resample
             As in `from_dataframe`.
         delimiter, decimal, comment : str, optional
             What stands between two cells (a blank stands for any number of them), the decimal mark ("." or
             ","), and what begins a comment line. Recognised where they are None, and then said in a warning
             unless they are commas, points and no comments.
+        header_line, data_line : int, optional
+            Numbers of the lines, from 1, in which the names of the columns stand and in which the samples
+            begin. Recognised where they are None, and said in a warning where text stands above the header,
+            or rows of units below it.
 
         Raises
         ------
@@ -174,16 +181,13 @@ class Trajectories(Episodes):
         OptionError, TimeBaseError
             As `from_dataframe`.
         """
-        from koopctrl.data.csv_file import read_csv
-        from koopctrl.data.tables import episodes_from_columns, wanted_columns
+        from koopctrl.data.csv_file import Dialect
+        from koopctrl.data.csv_records import episodes_from_csv
 
-        _, _, used = wanted_columns(outputs, inputs, time, episode)
-        text = () if episode is None else (episode,)
-        columns = read_csv(path, used, text, delimiter=delimiter, decimal=decimal, comment=comment)
-        kept = {"gaps": gaps, "resampled": resample}
+        dialect = Dialect(delimiter, decimal, comment, header_line, data_line)
         return cls(
-            episodes_from_columns(
-                columns.__getitem__, list(columns), outputs, inputs, dt, time, episode, **kept
+            episodes_from_csv(
+                path, outputs, inputs, dt, time, episode, dialect, gaps=gaps, resampled=resample
             )
         )
 

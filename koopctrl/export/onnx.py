@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from koopctrl._paths import file_path
 from koopctrl._validation import FloatArray, check_choice
 from koopctrl.errors import OptionError
 from koopctrl.network.folded import Rollout
@@ -148,9 +148,7 @@ def network_to_onnx(
     )  # fmt: skip
     tool.checker.check_model(made, full_check=True)
     if path is not None:
-        if not isinstance(path, (str, PathLike)):
-            raise OptionError(f"path is {path!r}; expected the path of a file")
-        Path(path).write_bytes(made.SerializeToString())
+        file_path(path).write_bytes(made.SerializeToString())
     return made
 
 

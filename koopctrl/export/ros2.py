@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from koopctrl._paths import folder_path
 from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
 from koopctrl.export.c.writer import comment, template
@@ -94,9 +95,7 @@ def controller_to_ros2(
         raise OptionError(
             f"name is {name!r}; expected lower-case letters, digits and single underscores, as ROS wants"
         )
-    if not isinstance(folder, (str, PathLike)):
-        raise OptionError(f"folder is {folder!r}; expected the path of a folder")
-    target = Path(folder) / name
+    target = folder_path(folder, make=False) / name
     code = mpc_to_c(mpc, target / "src", name, **{"diagnostics": False, **options})
     law = mpc.law
     values = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from koopctrl._paths import file_path
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.estimation.lifted_measurement import LiftedMeasurement
 from koopctrl.controllers.lqr import LQR
@@ -85,8 +86,7 @@ def to_structured_text(given: Any, path: str | PathLike[str], name: str = "Koopc
         or name.lower() in _WORDS
     ):
         raise OptionError(f"name is {name!r}; expected an identifier of IEC 61131-3 that is no word of it")
-    if not isinstance(path, (str, PathLike)):
-        raise OptionError(f"path is {path!r}; expected the path of a file")
+    target = file_path(path)
     if isinstance(given, LiftedModel):
         text, inputs, outputs = _model(given, name)
     elif isinstance(given, LQR):
@@ -96,7 +96,6 @@ def to_structured_text(given: Any, path: str | PathLike[str], name: str = "Koopc
             f"a {type(given).__name__} has no structured text; expected a LiftedModel or an LQR. Predictive "
             "controllers go through C: mpc.to_c(folder)"
         )
-    target = Path(path)
     target.write_text(text, encoding="ascii", newline="\n")
     return StructuredText(target, name, inputs, outputs)
 

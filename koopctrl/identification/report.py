@@ -11,6 +11,7 @@ import numpy as np
 from koopctrl._validation import FloatArray, check_integer, check_kind, shape_of
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError, OptionError
+from koopctrl.identification.advice import advice
 from koopctrl.identification.hidden_estimator import hidden_starts
 from koopctrl.network.lag_window import LagWindow
 
@@ -59,6 +60,8 @@ class Report:
     horizons : list of HorizonError
     score : float
         Mean free-run R2 of the nonlinear face.
+    hint : str or None
+        What to try where the free run is poor.
     """
 
     sizes: dict[str, int]
@@ -71,6 +74,7 @@ class Report:
     operating_point: list[float]
     horizons: list[HorizonError]
     score: float
+    hint: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON; a figure that is not finite becomes None."""
@@ -95,7 +99,7 @@ class Report:
             f"{h.horizon:7d}  {h.n_starts:6d}  {h.rnn_nrmse:15.3e}  {h.lifted_nrmse:12.3e}"
             for h in self.horizons
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"The free run is poor: {self.hint}"] if self.hint else lines)
 
 
 def make_report(
@@ -190,6 +194,7 @@ def make_report(
         solution = model.solution_
         sizes |= {"n_regressors": len(solution.coef), "n_pairs": solution.n_rows}
         fit = solution.rank, solution.condition, solution.ridge.tolist(), solution.residual_rms.tolist()
+    score = model.score(data, n_init=first)
     return Report(
         sizes,
         *fit,
@@ -197,7 +202,8 @@ def make_report(
         float(np.nanmax(residuals)) if np.isfinite(residuals).any() else math.nan,
         lifted.x_op.tolist(),
         rows,
-        model.score(data, n_init=first),
+        score,
+        advice(model, score, rows[0].rnn_nrmse if rows[0].horizon == 1 else math.nan),
     )
 
 

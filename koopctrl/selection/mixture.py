@@ -5,9 +5,10 @@ candidate stands for the mean of its runs over the seeds it was tried with, sinc
 is another sampling: one whose samplings differ much, but about the right answer, is worth more there than
 alone. Each pick is the candidate that lowers the error of the mean of those picked before and itself most; a
 new one must lower it by more than the standard error of that over the folds, else one that was picked before
-is taken again. So must the first: where no nonlinear candidate lowers the error of the best linear one by
-more than that, the linear one comes first (the rule of one standard error: Hastie, Tibshirani & Friedman,
-*The Elements of Statistical Learning*, section 7.10).
+is taken again (the rule of one standard error: Hastie, Tibshirani & Friedman, *The Elements of Statistical
+Learning*, section 7.10). What is to stand in the place of the best linear candidate, or to share an ensemble
+with it, has to be better at the level of 5 % (Student's test on the folds): a linear model is what is given
+up for it.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.folds import Fold
@@ -24,6 +26,7 @@ from koopctrl.identification.free_run_score import nrmse, spread_over_seeds
 from koopctrl.selection.trials import Trial
 
 POOL = 20
+_LEVEL = 0.05
 _HUGE = 1e100
 Runs = list[list[FloatArray]]  # by fold and record
 
@@ -68,7 +71,7 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
     alone = [judged([i], one) for i, one in enumerate(runs)]
     first = int(np.argmin([errors.mean() for errors in alone]))
     linear = best_linear(trials)
-    if linear is not None and not pool[first].linear and not _clearly(linear.by_fold - alone[first]):
+    if linear is not None and not pool[first].linear and not _surely(linear.by_fold - alone[first]):
         if linear not in pool:
             return [linear] * count
         first = pool.index(linear)
@@ -76,7 +79,8 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
     while len(picked) < count:
         mixed = [judged([*picked, i], _sum(total, one)) for i, one in enumerate(runs)]
         ranked = np.argsort([e.mean() for e in mixed], kind="stable")
-        chosen = next(int(i) for i in ranked if i in picked or _clearly(error - mixed[i]))
+        better = _surely if all(pool[i].linear for i in picked) else _clearly
+        chosen = next(int(i) for i in ranked if i in picked or better(error - mixed[i]))
         picked.append(chosen)
         total, error = _sum(total, runs[chosen]), mixed[chosen]
     return [pool[i] for i in picked]
@@ -91,7 +95,7 @@ def first_choice(trials: Sequence[Trial]) -> Trial:
     """The first of some trials in order of their rank, unless the best linear one is as good (see above)."""
     linear = best_linear(trials)
     first = trials[0]
-    if linear is None or first.linear or not first.full or _clearly(linear.by_fold - first.by_fold):
+    if linear is None or first.linear or not first.full or _surely(linear.by_fold - first.by_fold):
         return first
     return linear
 
@@ -112,6 +116,14 @@ def _spreads(trial: Trial, folds: Sequence[Fold]) -> list[list[float]]:
 def _clearly(gain: FloatArray) -> bool:
     """Whether the mean of a gain over folds is more than its standard error."""
     return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _surely(gain: FloatArray) -> bool:
+    """Whether it is above zero at the level of 5 %."""
+    if len(gain) < 2:
+        return False
+    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    return bool(gain.mean() > stats.t.ppf(1.0 - _LEVEL, len(gain) - 1) * error)
 
 
 def mean_runs(trial: Trial, folds: Sequence[Fold]) -> Runs | None:

@@ -86,21 +86,25 @@ def plant_of(controller):
 
 
 def run(controller, decide, n_steps, seed=0):
-    """Inputs over a run with changing references, previews, missing samples and gross errors."""
+    """Inputs over a run with changing references, previews, missing samples and gross errors.
+
+    Each third of it has a reference of another kind, and each of the faults at least once.
+    """
+    every = min(25, n_steps // 3)
     rng = np.random.default_rng(seed)
     step, n_x = plant_of(controller)
     x, r, inputs = np.zeros(n_x), None, []
     n_y, n_v = len(controller.output_names), getattr(controller, "n_v", 0)
     for k in range(n_steps):
-        if k % 25 == 0:
+        if k % every == 0:
             level = rng.choice([0.4, 0.7, 0.4, -0.3, 2.0])
             r = [np.full(n_y, level), None, level * rng.uniform(0.2, 1.0, (int(rng.integers(1, 12)), n_y))][
-                k // 25 % 3
+                k // every % 3
             ]
         y = x[: controller.n_measured].copy()
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 or k == n_steps // 2:
             y[rng.integers(len(y))] = np.nan
-        if rng.random() < 0.03:
+        if rng.random() < 0.03 or k == n_steps // 2 + 2:
             y += 20.0
         v = 0.2 * rng.normal(size=n_v)
         u = decide(y, r, v)
@@ -117,7 +121,7 @@ def told(v):
 @pytest.mark.parametrize("kind", KINDS)
 def test_resets_copies_pickles_and_files_decide_alike(kind, folded, lag_model, tmp_path):
     controller = make(kind, folded, lag_model)
-    n_steps = 250 if not kind.startswith("rnn") else 75
+    n_steps = 250 if not kind.startswith("rnn") else 30
     expected = run(controller, lambda y, r, v: controller.control(y, r, **told(v)), n_steps)
     controller.reset()
     np.testing.assert_array_equal(
@@ -165,7 +169,7 @@ def test_a_step_is_pure_and_its_state_is_a_vector(kind, folded, lag_model):
         state[0], vector[0] = after, ravel(after)
         return u
 
-    n_steps = 150 if not kind.startswith("rnn") else 50
+    n_steps = 150 if not kind.startswith("rnn") else 30
     found = run(controller, decide, n_steps)
     expected = run(controller, lambda y, r, v: controller.control(y, r, **told(v)), n_steps)
     np.testing.assert_array_equal(found, expected)
@@ -187,7 +191,7 @@ def test_a_block_decides_as_its_controller(kind, folded, lag_model):
         memory[0] = block.dynamics(0.0, memory[0], signals)
         return u
 
-    run(controller, decide, 250 if not kind.startswith("rnn") else 75)
+    run(controller, decide, 250 if not kind.startswith("rnn") else 30)
 
 
 def settled(decide, r, n=60):

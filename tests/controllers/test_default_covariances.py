@@ -66,7 +66,7 @@ def plant(x, u):
     )
 
 
-@pytest.mark.parametrize("noise", [1e-2, 0.1])
+@pytest.mark.parametrize("noise", [1e-2, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_a_networks_noise_is_that_of_its_records(noise, tmp_path):
     rng = np.random.default_rng(0)
     u, x = rng.uniform(-1, 1, (20, 150, 1)), np.zeros((20, 151, 2))

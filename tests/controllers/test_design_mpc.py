@@ -60,6 +60,7 @@ def test_linear_is_enough_for_a_linear_plant(linear_records):
     assert design.controller.lifted is design.lifted
 
 
+@pytest.mark.slow
 def test_a_plant_that_no_linear_model_shows_gets_rnnmpc(pendulum, tmp_path):
     env = PendulumEnv()
     up = env.plant.output(np.zeros(2))

@@ -49,7 +49,10 @@ def test_a_policy_scales_its_actions(van_der_pol):
         scaled.predict(np.zeros((2, 2)))
 
 
-@pytest.mark.parametrize("kind", ["lqr", "mpc", "observer", "time_varying", "offset_free", "rnn"])
+@pytest.mark.parametrize(
+    "kind",
+    ["lqr", "mpc", "observer", "time_varying", "offset_free", pytest.param("rnn", marks=pytest.mark.slow)],
+)
 def test_a_block_simulates_like_the_closed_loop(kind, network, van_der_pol, linear_plant):
     if kind in ("observer", "time_varying"):
         a, b, c = np.array([[1.0, 0.1], [0.0, 0.9]]), np.array([[0.0], [0.1]]), np.array([[1.0, 0.0]])

@@ -42,7 +42,11 @@ def stable(seed: int, n: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "generators",
-    [np.diag([0.1, 2.0]), np.array([[0.3, -0.1, 0.0], [1.0, 0.5, 2.0]]), np.array([[0.0], [1.0]])],
+    [
+        np.diag([0.1, 2.0]),
+        np.array([[0.3, -0.1, 0.0], [1.0, 0.5, 2.0]]),
+        pytest.param(np.array([[0.0], [1.0]]), marks=pytest.mark.slow),
+    ],
 )
 def test_tube_is_invariant_and_next_to_the_smallest(generators: np.ndarray) -> None:
     A, W = stable(3, 2), Zonotope(generators)

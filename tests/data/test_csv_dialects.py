@@ -80,7 +80,8 @@ def test_a_plain_file_is_read_without_a_word(tmp_path):
         ("# a rig\n1,2,3\n3,4,5\n", "no header line"),
         ("y;u\n1.234,5;2\n", "column 'y' holds text"),
         ("# only\n# comments\n", "is empty"),
-        ("y,u\ncm,V\n1,2\n", "column 'y' holds text"),
+        ("y,u\n1,2\ncm,V\n", "column 'y' holds text, .*'cm'.* in row 1"),
+        ("y,u\ncm,V\n", "column 'y' holds text"),
         ("y,u\n1,2\0\n", "null bytes"),
     ],
 )
@@ -94,8 +95,10 @@ def test_what_cannot_be_told_apart_is_refused_by_name(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"delimiter": ";;"}, {"delimiter": 3}, {"delimiter": '"'}, {"decimal": ";"}, {"decimal": ["."]},
-     {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"}, {"resample": True}],
+    [{"header_line": 0}, {"header_line": "1"}, {"data_line": -1}, {"data_line": 1.5}, {"data_line": True},
+     {"delimiter": ";;"}, {"delimiter": 3}, {"delimiter": "\n"}, {"delimiter": '"'}, {"decimal": ";"},
+     {"decimal": ["."]}, {"comment": ""}, {"comment": 3}, {"gaps": "fill"}, {"resample": "yes"},
+     {"resample": True}],
 )  # fmt: skip
 def test_options_are_refused_by_name(tmp_path, wrong):
     path = tmp_path / "data.csv"
@@ -204,6 +207,32 @@ def test_columns_labelled_zero_are_used():
         Trajectories.from_dataframe(pd.DataFrame({"y": [1.0, 2.0]}), outputs=["y"], dt=1.0, episode=0)
 
 
+@pytest.mark.parametrize("kind", ["frame", "mapping", "file"])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"time": np.arange(3.0)}, {"time": pd.Series([0.0, 1.0, 2.0])}, {"episode": ["e"]}, {"outputs": [["y"]]},
+     {"inputs": [np.zeros(3)]}, {"outputs": [{}]}, {"time": False}, {"episode": True}, {"outputs": [True]},
+     {"outputs": [0]}, {"time": 0.5}, {"inputs": [None]}],
+    ids=str,
+)  # fmt: skip
+def test_what_names_no_column_is_refused_by_its_argument(tmp_path, kind, wrong):
+    """Columns in place of names, and True and False, which are 1 and 0 to Python."""
+    numbers = {1: [0.0, 1.0, 2.0], "y": [1.0, 2.0, 3.0], "e": [0.0, 0.0, 0.0]}
+    options = {"outputs": ["y"], "dt": 1.0, **wrong}
+    frame, file = pd.DataFrame(numbers), tmp_path / "a.csv"
+    frame.to_csv(file, index=False)
+    table = {"frame": frame, "mapping": numbers, "file": file}[kind]
+    read = Trajectories.from_csv if kind == "file" else Trajectories.from_dataframe
+    with pytest.raises(OptionError, match=rf"{next(iter(wrong))} has a|no column"):
+        read(table, **options)
+
+
+def test_columns_labelled_true_are_found():
+    table = pd.DataFrame({True: [1.0, 2.0, 3.0], False: [0.0, 0.5, 1.0]})
+    data = Trajectories.from_dataframe(table, outputs=[True], time=False)
+    assert (data.dt, data[0].outputs[2, 0]) == (0.5, 3.0)
+
+
 @pytest.mark.parametrize("table", [np.zeros((5, 2)), None, [1, 2], 3, "data.csv", pd.Series([1.0, 2.0])])
 def test_what_is_no_table_is_refused(table):
     with pytest.raises(OptionError, match="df is a"):
@@ -242,7 +271,7 @@ def test_a_name_that_stands_twice_is_refused_and_nullable_numbers_are_read():
     )
 
 
-@pytest.mark.parametrize("path", [None, 3.5, ["a.csv"], b"a.csv"])
+@pytest.mark.parametrize("path", [None, 3.5, b"a.csv", "a\0.csv", [], [3], ["a.csv", None], {"a": "a.csv"}])
 def test_what_is_no_path_is_refused(path):
     with pytest.raises(KoopctrlError, match="path is"):
         Trajectories.from_csv(path, outputs=["y"], dt=1.0)

@@ -229,7 +229,7 @@ def compare(
     plant,
     measure,
     *,
-    n_steps=300,
+    n_steps=180,
     seed=0,
     n_missing=0.05,
     spread=0.6,
@@ -250,13 +250,13 @@ def compare(
     mpc.reset()
     sent = [mpc.law.u_rest] * mpc.problem.delay
     for k in range(n_steps):
-        if k % 30 == 0:
+        if k % 18 == 0:
             rows = int(rng.integers(1, 20))
             r = [
                 None,
                 spread * rng.normal(size=mpc.lifted.n_y),
                 spread * rng.normal(size=(rows, mpc.lifted.n_y)),
-            ][k // 30 % 3]
+            ][k // 18 % 3]
         y = measure(x)
         if rng.random() < n_missing:
             y[rng.integers(len(y))] = np.nan

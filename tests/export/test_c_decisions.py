@@ -55,7 +55,7 @@ def test_set_points_and_back_on_a_plant_with_several_steady_states(tmp_path, fol
     np.testing.assert_allclose(again[1], expected[:40], atol=1e-6)
 
 
-@pytest.mark.parametrize("offset_free", [False, 0.3])
+@pytest.mark.parametrize("offset_free", [pytest.param(False, marks=pytest.mark.slow), 0.3])
 def test_previews_of_many_rows_and_resets(tmp_path, folded, offset_free):
     mpc = RNNMPC(folded, 8, 1.0, 0.01, u_min=-1.0, u_max=1.0, offset_free=offset_free)
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)

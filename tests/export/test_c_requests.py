@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from c_tools import FLAGS, check_clean
+from c_tools import FLAGS, OPTIMISED, check_clean
 
 from koopctrl import (
     RNNMPC,
@@ -23,9 +23,12 @@ B = np.array([[0.2, 0.0, 0.1], [0.5, 0.1, 0.0], [0.0, 1.0, 0.3]])
 C = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def compare(mpc, folder, ask, advance, x, observe, steps=300, atol=1e-6):
+EVERY = 6  # samples after which a request changes
+
+
+def compare(mpc, folder, ask, advance, x, observe, steps=30 * EVERY, atol=1e-6, flags=FLAGS):
     """Both controllers along Python's loop; every status and the spread of the inputs."""
-    compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=FLAGS)
+    compiled = CompiledMPC(mpc_to_c(mpc, folder), flags=flags)
     rng, statuses, sent = np.random.default_rng(5), set(), []
     for k in range(steps):
         if k == steps // 2:
@@ -46,13 +49,13 @@ def compare(mpc, folder, ask, advance, x, observe, steps=300, atol=1e-6):
 
 
 def wishes(n_u, n_y, level, nan=False):
-    """Set-points, previews, input references and their trajectories, changed at every tenth sample."""
+    """Set-points, previews, input references and their trajectories, one after another."""
     held = {}
 
     def ask(k, rng):
-        if k % 10 == 0:
+        if k % EVERY == 0:
             held.clear()
-            kind = k // 10
+            kind = k // EVERY
             rows = int(rng.integers(1, 8))
             r = level * rng.normal(size=n_y if kind % 2 else (rows, n_y))
             if nan and kind % 3:
@@ -119,7 +122,7 @@ def test_untracked_outputs_of_a_linear_controller(case, tmp_path):
         return np.clip(x, -1.0, 1.0) if case == "unstable" else x
 
     observe = (lambda x: c @ x) if case == "filtered" else (lambda x: x.copy())
-    steps = 80 if case == "unstable" else 300
+    steps = (10 if case == "unstable" else 30) * EVERY
     assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(3), observe, steps=steps)
     left_out, mixed = np.array(seen).sum(axis=0)
     assert left_out > 20
@@ -193,8 +196,16 @@ def test_input_references_and_untracked_outputs_of_a_network(networks, case, tmp
     assert "optimal" in compare(mpc, tmp_path, ask, advance, np.zeros(2), lambda x: x.copy(), atol=atol)
 
 
-@pytest.mark.parametrize("lags", [False, True])
-@pytest.mark.parametrize("kind", ["none", "output", "input", "state", "mixed"])
+FILTERED = {  # each kind, and each of both windows; the others are slow
+    "quick": [("none", False), ("output", True), ("input", False), ("state", True), ("mixed", False)],
+    "slow": [("none", True), ("output", False), ("input", True), ("state", False), ("mixed", True)],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "lags"),
+    [*FILTERED["quick"], *(pytest.param(*case, marks=pytest.mark.slow) for case in FILTERED["slow"])],
+)
 def test_an_extended_filter(networks, kind, lags, tmp_path):
     """Gate, missing and absurd measurements, an output unmeasured, told disturbances, inputs on their way."""
     model = networks["lags" if lags else "plain"]
@@ -248,7 +259,13 @@ def runaway(x, u):
     return np.stack([first, 0.8 * x[..., 1] + 0.1 * np.tanh(x[..., 0]) + 0.5 * u[..., 1]], axis=-1)
 
 
-@pytest.mark.parametrize("case", ["plain", "bounds", "blocks, moves", "no terminal weight", "filtered"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "bounds", "blocks, moves", "filtered", pytest.param("plain", marks=pytest.mark.slow),
+        pytest.param("no terminal weight", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_plans_with_feedback(unstable, case, tmp_path):
     options = {
         "plain": {}, "bounds": {"y_max": [0.3, 0.4]}, "no terminal weight": {"terminal": "none"},
@@ -261,7 +278,7 @@ def test_plans_with_feedback(unstable, case, tmp_path):
     statuses = compare(
         mpc, tmp_path, wishes(2, 2, 0.15, nan=True),
         lambda x, u, rng: np.clip(runaway(x, u) + 0.01 * rng.normal(size=2), -0.8, 0.8),
-        np.zeros(2), lambda x: x.copy(), steps=120, atol=1e-5,
+        np.zeros(2), lambda x: x.copy(), steps=12 * EVERY, atol=1e-5, flags=OPTIMISED,
     )  # fmt: skip
     assert "optimal" in statuses
 
@@ -291,6 +308,7 @@ def test_plans_led_back_to_their_course(unstable, case, tmp_path, monkeypatch):
     assert sum(led) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["feedback", "filter"])
 def test_clean_under_sanitizers_and_valgrind(unstable, networks, kind, tmp_path):
     ekf = ExtendedKalmanFilter(networks["lags"], disturbance="state", gate=6.0)

@@ -61,7 +61,9 @@ def _undone(mpc, tunings, name):
     return {key: mpc.settings[key] for key in changed - set(own)}
 
 
-@pytest.mark.parametrize("case", ["bounds", "filtered", "moves", "unstable"])
+@pytest.mark.parametrize(
+    "case", ["bounds", "filtered", "moves", pytest.param("unstable", marks=pytest.mark.slow)]
+)
 def test_a_linear_controller(case, tmp_path):
     a = 1.25 * A if case == "unstable" else A
     lifted = LiftedModel.from_matrices(a, B, C, dt=1.0)

@@ -306,6 +306,7 @@ def test_the_answer_says_what_it_costs(tmp_path):
     np.testing.assert_allclose([float(a) for a in answer[:2]], u, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(missing_tools()), reason=f"not on the PATH: {', '.join(missing_tools())}")
 def test_on_a_cortex_m4(tmp_path):
     """Cross-compiled and emulated: the host's inputs, and fewer instructions than doubles take."""

@@ -121,6 +121,7 @@ def test_tunings_and_floats(tmp_path: Path) -> None:
     assert worst <= 1e-3 * 6.0
 
 
+@pytest.mark.slow
 def test_sizes_and_clean_under_sanitizers(tmp_path: Path) -> None:
     mpc = make("kalman")
     code = mpc_to_c(mpc, tmp_path)

@@ -61,8 +61,15 @@ def checked(made):
     return Slave(made.path)
 
 
-@BOTH
-@pytest.mark.parametrize("kind", ["linear", "network"])
+@pytest.mark.parametrize(
+    ("kind", "fmi"),
+    [
+        ("linear", "3.0"),
+        ("linear", "2.0"),
+        ("network", "3.0"),
+        pytest.param("network", "2.0", marks=pytest.mark.slow),
+    ],
+)
 def test_controllers(kind, fmi, lifted, network, tmp_path):
     """Missing measurements, outputs that are not tracked, and weights that change between samples."""
     bounds = {"u_min": -0.8, "u_max": 0.9, "y_max": [0.9, 1.2]}

@@ -123,6 +123,7 @@ def test_nonlinear_coefficients_minimise_the_joint_cost():
     np.testing.assert_allclose(list(model.theta_.values()), best.x[:2], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_standard_deviations_are_those_over_records():
     """Spread of the estimates over noise seeds beside what each record says of itself."""
 

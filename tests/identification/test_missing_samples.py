@@ -109,6 +109,7 @@ def test_whatever_needs_whole_records_says_so():
         KoopmanRNN(0, n_states=2).fit(lost(0.1)).report(lost(0.1))
 
 
+@pytest.mark.slow
 def test_a_choice_counts_what_was_measured():
     model = select([lost(0.1)[0].slice(0, 250)], max_trials=1, random_state=0)
     assert (rmse(model) < 0.1 * Y.std(axis=0)).all()

@@ -8,7 +8,7 @@ import numpy as np
 import plants
 import pytest
 
-from koopctrl import KoopmanRNN, Trajectories
+from koopctrl import KoopmanRNN, Trajectories, datasets
 from koopctrl.errors import DataError, OptionError, RolloutWarning, ShapeError
 from koopctrl.identification.report import make_report
 
@@ -101,3 +101,30 @@ def test_horizons_that_are_no_sequence_are_refused(horizons):
     model = KoopmanRNN(5, random_state=0).fit(DATA)
     with pytest.raises(OptionError, match="horizons is"):
         model.report(DATA, horizons)
+
+
+def test_a_poor_free_run_is_told_what_to_try_and_that_helps():
+    """A measured record: lags are worse than the hidden state that the hint names."""
+    train, test = datasets.hair_dryer().split(0.5, by="time")
+    lagged = {1: "not the full state", 2: "one step ahead is good, so with 2 output and 1 input lags"}
+    for lags, words in lagged.items():
+        report = KoopmanRNN(20, output_lags=lags, random_state=0).fit(train).report(test)
+        assert report.score < 0.9
+        assert words in report.hint
+        assert "n_states=4" in report.hint
+        assert str(report).endswith(f"The free run is poor: {report.hint}")
+        assert report.to_dict()["hint"] == report.hint
+    better = KoopmanRNN(0, n_states=4, random_state=0).fit(train).report(test)
+    assert better.score > 0.95
+    assert better.hint is None
+    assert "poor" not in str(better)
+
+
+def test_a_hidden_state_that_does_not_suffice_and_inputs_that_say_nothing_are_told_apart():
+    train, test = datasets.hair_dryer().split(0.5, by="time")
+    small = KoopmanRNN(0, n_states=1, random_state=0).fit(train).report(test)
+    assert small.hint.startswith("1 states do not suffice. Try a larger n_states")
+    rng = np.random.default_rng(0)
+    noise = Trajectories.from_arrays(rng.normal(size=(200, 1)), rng.normal(size=(200, 1)), dt=1.0)
+    nothing = KoopmanRNN(0, output_lags=3, input_lags=3).fit(noise).report(noise)
+    assert "3 output and 3 input lags do not explain the next sample either" in nothing.hint

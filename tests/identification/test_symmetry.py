@@ -84,6 +84,7 @@ def test_it_is_kept_in_files_and_checked(tmp_path):
             KoopmanRNN(2, n_states=2, symmetry=wrong).fit(TRAIN)
 
 
+@pytest.mark.slow
 def test_a_choice_takes_it_where_held_out_data_say_so():
     settings = [{**WINDOW, "symmetry": s} for s in (None, "odd")]
     for one in settings:

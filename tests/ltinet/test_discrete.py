@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import control
 import numpy as np
 import pytest
@@ -140,3 +142,38 @@ def test_what_belongs_to_the_other_time_is_refused() -> None:
         LTINetwork.from_statespace(jordan(2), time="discrete")
     with pytest.raises(OptionError, match="time"):
         LTINetwork.from_statespace(jordan(2), time="sampled")
+
+
+TENTH = (np.diag([0.5, 0.2]), np.ones((2, 1)), np.ones((1, 2)), np.zeros((1, 1)), 0.1)
+STATED = {
+    "matrices": TENTH,
+    "python-control": control.ss(*TENTH),
+    "transfer function": control.tf([1.0], [1.0, -0.5], 0.1),
+    "continuous": control.ss(*TENTH[:4]),
+    "continuous, stated": (*TENTH[:4], 0),
+    "an object": SimpleNamespace(A=TENTH[0], B=TENTH[1], C=TENTH[2], D=TENTH[3], dt=0.1),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+@pytest.mark.parametrize("dt", [0.2, 1e-3, 0.101])
+def test_a_sample_time_that_contradicts_the_systems_own_is_refused(name, dt) -> None:
+    with pytest.raises(TimeBaseError, match=rf"dt is {dt:g} s, and sys .*; expected the sample time once"):
+        LTINetwork.from_statespace(STATED[name], dt=dt)
+
+
+@pytest.mark.parametrize("name", [name for name in STATED if "continuous" not in name])
+def test_a_sample_time_that_says_the_same_is_taken(name) -> None:
+    told, alone = LTINetwork.from_statespace(STATED[name], dt=0.1), LTINetwork.from_statespace(STATED[name])
+    assert told.sample_time == alone.sample_time == 0.1
+    points = np.exp(1j * np.array([0.1, 1.0, 3.0]))
+    exact = [TENTH[2] @ np.linalg.solve(z * np.eye(2) - TENTH[0], TENTH[1]) for z in points]
+    if name == "transfer function":
+        exact = [np.array([[1.0 / (z - 0.5)]]) for z in points]
+    for net in (told, alone):
+        sampled = net if net.discrete else net.sample(0.1)
+        np.testing.assert_allclose(sampled.transfer_function(points), exact, rtol=1e-9)
+
+
+def test_a_sample_time_that_the_system_leaves_open_is_the_callers() -> None:
+    assert LTINetwork.from_statespace(control.ss(*TENTH[:4], True), dt=0.3).sample_time == 0.3

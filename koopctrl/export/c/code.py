@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from koopctrl._paths import folder_path
 from koopctrl.errors import OptionError
 from koopctrl.export.c.linear import linear_mpc_parts
 from koopctrl.export.c.linear_sets import tuned_laws
@@ -157,10 +158,7 @@ def mpc_to_c(
         "main.c": _example(name, scalar),
         "README.txt": _notes(parts, name),
     }
-    if not isinstance(folder, (str, PathLike)):
-        raise OptionError(f"folder is {folder!r}; expected the path of a folder")
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    target = folder_path(folder)
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")
     sizes = (len(parts.measured), len(parts.outputs), len(parts.inputs), len(parts.told), parts.horizon)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from koopctrl._paths import folder_path
 from koopctrl._time import check_dt
 from koopctrl._validation import FloatArray
 from koopctrl.errors import OptionError
@@ -88,8 +89,7 @@ def network_to_c(
         net = replace(net, **sampled_fields(net, check_dt(dt)))
     data = _Data(scalar)
     source = _source(net, name, data)
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    target = folder_path(folder)
     texts = {f"{name}.h": as_scalar(_header(net, name), scalar), f"{name}.c": source}
     for file, text in texts.items():
         (target / file).write_text(text, encoding="utf-8", newline="\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from koopctrl._paths import folder_path
 from koopctrl._validation import FloatArray, check_fitted
 from koopctrl.errors import OptionError
 from koopctrl.export.c.scalar import SINGLE, as_scalar, check_scalar
@@ -281,11 +282,7 @@ def write(
     rounding: float = 0.0,
 ) -> GeneratedPart:  # fmt: skip
     """Write files with the name put in."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OptionError(f"folder is {str(folder)!r}, which is a file; expected a folder") from error
+    target = folder_path(folder)
     for file, text in texts.items():
         if file.endswith(".h"):
             text = as_scalar(text, data.scalar)

@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from koopctrl._paths import file_path
 from koopctrl._validation import check_choice
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.export.c.compiled import find_compiler
@@ -94,9 +95,7 @@ def to_fmu(
         If the code does not compile, with the compiler's words.
     """
     check_choice(fmi, "fmi", ("3.0", "2.0"))
-    if not isinstance(path, (str, PathLike)):
-        raise OptionError(f"path is {path!r}; expected the path of a file")
-    target = Path(path)
+    target = file_path(path)
     if target.suffix != ".fmu":
         raise OptionError(f"path is {str(target)!r}; expected a name that ends in .fmu")
     name = target.stem
