@@ -52,6 +52,44 @@ def bounded_peers(results: Path) -> str:
     return markdown(header, rows)
 
 
+def explicit_peers(results: Path) -> str:
+    """Tables of regions beside the online controller and PPOPT."""
+    rows = []
+    for title, v in load(results, "deployment")["figures"]["explicit"].items():
+        times = v["step_seconds"]
+        rows.append([
+            title, f"{v['regions']} ({v['regions_ppopt']})",
+            f"{v['gap_online']:.0e} at {v['in_a_region']} states", f"{v['gap_ppopt']:.0e} at {v['points_ppopt']}",
+            short(v["seconds_ppopt"] / v["seconds"]),
+            *(short(times["online"] / times[name]) for name in ("looked up", "looked up in C, with ctypes", "PPOPT")),
+        ])  # fmt: skip
+    header = [
+        "", "regions (PPOPT's)", "gap to the online controller", "gap to PPOPT", "PPOPT's time to make it over ours",
+        "online's time over the lookup's", "over the lookup's in C", "over PPOPT's lookup",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
+def deployment_peers(results: Path) -> str:
+    """Retuned C, an FMU and an ONNX graph beside Python and their peers."""
+    found = load(results, "deployment")["figures"]
+    tuned, unit, graph = found["retuning"], found["fmu"], found["onnx"]
+    times = tuned["seconds"]
+    rows = [
+        ["retuned C", "Python's `with_`", f"{tuned['gap']['Python']:.0e}", short(times["Python"] / times["C"])],
+        ["retuned C", "do-mpc, the weight a parameter", f"{tuned['gap']['do-mpc']:.0e}", short(times["do-mpc"] / times["C"])],
+        ["FMU in fmpy", "Python", f"{unit['gap']:.0e}", short(unit["step_seconds"]["Python"] / unit["step_seconds"]["fmpy"])],
+    ]  # fmt: skip
+    for key, v in graph.items():
+        if isinstance(v, dict):
+            scalar, n = key.split(", ")
+            rows.append([
+                f"ONNX in onnxruntime, {scalar}s, {n} state{'s' if n != '1' else ''}", "NumPy", f"{v['gap']:.0e}",
+                short(v["seconds"]["NumPy"] / v["seconds"]["onnxruntime"]),
+            ])  # fmt: skip
+    return markdown(["", "beside", "largest gap", "its time over this one's"], rows)
+
+
 def _ratios(found: dict[str, Any]) -> list[float]:
     """Costs over NMPC's of all seeds; infinite where the plant failed or there was no controller."""
     pairs = zip(found["ratios"], found["failed"], strict=True)

@@ -14,6 +14,8 @@ from table_control import (  # noqa: E402
     bounded_estimates,
     bounded_peers,
     burgers_tracking,
+    deployment_peers,
+    explicit_peers,
     pipeline,
     pipeline_setting,
 )
@@ -246,15 +248,18 @@ def c_single(results: Path) -> str:
     for title, v in load(results, "c_single")["figures"].items():
         if "error" in v:
             off = v["error"].split(" by ")[1].split(" ")[0]  # of the outputs' spread, in one step
-            rows.append([title.replace("_", " "), f"refused: {off} a step", *[""] * 5])
+            rows.append([title.replace("_", " "), f"refused: {off} a step", *[""] * 6])
             continue
         both = [v[scalar]["cortex_m4"] for scalar in ("double", "float")]
         sizes = ["-"] * 4
         if all(isinstance(s, dict) for s in both):
             flash = [f"{(s['code'] + s['constants']) / 1024:.0f}" for s in both]
             sizes = [*flash, *(f"{s['state'] / 1024:.0f}" for s in both)]
-        rows.append([title.replace("_", " "), f"{v['outputs']:.0e}", f"{v['inputs']:.0e}", *sizes])
-    return markdown(["", "outputs", "inputs", "flash, double", "float", "memory, double", "float"], rows)
+        off = abs(v["cost"] - 1.0)
+        cost = "1" if off < 5e-5 else f"{v['cost']:.4f}" if off < 0.05 else f"{v['cost']:.2f}"
+        rows.append([title.replace("_", " "), f"{v['outputs']:.0e}", f"{v['inputs']:.0e}", cost, *sizes])
+    header = ["", "outputs", "inputs", "cost", "flash, double", "float", "memory, double", "float"]
+    return markdown(header, rows)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -300,6 +305,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
         sampled_widths,
         bounded_estimates,
         bounded_peers,
+        explicit_peers,
+        deployment_peers,
         burgers_tracking,
         pipeline,
         pipeline_setting,

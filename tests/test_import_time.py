@@ -19,8 +19,8 @@ HEAVY = (
 
 
 def loaded_after(code: str) -> set[str]:
-    """Top-level modules in a fresh interpreter that ran `code`."""
-    script = f"import sys\n{code}\nprint('\\n'.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    """Modules in a fresh interpreter that ran `code`."""
+    script = f"import sys\n{code}\nprint('\\n'.join(sorted(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(result.stdout.split())
 
@@ -56,5 +56,12 @@ def test_each_step_loads_only_what_it_needs(code, allowed):
     assert not (set(HEAVY) - allowed) & loaded_after(code)
 
 
+def test_a_linear_controller_waits_for_no_network_schedule_or_fit():
+    loaded = loaded_after("from koopctrl import LQR, KalmanFilter, LinearMPC, LiftedModel")
+    others = ("koopctrl.ltinet", "koopctrl.controllers.scheduled", "koopctrl.koopman_rnn", "scipy.signal")
+    assert not {"sklearn", "control", "gymnasium", "matplotlib", *others} & loaded
+
+
 def test_the_test_of_this_test():
-    assert {"sklearn"} <= loaded_after("import koopctrl; koopctrl.KoopmanRNN")
+    loaded = loaded_after("import koopctrl; koopctrl.KoopmanRNN; koopctrl.LQR")
+    assert {"sklearn", "koopctrl.controllers.lqr"} <= loaded

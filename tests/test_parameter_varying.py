@@ -239,6 +239,24 @@ def test_a_report_has_the_linear_face_follow_the_parameter(affine_data):
     assert max(h.lifted_nrmse for h in report.horizons) < 1e-9
 
 
+@pytest.mark.parametrize("coupling", ["affine", "layer"])
+def test_a_plant_that_nobody_moves_may_have_nothing_but_parameters(coupling):
+    rng = np.random.default_rng(0)
+    p, x = rng.uniform(0.5, 1.0, (400, 1)), [np.ones(1)]
+    for v in p:
+        x.append(v * x[-1] + 0.3 * np.cos(x[-1]))
+    data = Trajectories.from_arrays(np.array(x), p, dt=0.1, input_names=["p"])
+    model = KoopmanRNN(50, parameters="p", parameter_coupling=coupling, random_state=0).fit(data)
+    assert model.network_.step(np.array([1.3]), np.array([0.7]))[0] == pytest.approx(
+        0.7 * 1.3 + 0.3 * np.cos(1.3), abs=1e-5
+    )
+    family = model.lift_family()
+    lifted = family.frozen([0.7])
+    assert (family.n_u, lifted.n_u) == (0, 0)
+    z = lifted.lift(np.array([1.0]))
+    assert lifted.unlift(z) == pytest.approx(1.0)
+
+
 def test_what_is_refused(affine_data, pendulum):
     fit = {"X": affine_data}
     for options, words in (

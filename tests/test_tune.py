@@ -1,6 +1,8 @@
 """`koopctrl tune`: what is shown is what runs, bad settings are named, and the page follows its sliders."""
 
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -12,7 +14,7 @@ from command_line import run
 from scipy import linalg
 
 from koopctrl import KoopmanRNN, LiftedModel, LinearMPC, Trajectories, run_closed_loop
-from koopctrl.errors import OptionError, ShapeError
+from koopctrl.errors import DataError, KoopctrlError, OptionError, ShapeError
 from koopctrl.tune import Disturbed, Settings, serve
 from koopctrl.tune.loop import Bench
 from koopctrl.tune.settings import controls
@@ -163,7 +165,16 @@ def test_loads_and_noise_are_those_that_were_asked_for():
     np.testing.assert_array_equal(runs[0].outputs, runs[1].outputs)
     with pytest.raises(OptionError, match="noise is -1"):
         Disturbed(same, -1.0)
-    with pytest.raises((ShapeError, ValueError)):
+    for wrong, error in (
+        ({"start": -1}, OptionError),
+        ({"seed": 0.5}, OptionError),
+        ({"load": "a"}, DataError),
+    ):
+        with pytest.raises(error, match=next(iter(wrong))):
+            Disturbed(same, **wrong)
+    with pytest.raises(ShapeError, match="load has shape"):
+        run_closed_loop(Disturbed(same, 0.0, [0.1] * 3), LinearMPC(lifted, 5, **loop), 3, x0=[1.0, 0.0])
+    with pytest.raises(ShapeError, match="noise has shape"):
         run_closed_loop(Disturbed(same, [0.1] * 3), LinearMPC(lifted, 5, **loop), 3, x0=[1.0, 0.0])
 
 
@@ -203,6 +214,34 @@ def test_the_server_answers_its_own_page_alone(address, model):
         assert ask(f"{address}setup", **headers)[0] == 403
 
 
+def test_a_page_that_is_closed_while_it_waits_is_no_error(model, file, monkeypatch, capsys):
+    server, answered = serve(model, file), threading.Event()
+    run_once = Bench.run
+
+    def slow(self, settings):
+        assert closed.wait(30.0)
+        return run_once(self, settings)
+
+    closed, handle = threading.Event(), server.shutdown_request
+    monkeypatch.setattr(Bench, "run", slow)
+    monkeypatch.setattr(server, "shutdown_request", lambda r: (handle(r), answered.set()))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        body = json.dumps(Settings.of_model(model).to_dict()).encode()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as page:
+            head = f"POST /run HTTP/1.0\r\nHost: 127.0.0.1:1\r\nContent-Length: {len(body)}\r\n\r\n"
+            page.sendall(head.encode() + body)
+            page.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        closed.set()
+        assert answered.wait(60.0)
+        said = capsys.readouterr().err
+        assert said == "", said
+        assert ask(f"http://127.0.0.1:{server.server_port}/")[0] == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_models_without_inputs_and_ports_that_are_none_are_refused(tmp_path):
     x = np.cumsum(np.ones((3, 20, 1)), axis=1) ** 0.5
     model = KoopmanRNN(0).fit(Trajectories.from_arrays(x, dt=0.1))
@@ -212,6 +251,30 @@ def test_models_without_inputs_and_ports_that_are_none_are_refused(tmp_path):
     done = run(tmp_path, "tune", "m.npz", "--port", 70000)
     assert "--port is 70000; expected 0 to 65535" in done.stderr
     assert "has no inputs" in run(tmp_path, "tune", "m.npz", "--no-open").stderr
+
+
+@pytest.mark.parametrize(
+    ("plant", "message"),
+    [
+        ("koopctrl_envs:koopctrl/Nope-v0", "plant is .*Nope.* cannot make"),
+        ("nowhere:koopctrl/X-v0", "plant is .*nowhere.* cannot make"),
+        ("koopctrl_envs:koopctrl/CartPole-v0", "measures 5 signals; expected the model's 2: x1, x2"),
+    ],
+)
+def test_plants_that_do_not_fit_are_refused_when_it_begins(model, file, plant, message):
+    with pytest.raises(KoopctrlError, match=message):
+        serve(model, file, plant=plant)
+
+
+def test_a_port_that_is_taken_and_a_file_that_is_gone_are_told(model, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OptionError, match=f"port is {taken.getsockname()[1]}, where no page"):
+            serve(model, "m.npz", port=taken.getsockname()[1])
+    found = Bench(model, str(tmp_path / "gone.npz")).run(Settings.of_model(model))
+    assert "gone.npz" in found["error"]
+    assert "gone.npz" in found["code"]
 
 
 def test_the_command_serves_until_it_is_stopped(file, tmp_path, monkeypatch):

@@ -184,12 +184,12 @@ def refine_fit(model: KoopmanRNN, work: Identification) -> None:
 
 
 def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:
-    """How the inputs of some data enter.
+    """How the inputs of some data enter; all of them may be parameters, of a plant that nobody moves.
 
     Raises
     ------
     OptionError
-        If a parameter is none of the inputs, or all of them are.
+        If a parameter is none of the inputs, or is named twice.
     """
     names = model.parameters
     names = [] if names is None else [names] if isinstance(names, str) else items_of(names, "parameters")

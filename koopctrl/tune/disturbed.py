@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctrl._validation import FloatArray, as_vector
+from koopctrl._validation import FloatArray, as_float_array, broadcast_vector, check_integer
 from koopctrl.data.gym_interface import plant_dt
 from koopctrl.data.plants import as_plant
 from koopctrl.errors import OptionError
@@ -34,7 +34,7 @@ class Disturbed:
     Raises
     ------
     OptionError
-        If noise is negative.
+        If noise is negative, or `start` or `seed` is no whole number from zero on.
     ShapeError, DataError
         If noise or load do not fit the plant's signals, at its first step.
     """
@@ -50,10 +50,10 @@ class Disturbed:
         dt: float | None = None,
     ) -> None:
         self.env = as_plant(plant, dt)
-        self.noise, self.load = np.asarray(noise, dtype=float), np.asarray(load, dtype=float)
+        self.noise, self.load = as_float_array(noise, "noise"), as_float_array(load, "load")
         if not (self.noise >= 0.0).all():
             raise OptionError(f"noise is {noise!r}; expected standard deviations from zero on")
-        self.start, self.seed = start, seed
+        self.start, self.seed = check_integer(start, "start"), check_integer(seed, "seed")
         self.dt = plant_dt(self.env) if dt is None else dt
 
     @property
@@ -70,12 +70,12 @@ class Disturbed:
     def step(self, action: ArrayLike) -> Any:
         """One sample; `info["u"]` is the input without the load."""
         sent = np.atleast_1d(np.asarray(action, dtype=float))
-        load = as_vector(np.broadcast_to(self.load, sent.shape), "load", len(sent))
+        load = broadcast_vector(self.load, "load", len(sent))
         self._k += 1
         y, *rest, info = self.env.step(sent + load if self._k > self.start else sent.copy())
         return self._measured(y), *rest, {**info, "u": sent}
 
     def _measured(self, y: Any) -> FloatArray:
         y = np.atleast_1d(np.asarray(y, dtype=float))
-        spread = as_vector(np.broadcast_to(self.noise, y.shape), "noise", len(y))
+        spread = broadcast_vector(self.noise, "noise", len(y))
         return y + spread * self._rng.standard_normal(len(y))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from koopctrl.errors import KoopctrlError
+from koopctrl.errors import KoopctrlError, OptionError, ShapeError
 from koopctrl.tune.settings import Settings, program
 
 
@@ -26,9 +27,16 @@ class Bench:
         File of the model, as the shown program loads it.
     plant : str, optional
         Gymnasium's name of a plant; the model itself by default.
+
+    Raises
+    ------
+    OptionError, ShapeError
+        If there is no such plant, or it measures other signals than the model.
     """
 
     def __init__(self, model: Any, path: str, plant: str | None = None) -> None:
+        if plant is not None:
+            _check_plant(plant, model)
         self.model, self.path, self.plant = model, path, plant
         self._made: dict[str, dict[str, Any]] = {}
         self._lock = Lock()
@@ -49,10 +57,27 @@ class Bench:
                     self._made[once] = space
                 space = dict(self._made[once])
                 exec(compile(then, "<tune>", "exec"), space)
-            except KoopctrlError as error:
+            except (KoopctrlError, OSError) as error:  # the file may have been moved since
                 return {"error": str(error), "code": code, "warnings": []}
         said = list(dict.fromkeys(str(w.message) for w in caught))
         return {"code": code, "warnings": said, **_drawn(space["result"])}
+
+
+def _check_plant(plant: str, model: Any) -> None:
+    try:
+        # As the program does that is shown: this package itself has no gymnasium.
+        env = importlib.import_module("gymnasium").make(plant)
+        n_y = np.size(env.reset(seed=0)[0])
+    except Exception as error:  # a registry's errors, and whatever a plant raises
+        raise OptionError(
+            f"plant is {plant!r}, which gymnasium cannot make ({type(error).__name__}: {error}); expected a "
+            "registered name, as koopctrl_envs:koopctrl/TwoTanks-v0"
+        ) from error
+    if n_y != len(model.output_names_):
+        raise ShapeError(
+            f"the plant {plant!r} measures {n_y} signals; expected the model's {len(model.output_names_)}: "
+            f"{', '.join(model.output_names_)}"
+        )
 
 
 def _drawn(result: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,13 +37,26 @@ def serve(model: Any, path: str, *, plant: str | None = None, port: int = 0) -> 
 
     Raises
     ------
-    OptionError
-        If the model has no inputs.
+    OptionError, ShapeError
+        If the model has no inputs, there is no such plant or it measures other signals, or the port is taken.
     """
     if not model.n_u:
         raise OptionError("model has no inputs; expected one with inputs, which a controller can move")
     bench = Bench(model, path, plant)
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, bench))
+    try:
+        return _Server(("127.0.0.1", port), partial(_Handler, bench))
+    except OSError as error:
+        raise OptionError(
+            f"port is {port}, where no page can be served ({error.strerror}); expected one that is free. 0 "
+            "takes any"
+        ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell what went wrong, but not that a page was closed before its answer came."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -211,12 +211,44 @@ def test_as_a_block_of_python_control() -> None:
         state = block.dynamics(0.0, state, fed)
 
 
-def test_records_without_noise_and_no_weight_on_their_combinations_are_refused_in_words() -> None:
+def curved_records(
+    curvature: float, unit_y: Any = 1.0, unit_u: float = 1.0, noise: float = 0.0
+) -> Trajectories:
     rng = np.random.default_rng(0)
     x, u = [np.zeros(2)], np.repeat(rng.uniform(-1.0, 1.0, 90), 3)[:, None]
     for v in u:
         a, b = x[-1]
-        x.append(np.array([0.9 * a + 0.2 * b, 0.8 * b - 0.1 * np.tanh(a) + 0.3 * v[0]]))
-    data = Trajectories.from_arrays([np.array(x)], [u], dt=0.1)
-    with pytest.raises(KoopctrlError, match="lambda_g is 0"):
-        make(data, n_past=4, lambda_y=1e4, y_max=[0.25, 0.4])
+        x.append(np.array([0.9 * a + 0.2 * b, 0.8 * b - curvature * np.tanh(a) + 0.3 * v[0]]))
+    y = np.array(x) + noise * rng.standard_normal((len(x), 2))
+    return Trajectories.from_arrays([y * unit_y], [u * unit_u], dt=0.1)
+
+
+@pytest.mark.parametrize("curvature", [0.5, 0.1, 1e-3, 1e-6])
+@pytest.mark.parametrize(
+    "options", [{}, {"y_max": np.array([0.25, 0.4])}, {"regularisation": "norm"}, {"n_past": 8}]
+)
+def test_rounding_does_not_choose_plans_where_records_have_no_noise(curvature: float, options: Any) -> None:
+    # A plant that is a little nonlinear: the past shows its directions down to rounding.
+    plans = []
+    for y, u in ((np.ones(2), 1.0), (np.ones(2), 3.0), (np.array([1e-3, 7.0]), 1e9)):
+        bounds = {"y_max": options["y_max"] * y} if "y_max" in options else {}
+        deepc = DeePC(
+            curved_records(curvature, y, u), 8, np.array([1.0, 0.1]) / y**2, 0.05 / u**2, u_min=-u, u_max=u,
+            **(options | bounds),
+        )  # fmt: skip
+        for x in ([0.2, 0.0], [0.25, 0.1]):
+            deepc.control(x * y, [0.25, 0.2] * y)
+            assert deepc.info is not None
+            plans.append(deepc.info.inputs / u)
+    assert 1e-3 < np.abs(plans[0]).max() < 1.0
+    for k in (0, 1):
+        assert plans[2 + k] == pytest.approx(plans[k], abs=3e-6)
+        assert plans[4 + k] == pytest.approx(plans[k], abs=3e-6)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("kind", ["projected", "norm"])
+@pytest.mark.parametrize("bounds", [{}, {"y_max": [0.25, 0.4]}])
+def test_no_weight_on_what_nothing_explains_is_refused(noise: float, kind: str, bounds: Any) -> None:
+    with pytest.raises(KoopctrlError, match="lambda_g is 0, and in"):
+        make(curved_records(0.1, noise=noise), n_past=4, lambda_y=1e4, regularisation=kind, **bounds)

@@ -246,6 +246,7 @@ def test_derivatives_by_symbols_and_by_differences_agree() -> None:
         ({"stage_cost": lambda y, u: y[7]}, "stage_cost failed on numbers"),
         ({"stage_cost": lambda y, u: float("nan")}, "stage_cost is not finite"),
         ({"stage_cost": lambda y, u: []}, "stage_cost returned nothing"),
+        ({"stage_cost": lambda y, u: None}, "it returned None"),
         ({"cost_parameters": [1.0]}, "cost_parameters are given without"),
         ({"stage_cost": residuals, "terminal": "riccati"}, "terminal is 'riccati'"),
         ({"stage_cost": residuals, "offset_free": True}, "offset_free is True"),

@@ -185,6 +185,15 @@ def test_outside_it_follows_the_lqr() -> None:
     assert u == pytest.approx(np.clip(-explicit.K @ [3.0, 0.0], -2.0, 2.0))
 
 
+def test_another_set_point_than_the_tables_is_said() -> None:
+    explicit = make().to_explicit(-1.0, 1.0)
+    explicit.control([0.3, 0.0], [0.2, 0.0])
+    assert explicit.info is not None
+    assert explicit.info.status == "fallback_lqr"
+    assert "another set-point" in explicit.info.reason
+    assert "references=(low, high)" in explicit.info.reason
+
+
 def big(n: int) -> LiftedModel:
     return LiftedModel.from_matrices(0.9 * np.eye(n), np.ones((n, 1)), dt=1.0)
 

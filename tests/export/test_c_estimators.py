@@ -7,7 +7,6 @@ import pytest
 from c_tools import FLAGS, run
 
 from koopctrl import (
-    LQR,
     RNNMPC,
     KoopmanRNN,
     LiftedModel,
@@ -18,6 +17,7 @@ from koopctrl import (
 )
 from koopctrl.errors import OptionError
 from koopctrl.export.c.code import mpc_to_c
+from koopctrl.export.c.estimator import estimator_to_c
 from koopctrl.export.c.sil import CompiledMPC
 
 A = np.array([[0.95, 0.3, 0.0], [-0.1, 0.8, 0.2], [0.0, 0.1, 0.9]])
@@ -178,11 +178,12 @@ def test_a_network_controller_with_a_moving_horizon(data, tmp_path):
     assert mpc.observer.n_rejected > 0
 
 
-def test_a_linear_controller_with_a_moving_horizon(tmp_path):
+@pytest.mark.parametrize("steady", [True, False])
+def test_a_linear_controller_with_a_moving_horizon(steady, tmp_path):
     """Changing references, missing samples, gross errors, a reset: the same inputs and statuses."""
     plant = LiftedModel.from_matrices(A, B, C, dt=0.1)
     mhe = MovingHorizonEstimator(
-        plant, 5, 0.1, 0.2, x_min=[-0.2, -np.inf, -0.1], disturbance="input", Qd=1e-2, gate=6.0
+        plant, 5, 0.1, 0.2, x_min=[-0.2, -np.inf, -0.1], disturbance="input", Qd=1e-2, gate=6.0, steady=steady
     )
     mpc = LinearMPC(plant, 8, 1.0, 0.1, u_min=-1, u_max=1, y_max=[0.7, np.inf], input_delay=1, estimator=mhe)
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
@@ -220,11 +221,66 @@ def test_a_network_controller_with_an_unscented_filter(data, tmp_path):
         x = plant_step(x, u / 1e3 + 0.05)
 
 
-def test_what_has_no_c_code_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize(("kind", "horizon"), [("none", 0), ("none", 6), ("input", 4)])
+def test_moving_horizons_with_a_time_varying_gain(kind, horizon, tmp_path):
     plant = LiftedModel.from_matrices(A, B, C, dt=0.1)
-    varying = MovingHorizonEstimator(plant, 4, 1.0, 1.0, x_min=0.0, steady=False)
-    with pytest.raises(OptionError, match="steady=False"):
-        varying.to_c(tmp_path)
-    with pytest.raises(OptionError, match="steady=False"):
-        mpc_to_c(LinearMPC(plant, 5, 1.0, 0.1, estimator=varying), tmp_path)
-    assert LQR(plant, 1.0, 0.1, estimator=varying).observer.horizon == 4
+    bounds = {} if kind == "none" else {"d_min": -0.2, "d_max": [0.3, np.inf]}
+    mhe = MovingHorizonEstimator(
+        plant, horizon, 0.3, 0.5, x_min=[-0.5, -np.inf, -0.5], y_max=[np.inf, 1.0], disturbance=kind,
+        gate=6.0, constraints=([[1.0, 1.0, 0.0]], [-2.0], [2.0]), steady=False, P0=9.0, **bounds,
+    )  # fmt: skip
+    met = same_over_a_run(mhe, tmp_path, np.zeros(2), np.ones(2), 2)
+    assert met >= {"waiting", "bounded"}
+    assert not np.allclose(
+        mhe.covariance, mhe.law.kalman.P, rtol=1e-3
+    )  # samples are missing: it never settles
+
+
+def test_a_time_varying_gain_of_what_nothing_moves_and_of_a_lift(data, tmp_path):
+    dead = LiftedModel.from_matrices(np.diag([0.9, 0.5]), [[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0]], dt=0.1)
+    mhe = MovingHorizonEstimator(
+        dead, 2, np.diag([0.1, 0.0]), 0.1, x_min=[-np.inf, 0.1], gate=6.0, steady=False,
+        P0=np.diag([1.0, 1e-30]),
+    )  # fmt: skip
+    assert "fallback" in same_over_a_run(mhe, tmp_path / "dead", np.zeros(1), np.ones(1), 2)
+    lifted = KoopmanRNN(15, random_state=0).fit(data).lift_at(method="edmd", rank_tol=1e-3)
+    mhe = MovingHorizonEstimator(lifted, 5, y_min=[4.0, 3.5], y_max=6.5, gate=8.0, Rn=0.5, steady=False)
+    assert same_over_a_run(mhe, tmp_path / "lift", 5.0, 1.0, 2, 1e3) >= {"waiting", "bounded"}
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_moving_horizons_in_floats(steady, tmp_path):
+    plant = LiftedModel.from_matrices(A, B, C, dt=0.1)
+    bounds = {"x_min": [-0.5, -np.inf, -0.5], "y_max": [np.inf, 1.0]}
+    mhe = MovingHorizonEstimator(plant, 5, 0.3, 0.5, disturbance="input", steady=steady, **bounds)
+    libraries, rng, worst, u = {}, np.random.default_rng(0), 0.0, None
+    for scalar in ("double", "float"):
+        part = mhe.to_c(tmp_path / scalar, "seer", scalar=scalar)
+        library = part.folder / "part.so"
+        run("gcc", *FLAGS, "-shared", "-fPIC", part.folder / "seer.c", "-o", library, "-lm")
+        libraries[scalar] = ctypes.CDLL(str(library)), ctypes.create_string_buffer(part.state_bytes)
+        libraries[scalar][0].seer_reset(libraries[scalar][1])
+    bounded = 0
+    for _ in range(200):
+        y, found = rng.normal(size=2), {}
+        for scalar, kind in (("double", np.float64), ("float", np.float32)):
+            lib, state = libraries[scalar]
+            given, estimate = [None if a is None else a.astype(kind) for a in (y, u)], np.zeros(5, kind)
+            pointers = [None if a is None else ctypes.c_void_p(a.ctypes.data) for a in (*given, estimate)]
+            assert lib.seer_observe(state, *pointers)
+            found[scalar] = estimate, lib.seer_bounds_status(state, ctypes.byref(ctypes.c_int(0)))
+        worst = max(worst, float(np.abs(found["double"][0] - found["float"][0]).max()))
+        assert found["float"][1] in (1, 2)
+        bounded += found["float"][1] == 2
+        u = rng.uniform(-1, 1, 2)
+    assert bounded > 50
+    assert worst < 1e-3
+
+
+def test_what_has_no_c_code_is_refused_by_name(tmp_path):
+    class Other(UnscentedKalmanFilter):
+        law = None
+
+    other = object.__new__(Other)
+    with pytest.raises(OptionError, match="the estimator is a Other; expected a KalmanFilter"):
+        estimator_to_c(other, tmp_path)

@@ -19,6 +19,7 @@ from koopctrl.export.c.sil import CompiledMPC
 A = np.array([[0.9, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.1, 0.6]])
 B = np.array([[0.2, 0.0], [0.5, 0.1], [0.0, 1.0]])
 C = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+LOAD = np.array([0.05, -0.02])
 
 
 def along(mpc, tunings, folder, advance, x, observe, references, atol):
@@ -140,6 +141,8 @@ def test_what_does_not_fit_is_named(network, tmp_path):
         ({"net": RNNMPC(network, 6, 1.0, 0.1)}, "is a RNNMPC; expected a LinearMPC"),
         ({"base": mpc}, "identifier other than 'base'"),
         ({"two words": mpc}, "identifier"),
+        ({"Base": mpc}, "'base' and 'Base', which are one constant"),
+        ({"night": mpc, "NIGHT": mpc}, "'night' and 'NIGHT'"),
         ([mpc], "expected a mapping"),
         ({"other": LinearMPC(LiftedModel.from_matrices(0.9 * A, B, C, dt=1.0), 6, 1.0, 0.1, u_max=1.0)},
          "another model or estimator"),
@@ -155,3 +158,41 @@ def test_what_does_not_fit_is_named(network, tmp_path):
     plain.retune("base")
     with pytest.raises(OptionError, match="tuning is 'quiet'"):
         plain.retune("quiet")
+
+
+@pytest.mark.parametrize("kind", ["linear", "network"])
+def test_retuning_at_rest_moves_no_input(kind, network, tmp_path):
+    """Bumpless: at a set-point held under an unmeasured load, other weights ask for the same input."""
+    if kind == "linear":
+        lifted = LiftedModel.from_matrices(A, B, C, dt=1.0)
+        estimator = KalmanFilter(lifted, 1e-3, 1e-2, disturbance="input")
+        mpc, r = (
+            LinearMPC(lifted, 9, 1.0, 0.1, R_rate=0.1, u_min=-3.0, u_max=3.0, estimator=estimator),
+            [0.4, 0.3],
+        )
+
+        def advance(x, u):
+            return A @ x + B @ (u + LOAD)
+
+        x, n_x = np.zeros(3), 2
+    else:
+        estimator = ExtendedKalmanFilter(network, disturbance="input")
+        mpc = RNNMPC(network, 8, 1.0, 0.05, R_rate=0.1, u_min=-1.2, u_max=1.2, estimator=estimator)
+        r = [0.3, 0.2]
+
+        def advance(x, u):
+            return tanks(x, u + LOAD)
+
+        x, n_x = np.zeros(2), 2
+    tunings = {"quiet": mpc.with_(R=5.0), "second": mpc.with_(Q=[0.01, 4.0]), "slow": mpc.with_(R_rate=9.0)}
+    compiled = CompiledMPC(mpc.to_c(tmp_path, tunings=tunings), flags=FLAGS)
+    measured = (lambda x: C @ x) if kind == "linear" else (lambda x: x)
+    held = np.full(2, np.nan)
+    for k in range(400):
+        if k >= 300 and k % 25 == 0:
+            compiled.retune(["quiet", "second", "slow", "base"][k // 25 - 12])
+        u = compiled.control(measured(x), r)
+        if k >= 300:
+            assert u == pytest.approx(held, abs=1e-5)
+        held, x = u, advance(x, u)
+    assert measured(x)[:n_x] == pytest.approx(r, abs=1e-4)

@@ -81,6 +81,8 @@ class MovingHorizonLaw(LinearEstimator):
     bounded : Bounded
     low, high : (m,) arrays
         Bounds of `q`, what is bounded at all samples, newest first.
+    unit : (m,) array
+        Standard deviations of `q` before anything is measured.
     to_q : (m, n + n_lagged) array
         What `q` is of the smoother's estimate.
     nearest : NearestWithin
@@ -134,7 +136,7 @@ class MovingHorizonLaw(LinearEstimator):
         self.to_q = np.zeros((n * n_samples, smoother.n + smoother.n_lagged))
         self.to_q[:n, : smoother.n] = E
         self.to_q[n:, smoother.n :] = np.eye(smoother.n_lagged)
-        self._unit = np.sqrt(np.diag(self.to_q @ smoother.P0 @ self.to_q.T))
+        self.unit = np.sqrt(np.diag(self.to_q @ smoother.P0 @ self.to_q.T))
         if n:
             self.projection = self._projection(smoother.filtered, square=not self.steady)
             size = self.projection.F.shape[1]
@@ -144,7 +146,7 @@ class MovingHorizonLaw(LinearEstimator):
     def _projection(self, covariance: FloatArray, *, square: bool) -> Any:
         shown = self.to_q @ covariance
         return projection_of(
-            shown @ self.to_q.T, shown[:, : self.smoother.n].T, self._unit, square=square
+            shown @ self.to_q.T, shown[:, : self.smoother.n].T, self.unit, square=square
         )  # fmt: skip
 
     def outputs(self, y: FloatArray) -> FloatArray:

@@ -48,7 +48,8 @@ class DeePC(PredictiveController):
         the state is measured).
     lambda_g : float
         Weight on the combination; in what an error of one spread in all outputs costs, with the windows'
-        weights times the root of their number.
+        weights times the root of their number. 0 is for noise-free records of a linear plant alone: of others
+        a plan would take its outputs as it likes, and it is refused.
     regularisation : {"projected", "norm"}
         Whether that is on the part of `g` that inputs and past outputs do not explain, which lets noise
         average out and draws nothing to the records' mean, or on all of `g`, as first published.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 
 from koopctrl._validation import FloatArray
 from koopctrl.controllers.channels import InputChannels
@@ -29,6 +30,7 @@ from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.controllers.mpc.rnn_law import RolledOut
 from koopctrl.controllers.qp.dense import scale_rows
 from koopctrl.controllers.qp.soft import StepSolver
+from koopctrl.controllers.units import weight_factor
 from koopctrl.errors import OptionError
 
 # Weight of inputs among steady ones that do the same, and of staying there, in what the outputs cost.
@@ -229,6 +231,13 @@ def build_deepc_law(
         Of the QP.
     names : (output names, input names, dt)
     """
+    unexplained = known.from_b.shape[1] - known.n_first
+    if unexplained and penalties[0] == 0.0:
+        raise OptionError(
+            f"lambda_g is 0, and in {unexplained} directions outputs of the records follow neither from "
+            "inputs nor from past outputs (noise, or a plant that is not linear): without a weight a plan "
+            "takes its outputs as it likes. Expected more than 0; take 1 to 1e4"
+        )
     qp, n_soft = _condensed(known, problem, penalties, projected)
     n_v, n_rows = len(qp.H), len(qp.rows)
     bounded = (np.isfinite(side[n_v:]) for side in (qp.lower, qp.upper))
@@ -276,37 +285,34 @@ def _condensed(
     past_v, past_p = y_v[:n_known], y_p[:n_known].copy()
     past_p[:, n_p - n_known :] -= np.eye(n_known)
     next_v, next_p = y_v[n_known:] * scale_y[:, None], y_p[n_known:] * scale_y[:, None]
-    Q, moves, R = block_diagonal(problem.Q), move_cost(problem), block_diagonal(problem.R)
+    moves, R = move_cost(problem), block_diagonal(problem.R)
+    # The cost is |by_v v + by_p p + by_r r|^2 and that of inputs and moves: kept as rows, so that directions
+    # the past barely shows are not squared away.
+    root = linalg.block_diag(*(weight_factor(weight) for weight in problem.Q))
     counted = np.arange(n_b) >= (known.n_first if projected else 0)
-    b_v = np.eye(n_b, n_in + n_b, k=n_in)[counted]
-    H = next_v.T @ Q @ next_v + on_past * past_v.T @ past_v + on_g * b_v.T @ b_v
-    H[:n_in, :n_in] += moves
-    from_past = next_v.T @ Q @ next_p + on_past * past_v.T @ past_p
-    if not projected:
-        H, from_past = H + on_g * a_v.T @ a_v, from_past + on_g * a_v.T @ a_p
-    from_reference = -next_v.T @ Q
+    on_b = np.sqrt(on_g) * np.eye(n_b, n_in + n_b, k=n_in)[counted]
+    on_a = np.zeros(0) if projected else np.sqrt(on_g) * np.eye(len(a_v))
+    on_a = on_a.reshape(-1, len(a_v))
+    by_v = np.vstack([root @ next_v, np.sqrt(on_past) * past_v, on_b, on_a @ a_v])
+    by_p = np.vstack([root @ next_p, np.sqrt(on_past) * past_p, np.zeros((len(on_b), n_p)), on_a @ a_p])
+    by_r = np.vstack([-root, np.zeros((len(by_v) - len(root), N * n_y))])
     from_steady, from_last = np.zeros((n_in + n_b, n_in)), np.zeros((n_in + n_b, n_u))
     from_steady[:n_in], from_last[:n_u] = -R, -problem.S[0]
     E = problem.E[:, :n_y] if len(problem.E) else np.empty((0, n_y))
     rows = np.vstack([np.kron(np.eye(N), E) @ next_v, np.empty((0, n_in + n_b))])
     rows_p = np.kron(np.eye(N), E) @ next_p
     rows_p[:, 0] += np.tile(E @ known.y_mean, N)
+    next_r = np.zeros((N * n_y, N * n_y))
     if not len(rows) and n_b:
         # No bound looks at b: it is what the inputs make of it.
-        back = -np.linalg.pinv(H[n_in:, n_in:], rcond=1e-13, hermitian=True)
-        T = np.vstack([np.eye(n_in), back @ H[n_in:, :n_in]])
-        constant = back @ from_past[n_in:]
-        by_reference = back @ from_reference[n_in:]
-        whole = H
-        H = T.T @ whole @ T
-        next_p = next_p + next_v[:, n_in:] @ constant
-        from_past = T.T @ (from_past + whole[:, n_in:] @ constant)
-        from_reference = T.T @ (from_reference + whole[:, n_in:] @ by_reference)
-        from_steady, from_last = T.T @ from_steady, T.T @ from_last
-        next_v, rows = next_v @ T, np.empty((0, n_in))
-        next_r = (known.from_b[n_known:] * scale_y[:, None]) @ by_reference
-    else:
-        next_r = np.zeros((N * n_y, N * n_y))
+        known_parts = np.hstack([by_v[:, :n_in], by_p, by_r])
+        b = -_solve_columns(by_v[:, n_in:], known_parts)
+        by_v, by_p, by_r = np.split(known_parts + by_v[:, n_in:] @ b, [n_in, n_in + n_p], axis=1)
+        b_u, b_p, b_r = np.split(next_v[:, n_in:] @ b, [n_in, n_in + n_p], axis=1)
+        next_v, next_p, next_r = next_v[:, :n_in] + b_u, next_p + b_p, b_r
+        from_steady, from_last, rows = from_steady[:n_in], from_last[:n_in], np.empty((0, n_in))
+    H, from_past, from_reference = by_v.T @ by_v, by_v.T @ by_p, by_v.T @ by_r
+    H[:n_in, :n_in] += moves
     H = 0.5 * (H + H.T)
     scale = 1.0 / np.sqrt(np.diag(H))
     move_rows = np.zeros((len(input_rows(problem)), len(H)))
@@ -328,6 +334,13 @@ def _condensed(
         rows_from_past=rows_p * row_scale[n_hard:, None], lower=lower, upper=upper,
         steady=_steady_inputs(known, problem),
     ), n_soft  # fmt: skip
+
+
+def _solve_columns(matrix: FloatArray, right: FloatArray) -> FloatArray:
+    """Least squares in columns of unit length: those that weigh little are found as well as the others."""
+    length = np.linalg.norm(matrix, axis=0)
+    length = np.where(length > 0.0, length, 1.0)
+    return np.linalg.lstsq(matrix / length, right, rcond=1e-13)[0] / length[:, None]
 
 
 def _steady_inputs(known: Behaviour, problem: MPCProblem) -> FloatArray:

@@ -22,6 +22,10 @@ from koopctrl.controllers.steady_state.aim import LinearAim
 # Violation, in half-widths of the box, up to which a point belongs to the region nearest to it.
 NEAR = 1e-7
 OUTSIDE = "the state, set-point or last input is outside the regions of the explicit law"
+MOVED = (
+    "the explicit law was made for another set-point, {}; make it with references=(low, high) for set-points "
+    "that change"
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class ExplicitLaw(LinearLaw):
         moved = self.fixed is not None and not np.array_equal(r, self.fixed)
         region = -1 if moved else self.table.find(theta)
         if region < 0:
-            return NoPlan(OUTSIDE, self._lqr(now.estimate, w, False, r, dv, None))
+            why = MOVED.format(self.fixed) if moved else OUTSIDE
+            return NoPlan(why, self._lqr(now.estimate, w, False, r, dv, None))
         inputs = self.table.plan(region, theta).reshape(self.problem.horizon, -1)
         counted = np.ones(self.lifted.n_y, dtype=bool)
         return Plan(

@@ -6,8 +6,9 @@ By Willems' lemma every trajectory of a linear plant is a combination of recorde
 
 once their inputs excite it. Of `H` only `H = L Q'` counts, with `L` lower triangular: coordinates `a` of what
 is chosen (the one, past and future inputs), then `b`, first what past outputs add to them, last what future
-outputs have done beside. `|g|` is `|[a; b]|`, and the last ones are its part that no known signal explains.
-Signals are in units of their spread in the records, columns over the root of their number.
+outputs have done beside. Both are turned to principal directions, the former by their past alone: what past
+outputs do not show is one of the latter. `|g|` is `|[a; b]|`, and the last ones are its part that no known
+signal explains. Signals are in units of their spread in the records, columns over the root of their number.
 
 Coulson, Lygeros & Dorfler, *Data-enabled predictive control: in the shallows of the DeePC*, European Control
 Conference 2019; Dorfler, Coulson & Markovsky, *Bridging direct and indirect data-driven control formulations
@@ -126,24 +127,22 @@ def behaviour(data: Trajectories, n_past: int, horizon: int) -> Behaviour:
             f"the inputs of data do not excite {n_past + horizon} samples: some inputs of a window follow "
             "from the others; expected inputs that move independently, as noise or steps of random lengths"
         )
-    largest = float(np.linalg.norm(L[n_a:], 2))
-    first, last = (
-        _turned(L[n_a:, columns], rows, largest)
-        for columns, rows in (
-            (slice(n_a, n_a + n_known), slice(0, n_known)), (slice(n_a + n_known, None), slice(n_known, None))
-        )
-    )  # fmt: skip
+    shown, beside = L[n_a:, n_a : n_a + n_known], L[n_a:, n_a + n_known :]
+    level = _SHOWN * float(np.linalg.norm(L[n_a:], 2))
+    # A direction of `b` is seen where its past is more than rounding. One that is not belongs to what nothing
+    # known explains, whatever future the factorisation gave it: taken as seen it would be free of charge.
+    past, turns = np.linalg.svd(shown[:n_known])[1:]
+    shown, seen_past = shown @ turns.T, past > level
+    first, hidden = shown[:, seen_past], shown[:, ~seen_past]
+    hidden[:n_known] = 0.0
+    last = np.hstack([hidden, beside])
+    ahead, turns = np.linalg.svd(last[n_known:])[1:]
+    last = (last @ turns.T)[:, : np.count_nonzero(ahead > level)]
     return Behaviour(
         n_past, horizon, y_mean, y_scale, u_mean, u_scale,
         linalg.solve_triangular(top, np.eye(n_a), lower=True), L[n_a:, :n_a], np.hstack([first, last]),
         first.shape[1], n,
     )  # fmt: skip
-
-
-def _turned(columns: FloatArray, rows: slice, largest: float) -> FloatArray:
-    """Columns turned so that each shows by itself in `rows`; those that show nowhere are left out."""
-    turned = columns @ np.linalg.svd(columns[rows])[2].T
-    return turned[:, np.linalg.norm(turned, axis=0) > _SHOWN * largest]
 
 
 def _spread(signals: FloatArray, mean: FloatArray) -> FloatArray:

@@ -139,7 +139,10 @@ class StageFunction:
     def _call(self, y: Any, u: Any, p: Any) -> Any:
         arguments = (list(y), list(u), list(p)) if self._takes_p else (list(y), list(u))
         try:
-            return np.asarray(self._given(*arguments), dtype=float)
+            found = self._given(*arguments)
+            if found is None:
+                raise TypeError("it returned None")
+            return np.asarray(found, dtype=float)
         except Exception as error:
             raise OptionError(
                 f"{self.name} failed on numbers ({type(error).__name__}: {error}); expected a function of "

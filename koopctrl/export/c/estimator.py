@@ -151,8 +151,8 @@ def add_source(
 def _add_kalman(kalman: KalmanLaw, data: DataSection, state: StateLayout, alone: bool) -> None:
     """Matrices of the filter, with the steady gain for complete measurements and what makes it for others."""
     model, lifted, n, n_m = kalman.model, kalman.lifted, len(kalman.model.A), kalman.n_measured
-    # What is lagged is moved by hand.
-    n_state = kalman.n if isinstance(kalman, FixedLagLaw) else n
+    # What is lagged is moved by hand, unless its covariance is propagated with that of the rest.
+    n_state = kalman.n if isinstance(kalman, FixedLagLaw) and kalman.steady else n
     for name, values in {
         "A": model.A[:n_state, :n_state], "B": model.B_all[:n_state], "C": kalman.C[:, :n_state],
         "c": model.c[:n_state], "measured_op": kalman.y_op,
@@ -210,7 +210,7 @@ def estimator_to_c(
     Parameters
     ----------
     given : KalmanFilter, ExtendedKalmanFilter, UnscentedKalmanFilter or MovingHorizonEstimator
-        The last one, of a lifted model, with the steady gain. Its numbers; its state is not taken over.
+        Its numbers; its state is not taken over.
     folder : path
         Made if need be.
     name : str

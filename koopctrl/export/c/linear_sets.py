@@ -159,7 +159,8 @@ def tuned_laws(
     Raises
     ------
     OptionError
-        If a tuning is no controller of the same kind, or its name is no identifier.
+        If a tuning is no controller of the same kind, or its name is no identifier or differs from another in
+        its case alone.
     """
     laws: dict[str, object] = {"base": mpc.law}  # type: ignore[attr-defined]
     if tunings is None:
@@ -173,6 +174,12 @@ def tuned_laws(
             raise OptionError(
                 f"tunings has the name {name!r}; expected an identifier other than 'base', which is the "
                 f"controller itself"
+            )
+        alike = [known for known in laws if known.upper() == name.upper()]
+        if alike:
+            raise OptionError(
+                f"tunings has the names {alike[0]!r} and {name!r}, which are one constant in C; expected "
+                "names that differ in more than their case"
             )
         if type(other) is not type(mpc):
             raise OptionError(

@@ -8,7 +8,6 @@ import numpy as np
 
 from koopctrl.controllers.estimation.kalman_law import KalmanLaw
 from koopctrl.controllers.estimation.moving_horizon_law import MovingHorizonLaw
-from koopctrl.errors import OptionError
 
 if TYPE_CHECKING:
     from koopctrl.controllers.estimation.fixed_lag import FixedLagLaw
@@ -40,16 +39,8 @@ def filter_of(source: LinearEstimator) -> KalmanLaw | None:
 def add_moving_horizon(law: MovingHorizonLaw, data: DataSection, state: StateLayout) -> FixedLagLaw:
     """What keeps the estimate within its bounds; returns the smoother, to be written as a Kalman filter.
 
-    Raises
-    ------
-    OptionError
-        If the gain is time-varying.
+    With a time-varying gain the projection is made from the covariance wherever a bound acts.
     """
-    if not law.steady:
-        raise OptionError(
-            "the MovingHorizonEstimator has steady=False: its QP has another covariance to factor at every "
-            "sample, for which there is no C code; expected steady=True"
-        )
     smoother, m = law.smoother, len(law.low)
     r = law.projection.F.shape[1] if m else 0
     n_c = r + m
@@ -61,9 +52,20 @@ def add_moving_horizon(law: MovingHorizonLaw, data: DataSection, state: StateLay
         one, projection = np.eye(r), law.projection
         arrays = {
             "bounded": law.bounded.E, "within_low": law.low, "within_high": law.high,
-            "within_deviation": projection.deviation, "within_rows": projection.F,
-            "within_gain": projection.G, "within_one": one,
+            "within_one": one,
         }  # fmt: skip
+        if law.steady:
+            arrays |= {
+                "within_deviation": projection.deviation, "within_rows": projection.F,
+                "within_gain": projection.G,
+            }  # fmt: skip
+        else:
+            arrays["within_unit"] = law.unit
+            state.doubles(
+                within_deviation=m, within_rows=m * m, within_gain=smoother.n * m,
+                within_shown=m * (smoother.n + smoother.n_lagged), within_left=m,
+            )  # fmt: skip
+            state.integers(within_pivot=m)
         for name, values in arrays.items():
             data.array(name, values)
     state.doubles(

@@ -102,7 +102,7 @@ static int KC_READ(NAME_state *s, const double *y) {
             for (j = 0; j < KC_N_IN; j++) next += kc_B[i * KC_N_IN + j] * (s->acted[j] - kc_in_op[j]);
             s->next[i] = next;
         }
-#if KC_N_LAGGED > 0
+#if KC_N_LAGGED > 0 && KC_STEADY
         kc_push(s);
 #endif
         for (i = 0; i < KC_N_STATE; i++) z[i] = s->next[i];

@@ -7,7 +7,7 @@ static void kc_at_rest(NAME_state *s) {
 }
 #endif
 
-#if KC_N_LAGGED > 0
+#if KC_N_LAGGED > 0 && KC_STEADY
 /* One sample on: what is bounded now becomes that of the last sample. */
 static void kc_push(NAME_state *s) {
     int i;
