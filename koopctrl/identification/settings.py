@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,7 +181,10 @@ def refine_fit(model: KoopmanRNN, work: Identification) -> None:
         return
     refined = refine_one_step(work, wanted, most)
     if refined is not None:
-        model.network_, model.refinement_ = refined
+        network, model.refinement_ = refined
+        model.network_ = network
+        coef = network.coupling.contract(network.coef, network.n_dictionary)
+        model.solution_ = replace(model.solution_, coef=coef)
 
 
 def coupling_of(model: KoopmanRNN, data: Trajectories) -> Coupling:

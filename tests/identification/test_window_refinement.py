@@ -4,6 +4,7 @@ import numpy as np
 import plants
 import pytest
 
+import koopctrl
 from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.errors import OptionError
 from koopctrl.identification import window_refinement as wr
@@ -137,7 +138,7 @@ def ignition():
     return Trajectories.from_arrays(outputs, inputs, dt=plant.dt)
 
 
-def test_a_network_that_loses_runs_is_refined_by_itself(ignition):
+def test_a_network_that_loses_runs_is_refined_by_itself(ignition, tmp_path):
     train, test = ignition[:20], ignition[20:]
     plain = KoopmanRNN(60, random_state=0, refine=False).fit(train)
     auto = KoopmanRNN(60, random_state=0).fit(train)
@@ -150,6 +151,11 @@ def test_a_network_that_loses_runs_is_refined_by_itself(ignition):
     assert after.mean() < 0.6 * before.mean()
     again = KoopmanRNN(60, random_state=0).fit(train)
     np.testing.assert_array_equal(auto.network_.coef, again.network_.coef)
+    np.testing.assert_array_equal(auto.solution_.coef, auto.network_.coef)
+    auto.save(tmp_path / "reactor.npz")
+    loaded = koopctrl.load(tmp_path / "reactor.npz")
+    np.testing.assert_array_equal(loaded.network_.coef, auto.network_.coef)
+    np.testing.assert_array_equal(loaded.solution_.coef, auto.solution_.coef)
 
 
 @pytest.mark.parametrize(
