@@ -190,11 +190,13 @@ class QPSolver:
                 return self._failure(f"{self.plugin} raised: {error}", n_solves)
             if found[3] <= KKT_TOL or time.perf_counter() > deadline:
                 break
-        smaller = min(self.problem.narrow(size) or size, float(np.abs(found[0]).max(initial=0.0)) or size)
-        if found[3] > KKT_TOL and 0.0 < smaller < 1e-2 * size and time.perf_counter() <= deadline:
-            n_solves += 1
-            again = self._call(g, lower, upper, None, smaller)
-            found = again if again[3] < found[3] else found
+        if found[3] > KKT_TOL:
+            largest = float(np.abs(found[0]).max(initial=0.0)) or size
+            smaller = min(self.problem.narrow(size) or size, largest)
+            if 0.0 < smaller < 1e-2 * size and time.perf_counter() <= deadline:
+                n_solves += 1
+                again = self._call(g, lower, upper, None, smaller)
+                found = again if again[3] < found[3] else found
         x, lam_x, lam_a, residual = found
         success = residual <= KKT_TOL
         status = "" if success else f"{self.plugin}: {self._said()}, KKT residual {residual:.1e}"
