@@ -288,7 +288,7 @@ def _condensed(
     moves, R = move_cost(problem), block_diagonal(problem.R)
     # The cost is |by_v v + by_p p + by_r r|^2 and that of inputs and moves: kept as rows, so that directions
     # the past barely shows are not squared away.
-    root = linalg.block_diag(*(weight_factor(weight) for weight in problem.Q))
+    root = np.asarray(linalg.block_diag(*(weight_factor(weight) for weight in problem.Q)))
     counted = np.arange(n_b) >= (known.n_first if projected else 0)
     on_b = np.sqrt(on_g) * np.eye(n_b, n_in + n_b, k=n_in)[counted]
     on_a = np.zeros(0) if projected else np.sqrt(on_g) * np.eye(len(a_v))
