@@ -160,16 +160,20 @@ def selected(results: Path) -> str:
             rows.append(
                 [
                     name.replace("_", " ") + (f", test {i}" if f and len(f["rmse"]) > 1 else ""),
-                    f"{f['rmse'][i]['median']:.3g}" if f else "",
+                    f"{f['rmse'][i]['median']:.3g} ({f['rmse'][i]['max']:.3g})" if f else "",
                     str(f["rmse"][i]["n"]) if f else "",
                     f"{f['target'][i]:.3g}" if f else "",
                     f"{f['best_linear_rmse'][i]['median']:.3g}" if f else "",
-                    f"{f['seconds']['median']:.0f}" if f else "",
+                    f"{f['budget_s'][0]:.0f}" if f else "",
                     f"{hand:.3g}" if hand is not None else "",
                 ]
             )
     return markdown(
-        ["record", "select", "seeds", "aimed at", "best linear it found", "s", "by hand, mean of members"], rows
+        [
+            "record", "select, median (worst)", "seeds", "aimed at", "best linear it found", "budget, s",
+            "by hand, mean of members",
+        ],
+        rows,
     )
 
 

@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from koopctrl._warnings import warn
 from koopctrl.data.csv_file import Dialect, Table, read_csv
 from koopctrl.data.tables import episodes_from_columns, wanted_columns
@@ -78,7 +80,8 @@ def episodes_from_csv(
 
 def _paths(path: Any) -> list[Any]:
     """The files of a list."""
-    if isinstance(path, (bytes, dict)) or not isinstance(path, Iterable):
+    scalar = isinstance(path, np.ndarray) and not path.ndim
+    if isinstance(path, (bytes, dict)) or scalar or not isinstance(path, Iterable):
         raise OptionError(f"path is {path!r}; expected the path of a CSV file, or a list of such paths")
     paths = list(path)
     for i, one in enumerate(paths):

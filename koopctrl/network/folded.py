@@ -51,7 +51,6 @@ class Rollout:
             self.wu = np.ascontiguousarray((wu / scaling.u_scale).T)
             bias = bias - scaling.u_mean @ self.wu
         self.bias, self.tanh = bias, layer.activation == "tanh"
-        self._into = np.concatenate([self.wx, self.wu, bias[None]])  # of [x; u; 1] to what neurons see
         m, n_q = network.n_dictionary, coupling.n_products
         blocks = network.coef[: n_q * m].reshape(n_q, m, n_y) * scaling.y_scale
         # (rows, n_q, n_y), so that one product serves all monomials.
@@ -141,6 +140,8 @@ class Rollout:
         N, n_f = len(u), len(self.bias)
         if self.network.known is not None:
             return self._unfolded(x0[None], u[None], d)[0], Passed(np.empty((N, n_f)), u, self._both)
+        driven = u @ self.wu
+        driven += self.bias
         level = u @ self.direct
         level += d
         if self.n_q == 1:
@@ -151,19 +152,19 @@ class Rollout:
             q = self._monomials(with_one)
             level += q @ self.const
             maps = self._maps(q)
-        # One row a sample, [psi | x | u | 1]: its end drives the layer, its start the output, and each
-        # output is written to where the next row has its state. Calls of NumPy are what a sample costs.
-        n_seen = n_f + self.n_x
-        rows = np.empty((N + 1, n_seen + self.n_u + 1))
-        rows[0, n_f:n_seen], rows[:N, n_seen:-1], rows[:, -1] = x0, u, 1.0
-        into, bend = self._into, np.tanh if self.tanh else _relu
+        # One row a sample, [psi | x]; each output is written to where the next row has its state. What drives
+        # the layer is summed as the C code does it, so that plans which are not yet settled agree.
+        rows = np.empty((N + 1, n_f + self.n_x))
+        x = rows[:, n_f:]
+        x[0] = x0
+        wx, bend = self.wx, np.tanh if self.tanh else _relu
         advance, simple = self.window.advance, self.n_x == self.n_y
-        x = rows[:, n_f:n_seen]
         # Rows of arrays come faster from `zip` than by index; with no window the output is the state.
-        for psi, drive, row, to_y, offset, now, after, u_k in zip(
-            rows[:N, :n_f], rows[:N, n_f:], rows[:N, :n_seen], maps, level, x[:-1], x[1:], u, strict=True
+        for psi, row, drive, to_y, offset, now, after, u_k in zip(
+            rows[:N, :n_f], rows[:N], driven, maps, level, x[:-1], x[1:], u, strict=True
         ):
-            drive.dot(into, psi)
+            now.dot(wx, psi)
+            psi += drive
             bend(psi, psi)
             if simple:
                 to_y.dot(row, after)
