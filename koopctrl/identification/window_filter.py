@@ -19,6 +19,9 @@ from koopctrl.identification.held_out import Snapshots
 from koopctrl.network.folded import Rollout
 from koopctrl.network.recurrent import RecurrentNetwork, Scaling
 
+# Share by which the diagonal of an innovation's covariance is raised: far below what is told apart.
+_REGULAR = 1e-13
+
 
 @dataclass(frozen=True, eq=False)
 class FilterStep:
@@ -106,6 +109,8 @@ def filter_steps(
             error = y_next[here, k] - predicted[:, :n_y]
             bad = ~(np.isfinite(S).all(axis=(1, 2)) & np.isfinite(error).all(axis=1))
             S[bad], error[bad] = np.eye(n_y), np.inf
+            # Where a roll-out runs away S is one huge direction to rounding: it stays regular.
+            S[:, range(n_y), range(n_y)] *= 1.0 + _REGULAR
             gain = np.swapaxes(np.linalg.solve(S, M[:, :n_y, :]), 1, 2)
             x = predicted + (gain @ error[..., None])[..., 0]
             P = M - gain @ M[:, :n_y, :]

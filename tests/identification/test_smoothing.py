@@ -211,3 +211,25 @@ def test_a_filter_that_is_lost_leaves_records_as_measured():
 def test_other_values_are_refused(value):
     with pytest.raises(OptionError, match="smooth is"):
         KoopmanRNN(smooth=value).fit(noisy()[0])
+
+
+def test_a_filter_that_runs_away_is_no_error():
+    """Where a network explodes along the records its innovation's covariance is one direction to rounding."""
+    from koopctrl.identification.window_filter import filter_steps
+    from koopctrl.network.lag_window import LagWindow
+
+    class Runaway:
+        n_x = n_y = 2
+        window = LagWindow(1, 1, False, 2, 1)
+
+        def run(self, x, u, d):
+            return np.stack([x, x], axis=1)
+
+        def jacobians(self, x, u):
+            way = 1e80 * np.array([[1.0, 1.0], [1.0, 1.0]])
+            return np.repeat(way[None], len(x), axis=0), np.zeros((len(x), 2, 1))
+
+    y = np.zeros((1, 3, 2))
+    steps = list(filter_steps(Runaway(), np.zeros((1, 2)), np.zeros((1, 3, 1)), y, np.eye(2), np.eye(2)))
+    assert len(steps) == 3
+    assert np.isfinite(steps[0].error_cov).all()
