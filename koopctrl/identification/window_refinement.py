@@ -25,6 +25,7 @@ Source: Nocedal & Wright, *Numerical Optimization*, 2nd ed., section 10.3; weigh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -66,7 +67,7 @@ class WindowHistory:
     horizons : list of int
         Samples of the free runs of each iteration.
     cost : list of float
-        Sum of `rho` over these before the first and after each iteration at its own horizon.
+        Sum of `rho` over these and `|z|^2`, after each iteration at its own horizon.
     held_out : list of float
         Error of free runs over the whole horizon on held-out segments: of the start, then after each
         iteration.
@@ -88,14 +89,14 @@ class Directions:
     network : RecurrentNetwork
     snapshots : Snapshots
         Pairs that it was fitted to.
-    ridge : (n_y,) array
-        Penalty of each output, as it was fitted.
     rcond : float
         Directions with singular values below it times the largest are left alone.
+    ridge : (n_y,) array
+        Penalty of each output, as it was fitted.
     """
 
     def __init__(
-        self, network: RecurrentNetwork, snapshots: Snapshots, ridge: FloatArray, rcond: float
+        self, network: RecurrentNetwork, snapshots: Snapshots, rcond: float, ridge: FloatArray
     ) -> None:
         coupling, m = network.coupling, network.n_dictionary
         factor = QRAccumulator(coupling.n_fitted(m), 0)
@@ -110,9 +111,17 @@ class Directions:
         _, s, vt = np.linalg.svd(R / norms, full_matrices=False)
         most = min(_DIRECTIONS, max(1, _UNKNOWNS // len(ridge)))
         keep = min(int(np.count_nonzero(s > max(rcond, 1e-12) * s[0])), most)
-        self.basis = vt[:keep].T / norms[:, None]
-        self.sizes = 1.0 / np.sqrt(s[:keep, None] ** 2 + ridge)  # (n_directions, n_y)
-        self.n_y = len(ridge)
+        self.basis, self._values = vt[:keep].T / norms[:, None], s[:keep]
+        self.n_y, self.sizes = len(ridge), self._sizes(ridge)
+
+    def _sizes(self, ridge: FloatArray) -> FloatArray:
+        return 1.0 / np.sqrt(self._values[:, None] ** 2 + ridge)  # (n_directions, n_y)
+
+    def at(self, ridge: FloatArray) -> Directions:
+        """The same directions for weights that were fitted with another penalty."""
+        other = copy(self)
+        other.sizes = self._sizes(ridge)
+        return other
 
     @property
     def n(self) -> int:
@@ -154,24 +163,27 @@ def refine_one_step(
     held_out = segments(judge or runs, _JUDGED)
     if by_itself and not (judge and _is_lost(work.solve(held_out=False)[0], held_out)):
         return None
-    base, best, first = np.inf, None, np.zeros(0)
+    base, best, first, space = np.inf, None, np.zeros(0), None
     for floor in (0.0, _STIFF):
         network, solution = work.solve(held_out=False, floor=floor)
         if floor and (not work.penalty_is_free or (first >= floor).all()):
             continue
         first = solution.ridge
-        space = Directions(network, snapshots, solution.ridge, work.rcond)
+        if space is None:
+            space = Directions(network, snapshots, work.rcond, first)
+        space = space.at(first)
         _, history = refine_windows(network, space, segments(fit or runs, _SEGMENTS), held_out, most)
         base = min(base, history.held_out[0])
         error = history.held_out[history.chosen]
         if history.chosen and error < (1.0 - _GAIN) * base and (best is None or error < best[0]):
             best = error, floor, history
-    if best is None:
+    if best is None or space is None:
         return None
     _, floor, history = best
     network, solution = work.solve(floor=floor)
-    space = Directions(network, snapshots, solution.ridge, work.rcond)
-    network, _ = refine_windows(network, space, segments(runs, _SEGMENTS), None, history.chosen)
+    network, _ = refine_windows(
+        network, space.at(solution.ridge), segments(runs, _SEGMENTS), None, history.chosen
+    )
     return network, history
 
 
@@ -297,19 +309,20 @@ def _rows(network: RecurrentNetwork, directions: Directions, segments: Segments)
     roll, batch, n = Rollout(network), len(segments), directions.sizes.shape[0]
     seen = n_y * window.output_lags
     ratio = network.x_scale[:seen] / scaling.y_scale[:, None]
-    x = segments.x0
+    x, coef = segments.x0, network.coupling.contract(network.coef, network.n_dictionary)
     past = np.zeros((batch, seen, directions.n))  # of the outputs in the window, newest first
     table = np.empty((batch, segments.horizon, n_y, directions.n + 1))
     with np.errstate(all="ignore"):  # a run that is lost has no weight
         for k in range(segments.horizon):
             u = segments.u[:, k]
             xs, us = network.standardise(x, u)
-            rows = network.coupling.regressors(network.dictionary(xs, us), us) @ directions.basis
+            regressors = network.coupling.regressors(network.dictionary(xs, us), us)
+            rows = regressors @ directions.basis
             slope = roll.jacobians(x, u)[0][:, :n_y, :seen] * ratio
             now = slope @ past
             for i in range(n_y):
                 now[:, i, i * n : (i + 1) * n] += rows * directions.sizes[:, i]
-            y = network.next_output(x, u)
+            y = x[:, :n_y] + scaling.y_scale * (regressors @ coef)
             error = (segments.y[:, k] - y) / scaling.y_scale
             table[:, k, :, :-1], table[:, k, :, -1] = now, error
             x = window.advance(x, u, y)

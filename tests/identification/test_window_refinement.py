@@ -53,7 +53,7 @@ def test_rows_are_the_derivative_of_the_cost(settings):
     model = KoopmanRNN(12, random_state=0, refine=False, ridge=1e-3, smooth=False, **settings).fit(data)
     network, snapshots = model.network_, model.snapshots_
     segments = cut(snapshots, episodes(network.window, snapshots), 7, 20)
-    space = wr.Directions(network, snapshots, model.solution_.ridge, 1e-12)
+    space = wr.Directions(network, snapshots, 1e-12, model.solution_.ridge)
     rng = np.random.default_rng(1)
     z = 0.1 * rng.standard_normal(space.n)
     rows = wr._rows(space.moved(network, z), space, segments)
@@ -72,7 +72,7 @@ def test_moves_cost_one_step_alike():
     """`|z|^2` is what a move adds to the squared errors of one step, with no penalty."""
     model = KoopmanRNN(8, random_state=0, refine=False, ridge=0.0, smooth=False).fit(DUFFING)
     network, pairs = model.network_, model.snapshots_
-    space = wr.Directions(network, pairs, model.solution_.ridge, 1e-12)
+    space = wr.Directions(network, pairs, 1e-12, model.solution_.ridge)
     z = np.random.default_rng(0).standard_normal(space.n)
     scale = network.scaling.y_scale
 
