@@ -53,6 +53,7 @@ def estimators(classes: bool, seed: int) -> dict[str, Any]:
     return {
         "sampled, default width": ours(random_state=seed),
         "sampled, 150 neurons": ours(150, random_state=seed),
+        "sampled, 200 neurons": ours(200, random_state=seed),
         "sampled, adaptive": ours(sampler="adaptive", random_state=seed),
         "MLP (Adam)": make_pipeline(StandardScaler(), mlp),
         "gradient boosting": boosting,
