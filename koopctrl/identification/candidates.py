@@ -37,6 +37,7 @@ _NEARBY = 0.6  # share of those that move to a value nearby; the others are draw
 _TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
 _AS_LINEAR = 0.6  # share of candidates with the feedthrough that linear windows like better
 _ODD = 0.35  # share of candidates that learn from the records' mirror images too
+_WIDE, _STEEP = 0.3, 1.0  # scales of the first hidden states' neurons
 _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
@@ -79,20 +80,23 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
 def first_candidates(
     data: Trajectories, feedthroughs: Sequence[bool], linear: Sequence[Tried]
 ) -> list[dict[str, Any]]:
-    """Nonlinear candidates that have served well: small hidden states with few, wide neurons; long input
-    windows.
+    """Nonlinear candidates that have served well: small hidden states with few neurons, most of them wide,
+    and steep ones for what saturates; long input windows.
     """
     direct = _best_feedthrough(linear, feedthroughs)
     hidden: list[dict[str, Any]] = []
     best = _orders(linear)[0]
-    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (best, 10, 0), (best, 20, 0), (2, 20, 10)):
+    for n, q, q_out, scale in (
+        (2, 10, 0, _WIDE), (2, 20, 0, _WIDE), (best, 20, 0, _STEEP), (best, 10, 0, _WIDE),
+        (best, 20, 0, _WIDE), (2, 20, 10, _WIDE), (2, 20, 0, _STEEP),
+    ):  # fmt: skip
         if n * q <= data.n_steps // 4:
             hidden.append(
                 {
                     "n_states": n,
                     "n_features": q,
                     "n_output_features": q_out,
-                    "feature_scale": 0.3,
+                    "feature_scale": scale,
                     "activation": "tanh",
                     "ridge": 1e-4,
                     "feedthrough": direct,
