@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.identification.symmetry import ODD
 
@@ -22,6 +23,11 @@ class Tried(Protocol):
     @property
     def error(self) -> float:
         """Held-out error."""
+        ...
+
+    @property
+    def by_fold(self) -> FloatArray:
+        """Held-out error on each fold that it has seen."""
         ...
 
     @property
@@ -136,7 +142,18 @@ def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> 
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
+    """Orders of the best linear hidden states, each beside the first on the folds that both have seen: the
+    clock leaves some with a few folds only.
+    """
+    hidden = [t for t in linear if t.settings.get("n_states") and np.isfinite(t.error)]
+    most = max(hidden, key=lambda t: len(t.by_fold), default=None)
+
+    def ratio(t: Tried) -> float:
+        assert most is not None
+        beside = float(np.mean(most.by_fold[: len(t.by_fold)]))
+        return t.error / max(beside, np.finfo(float).tiny)
+
+    ranked = sorted(hidden, key=ratio)
     return [t.settings["n_states"] for t in ranked][:4] or [2]
 
 
