@@ -93,8 +93,8 @@ def first_candidates(
     hidden: list[dict[str, Any]] = []
     best = _orders(linear)[0]
     for n, q, q_out, scale in (
-        (2, 10, 0, _WIDE), (2, 20, 0, _WIDE), (best, 20, 0, _STEEP), (best, 10, 0, _WIDE),
-        (best, 20, 0, _WIDE), (2, 20, 10, _WIDE), (2, 20, 0, _STEEP),
+        (2, 10, 0, _WIDE), (2, 20, 0, _WIDE), (best, 10, 0, _WIDE), (best, 20, 0, _WIDE),
+        (2, 20, 10, _WIDE), (best, 20, 0, _STEEP), (2, 20, 0, _STEEP),
     ):  # fmt: skip
         if n * q <= data.n_steps // 4:
             hidden.append(
