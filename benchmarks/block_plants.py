@@ -7,6 +7,7 @@ where no model can be better than the noise, how far a user would see it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -93,8 +94,11 @@ def records(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return PLANTS[name](u)[:, None], u[:, None]
 
 
-def run(name: str, seed: int, budget: float) -> dict[str, float]:
-    """Errors relative to the outputs' spread."""
+def run(name: str, seed: int, budget: float, folder: c.Path | None = None) -> dict[str, float]:
+    """Errors relative to the outputs' spread, read back where they have been found before."""
+    kept = None if folder is None else folder / f"{name}-{seed}.json"
+    if kept is not None and kept.exists():
+        return json.loads(kept.read_text())
     y, u = records(name, seed)
     spread = float(y[:N_TRAIN].std())
     noise = NOISE * spread * np.random.default_rng(100 + seed).normal(size=y.shape)
@@ -108,6 +112,11 @@ def run(name: str, seed: int, budget: float) -> dict[str, float]:
         found[f"{label}_seen"] = c.rmse(error - test[0].outputs[N_INIT:]) / spread
         best = model.selection_.best.settings
         found[f"{label}_states"] = float(best.get("n_states") or 0)
+        found[f"{label}_held_out"] = model.selection_.best.error
+        found[f"{label}_candidates"] = float(len(model.selection_.trials))
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found, indent=1))
     return found
 
 
@@ -117,12 +126,15 @@ def main() -> None:
     p.add_argument("--budget", type=float, default=60.0, help="seconds a choice (default %(default)s)")
     p.add_argument("--plants", nargs="+", choices=sorted(PLANTS), default=list(PLANTS))
     p.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what the budget counts")
+    p.add_argument("--runs", type=c.Path, help="folder of finished choices, which are not made again")
     args = p.parse_args()
     c.quiet()
     if args.clock == "cpu":
         search.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     with c.threads(args.threads):
-        figures = {name: [run(name, s, args.budget) for s in range(args.seeds)] for name in args.plants}
+        figures = {
+            name: [run(name, s, args.budget, args.runs) for s in range(args.seeds)] for name in args.plants
+        }
     rows = []
     for name, runs in figures.items():
         noisy, clean, seen, limit = (

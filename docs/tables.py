@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from table_cells import load, markdown, number, short  # noqa: E402
@@ -196,6 +198,31 @@ def record_peers(results: Path) -> str:
     return markdown(["record", "model", "RMSE, median of 3 seeds", "worst", "fit, s"], rows)
 
 
+def block_plants(results: Path) -> str:
+    """Simulated plants: errors over the outputs' spread, learned from records with noise and without."""
+    rows = []
+    for name, runs in load(results, "block_plants")["figures"].items():
+        noisy, clean, seen, least = (
+            float(np.median([r[k] for r in runs])) for k in ("noisy", "clean", "noisy_seen", "clean_seen")
+        )
+        rows.append(
+            [
+                name.replace("_", "-"),
+                f"{seen:.3g}",
+                f"{least:.3g}",
+                f"{seen / least:.2f}",
+                f"{noisy:.2g}",
+                f"{clean:.2g}",
+                str(len(runs)),
+            ]
+        )
+    header = [
+        "plant", "against noisy outputs", "the same, learned without noise", "ratio", "against clean outputs",
+        "the same, learned without noise", "seeds",
+    ]  # fmt: skip
+    return markdown(header, rows)
+
+
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
     return _unseen(results, "plain")
@@ -279,6 +306,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         step_time,
         selected,
         record_peers,
+        block_plants,
         unseen,
         unseen_load,
         unseen_noise,

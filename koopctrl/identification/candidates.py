@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.identification.symmetry import ODD
 
@@ -25,6 +26,11 @@ class Tried(Protocol):
         ...
 
     @property
+    def by_fold(self) -> FloatArray:
+        """Held-out error on each fold that it has seen."""
+        ...
+
+    @property
     def rank(self) -> tuple[bool, float]:
         """What candidates are sorted by: those that saw all folds first."""
         ...
@@ -37,6 +43,7 @@ _NEARBY = 0.6  # share of those that move to a value nearby; the others are draw
 _TIED = 0.5  # share of windows with as many inputs as outputs, as a plant without noise has them
 _AS_LINEAR = 0.6  # share of candidates with the feedthrough that linear windows like better
 _ODD = 0.35  # share of candidates that learn from the records' mirror images too
+_WIDE, _STEEP = 0.3, 1.0  # scales of the first hidden states' neurons
 _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2.0}  # in logarithms
 
 
@@ -79,20 +86,23 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
 def first_candidates(
     data: Trajectories, feedthroughs: Sequence[bool], linear: Sequence[Tried]
 ) -> list[dict[str, Any]]:
-    """Nonlinear candidates that have served well: small hidden states with few, wide neurons; long input
-    windows.
+    """Nonlinear candidates that have served well: small hidden states with few neurons, most of them wide,
+    and steep ones for what saturates; long input windows.
     """
     direct = _best_feedthrough(linear, feedthroughs)
     hidden: list[dict[str, Any]] = []
     best = _orders(linear)[0]
-    for n, q, q_out in ((2, 10, 0), (2, 20, 0), (best, 10, 0), (best, 20, 0), (2, 20, 10)):
+    for n, q, q_out, scale in (
+        (2, 10, 0, _WIDE), (2, 20, 0, _WIDE), (best, 10, 0, _WIDE), (best, 20, 0, _WIDE),
+        (2, 20, 10, _WIDE), (best, 20, 0, _STEEP), (2, 20, 0, _STEEP),
+    ):  # fmt: skip
         if n * q <= data.n_steps // 4:
             hidden.append(
                 {
                     "n_states": n,
                     "n_features": q,
                     "n_output_features": q_out,
-                    "feature_scale": 0.3,
+                    "feature_scale": scale,
                     "activation": "tanh",
                     "ridge": 1e-4,
                     "feedthrough": direct,
@@ -132,7 +142,18 @@ def _best_feedthrough(linear: Sequence[Tried], feedthroughs: Sequence[bool]) -> 
 
 
 def _orders(linear: Sequence[Tried]) -> list[int]:
-    ranked = sorted((t for t in linear if t.settings.get("n_states")), key=lambda t: t.rank)
+    """Orders of the best linear hidden states, each beside the first on the folds that both have seen: the
+    clock leaves some with a few folds only.
+    """
+    hidden = [t for t in linear if t.settings.get("n_states") and np.isfinite(t.error)]
+    most = max(hidden, key=lambda t: len(t.by_fold), default=None)
+
+    def ratio(t: Tried) -> float:
+        assert most is not None
+        beside = float(np.mean(most.by_fold[: len(t.by_fold)]))
+        return t.error / max(beside, np.finfo(float).tiny)
+
+    ranked = sorted(hidden, key=ratio)
     return [t.settings["n_states"] for t in ranked][:4] or [2]
 
 

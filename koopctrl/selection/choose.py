@@ -94,6 +94,8 @@ def select(
     else:
         search.run(first_candidates(search.data, feedthroughs, search.linear()), keep=_KEEP)
     search.run(linear[_FIRST_LINEAR:], keep=_KEEP_LINEAR, linear=True, share=_LINEAR_SHARE)
+    if wanted is None:  # where the best order was not known before: what was tried is not tried again
+        search.run(first_candidates(search.data, feedthroughs, search.linear()), keep=_KEEP)
     for _ in range(_PASSES):
         while wanted is None and not search.over():
             hidden = search.turn_of_hidden()
