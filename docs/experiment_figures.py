@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment_rows import BASELINES, GRADIENT, TITLES, Row, brief, chosen, rows_of, short
+from experiment_rows import BASELINES, GRADIENT, TITLES, Row, brief, chosen, rows_of, selected, short
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Axes:
     unit: str  # of the errors; empty where they are relative
     step: float
     time: str
+    samples: int = 400
 
 
 SECONDS, TIMES = "time after the last given sample, s", "Lyapunov times after the last given sample"
@@ -32,10 +33,10 @@ AXES = {
     "hair_dryer": Axes("outlet temperature, V", "V", 0.08, SECONDS),
     "robot_arm": Axes("acceleration, record's unit", "", 1.0, "samples after the last given one"),
     "cascaded_tanks": Axes("lower level, V", "V", 4.0, SECONDS),
-    "silverbox": Axes("output, V", "V", 1.0 / 610.35, SECONDS),
+    "silverbox": Axes("output, V", "V", 1.0 / 610.35, SECONDS, 150),
     "ball_hoop": Axes("ball's position, V", "V", 0.1, SECONDS),
-    "bouc_wen": Axes("displacement, m", "m", 1.0 / 750.0, SECONDS),
-    "f16_reduced": Axes("acceleration, normalised", "", 1.0 / 400.0, SECONDS),
+    "bouc_wen": Axes("displacement, m", "m", 1.0 / 750.0, SECONDS, 150),
+    "f16_reduced": Axes("acceleration, normalised", "", 1.0 / 400.0, SECONDS, 250),
     "quarter_drone": Axes("angle, degrees", "degrees", 0.01, SECONDS),
 }
 OURS, PEER, TRAINED = "tab:blue", "tab:orange", "tab:green"
@@ -58,13 +59,14 @@ def draw(results: Path, folder: Path) -> None:
     _draw_sweeps(results, folder / "experiment-sweeps.png")
 
 
-def finding(name: str, ours: Row, peer: Row | None) -> str:
+def finding(name: str, ours: Row, picked: Row | None, peer: Row | None) -> str:
     """What the figure shows, in a line."""
     unit = axes_of(name).unit
     if ours.higher:
         told = f"right for {short(ours.error)} Lyapunov times"
     else:
         told = f"{ours.cells[0]['unit']} {short(ours.error)}{' ' + unit if unit else ''}"
+    told += f", select {short(picked.error)}" if picked is not None else ""
     beside = f", {peer.name} {short(peer.error)}" if peer is not None else ""
     return f"{TITLES[name]}: KoopmanRNN {told}{beside}"
 
@@ -77,11 +79,11 @@ def _figure(name: str, rows: list[Row], path: Path) -> None:
     peers = [r for r in rows if not r.ours and r.name not in BASELINES and r.name != "direct regression"]
     peer = peers[0] if peers else None
     trained = next((r for r in rows if r.name in ("LSTM", "GRU") and r is not peer), None)
-    listed = [r for r in rows if r is ours or not r.ours][::-1]
+    listed = [r for r in rows if r is ours or r.selected or not r.ours][::-1]
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(10.5, max(3.4, 1.0 + 0.19 * len(listed))), width_ratios=(1.5, 1.0), layout="constrained"
     )  # fmt: skip
-    fig.suptitle(finding(name, ours, peer), fontsize=11)
+    fig.suptitle(finding(name, ours, selected(rows), peer), fontsize=11)
     _runs(left, axes, ours, peer, trained)
     _errors(right, axes, ours, listed)
     fig.savefig(path, dpi=100)
@@ -94,13 +96,13 @@ def _runs(ax: Any, axes: Axes, ours: Row, peer: Row | None, trained: Row | None)
     if shown is None:
         ax.axis("off")
         return
-    start, truth = shown["start"], shown["truth"]
+    start, truth = shown["start"], shown["truth"][: axes.samples]
     at = [axes.step * k for k in range(1 - start, len(truth) - start + 1)]
     ax.plot(at, truth, color="0.75", lw=4.0, label="truth")
     for r, color in ((peer, PEER), (trained, TRAINED), (ours, OURS)):
         run = _shown(r) if r is not None else None
         if r is not None and run is not None:
-            ax.plot(at, run["predicted"], color=color, lw=1.0, label=r.name)
+            ax.plot(at, run["predicted"][: axes.samples], color=color, lw=1.0, label=r.name)
     ax.axvline(0.0, color="0.6", lw=0.8)
     low, high = min(truth), max(truth)
     ax.set_ylim(low - 0.15 * (high - low), high + 0.45 * (high - low))

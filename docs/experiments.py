@@ -24,6 +24,7 @@ from experiment_rows import (  # noqa: E402
     chosen,
     markdown,
     rows_of,
+    selected,
     short,
 )
 
@@ -37,20 +38,20 @@ def experiment(results: Path, name: str) -> str:
         return "Not in these results.\n"
     first = rows[0].cells[0]
     chaotic = "density_distance" in first["figures"]
-    header = ["model", f"{first['unit']}{' (worst seed)' if any(len(r.cells) > 1 for r in rows) else ''}"]
+    header = ["model", f"{first['unit']}{' (worst seed)' if any(r.seeds > 1 for r in rows) else ''}"]
     header += ["density distance"] if chaotic else []
     header += ["fit, s", "with trials, s", "prediction, s", "MB", "seeds"]
     lines = []
     for r in rows:
         line = [f"**{r.name}**" if r.ours else r.name, short(r.error) + r.spread]
-        line += [f"{r.median('density_distance'):.2f}"] if chaotic else []
-        line += [brief(r.seconds), brief(r.search), brief(r.median("predict_s")), f"{r.median('memory_mb'):.0f}"]
-        lines.append([*line, str(len(r.cells))])
+        line += [f"{r.median('density_distance') or 0.0:.2f}"] if chaotic else []
+        line += [brief(r.seconds), brief(r.search), brief(r.median("predict_s")), rounded(r.median("memory_mb"))]
+        lines.append([*line, str(r.seeds)])
     text = markdown(header, lines)
     banded = [r for r in rows if "interval_score" in r.cells[0]["figures"]]
     if banded:
         told = "; ".join(
-            f"{r.name} {r.median('band_coverage'):.0%} and {short(r.median('interval_score'))}" for r in banded
+            f"{r.name} {r.median('band_coverage') or 0.0:.0%} and {short(r.median('interval_score') or 0.0)}" for r in banded
         )
         text += f"\nBands that are to hold 90 %, samples inside and interval score (less is better): {told}.\n"
     if chaotic:
@@ -65,44 +66,53 @@ def experiment(results: Path, name: str) -> str:
 
 
 def summary(results: Path) -> str:
-    """The KoopmanRNN that was chosen on the training part beside the peer that is best on the test part, and how
-    long gradients take.
-    """
-    lines, leads, ratios, quick = [], 0, [], []
+    """KoopmanRNN beside the peer that is best on the test part, and how long gradients take."""
+    lines, counts, ratios = [], [0, 0], []
     for name, title in TITLES.items():
         rows, _ = rows_of(results, name)
-        best = chosen(rows)
+        best, picked = chosen(rows), selected(rows)
         peers = [r for r in rows if not r.ours and r.name not in (*BASELINES, "direct regression")]
         if best is None or not peers:
             continue
         peer = peers[0]
-        ratio = best.error / peer.error if peer.error else float("inf")
-        lead = ratio >= 1.0 - NEAR if best.higher else ratio <= 1.0 + NEAR
-        leads += lead
+        leads = [leading(best, peer), leading(picked or best, peer)]
+        counts = [n + lead for n, lead in zip(counts, leads, strict=True)]
         trained = {r.name: r for r in rows if r.name in ("LSTM", "GRU")}
-        one_step = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
-        slower, simple = "", ""
+        slower = ""
         if trained:
-            gradients = min(r.seconds for r in trained.values())
-            ratios.append(gradients / max(best.seconds, SHORTEST))
-            quick.append(gradients / max(one_step.seconds, SHORTEST))
-            slower, simple = short_ratio(ratios[-1]), short_ratio(quick[-1])
-        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN ')})"]
-        line += [f"{short(peer.error)} ({peer.name})", "yes" if lead else "no"]
+            ratios.append(min(r.seconds for r in trained.values()) / max(best.seconds, SHORTEST))
+            slower = short_ratio(ratios[-1])
+        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')})"]
+        line += [short(picked.error) if picked else "", f"{short(peer.error)} ({peer.name})"]
+        line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
         line += [short(trained[n].error) if n in trained else "" for n in ("LSTM", "GRU")]
-        lines.append([*line, slower, simple])
-    header = ["experiment", "KoopmanRNN, chosen on the training part", "best peer on the test part"]
-    header += ["first or within 5 %", "LSTM", "GRU", "the quicker one's fit over KoopmanRNN's", "over one step's"]
+        lines.append([*line, slower])
+    header = ["experiment", "KoopmanRNN, chosen on the training part", "`select`", "best peer on the test part"]
+    header += ["first or within 5 %", "LSTM", "GRU", "the quicker one's fit over KoopmanRNN's"]
     text = markdown(header, lines)
     if lines:
-        text += f"\nFirst or within 5 % of the first in {leads} of {len(lines)} experiments ({leads / len(lines):.0%}). "
+        shares = [f"{n} of {len(lines)} experiments ({n / len(lines):.0%})" for n in counts]
+        text += (
+            f"\nFirst or within 5 % of the first: {shares[0]} with as many trials as the peers, {shares[1]} where "
+            "`select` answers for measured records."
+        )
     if ratios:
         text += (
-            f"LSTM and GRU take at least 50 times as long to fit as the KoopmanRNN of the second column in "
-            f"{sum(r >= 50.0 for r in ratios)} of {len(ratios)}, and as the one-step fit in "
-            f"{sum(r >= 50.0 for r in quick)}.\n"
+            f" LSTM and GRU take at least 50 times as long to fit as KoopmanRNN in {sum(r >= 50.0 for r in ratios)} "
+            f"of {len(ratios)} (median {short_ratio(statistics.median(ratios))}, least {short_ratio(min(ratios))})."
         )
-    return text
+    return text + "\n"
+
+
+def leading(ours: Row, peer: Row) -> bool:
+    """First, or within `NEAR` of it."""
+    ratio = ours.error / peer.error if peer.error else float("inf")
+    return ratio >= 1.0 - NEAR if ours.higher else ratio <= 1.0 + NEAR
+
+
+def rounded(value: float | None) -> str:
+    """Without digits behind the point, or nothing."""
+    return "" if value is None else f"{value:.0f}"
 
 
 def short_ratio(value: float) -> str:

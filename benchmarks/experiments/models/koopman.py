@@ -195,7 +195,8 @@ def _one_step(kind: str, smoke: bool) -> list[dict[str, Any]]:
         return [
             {**base, "output_lags": n, "input_lags": n, **more}
             for n, more in (
-                (2, {"input_coupling": "quadratic"}), (20, wide), (60, {**wide, "sampler": "elm"}),
+                (2, {"input_coupling": "quadratic"}), (20, wide),
+                (60, {**wide, "sampler": "elm", "feature_scale": 0.5}),  # noise
                 (40, {**wide, "n_features": 300}), (2, {}), (20, {**wide, "sampler": "elm"}),
             )
         ]  # fmt: skip
