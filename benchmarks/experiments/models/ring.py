@@ -90,7 +90,7 @@ def nvar_ring(train: Trajectories, settings: dict[str, Any], seed: int, info: In
 def _koopman_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
     lagged = {"output_lags": 3, "input_lags": 3}
     return [
-        {"reach": 4, "n_features": 1000},
+        {"reach": 4, "n_features": 1500},
         {"reach": 8, "n_features": 600, "sampler": "elm", "feature_scale": 0.3},
         {"reach": 4, "n_features": 600, **lagged},
         {"reach": 6, "n_features": 600},
