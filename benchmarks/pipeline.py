@@ -9,9 +9,12 @@ loads and drifts.
 - `RNNMPC` on the network;
 - `LinearMPC` on the lift that `lift_at` chooses;
 - `LinearMPC` on least-squares DMDc, the same QP;
-- `LinearMPC` on pykoop's EDMD, the same QP, the lifting functions chosen on held-out episodes.
+- `LinearMPC` on pykoop's EDMD, the same QP, the lifting functions chosen on held-out episodes;
+- where outputs are not the state, NMPC with the true model that has to estimate the state from them: what
+  telling the state is worth.
 
-Each plant is saved when it is through; plants of the results file are left alone unless `--again` is given.
+Each plant is saved when it is through; controllers that the results file has of a plant are left alone unless
+`--again` is given.
 
     python benchmarks/pipeline.py [--plants NAME ..] [--controllers NAME ..] [--seeds N] [--again]
 """
@@ -29,6 +32,7 @@ from typing import Any
 
 import _common as c
 import numpy as np
+from _output_nmpc import OutputNMPC
 from _scaled_edmd import ScaledEdmd, ScaledEdmdMPC
 
 from koopctrl import LinearMPC, Trajectories, bench
@@ -38,6 +42,7 @@ from koopctrl.benchmark.result import Run
 from koopctrl_envs.tasks import make_tasks, plant_ids, plant_name
 
 LARGE = 10
+OUTPUTS = "nmpc_outputs"
 
 
 class Lifts:
@@ -120,6 +125,34 @@ def figures_of(runs: list[Run], notes: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": tasks, "notes": notes, "date": datetime.date.today().isoformat()}
 
 
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A plant's figures, those of controllers that were not run from before."""
+    if not old:
+        return new
+    tasks = {
+        t: found
+        | {"controllers": old["tasks"].get(t, {"controllers": {}})["controllers"] | found["controllers"]}
+        for t, found in new["tasks"].items()
+    }
+    seeds = old["notes"].keys() | new["notes"].keys()
+    notes = {k: old["notes"].get(k, {}) | new["notes"].get(k, {}) for k in sorted(seeds)}
+    return {"tasks": old["tasks"] | tasks, "notes": notes, "date": new["date"]}
+
+
+def hidden(name: str) -> bool:
+    """Whether a plant's outputs are not its state."""
+    return Knowledge(next(iter(make_tasks(name).values())), 0).lags > 1
+
+
+def missing(name: str, args: argparse.Namespace, old: dict[str, Any]) -> list[tuple[list[str], int]]:
+    """Controllers that are to be run, with the number of their seeds."""
+    known = [] if args.again else [set(task["controllers"]) for task in old.get("tasks", {}).values()]
+    asked = [k for k in args.controllers if not known or any(k not in had for had in known)]
+    # What knows the plant depends on no seed, and is the yardstick itself where the state is measured.
+    told = [k for k in asked if k == OUTPUTS and hidden(name)]
+    return [(some, n) for some, n in (([k for k in asked if k != OUTPUTS], args.seeds), (told, 1)) if some]
+
+
 def show(name: str, figures: dict[str, Any]) -> None:
     """Print a plant's table."""
     rows = []
@@ -144,7 +177,7 @@ def main() -> None:
     lifts = Lifts()
     makers = {
         "rnn_mpc": lifts.rnn_mpc, "linear_mpc": lifts.linear_mpc, "dmdc": BUILTIN["dmdc"],
-        "pykoop": lifts.pykoop,
+        "pykoop": lifts.pykoop, OUTPUTS: OutputNMPC,
     }  # fmt: skip
     p: argparse.ArgumentParser = c.parser(__doc__, seeds=3)
     p.set_defaults(threads=1)
@@ -156,16 +189,20 @@ def main() -> None:
     figures = c.earlier(args, "pipeline")
     with c.threads(args.threads):
         for name in args.plants:
-            if name in figures and not args.again:
-                continue
-            result, seconds = c.timed(
-                lambda n=name: bench(
-                    {k: makers[k] for k in args.controllers}, [n], args.tasks, seeds=range(args.seeds)
+            seconds, runs = 0.0, []
+            for some, seeds in missing(name, args, figures.get(name, {})):
+                result, taken = c.timed(
+                    lambda n=name, some=some, seeds=seeds: bench(
+                        {k: makers[k] for k in some}, [n], args.tasks, seeds=range(seeds)
+                    )
                 )
-            )
+                runs, seconds = runs + list(result.runs), seconds + taken
+            if not runs:
+                continue
             notes = {k.split()[1]: v for k, v in lifts.notes.items() if k.split()[0] == name}
-            figures[name] = figures_of(list(result.runs), notes)
-            show(f"{name}, {seconds:.0f} s", figures[name])
+            new = figures_of(runs, notes)
+            show(f"{name}, {seconds:.0f} s", new)
+            figures[name] = joined(figures.get(name, {}), new)
             c.write(args, "pipeline", figures, peers=("casadi", "pykoop"))
 
 

@@ -89,10 +89,14 @@ def records(task: Task, seed: int, condition: str) -> Trajectories:
     return Trajectories.from_arrays(seen, [e.inputs for e in data], dt=data.dt, **names)
 
 
-def identify(task: Task, seed: int, condition: str = "plain") -> tuple[KoopmanRNN, dict[str, LiftedModel]]:
-    """Default network of one seed, and linear models around the operating point."""
+def identify(
+    task: Task, seed: int, condition: str = "plain", linear: bool = True
+) -> tuple[KoopmanRNN, dict[str, LiftedModel]]:
+    """Default network of one seed, and linear models around the operating point where they are wanted."""
     data = records(task, seed, condition)
     model = KoopmanRNN(random_state=seed, **task.network).fit(data)
+    if not linear:
+        return model, {}
     point = {"x_op": task.x_op, "u_op": task.u_op}
     lifts = (
         model.lift_at(**point, horizon=task.horizon, Q=task.Q, R=task.R),
@@ -181,20 +185,20 @@ def judged(
     return rows
 
 
-def compare(task: Task, seeds: int, conditions: list[str]) -> dict[str, Any]:
+def compare(task: Task, seeds: int, conditions: list[str], linear: bool = True) -> dict[str, Any]:
     """One plant."""
     best = {k: yardstick(task, k) for k in conditions}
     found: dict[str, dict[str, list[Any]]] = {k: {} for k in conditions}
     verdicts: list[dict[str, Any]] = []
     for seed in range(seeds):
-        known = identify(task, seed)
+        known = identify(task, seed, linear=linear)
         for condition in conditions:
-            model, lifts = identify(task, seed, condition) if condition == "noise" else known
+            model, lifts = identify(task, seed, condition, linear) if condition == "noise" else known
             made, costs = one_seed(task, model, lifts, condition)
             for name, value in costs.items():
                 ratio = value if isinstance(value, str) else value / best[condition]
                 found[condition].setdefault(name, []).append(ratio)
-            if condition == "plain":
+            if condition == "plain" and linear:
                 verdicts += judged(task, seed, model, made, costs)
     for condition in conditions:
         if "load" in condition:
@@ -213,8 +217,10 @@ def kept(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """One plant's figures, those of conditions that were not run from before."""
-    both = {key: old.get(key, {}) | new[key] for key in ("nmpc", "ratios", "dates")}
+    """One plant's figures, those of conditions and controllers that were not run from before."""
+    both = {key: old.get(key, {}) | new[key] for key in ("nmpc", "dates")}
+    before = old.get("ratios", {})
+    both["ratios"] = before | {k: before.get(k, {}) | found for k, found in new["ratios"].items()}
     return both | {"verdicts": new["verdicts"] or old.get("verdicts", [])}
 
 
@@ -233,11 +239,16 @@ def main() -> None:
     p.set_defaults(threads=1)
     p.add_argument("--tasks", nargs="+", default=list(tasks), choices=list(tasks))
     p.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
+    p.add_argument(
+        "--rnn-alone", action="store_true", help="RNNMPC alone; other controllers keep their figures"
+    )
     args = p.parse_args()
     figures = kept(args)
     with c.threads(args.threads):
         for name in args.tasks:
-            found, seconds = c.timed(lambda n=name: compare(tasks[n], args.seeds, args.conditions))
+            found, seconds = c.timed(
+                lambda n=name: compare(tasks[n], args.seeds, args.conditions, not args.rnn_alone)
+            )
             figures[name] = joined(figures.get(name, {}), found)
             for condition, by_name in found["ratios"].items():
                 rows = [[k, *summary(v)] for k, v in by_name.items()]

@@ -16,7 +16,7 @@ SIGNALS = ("--outputs", "y", "--inputs", "u", "--dt", 0.08, "--test-fraction", 0
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("choose")
-    done = run(folder, "fit", RECORD, *SIGNALS, "--budget", 4, "--save", "chosen.npz", "--plot", "run.png")
+    done = run(folder, "fit", RECORD, *SIGNALS, "--budget", 2, "--save", "chosen.npz", "--plot", "run.png")
     assert done.returncode == 0, done.stderr
     plain = run(folder, "fit", RECORD, *SIGNALS, "--output-lags", 4, "--input-lags", 4, "--save", "plain.npz")
     assert plain.returncode == 0, plain.stderr
@@ -35,7 +35,7 @@ def test_a_budget_chooses_shows_candidates_and_saves_a_fit_to_all_rows(chosen):
 
 
 def test_json_has_the_candidates_and_the_comparison(tmp_path):
-    done = run(tmp_path, "fit", RECORD, *SIGNALS, "--budget", 2, "--json")
+    done = run(tmp_path, "fit", RECORD, *SIGNALS, "--budget", 1, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["candidates"][0]["error"] > 0

@@ -135,7 +135,11 @@ def test_exports_agree_with_the_network():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"n_output_features": 8}, {"n_output_features": 8, "feedthrough": True}]
+    "settings",
+    [
+        *(pytest.param(some, marks=pytest.mark.slow) for some in ({}, {"n_output_features": 8})),
+        {"n_output_features": 8, "feedthrough": True},
+    ],
 )
 def test_the_lifted_face_reads_outputs_through_c_and_d(settings):
     model = KoopmanRNN(15, n_states=2, random_state=0, max_iter=20, **settings).fit(TRAIN)

@@ -66,7 +66,11 @@ def changed(model, **changes):
             {"q": [1.0, -3.0], "r_rate": [0.5], "y_max": [0.9, None], "u_min": [-1.0], "noise": 0.05},
             marks=pytest.mark.slow,
         ),
-        (PLANT, {"tracked": [True, True], "load": [0.4], "offset_free": False, "seed": 3, "u_max": [None]}),
+        pytest.param(
+            PLANT,
+            {"tracked": [True, True], "load": [0.4], "offset_free": False, "seed": 3, "u_max": [None]},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_shown_is_what_runs(model, file, capsys, changes, plant):

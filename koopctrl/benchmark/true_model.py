@@ -48,8 +48,13 @@ class TrueModelNMPC:
         return NMPC(
             step, plant.n_x, plant.n_u, task.horizon, task.Q, task.R, dt=task.dt,
             u_min=plant.u_min, u_max=plant.u_max, x_min=plant.x_min, x_max=plant.x_max,
-            output=plant.output_components, to_state=lambda _y: self._env.state, solver=solver,
+            output=plant.output_components, to_state=lambda _y: self.state, solver=solver,
         )  # fmt: skip
+
+    @property
+    def state(self) -> FloatArray:
+        """State to plan from, `(n_x,)`: the true one."""
+        return self._env.state
 
     def reset(self) -> None:
         """Forget the last plan and begin the task's clock anew."""

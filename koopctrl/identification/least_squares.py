@@ -229,35 +229,38 @@ def _filtered(
     if isinstance(ridge, str):
         check_choice(ridge, "ridge", (AUTO,))
         rest = unreachable + np.sum(rotated[rank:] ** 2, axis=0)
-        penalty = np.array(
-            [_evidence_ridge(kept, b, e, n_rows) for b, e in zip(components.T, rest, strict=True)]
-        )
+        penalty = _evidence_ridges(kept, components, rest, n_rows)
     else:
         penalty = np.broadcast_to(np.asarray(ridge, dtype=float), rotated.shape[1]).copy()
     gain = kept[:, None] / (kept[:, None] ** 2 + penalty)
     return v[:, :rank] @ (gain * components), rank, penalty
 
 
-def _evidence_ridge(s: FloatArray, b: FloatArray, rest: float, n_rows: int) -> float:
-    """Penalty of largest evidence for one target with components `b` and energy `rest` outside; see above."""
-    energy = b**2
-    if not len(s) or not energy.any():
-        return 0.0
-
-    def cost(
-        exponent: float,
-    ) -> float:  # -2 log evidence with the noise variance at its best, up to a constant
-        v = s**2 / 10.0**exponent + 1.0
-        return float(n_rows * np.log(np.sum(energy / v) + rest) + np.sum(np.log(v)))
-
+def _evidence_ridges(s: FloatArray, b: FloatArray, rest: FloatArray, n_rows: int) -> FloatArray:
+    """Penalty of largest evidence for each target, of components `b` `(r, m)` and energy `rest` outside."""
+    energy, penalty = b**2, np.zeros(b.shape[1])
+    reached = energy.any(axis=0) if len(s) else np.zeros(len(penalty), dtype=bool)
+    if not reached.any():
+        return penalty
     # From rounding of the largest singular value, squared, to a penalty that leaves nothing of it.
     top = 2.0 * np.log10(s[0])
     grid = np.arange(top + 2.0 * np.log10(np.finfo(float).eps) - 2.0, top + 2.0, 0.5)
-    best = int(np.argmin([cost(t) for t in grid]))
-    if best in (0, len(grid) - 1):
-        return float(10.0 ** grid[best])
-    fine = optimize.minimize_scalar(cost, bounds=(grid[best - 1], grid[best + 1]), method="bounded")
-    return float(10.0**fine.x)
+    shares = s**2 / 10.0 ** grid[:, None] + 1.0
+    # -2 log evidence with the noise variance at its best, up to a constant: one row for each penalty.
+    costs = n_rows * np.log((1.0 / shares) @ energy[:, reached] + rest[reached])
+    costs += np.log(shares).sum(axis=1)[:, None]
+    for j, best in zip(np.flatnonzero(reached), np.argmin(costs, axis=0), strict=True):
+        exponent = grid[best]
+        if best not in (0, len(grid) - 1):
+
+            def cost(t: float, e: FloatArray = energy[:, j], outside: float = float(rest[j])) -> float:
+                v = s**2 / 10.0**t + 1.0
+                return float(n_rows * np.log(np.sum(e / v) + outside) + np.sum(np.log(v)))
+
+            bounds = (grid[best - 1], grid[best + 1])
+            exponent = optimize.minimize_scalar(cost, bounds=bounds, method="bounded").x
+        penalty[j] = 10.0**exponent
+    return penalty
 
 
 def _column_scale(norms: FloatArray, weights: FloatArray | None) -> FloatArray:

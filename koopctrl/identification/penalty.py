@@ -30,6 +30,9 @@ from koopctrl.network.recurrent import RecurrentNetwork
 FLOORS = tuple(10.0**e for e in range(-16, -1))
 # A raised penalty must be better by this share; where all are alike the evidence decides.
 _GAIN = 0.02
+# Share by which free runs may err more and still count as the same, within a standard error; and the error in
+# standard deviations, up to which that is asked.
+_ALIKE = 0.1
 # Networks whose free runs are better than this part of the linear model's are left alone.
 _FAR_BETTER = 0.5
 # Share by which errors of first steps may grow for a heavier penalty on neurons.
@@ -47,15 +50,7 @@ def free_run_error(network: RecurrentNetwork, segments: Segments) -> float:
     most: further off a run is of no use, and how far it then runs says nothing. A mean of squares would be
     decided by the few segments that no model can follow.
     """
-    return _errors(network, segments)[0]
-
-
-def _errors(network: RecurrentNetwork, segments: Segments) -> tuple[float, float]:
-    """Error of free runs, and root-mean-square error of their first steps."""
-    error = _along(network, segments)
-    with np.errstate(over="ignore"):
-        first = float(np.sqrt(np.mean(error[:, 0] ** 2)))
-    return float(np.mean(_capped(error))), first
+    return float(np.mean(segment_errors(network, segments)))
 
 
 def segment_errors(network: RecurrentNetwork, segments: Segments) -> FloatArray:
@@ -121,18 +116,48 @@ def _best_floor(
 ) -> tuple[Penalty, float, float]:
     """The penalty of largest evidence, or the same raised to a floor whose free runs are better.
 
-    With its error of free runs, which must be below `limit`, and of first steps, at most `most`.
+    With its error of free runs, which must be below `limit`, and of first steps, at most `most`. Of penalties
+    whose free runs cannot be told apart the one with the best first steps is taken.
     """
     evidence = accumulator.solve(rcond, AUTO, weights)
-    best = evidence.ridge
-    error, step = _errors(make(evidence.coef), segments)
-    smallest = float(evidence.ridge.min(initial=np.inf))
-    limit = min(limit, (1.0 - _GAIN) * error)
+    tried = [_tried(evidence.ridge, make(evidence.coef), segments)]
+    best, smallest = tried[0], float(evidence.ridge.min(initial=np.inf))
+    limit = min(limit, (1.0 - _GAIN) * best.error)
     for floor in FLOORS:
         if floor <= smallest:
             continue
         penalty = np.maximum(evidence.ridge, floor)
-        tried, first = _errors(make(accumulator.solve(rcond, penalty, weights).coef), segments)
-        if tried < limit and first <= most:
-            best, error, step, limit = penalty, tried, first, tried
-    return Penalty(best, weights), error, step
+        found = _tried(penalty, make(accumulator.solve(rcond, penalty, weights).coef), segments)
+        tried.append(found)
+        if found.error < limit and found.first <= most:
+            best, limit = found, found.error
+    alike = min((t for t in tried if t.is_like(best)), key=lambda t: t.first)
+    if alike.first < (1.0 - _GAIN) * best.first:
+        best = alike
+    return Penalty(best.ridge, weights), best.error, best.first
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A penalty, with what held-out free runs miss: each, in the mean, and in first steps."""
+
+    ridge: FloatArray
+    errors: FloatArray
+    error: float
+    first: float
+
+    def is_like(self, best: _Tried) -> bool:
+        """Whether its free runs are as good, as far as so many of them can tell; poor ones tell nothing."""
+        if best.error > _ALIKE:
+            return self is best
+        more = self.errors - best.errors
+        spread = float(np.std(more)) / np.sqrt(len(more))
+        return float(np.mean(more)) <= min(spread, _ALIKE * best.error)
+
+
+def _tried(ridge: FloatArray, network: RecurrentNetwork, segments: Segments) -> _Tried:
+    error = _along(network, segments)
+    capped = _capped(error)
+    with np.errstate(over="ignore"):
+        first = float(np.sqrt(np.mean(error[:, 0] ** 2)))
+    return _Tried(ridge, capped, float(np.mean(capped)), first)

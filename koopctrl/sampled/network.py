@@ -121,7 +121,8 @@ class SampledNetwork(BaseEstimator):
         rng = make_rng(self.random_state)
         first = "swim" if options.sampler == ADAPTIVE else options.sampler
         shape, readout, steer = [width] * options.depth, None, aims
-        for _ in range(1 + options.rounds * (options.sampler == ADAPTIVE)):
+        n_rounds = options.rounds * (options.sampler == ADAPTIVE)
+        for left in range(n_rounds, -1, -1):
             layers = sample_layers(
                 points, steer, shape, first, options.activation, options.feature_scale, rng
             )
@@ -129,7 +130,8 @@ class SampledNetwork(BaseEstimator):
                 layers, points, aims, counts, options.rcond, options.ridge, solver
             )
             self.layers_ = layers
-            steer = self._evaluate(points)
+            if left:
+                steer = self._evaluate(points)
         self._readout: Any = readout
 
     def _add_rows(self, X: FloatArray, targets: FloatArray, weights: FloatArray | None) -> None:

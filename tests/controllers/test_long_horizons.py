@@ -43,7 +43,7 @@ def test_the_input_is_the_lqrs_at_every_horizon(a, N):
         np.testing.assert_allclose(mpc.info.inputs[:, 0], plan, atol=1e-12 * abs(x))
 
 
-@pytest.mark.parametrize("N", [45, 200])
+@pytest.mark.parametrize("N", [45, pytest.param(200, marks=pytest.mark.slow)])
 def test_in_c_too(N, tmp_path):
     mpc = LinearMPC(scalar(1.5), N, 1.0, 1.0, u_min=-5, u_max=5)
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=("-std=c99", "-O0"))
@@ -106,7 +106,11 @@ def sparse_plan(A, B, C, x0, N, P, low, high, y_high=None):
 
 
 # Seed 11 has the longest horizon too; on 5 the oracle takes twenty times as long as there.
-@pytest.mark.parametrize("seed", [seed for seed in range(12) if seed != 5])
+LONG = [4, 10]
+QUICK = [seed for seed in range(12) if seed not in (5, *LONG)]
+
+
+@pytest.mark.parametrize("seed", [*QUICK, *(pytest.param(seed, marks=pytest.mark.slow) for seed in LONG)])
 def test_plans_agree_with_a_sparse_problem_up_to_radius_two(seed):
     """Horizons from 1 to 200; the start is one from which the bounded inputs still bring the plant home."""
     rng = np.random.default_rng(seed)

@@ -69,7 +69,7 @@ def test_what_is_chosen_harms_little_and_helps_under_loads(slow):
     assert cost["chosen", 0.15] < 0.8 * cost["none", 0.15]
 
 
-@pytest.mark.parametrize("kind", ["lifted", "network"])
+@pytest.mark.parametrize("kind", ["lifted", pytest.param("network", marks=pytest.mark.slow)])
 def test_a_choice_is_kept_by_copies_and_files(network, tmp_path, kind):
     if kind == "lifted":
         mpc = LinearMPC(network.lift_at(0.0, 0.0), 15, **SIZE, offset_free=True)

@@ -61,7 +61,7 @@ def test_previews_of_many_rows_and_resets(tmp_path, folded, offset_free):
     compiled = CompiledMPC(mpc_to_c(mpc, tmp_path), flags=FLAGS)
     rng, x, time = np.random.default_rng(0), np.zeros(1), 0.15 * np.arange(600)
     path = np.concatenate([0.4 * np.sin(time[:250]), 1.2 * np.sin(time[250:])])[:, None]
-    for k in range(330):
+    for k in range(170, 330):
         if k % 100 == 99:
             for controller in (mpc, compiled):
                 controller.reset()

@@ -65,9 +65,9 @@ def checked(made):
     ("kind", "fmi"),
     [
         ("linear", "3.0"),
-        ("linear", "2.0"),
-        ("network", "3.0"),
-        pytest.param("network", "2.0", marks=pytest.mark.slow),
+        pytest.param("linear", "2.0", marks=pytest.mark.slow),
+        ("network", "2.0"),
+        pytest.param("network", "3.0", marks=pytest.mark.slow),
     ],
 )
 def test_controllers(kind, fmi, lifted, network, tmp_path):

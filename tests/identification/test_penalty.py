@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import plants
@@ -10,7 +11,7 @@ import pytest
 from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.identification.held_out import Segments, cut, episodes, split
 from koopctrl.identification.least_squares import SOLVERS, make_accumulator
-from koopctrl.identification.penalty import free_run_error
+from koopctrl.identification.penalty import free_run_error, penalty_by_free_run
 
 DUFFING = plants.record(
     plants.sampled(plants.duffing, 0.1), 2, 1, 0.1, n_episodes=15, n_steps=40, x_max=1.5, u_max=1.0
@@ -162,3 +163,39 @@ def test_neurons_stay_where_noise_drives_the_plant():
     grid = np.linspace(-2.5, 2.5, 101)[:, None]
     error = model.network_.step(grid, np.zeros((101, 1))) - drift(grid)
     assert np.sqrt(np.mean(error**2)) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("size", "spread", "expected"),
+    [
+        (0.06, 0.02, 1e-6),  # alike in free runs, which differ by more than their means do
+        (0.06, 0.0, 1e-10),  # every run is a little worse: they can be told apart
+        (0.3, 0.1, 1e-10),  # runs that do not follow the plant tell nothing
+    ],
+)
+def test_of_penalties_whose_free_runs_are_alike_first_steps_decide(size, spread, expected):
+    n, rng = 200, np.random.default_rng(0)
+    own = size * (1.0 + 0.2 * rng.random(n))
+    other = own * 1.01 + spread * rng.standard_normal(n)
+    other = np.maximum(other + 1.01 * own.mean() - other.mean(), 0.01)
+    runs = {1e-10: (own, 0.01), 1e-6: (other, 0.005)}
+    worst = (np.full(n, 3.0 * size), 0.001)
+
+    class Accumulator:
+        def solve(self, rcond, ridge, weights=None):
+            ridge = np.array([1e-10]) if isinstance(ridge, str) else ridge
+            return SimpleNamespace(ridge=ridge, coef=ridge)
+
+    def make(coef):
+        errors, first = runs.get(float(f"{coef[0]:.0e}"), worst)
+
+        def rollout(x0, u):
+            """Root mean squares along two steps are `errors`; those of first steps are `first`."""
+            second = np.sqrt(2.0 * errors**2 - first**2)
+            return np.stack([0.0 * errors, np.full(n, first), second], axis=1)[..., None], None
+
+        return SimpleNamespace(rollout=rollout, scaling=SimpleNamespace(y_scale=np.ones(1)))
+
+    segments = Segments(np.zeros((n, 1)), np.zeros((n, 2, 1)), np.zeros((n, 2, 1)))
+    penalty, _ = penalty_by_free_run(Accumulator(), 1e-12, make, segments)
+    assert penalty.ridge[0] == pytest.approx(expected)

@@ -57,7 +57,7 @@ def test_every_sampler_and_activation_can_be_lifted(sampler, activation):
 @each_coupling
 def test_simulation_of_a_linear_plant_is_exact_from_any_operating_point(coupling, x_op):
     model = KoopmanRNN(30, input_coupling=coupling, random_state=0).fit(LINEAR)
-    lifted = model.lift_at(x_op=x_op, u_op=0.2)
+    lifted = model.lift_at(x_op=x_op, u_op=0.2, method="edmd")
     rng = np.random.default_rng(1)
     u = rng.uniform(-1, 1, (40, 1))
     x = plants.roll(plants.linear_step(A, B), np.array([0.4, 0.1]), u)
@@ -65,7 +65,7 @@ def test_simulation_of_a_linear_plant_is_exact_from_any_operating_point(coupling
 
 
 def test_the_riccati_cost_of_a_linear_plant_is_the_true_one():
-    lifted = KoopmanRNN(60, random_state=0).fit(LINEAR).lift_at(x_op=0, u_op=0)
+    lifted = KoopmanRNN(60, random_state=0).fit(LINEAR).lift_at(x_op=0, u_op=0, method="edmd")
     q, r = np.diag([2.0, 1.0]), np.array([[0.5]])
     p = linalg.solve_discrete_are(A, B, q, r)
     p_lifted = linalg.solve_discrete_are(lifted.A, lifted.B, lifted.C.T @ q @ lifted.C, r)
@@ -86,7 +86,7 @@ def test_the_operating_point_is_zero_and_the_lift_can_be_undone(coupling, lags):
     rng = np.random.default_rng(0)
     x = rng.uniform(-1.5, 1.5, (20, model.n_x))
     for x_op in (0.0, x[3]):
-        lifted = model.lift_at(x_op=x_op, u_op=0.1)
+        lifted = model.lift_at(x_op=x_op, u_op=0.1, method="edmd")
         np.testing.assert_array_equal(lifted.lift(lifted.x_op), np.zeros(lifted.n_z))
         np.testing.assert_allclose(lifted.unlift(lifted.lift(x)), x, rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(lifted.unlift(lifted.lift(x[0])), x[0], rtol=1e-13, atol=1e-13)
@@ -136,7 +136,7 @@ def test_lifting_is_a_better_predictor_than_the_state_alone(duffing_model):
     truth = plants.roll(plants.sampled(plants.duffing, 0.1), start, u)
     errors = []
     for model in (duffing_model, KoopmanRNN(0).fit(DUFFING)):
-        lifted = model.lift_at(x_op=0, u_op=0)
+        lifted = model.lift_at(x_op=0, u_op=0, method="edmd")
         errors.append(np.abs(lifted.simulate(start, u) - truth).max())
     assert errors[0] < 0.5 * errors[1]
 

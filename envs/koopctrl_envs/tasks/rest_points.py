@@ -10,7 +10,8 @@ from koopctrl_envs.checks import FloatArray
 from koopctrl_envs.plant import Plant
 
 TIE = 1e-6
-"""Outputs that can be moved as far as the most movable, to this part, count as equal: the first is taken."""
+"""Outputs that can be moved as far as the most movable, to this part, count as equal: the first is taken.
+What is reached to this part is reached: rounding decides nothing."""
 
 N_STEPS = 20
 """Steps from a rest point to the end of its way."""
@@ -54,6 +55,7 @@ class RestManifold:
         self.y_scale = np.fmin(_widths(low, high, np.full(plant.n_y, np.inf)), np.abs(C).sum(axis=1))
         self.y_scale = np.where(self.y_scale > 0.0, self.y_scale, 1.0)
         self.ways = self._ways(C / self.y_scale[:, None])
+        self._farthest: dict[tuple[int, float, float], float] = {}
 
     def _ways(self, C: FloatArray) -> list[FloatArray]:
         """Unit vectors `(n_x + n_u,)` in scaled coordinates, at most two."""
@@ -115,6 +117,12 @@ class RestManifold:
         It ends before that where inputs have used up more than 60 % of what lies between rest and their
         limits, states leave four fifths of their limits, or rest points end; 0 where nothing moves.
         """
+        asked = (way, sign, reach)
+        if asked not in self._farthest:
+            self._farthest[asked] = self._search(way, sign, reach)
+        return self._farthest[asked]
+
+    def _search(self, way: int, sign: float, reach: float) -> float:
         plant, best = self.plant, 0.0
         y0 = plant.output(self.origin.x)
         C = plant.output_jacobian(self.origin.x) * self._x_scale / self.y_scale[:, None]
@@ -128,7 +136,7 @@ class RestManifold:
             if point is None or not self._inside(point):
                 break
             moved = np.abs((plant.output(point.x) - y0) / self.y_scale).max()
-            if moved > reach:
+            if moved > reach * (1.0 + TIE):
                 break
             best = float(sign * amount)
         return best

@@ -37,7 +37,7 @@ from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.network.recurrent import DIVERGED
 
 # The default drift of a disturbance from sample to sample, as a part of its first standard deviation.
-_DRIFT = 0.1
+_DRIFT = 0.05
 
 
 @dataclass(frozen=True)
