@@ -129,9 +129,10 @@ def rows_of(results: Path, name: str) -> tuple[list[Row], list[Row]]:
 
 def chosen(rows: list[Row]) -> Row | None:
     """The KoopmanRNN whose settings did best on the held-out fifth of the training part, from as many as every peer
-    tries: the test's best of ten would be a lucky one.
+    tries: the test's best of ten would be a lucky one. Of equals it is the one that is fitted first.
     """
-    return min((r for r in rows if r.ours and not r.selected), key=lambda r: r.held_out, default=None)
+    candidates = (r for r in rows if r.ours and not r.selected)
+    return min(candidates, key=lambda r: (float(f"{r.held_out:.4g}"), r.seconds), default=None)
 
 
 def selected(rows: list[Row]) -> Row | None:
