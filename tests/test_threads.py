@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import linalg
 
-from koopctrl import KoopmanRNN, LinearMPC, Trajectories, select
+from koopctrl import KoopmanRNN, LinearMPC, LTINetwork, Trajectories, select, subspace
 from koopctrl._threads import LARGE, _blas_libraries, few_threads, one_blas_thread
 from koopctrl.errors import OptionError
 from koopctrl.identification.least_squares import QRAccumulator
 from koopctrl.koopman_rnn import _fit_work
+from koopctrl.sampled import HamiltonianNetwork, SampledNetworkClassifier, SampledNetworkRegressor
+from koopctrl.sampled.pde import PDE, Diffusion, Dirichlet, Interval
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,61 @@ def test_what_a_user_calls_is_limited(two, data, monkeypatch):
     assert threads(two) == {2}
     mpc = LinearMPC(model.lift_at(0.0, 0.0), 5, 1.0, 0.1)
     mpc.control([0.1])
+    assert threads(two) == {2}
+
+
+def _oscillator():
+    t = 0.1 * np.arange(200)
+    states = np.stack([np.cos(t), -np.sin(t)], axis=1)
+    return Trajectories.from_arrays([states], dt=0.1)
+
+
+def _points():
+    x = np.random.default_rng(0).uniform(-1.0, 1.0, (200, 2))
+    return x, np.sin(x).sum(axis=1)
+
+
+def _heat(data):
+    pde = PDE(Interval(0, 1), [Diffusion(0.1)], [Dirichlet()], initial=lambda x: np.sin(np.pi * x[:, 0]))
+    pde.discretise(30, random_state=0).solve([0.0, 0.1])
+
+
+def _linear(data):
+    system = (-np.diag([1.0, 2.0, 9.0]), np.ones((3, 1)), np.ones((1, 3)), np.zeros((1, 1)))
+    net = LTINetwork.from_statespace(system)
+    net.reduce(2)
+    net.accuracy()
+
+
+SMALL = {
+    "regression": lambda data: SampledNetworkRegressor(20).fit(*_points()).predict(_points()[0]),
+    "classes": lambda data: SampledNetworkClassifier(20).fit(_points()[0], _points()[1] > 0),
+    "batches": lambda data: SampledNetworkRegressor(20).partial_fit(*_points()).partial_fit(*_points()),
+    "subspace": lambda data: subspace(data, order=1),
+    "linear networks": _linear,
+    "equations": _heat,
+    "energy": lambda data: HamiltonianNetwork(20).fit(_oscillator()),
+}
+
+
+@pytest.mark.parametrize("call", SMALL.values(), ids=SMALL)
+def test_whatever_factors_small_matrices_is_limited(two, data, monkeypatch, call):
+    seen = []
+    for home, names in (
+        (np.linalg, ["svd", "qr", "eigh", "eigvals", "lstsq"]),
+        (linalg, ["schur", "qr", "svd"]),
+    ):
+        for name in names:
+            before = getattr(home, name)
+
+            def watched(*args, before=before, **kwargs):
+                seen.append(threads(two))
+                return before(*args, **kwargs)
+
+            monkeypatch.setattr(home, name, watched)
+    call(data)
+    assert seen
+    assert all(found == {1} for found in seen)
     assert threads(two) == {2}
 
 

@@ -116,8 +116,9 @@ def _best_floor(
 ) -> tuple[Penalty, float, float]:
     """The penalty of largest evidence, or the same raised to a floor whose free runs are better.
 
-    With its error of free runs, which must be below `limit`, and of first steps, at most `most`. Of penalties
-    whose free runs cannot be told apart the one with the best first steps is taken.
+    With its error of free runs, which must be below `limit`, and of first steps, at most `most`. Samples of a
+    lag window nearly tell each other, and what the data hardly show of them is found by steps from new
+    windows: of penalties whose free runs cannot be told apart the one with the best first steps is taken.
     """
     evidence = accumulator.solve(rcond, AUTO, weights)
     tried = [_tried(evidence.ridge, make(evidence.coef), segments)]
@@ -131,9 +132,9 @@ def _best_floor(
         tried.append(found)
         if found.error < limit and found.first <= most:
             best, limit = found, found.error
-    alike = min((t for t in tried if t.is_like(best)), key=lambda t: t.first)
-    if alike.first < (1.0 - _GAIN) * best.first:
-        best = alike
+    if segments.x0.shape[-1] > segments.y.shape[-1]:
+        alike = min((t for t in tried if t.is_like(best)), key=lambda t: t.first)
+        best = alike if alike.first < (1.0 - _GAIN) * best.first else best
     return Penalty(best.ridge, weights), best.error, best.first
 
 

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, check_bool, check_choice, check_integer
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
@@ -43,6 +44,7 @@ _NOT_A_FREE_RUN = 1e6
 _BLOCKS = 10
 
 
+@few_threads()
 def subspace(
     train: Trajectories | Iterable[Trajectory],
     order: int | str = "validation",

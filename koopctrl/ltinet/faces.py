@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, as_float_array, as_vector
 from koopctrl.errors import OptionError, ShapeError
 from koopctrl.ltinet.judge.accuracy import TransferAccuracy, transfer_accuracy
@@ -92,6 +93,7 @@ class Faces(NetworkStructure):
         """Original states `T w` of neuron states `(..., m)`."""
         return _rows(w, "w", self.n_states) @ self.T.T
 
+    @few_threads()
     def error_bound(
         self,
         u_bound: float = 1.0,
@@ -103,6 +105,7 @@ class Faces(NetworkStructure):
         """Bound on the outputs' error; see `koopctrl.ltinet.judge.error_bound.error_bound`."""
         return error_bound(self, u_bound, tol, x0_bound, horizon, step)
 
+    @few_threads()
     def transfer_function(self, points: ArrayLike) -> np.ndarray:
         """`C (s I - blkdiag)^-1 B + D` at complex points; see `koopctrl.ltinet.judge.frequency`."""
         return transfer_function(self, points)
@@ -111,6 +114,7 @@ class Faces(NetworkStructure):
         """Model's transfer function minus the network's; see `koopctrl.ltinet.judge.frequency`."""
         return transfer_error(self, points)
 
+    @few_threads()
     def accuracy(self, omega: ArrayLike | None = None) -> TransferAccuracy:
         """Error of the frequency response: what is known of it and what it cannot exceed, of the peak and
         pointwise; see `koopctrl.ltinet.judge.accuracy`.
@@ -122,6 +126,7 @@ class Faces(NetworkStructure):
         """
         return transfer_accuracy(self, omega)
 
+    @few_threads()
     def frequency_response(self, omega: ArrayLike | None = None) -> FrequencyResponse:
         """Frequency response; O(n) per frequency for first- and second-order layers.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl._time import check_dt
 from koopctrl._validation import check_bool
 from koopctrl.ltinet.construct.build import build
@@ -22,6 +23,13 @@ from koopctrl.ltinet.reduce.reduction import reduced_fields, reduced_large
 from koopctrl.ltinet.reduce.truncate import Truncation, truncate
 from koopctrl.ltinet.runs import Runs
 from koopctrl.ltinet.simulate.sampling import sampled_fields
+
+
+def _work(_: Any, sys: Any, *__: Any, **___: Any) -> float:
+    """Multiplications of a Schur form, by the size of a dense model's matrix."""
+    first = sys[0] if isinstance(sys, (tuple, list)) and len(sys) else sys
+    shape = getattr(getattr(first, "A", first), "shape", ())
+    return 25.0 * shape[0] ** 3 if len(shape) == 2 else 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +75,7 @@ class LTINetwork(Runs, Faces):
     """
 
     @classmethod
+    @few_threads(_work)
     def from_statespace(
         cls,
         sys: Any,
@@ -144,6 +153,7 @@ class LTINetwork(Runs, Faces):
             )
 
     @classmethod
+    @few_threads(_work)
     def from_second_order(
         cls,
         M: Any,
@@ -221,6 +231,7 @@ class LTINetwork(Runs, Faces):
         return cls.from_statespace((*zeros_and_poles(zeros, poles, gain), dt))
 
     @classmethod
+    @few_threads()
     def from_reduced(
         cls,
         sys: Any,
@@ -277,6 +288,7 @@ class LTINetwork(Runs, Faces):
         """
         return replace(self, **sampled_fields(self, check_dt(dt)))
 
+    @few_threads()
     def reduce(
         self,
         order: int | None = None,
@@ -333,6 +345,7 @@ class LTINetwork(Runs, Faces):
             return weight
         return LTINetwork.from_statespace(weight, time="discrete" if self.discrete else "auto")
 
+    @few_threads()
     def truncate(self, tol: float, *, relative: bool = True, refit: bool = False) -> Truncation[LTINetwork]:
         """Drop the layers that contribute least; see `koopctrl.ltinet.reduce.truncate.truncate`."""
         return truncate(self, tol, relative=relative, refit=refit)

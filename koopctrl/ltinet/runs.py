@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl._time import same_dt
 from koopctrl._validation import as_float_array, check_choice
 from koopctrl.errors import OptionError, TimeBaseError
@@ -37,6 +38,7 @@ class Runs(NetworkStructure):
         u[np.arange(n_u), :, np.arange(n_u)] = 1.0
         return self.simulate(time, u)
 
+    @few_threads()
     def simulate(
         self,
         t: ArrayLike,
@@ -99,6 +101,7 @@ class Runs(NetworkStructure):
             y, U, X = y[0], U[0], None if X is None else X[0]
         return LTIResponse(time, y, U, X, self.input_names, self.output_names, self.state_names, hold)
 
+    @few_threads()
     def simulate_neurons(
         self,
         t: ArrayLike,

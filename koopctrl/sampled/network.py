@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, check_choice, check_integer, check_number
 from koopctrl.errors import DataError, NotFittedError, OptionError
 from koopctrl.identification.least_squares import AUTO, SOLVERS, LeastSquares
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 ADAPTIVE = "adaptive"
 _MOST_BY_DEFAULT, _SAMPLES_PER_FEATURE = 512, 4
 _BLOCK = 16_000_000
+
+
+def _work(network: Any, X: FloatArray, *_: Any, **__: Any) -> float:
+    """Multiplications of the least squares."""
+    asked = network.n_features if isinstance(network.n_features, int) else _MOST_BY_DEFAULT
+    return float(len(X)) * max(asked, 0) ** 2
 
 
 class UnfittedError(NotFittedError, SklearnNotFittedError):
@@ -105,6 +112,7 @@ class SampledNetwork(BaseEstimator):
             raise DataError("sample_weight is zero throughout; expected at least one non-zero number")
         return weights
 
+    @few_threads(_work)
     def _fit_rows(
         self, X: FloatArray, targets: FloatArray, weights: FloatArray | None, stream: bool = False
     ) -> None:
@@ -134,6 +142,7 @@ class SampledNetwork(BaseEstimator):
                 steer = self._evaluate(points)
         self._readout: Any = readout
 
+    @few_threads(_work)
     def _add_rows(self, X: FloatArray, targets: FloatArray, weights: FloatArray | None) -> None:
         """Add a batch to a readout whose layers and scaling stay as the first batch made them."""
         options = self._options()
@@ -180,6 +189,7 @@ class SampledNetwork(BaseEstimator):
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return self._targets(X)
 
+    @few_threads(_work)
     def _targets(self, X: FloatArray) -> FloatArray:
         """The same, of a table that was checked."""
         return self._target_scaling.undo(self._evaluate(self._scaling.apply(X)))

@@ -166,14 +166,15 @@ def test_neurons_stay_where_noise_drives_the_plant():
 
 
 @pytest.mark.parametrize(
-    ("size", "spread", "expected"),
+    ("n_x", "size", "spread", "expected"),
     [
-        (0.06, 0.02, 1e-6),  # alike in free runs, which differ by more than their means do
-        (0.06, 0.0, 1e-10),  # every run is a little worse: they can be told apart
-        (0.3, 0.1, 1e-10),  # runs that do not follow the plant tell nothing
+        (2, 0.06, 0.02, 1e-6),  # alike in free runs, which differ by more than their means do
+        (2, 0.06, 0.0, 1e-10),  # every run is a little worse: they can be told apart
+        (2, 0.3, 0.1, 1e-10),  # runs that do not follow the plant tell nothing
+        (1, 0.06, 0.02, 1e-10),  # no window
     ],
 )
-def test_of_penalties_whose_free_runs_are_alike_first_steps_decide(size, spread, expected):
+def test_of_penalties_of_windows_whose_free_runs_are_alike_first_steps_decide(n_x, size, spread, expected):
     n, rng = 200, np.random.default_rng(0)
     own = size * (1.0 + 0.2 * rng.random(n))
     other = own * 1.01 + spread * rng.standard_normal(n)
@@ -196,6 +197,6 @@ def test_of_penalties_whose_free_runs_are_alike_first_steps_decide(size, spread,
 
         return SimpleNamespace(rollout=rollout, scaling=SimpleNamespace(y_scale=np.ones(1)))
 
-    segments = Segments(np.zeros((n, 1)), np.zeros((n, 2, 1)), np.zeros((n, 2, 1)))
+    segments = Segments(np.zeros((n, n_x)), np.zeros((n, 2, 1)), np.zeros((n, 2, 1)))
     penalty, _ = penalty_by_free_run(Accumulator(), 1e-12, make, segments)
     assert penalty.ridge[0] == pytest.approx(expected)

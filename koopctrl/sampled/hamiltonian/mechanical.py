@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import (
     FloatArray,
     as_float_array,
@@ -43,6 +44,7 @@ from koopctrl.sampled.hamiltonian.prelude import (
     check_common,
     check_cyclic,
     damping_of,
+    fit_work,
     sampled_basis,
     spread,
     steps_of,
@@ -131,6 +133,7 @@ class MechanicalNetwork(PortHamiltonian, BaseEstimator):
         self.rcond = rcond
         self.random_state = random_state
 
+    @few_threads(fit_work)
     def fit(
         self, X: Trajectories | Trajectory, y: None = None, *, gauge: tuple[ArrayLike, float] | None = None
     ) -> MechanicalNetwork:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, as_signal, check_choice, check_integer, check_names, check_number
 from koopctrl.data.trajectories import Trajectories, Trajectory
 from koopctrl.errors import OptionError, ShapeError
@@ -27,6 +28,7 @@ from koopctrl.sampled.hamiltonian.prelude import (
     check_common,
     check_cyclic,
     damping_of,
+    fit_work,
     sampled_basis,
     spread,
     steps_of,
@@ -142,6 +144,7 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         self.rcond = rcond
         self.random_state = random_state
 
+    @few_threads(fit_work)
     def fit_derivatives(
         self,
         x: ArrayLike,
@@ -194,6 +197,7 @@ class HamiltonianNetwork(PortHamiltonian, BaseEstimator):
         names = check_names(state_names, "state_names", x.shape[1], "x")
         return self._finish(fitted, solution, x, gauge, names, input_names, inputs.shape[1])
 
+    @few_threads(fit_work)
     def fit(
         self, X: Trajectories | Trajectory, y: None = None, *, gauge: tuple[ArrayLike, float] | None = None
     ) -> HamiltonianNetwork:

@@ -137,3 +137,10 @@ def warn_indefinite(parts: Parts, x: FloatArray) -> None:
             "no use there. Give more samples, fewer neurons, or a larger ridge",
             NumericalWarning,
         )
+
+
+def fit_work(model: Any, x: Any, *_: Any, **__: Any) -> float:
+    """Multiplications of the least squares, by the number of samples."""
+    records = isinstance(x, (Trajectories, Trajectory))
+    samples = sum(e.n_steps for e in Trajectories.coerce(x)) if records else np.size(x)
+    return float(samples) * (model.n_features if isinstance(model.n_features, int) else 0) ** 2

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import check_choice, check_integer, check_number
 from koopctrl._warnings import warn
 from koopctrl.errors import NumericalWarning, OptionError, SolverError
@@ -16,7 +17,7 @@ from koopctrl.sampled.pde.directions import varying_directions
 from koopctrl.sampled.pde.domain import Quadrature
 from koopctrl.sampled.pde.galerkin import assemble_galerkin
 from koopctrl.sampled.pde.layer import sample_layer
-from koopctrl.sampled.pde.problem import PDE
+from koopctrl.sampled.pde.problem import PDE, fit_work
 from koopctrl.sampled.pde.semi_discrete import SemiDiscrete
 
 FORMULATIONS = ("auto", "galerkin", "collocation")
@@ -25,6 +26,7 @@ _SMALLER = 0.85  # what a shrunk basis keeps of its functions
 _LEAST = 4
 
 
+@few_threads(fit_work)
 def discretise(
     pde: PDE,
     n_features: int = 400,

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, as_float_array, as_signal, check_finite, check_integer
 from koopctrl.errors import DataError, OptionError, ShapeError, TimeBaseError
 from koopctrl.identification.least_squares import QRAccumulator
@@ -85,6 +86,7 @@ class Identified:
         return "\n".join(rows)
 
 
+@few_threads()
 def identify(
     model: SemiDiscrete,
     points: ArrayLike,

@@ -161,3 +161,9 @@ def _derivatives(term: Term) -> tuple[str, ...]:
     if isinstance(term, Product):
         return (term.first, term.second)
     return tuple(term.of) if isinstance(term, Pointwise) else ()
+
+
+def fit_work(_: PDE, n_features: int = 400, *, n_points: int | None = None, **__: Any) -> float:
+    """Multiplications of a basis of so many features on so many points."""
+    width = n_features if isinstance(n_features, int) else 0
+    return float(n_points if isinstance(n_points, int) else max(600, 3 * width)) * width**2

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import (
     FloatArray,
     as_float_array,
@@ -29,6 +30,7 @@ METHODS = ("auto", "exponential", "radau", "bdf", "lsoda", "dop853", "etdrk4")
 _SCIPY = {"radau": "Radau", "bdf": "BDF", "lsoda": "LSODA", "dop853": "DOP853"}
 
 
+@few_threads()
 def solve(
     model: SemiDiscrete,
     t: ArrayLike,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from koopctrl._threads import few_threads
 from koopctrl._validation import FloatArray, check_integer, check_number
 from koopctrl.errors import OptionError, SolverError
 from koopctrl.identification.least_squares import QRAccumulator
@@ -16,7 +17,7 @@ from koopctrl.sampled.pde.constraint import constrain, no_constraint
 from koopctrl.sampled.pde.layer import sample_layer
 from koopctrl.sampled.pde.multi_index import parse
 from koopctrl.sampled.pde.operators import condition_rows, strong
-from koopctrl.sampled.pde.problem import PDE
+from koopctrl.sampled.pde.problem import PDE, fit_work
 from koopctrl.sampled.pde.terms import (
     LINEAR,
     NonlinearDiffusion,
@@ -58,6 +59,7 @@ class StaticSolution:
         return self.basis.jet(at, [parse(of, domain.axis_names)])[0] @ self.coef
 
 
+@few_threads(fit_work)
 def solve_static(
     pde: PDE,
     n_features: int = 400,
