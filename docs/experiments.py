@@ -91,13 +91,13 @@ def summary(results: Path) -> str:
         line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
         line += [short(trained[n].error) if n in trained else "" for n in ("LSTM", "GRU")]
         lines.append([*line, slower])
-    header = ["experiment", "KoopmanRNN, chosen on the training part", "`select`", "best peer on the test part"]
+    header = ["experiment", "KoopmanRNN, chosen on the training part", "`select`", "best peer that was run, on the test part"]
     header += ["first or within 5 %", "LSTM", "GRU", "the quicker one's fit over KoopmanRNN's"]
     text = markdown(header, lines)
     if lines:
         shares = [f"{n} of {len(lines)} experiments ({n / len(lines):.0%})" for n in counts]
         text += (
-            f"\nFirst or within 5 % of the first: {shares[0]} with as many trials as the peers, {shares[1]} where "
+            f"\nFirst or within 5 % of the first of what was run: {shares[0]} with as many trials as the peers, {shares[1]} where "
             "`select` answers for measured records."
         )
     if ratios:
