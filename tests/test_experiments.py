@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 from benchmarks.experiments import cell, tuning  # noqa: E402
 from benchmarks.experiments.data import all_experiments, chaotic, flows, simple  # noqa: E402
 from benchmarks.experiments.data.lyapunov import largest_exponent  # noqa: E402
-from benchmarks.experiments.models import all_contenders, contender, linear, reservoir  # noqa: E402
+from benchmarks.experiments.models import all_contenders, contender, linear, reservoir, ring  # noqa: E402
 from benchmarks.experiments.problem import CannotRun, Experiment, interval_score, robust_nrmse  # noqa: E402
 
 
@@ -153,6 +153,34 @@ def test_nvar_finds_a_quadratic_map():
     settings = {"delays": 1, "order": 2, "ridge": 0.0}
     predict = reservoir.nvar(data, settings, 0, contender.Info(5, 10, "state", False))
     np.testing.assert_allclose(predict(data, 5)[0][:20], x[0, :20], atol=1e-8)
+
+
+def test_one_law_for_all_places_finds_a_ring_of_logistic_maps():
+    y = np.empty((1, 600, 12))
+    y[0, 0] = np.random.default_rng(0).uniform(-0.5, 0.5, 12)
+    for k in range(599):
+        v = y[0, k]
+        y[0, k + 1] = 1.0 - 1.7 * (0.8 * v + 0.1 * (np.roll(v, 1) + np.roll(v, -1))) ** 2
+    data = Trajectories.from_arrays(y, dt=1.0)
+    info = contender.Info(5, 10, "state", False)
+    settings = {"reach": 2, "delays": 1, "order": 2, "ridge": 0.0}
+    exact = ring.nvar_ring(data, settings, 0, info)(data, 5)[0]
+    np.testing.assert_allclose(exact[:15], y[0, :15], atol=1e-10)
+    found = ring.koopman_ring(data, {"reach": 1, "n_features": 200}, 0, info)(data, 5)[0]
+    np.testing.assert_allclose(found[:10], y[0, :10], atol=0.02)
+
+
+def test_a_setting_that_cannot_be_fitted_uses_up_no_trial():
+    def fit(train, settings, seed, info):
+        if settings["n"] < 2:
+            raise ValueError("too wide")
+        return lambda data, n_init: [e.outputs for e in data]
+
+    several = contender.Contender("several", fit, lambda kind, smoke: [{"n": n} for n in range(5)])
+    problem = all_experiments()["hair_dryer"].make(0, True, None)
+    settings, tried = tuning.choose(several, problem, 0, 2, True)
+    assert settings == {"n": 2}
+    assert [t["settings"]["n"] for t in tried] == [0, 1, 2, 3]
 
 
 def test_valid_time_and_density_distance_by_hand():

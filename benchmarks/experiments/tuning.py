@@ -42,14 +42,18 @@ def parts(problem: Problem) -> tuple[Trajectories, Trajectories]:
 def choose(
     contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Best of the contender's first `n_trials` settings for this kind of problem, and all that was tried."""
-    space = contender.space(problem.kind, smoke)[:n_trials]
-    if len(space) == 1:
+    """Best of the contender's first `n_trials` settings for this kind of problem that can be fitted at all,
+    and all that was tried: a list that names what the data are too wide for goes on to the next.
+    """
+    space = contender.space(problem.kind, smoke)
+    if len(space[:n_trials]) == 1:
         return space[0], []
     fitted, judged = parts(problem)
     truth = [e.outputs for e in judged]
     tried = []
     for settings in space:
+        if sum(not t["message"] for t in tried) >= n_trials:
+            break
         info = Info(problem.n_init, problem.horizon, problem.kind, smoke, trial=True)
         begun = time.process_time()
         message, error = "", np.inf

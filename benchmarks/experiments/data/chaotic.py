@@ -96,7 +96,8 @@ def make(seed: int, smoke: bool, folder: Any, flow: Flow, noise: float) -> Probl
         Trajectories.from_arrays(seen_train[None], dt=flow.dt),
         Trajectories.from_arrays(seen, dt=flow.dt),
         N_INIT, min(1500, round(40.0 / unit)) if not smoke else 80, flow.kind, score, trial_score, True,
-        "Lyapunov times", {"density_floor": floor, "lyapunov": flow.lyapunov, "dt": flow.dt},
+        "Lyapunov times",
+        {"density_floor": floor, "lyapunov": flow.lyapunov, "dt": flow.dt, "ring": flow.ring},
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ class Flow:
         Sample time and largest exponent, of one unit of time.
     settle : int
         Samples until the attractor is reached.
+    ring : bool
+        Whether the outputs are the places of a ring with one law for all.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Flow:
     settle: int = 1000
     output: Callable[[Array], Array] = lambda x: x
     kind: str = "state"
+    ring: bool = False
 
     def simulate(self, x0: Array, n_steps: int) -> Array:
         """Outputs `(n, n_steps + 1, n_y)`."""
@@ -167,11 +170,13 @@ FLOWS = (
         0.1, 0.0714, 2000,
     ),
     Flow(
-        "lorenz96", runge_kutta(_lorenz96, 0.05, 5), lambda rng, n: 8.0 + rng.normal(size=(n, 40)), 0.05, 1.68
+        "lorenz96", runge_kutta(_lorenz96, 0.05, 5), lambda rng, n: 8.0 + rng.normal(size=(n, 40)),
+        0.05, 1.68, ring=True,
     ),
     Flow(
         "kuramoto_sivashinsky", repeated(kuramoto_sivashinsky(22.0, 64, 0.125), 2),
         lambda rng, n: rng.normal(scale=0.3, size=(n, 64)) @ _smooth(64), 0.25, 0.048, 2000,
+        ring=True,
     ),
     Flow(
         "mackey_glass", mackey_glass(_TAU * _MG_STEPS, _MG_STEPS),

@@ -8,12 +8,15 @@ from benchmarks.experiments.models import (
     nonlinear_lags,
     peers,
     reservoir,
+    ring,
     state_space,
     trivial,
 )
 from benchmarks.experiments.models.contender import Contender
 
-FAMILIES = (koopman, linear, trivial, reservoir, nonlinear_lags, peers, gradient, encoder, state_space)
+FAMILIES = (
+    koopman, linear, trivial, reservoir, ring, nonlinear_lags, peers, gradient, encoder, state_space
+)  # fmt: skip
 
 
 def all_contenders() -> dict[str, Contender]:

@@ -195,8 +195,9 @@ def _one_step(kind: str, smoke: bool) -> list[dict[str, Any]]:
         return [
             {**base, "output_lags": n, "input_lags": n, **more}
             for n, more in (
-                (2, {}), (2, {"input_coupling": "quadratic"}), (20, {**wide, "sampler": "elm"}), (20, wide),
-                (6, {"sampler": "elm"}), (3, {}),
+                (2, {"input_coupling": "quadratic"}), (20, wide),
+                (60, {**wide, "sampler": "elm", "feature_scale": 0.5}),  # noise
+                (40, {**wide, "n_features": 300}), (2, {}), (20, {**wide, "sampler": "elm"}),
             )
         ]  # fmt: skip
     rows = ((4, 4), (8, 8), (16, 16), (10, 20), (3, 30), (25, 25))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmarks.experiments.models.contender import (
 )
 from benchmarks.experiments.problem import Array, Predict
 from koopctrl import Trajectories
+from koopctrl.network.lag_window import LagWindow
 
 WARMUP = 50
 MAX_FEATURES = 5_000
@@ -91,10 +93,18 @@ def _esn_space(kind: str, smoke: bool) -> list[dict[str, Any]]:
 
 
 def nvar(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
+    """Free runs of `nvar_step`."""
+    step, window = nvar_step(train, settings, info.kind == "record")
+    return lambda data, n_init: lag_runs(step, window, data, n_init)
+
+
+def nvar_step(
+    train: Trajectories, settings: dict[str, Any], direct: bool
+) -> tuple[Callable[[Array, Array], Array], LagWindow]:
     """Ridge regression of the increment on products of the last samples (Gauthier, Bollt, Griffith & Barbosa,
     *Next generation reservoir computing*, 2021).
     """
-    window = window_of(train, settings["delays"], settings["delays"], info.kind == "record")
+    window = window_of(train, settings["delays"], settings["delays"], direct)
     x, u, y = pairs(train, window)
     scaling = Standard.of(np.concatenate([x, u], axis=1))
     rows = scaling.to(np.concatenate([x, u], axis=1))
@@ -118,7 +128,7 @@ def nvar(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -
         scaled = np.clip(scaling.to(np.concatenate([x, u], axis=1)), -1e2, 1e2)
         return x[:, : train.n_y] + of_y.back(features(scaled) @ weights)
 
-    return lambda data, n_init: lag_runs(step, window, data, n_init)
+    return step, window
 
 
 def _degrees(settings: dict[str, Any], n: int) -> range:
