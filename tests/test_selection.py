@@ -1,6 +1,7 @@
 """Ensembles and selection: what a user relies on when the package chooses."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import plants
@@ -12,7 +13,7 @@ from koopctrl.ensemble import combine
 from koopctrl.errors import DataError, OptionError
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
-from koopctrl.selection import Trial
+from koopctrl.selection import Trial, search
 from koopctrl.selection.mixture import pick_members
 from koopctrl.selection.trials import ordered
 
@@ -338,11 +339,13 @@ def test_a_candidate_that_fails_is_named_and_does_not_stop_the_search():
 
 
 @pytest.mark.slow
-def test_a_budget_of_time_is_honoured_and_an_ensemble_comes_back():
+def test_a_budget_of_time_is_honoured_and_an_ensemble_comes_back(monkeypatch):
     train = datasets.hair_dryer().split(0.5, by="time")[0]
-    begun = time.perf_counter()
+    # Seconds of this process: what else the machine does is none of the search's time.
+    monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=time.process_time))
+    begun = time.process_time()
     model = select(train, 12.0, n_members=4, random_state=0)
-    assert time.perf_counter() - begun < 1.5 * 12.0  # a shared machine; benchmarks judge it
+    assert time.process_time() - begun < 1.2 * 12.0
     assert isinstance(model, KoopmanEnsemble)
     assert 1 <= len(model.members_) <= 4
     low, high = model.predict_band(train, n_init=50)[0]  # from the search's own held-out runs
