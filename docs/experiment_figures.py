@@ -108,7 +108,8 @@ def _runs(ax: Any, axes: Axes, ours: Row, peer: Row | None, trained: Row | None)
     ax.set_ylim(low - 0.15 * (high - low), high + 0.45 * (high - low))
     ax.set_xlabel(axes.time)
     ax.set_ylabel(axes.output)
-    ax.legend(fontsize=8, ncols=2, loc="upper left", framealpha=0.9)
+    wide = any(len(str(line.get_label())) > 25 for line in ax.lines)
+    ax.legend(fontsize=8, ncols=1 if wide else 2, loc="upper left", framealpha=0.9)
 
 
 def _shown(row: Row | None) -> dict[str, Any] | None:
@@ -128,7 +129,7 @@ def _errors(ax: Any, axes: Axes, ours: Row, listed: list[Row]) -> None:
     ax.set_ylim(-0.7, len(listed) - 0.3)
     ax.grid(axis="x", color="0.9")
     unit = ours.cells[0]["unit"] + (f", {axes.unit}" if axes.unit else "")
-    ax.set_xlabel(f"{unit} ({'more' if ours.higher else 'less'} is better); right: seconds of the fit")
+    ax.set_xlabel(f"{unit} ({'more' if ours.higher else 'less'} is better)\nright: seconds of the fit")
     errors = [r.error for r in listed]
     if not ours.higher and max(errors) > 4.0 * min(errors):
         ax.set_xscale("log")
