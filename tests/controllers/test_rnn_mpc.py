@@ -111,7 +111,7 @@ def test_the_merit_never_rises_between_iterations(network, monkeypatch):
         mpc = RNNMPC(network, 25, 1.0, 0.01, u_min=-2, u_max=2, n_iterations=n)
         mpc.control(x, [1.0, 0.0])
         costs.append(mpc.info.objective)
-    assert (np.diff(costs) <= 1e-9).all()
+    assert (np.diff(costs) <= 1e-9 * costs[0]).all()
     assert costs[-1] < costs[0]
 
 

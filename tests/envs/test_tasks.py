@@ -30,6 +30,14 @@ def width(plant: Plant) -> np.ndarray:
     return np.subtract(plant.x0_high, plant.x0_low)
 
 
+@each_task
+def test_zeros_of_rest_points_are_zeros_on_every_machine(task):
+    """Rounding of a computed zero is the machine's, and a fingerprint counts digits."""
+    span = np.subtract(task.plant.u_max, task.plant.u_min)
+    share = np.abs(task.input_references) / span
+    assert ((share == 0.0) | (share > 1e-13)).all()
+
+
 @each_plant
 def test_every_plant_has_the_four_tasks(env_id):
     assert list(make_tasks(env_id)) == NAMES

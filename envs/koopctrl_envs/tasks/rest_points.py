@@ -13,6 +13,9 @@ TIE = 1e-6
 """Outputs that can be moved as far as the most movable, to this part, count as equal: the first is taken.
 What is reached to this part is reached: rounding decides nothing."""
 
+ROUNDING = 1e-12
+"""Coordinates below this, in their scales, are zeros that were computed."""
+
 N_STEPS = 20
 """Steps from a rest point to the end of its way."""
 
@@ -93,7 +96,8 @@ class RestManifold:
             w = self._settled(w + (guess - w))
             if w is None:
                 return None
-        x, u = np.split(w * self._scale, [self.plant.n_x])
+        # What is left of a zero is the machine's, and no two machines' alike.
+        x, u = np.split(np.where(np.abs(w) > ROUNDING, w, 0.0) * self._scale, [self.plant.n_x])
         return RestPoint(x, u)
 
     def _settled(self, w: FloatArray) -> FloatArray | None:

@@ -124,7 +124,9 @@ def _of_lifted(lifted: LiftedModel, y: ArrayLike | None, Q: ArrayLike, u_min: An
     moved, wish = ReachableSetPoint(target, model, low, high, even).nearest(wanted, np.empty(0))
     z, u, found = target(moved, du=wish)
     size = np.abs(lifted.C) @ np.abs(z) + np.abs(wanted - lifted.y_op)
-    reached = bool((np.abs(found - wanted) <= _HELD * size).all())
+    # At the operating point itself only rounding of the outputs is left.
+    within = _HELD * size + 8.0 * np.finfo(float).eps * np.maximum(np.abs(wanted), np.abs(lifted.y_op))
+    reached = bool((np.abs(found - wanted) <= within).all())
     return SteadyState(lifted.unlift(z), np.clip(u, low, high), found, reached)
 
 
