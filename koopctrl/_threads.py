@@ -7,6 +7,7 @@ Beside a busy core it costs far more: a fit of 300 neurons to 7,500 pairs took 3
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -54,12 +55,26 @@ class one_blas_thread:
 
 
 def few_threads(work: Callable[..., float] | None = None) -> Callable[[Method], Method]:
-    """Decorator of a function that runs BLAS on one thread, unless `work` of its arguments is `LARGE`."""
+    """Decorator of a function that runs BLAS on one thread, unless `work` of its arguments is `LARGE`.
+
+    `work` gets them in the function's order, whether they were passed by name or not.
+    """
 
     def decorate(function: Method) -> Method:
+        signature = inspect.signature(function)
+
+        def is_large(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+            if work is None:
+                return False
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError:  # the function itself says what is wrong
+                return False
+            return work(*given.args, **given.kwargs) >= LARGE
+
         @functools.wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
-            if work is not None and work(*args, **kwargs) >= LARGE:
+            if is_large(args, kwargs):
                 return function(*args, **kwargs)
             with one_blas_thread():
                 return function(*args, **kwargs)

@@ -112,6 +112,16 @@ def test_whatever_factors_small_matrices_is_limited(two, data, monkeypatch, call
     assert threads(two) == {2}
 
 
+def test_arguments_may_be_named():
+    net = LTINetwork.from_second_order(
+        M=np.eye(1), P=np.eye(1), K=np.eye(1), B=np.ones((1, 1)), C_position=np.eye(1)
+    )
+    assert net.n_states == 2
+    HamiltonianNetwork(20).fit(X=_oscillator())
+    with pytest.raises(TypeError, match="missing"):
+        LTINetwork.from_second_order()
+
+
 def test_large_work_keeps_its_threads_and_errors_give_them_back(two):
     found = few_threads(lambda n: n)(lambda n: threads(two))
     assert found(0.9 * LARGE) == {1}
