@@ -32,7 +32,7 @@ from koopctrl.identification.sensitivities import Weights
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _PULLS = (1e-4, 1e-3, 1e-2, 1e-1)  # q
-_PENALTIES = (1e-6, 1e-3, 1e-1)  # on outer weights of neurons of unit size, a sample
+_PENALTIES = (1e-2, 1e-1, 1.0)  # on outer weights of neurons of unit size, a sample; small ones extrapolate
 _SHARES = (1.0, 0.5, 0.25)
 _FLAT = 1e-6  # weight of the first state's prior: keeps what no output shows where it was
 
