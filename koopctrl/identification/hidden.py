@@ -182,7 +182,7 @@ def fit_hidden(
         without = net
         foreseen = float(np.mean(np.diag(linear.innovation_cov) / scaling.y_scale**2))
         net = add_layers(net, x, data, settings, rng)
-        net, x0 = _started(net, data, x0, settings, judge, prior)
+        net, x0 = _started(net, data, x0, settings, judge, prior, deadline)
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
@@ -262,9 +262,10 @@ def _started(
     settings: HiddenSettings,
     judge: HeldOut | None,
     prior: StatePrior,
+    deadline: Callable[[], bool] | None,
 ) -> tuple[HiddenNetwork, FloatArray]:
     """Where refinement starts from; with held-out records, from the linear model where these prefer it."""
-    start, x0_start = smoothed_start(net, data, x0, settings.options)
+    start, x0_start = smoothed_start(net, data, x0, settings.options, deadline)
     if judge is not None:
         judge.prior = prior
         if judge(net) <= judge(start):

@@ -106,10 +106,12 @@ def share(model, data):
 
 def test_neurons_are_fitted_before_any_refinement():
     """Outer weights were zero with `refine=False`."""
-    data = saturating_middle()
-    settings = {"n_states": 4, "feature_scale": 0.3, "refine": False, "random_state": 0}
+    data = saturating_middle(1500)
+    settings = {"n_states": 4, "feature_scale": 0.5, "refine": False}
     linear = share(KoopmanRNN(n_features=0, **settings).fit(data), data)
-    assert share(KoopmanRNN(n_features=20, **settings).fit(data), data) < 0.95 * linear
+    errors = [share(KoopmanRNN(20, random_state=s, **settings).fit(data), data) for s in range(4)]
+    assert max(errors) < linear
+    assert np.median(errors) < 0.95 * linear
 
 
 @pytest.mark.slow
