@@ -10,7 +10,7 @@ and the corrections that this took are what the sampled neurons have to explain:
 least-squares problem along the smoothed states, as they are for measured states. How far the outputs may pull
 (`q`, with states and outputs of unit spread), the penalty, and the share of the step from the linear model to
 this are those of smallest free-run cost; the linear model itself is one of them, so that a start never has a
-higher cost than it.
+higher cost than it. Where there is no plateau, weights of zero are the better start, and are tried first.
 
 Source: Marconato, Sjöberg, Suykens & Schoukens, *Improved initialization for nonlinear state-space modeling*,
 IEEE Trans. Instrum. Meas. 63, 2014, who estimate states once, from the best linear approximation's noise.
@@ -26,7 +26,7 @@ from scipy.linalg import solveh_banded
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import triangle
-from koopctrl.identification.refinement import Problem, RefineOptions, refine
+from koopctrl.identification.refinement import History, Problem, RefineOptions, refine
 from koopctrl.identification.segments import Segments
 from koopctrl.identification.sensitivities import Weights
 from koopctrl.network.hidden_state import HiddenNetwork
@@ -36,8 +36,18 @@ _PULLS = (1e-4, 1e-3, 1e-2, 1e-1)  # q
 _SMALL, _FREE = (1.0, 1e-1, 1e-2), (1e-4, 1e-6)
 _SHARES = (1.0, 0.5, 0.25)
 _FLAT = 1e-6  # weight of the first state's prior: keeps what no output shows where it was
-_TURNS = 8  # iterations of refinement after which the two are compared, at most a quarter of all
+_TURNS = 8  # iterations of refinement after which starts are compared, at most a quarter of all
 _CLEARLY = 0.8  # times the other's cost
+_STUCK = 0.1  # times the linear model's cost: neurons that have found their way leave less
+_FORESEEN = 2.0  # times what one step ahead cannot be foreseen: there is more to explain than noise
+
+
+def is_stuck(history: History, data: Segments, foreseen: float) -> bool:
+    """Whether a refinement from weights of zero has left much of the linear model's cost, and more than noise
+    (`foreseen`: the one-step error, squared, over the outputs' variance).
+    """
+    left = history.cost[-1]
+    return not left <= max(_STUCK * history.cost[0], _FORESEEN * foreseen * data.count)
 
 
 def smoothed_start(
@@ -50,7 +60,7 @@ def smoothed_start(
     """Outer weights and initial states to refine from.
 
     Of small and of free weights each the best start; both are refined a little, and the free ones are taken
-    where the small ones are left behind, as they are on a plateau.
+    where the small ones are left behind.
 
     Parameters
     ----------
