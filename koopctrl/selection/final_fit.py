@@ -23,8 +23,8 @@ _MARGIN = 0.5
 _AS_MEASURED: dict[str, Any] = {"smooth": False}
 # Nor are windows refined, of which many are tried in the time of one.
 _AS_FITTED: dict[str, Any] = {"refine": False}
-# Times the held-out error of its settings (the median over folds, some of which may have failed themselves): a fit
-# whose error on its own data is larger is made again, or left out of the mean.
+# Times the held-out error of its settings (the median over folds, some of which may have failed themselves):
+# a fit whose error on its own data is larger is made again, or left out of the mean.
 _AGAIN, _FAILED = 1.25, 2.0
 _SEEDS = 3  # most that are tried where the first is not good
 
