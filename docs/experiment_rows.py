@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ TITLES = {
     "f16_reduced": "F-16",
     "quarter_drone": "Quarter drone",
 }
+LATE = "not finished within the"  # what a trial says that ran out of time
 NEAR = 0.05  # of the first: what counts as first too
 GRADIENT = ("LSTM", "GRU", "SUBNET-like encoder", "jax-sysid")
 # Baselines that no one would call a model.
@@ -85,6 +87,18 @@ class Row:
         if any(not c.get("trials") for c in self.cells):
             return float("inf")
         return statistics.median(min(float(t["error"]) for t in c["trials"]) for c in self.cells)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the clock ended the last fit of any seed."""
+        ends = [c.get("learning_curve", {}).get("stopped", "") for c in self.cells]
+        return any(re.fullmatch(r"[0-9.]+ s", end) for end in ends)
+
+    @property
+    def cut(self) -> int | None:
+        """Trials that were finished where time ended them, of the seed with fewest; None where all were."""
+        tried = [c["trials"] for c in self.cells if any(LATE in t["message"] for t in c.get("trials", ()))]
+        return min((sum(not t["message"] for t in found) for found in tried), default=None)
 
     @property
     def seconds(self) -> float:

@@ -28,6 +28,7 @@ from experiment_rows import (  # noqa: E402
     short,
 )
 
+FIRST_LIMIT = 300  # s, of cells from before the limit was recorded in them
 SHORTEST = 0.01  # s: processor time is counted in hundredths
 
 
@@ -56,6 +57,7 @@ def experiment(results: Path, name: str) -> str:
         text += f"\nBands that are to hold 90 %, samples inside and interval score (less is better): {told}.\n"
     if chaotic:
         text += f"\nDensity distance of two true runs: {first['notes']['density_floor']:.2f}.\n"
+    text += ended(rows)
     reasons: dict[str, list[str]] = {}
     for r in without:
         reasons.setdefault(r.reason, []).append(r.name)
@@ -65,9 +67,22 @@ def experiment(results: Path, name: str) -> str:
     return text
 
 
+def ended(rows: list[Row]) -> str:
+    """Which models were stopped by a limit, of the last fit or of the trials."""
+    text = ""
+    stopped = [r.name for r in rows if r.stopped]
+    if stopped:
+        text += f"\nStopped by the clock before the last fit had converged: {', '.join(stopped)}.\n"
+    cut = [f"{r.name} after {r.cut}" for r in rows if r.cut is not None]
+    if cut:
+        text += f"\nTrials ended with half of the cell's time: {', '.join(cut)}.\n"
+    return text
+
+
 def summary(results: Path) -> str:
     """KoopmanRNN beside the peer that is best on the test part, and how long gradients take."""
-    lines, counts, ratios = [], [0, 0], []
+    lines, counts = [], [0, 0]
+    ratios: dict[str, list[float]] = {"LSTM": [], "GRU": [], "quicker": [], "one step": []}
     for name, title in TITLES.items():
         rows, _ = rows_of(results, name)
         best, picked = chosen(rows), selected(rows)
@@ -78,36 +93,48 @@ def summary(results: Path) -> str:
         leads = [leading(best, peer), leading(picked or best, peer)]
         counts = [n + lead for n, lead in zip(counts, leads, strict=True)]
         trained = {r.name: r for r in rows if r.name in ("LSTM", "GRU")}
-        slower = ""
-        if trained:
-            gradients = min(r.seconds for r in trained.values())
-            quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
-            ratios.append([gradients / max(r.seconds, SHORTEST) for r in (best, quick)])
-            slower = short_ratio(ratios[-1][0])
-            if quick is not best:
-                slower += f" (one step, {short(quick.error)}: {short_ratio(ratios[-1][1])})"
+        quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
         line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')})"]
         line += [short(picked.error) if picked else "", f"{short(peer.error)} ({peer.name})"]
         line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
-        line += [short(trained[n].error) if n in trained else "" for n in ("LSTM", "GRU")]
-        lines.append([*line, slower])
+        for n in ("LSTM", "GRU"):
+            if n not in trained:
+                line.append("")
+                continue
+            ratios[n].append(trained[n].seconds / max(best.seconds, SHORTEST))
+            line.append(f"{short(trained[n].error)}, {short_ratio(ratios[n][-1])}{'+' if trained[n].stopped else ''}")
+        told = ""
+        if trained:
+            gradients = min(r.seconds for r in trained.values())
+            ratios["quicker"].append(gradients / max(best.seconds, SHORTEST))
+            ratios["one step"].append(gradients / max(quick.seconds, SHORTEST))
+            if quick is not best:
+                told = f"{short(quick.error)}, {short_ratio(ratios['one step'][-1])}"
+        lines.append([*line, told])
     header = ["experiment", "KoopmanRNN, chosen on the training part", "`select`", "best peer that was run, on the test part"]
-    header += ["first or within 5 %", "LSTM", "GRU", "the quicker one's fit over KoopmanRNN's"]
-    text = markdown(header, lines)
+    header += ["first or within 5 %", *(f"{n}: error, times as long to fit" for n in ("LSTM", "GRU"))]
+    text = markdown([*header, "one step instead: error, times as fast as the quicker of the two"], lines)
     if lines:
         shares = [f"{n} of {len(lines)} experiments ({n / len(lines):.0%})" for n in counts]
         text += (
-            f"\nFirst or within 5 % of the first of what was run: {shares[0]} with as many trials as the peers, {shares[1]} where "
-            "`select` answers for measured records."
+            f"\nFirst or within 5 % of the first of what was run: {shares[0]} chosen on one held-out fifth, {shares[1]} where "
+            "`select` answers for measured records. A + says that the clock stopped a fit that would have taken longer."
         )
-    if ratios:
-        of_best, of_quick = zip(*ratios, strict=True)
+    if ratios["quicker"]:
         text += (
-            f" The quicker of LSTM and GRU takes at least 50 times as long to fit as that KoopmanRNN in "
-            f"{sum(r >= 50.0 for r in of_best)} of {len(ratios)} (median {short_ratio(statistics.median(of_best))}, "
-            f"least {short_ratio(min(of_best))}), and as its one-step fit in {sum(r >= 50.0 for r in of_quick)}."
+            f" Times as long to fit as that KoopmanRNN: LSTM {told_ratios(ratios['LSTM'])}; GRU {told_ratios(ratios['GRU'])}; "
+            f"the quicker of the two {told_ratios(ratios['quicker'])}; and over the one-step fit "
+            f"{told_ratios(ratios['one step'])}."
         )
     return text + "\n"
+
+
+def told_ratios(found: list[float]) -> str:
+    """Median, least, and in how many it is 50."""
+    if not found:
+        return "not run"
+    fifty = sum(r >= 50.0 for r in found)
+    return f"median {short_ratio(statistics.median(found))}, least {short_ratio(min(found))}, 50 or more in {fifty} of {len(found)}"
 
 
 def leading(ours: Row, peer: Row) -> bool:
@@ -137,7 +164,11 @@ def setting(results: Path) -> str:
     named = ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in sorted(versions.items()))
     dates = sorted({c["date"] for c in found})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{len(found)} cells, {when}, one thread; {named}.\n"
+    limits: dict[int, int] = {}
+    for c in found:
+        limits[c.get("limit_s", FIRST_LIMIT)] = limits.get(c.get("limit_s", FIRST_LIMIT), 0) + 1
+    told = ", ".join(f"{limits[s]} with {s} s" for s in sorted(limits, reverse=True))
+    return f"{len(found)} cells, {when}, one thread; processor time that a cell may take: {told}; {named}.\n"
 
 
 def sweeps(results: Path) -> str:

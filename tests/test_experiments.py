@@ -114,7 +114,26 @@ def test_a_cell_has_so_much_processor_time_and_no_more():
     endless = contender.Contender("endless", forever, contender.only())
     experiment = all_experiments()["hair_dryer"]
     found = cell.run(experiment, endless, 0, n_trials=1, smoke=True, folder=None, limit=1.0)
-    assert found["cannot_run"] == "not finished in 1 s"
+    assert found["cannot_run"].startswith("not finished within 1 s of processor time (fit to ")
+    assert found["limit_s"] == 1
+
+
+def test_trials_end_with_half_of_the_time_and_the_best_so_far_goes_on():
+    def fit(train, settings, seed, info):
+        while settings["n"] == 1:
+            pass
+        return lambda data, n_init: [e.outputs + settings["n"] for e in data]
+
+    slow = contender.Contender("slow", fit, lambda kind, smoke: [{"n": n} for n in (2, 1, 0)])
+    experiment = all_experiments()["hair_dryer"]
+    found = cell.run(experiment, slow, 0, n_trials=3, smoke=True, folder=None, limit=2.0)
+    assert found["settings"] == {"n": 2}
+    assert [t["settings"]["n"] for t in found["trials"]] == [2, 1]
+    assert found["trials"][1]["message"] == "not finished within the 1 s of all trials"
+    assert 0.9 < found["search_s"] < 1.6
+    never = contender.Contender("never", fit, lambda kind, smoke: [{"n": 1}, {"n": 1}])
+    found = cell.run(experiment, never, 0, n_trials=2, smoke=True, folder=None, limit=2.0)
+    assert found["cannot_run"].startswith("not finished within 2 s of processor time (no trial on ")
 
 
 def test_trials_never_see_the_test_part():
