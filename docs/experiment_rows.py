@@ -141,11 +141,12 @@ def rows_of(results: Path, name: str) -> tuple[list[Row], list[Row]]:
     return sorted((r for r in rows if r.cells), key=lambda r: r.rank), [r for r in rows if not r.cells]
 
 
-def chosen(rows: list[Row]) -> Row | None:
-    """The KoopmanRNN whose settings did best on the held-out fifth of the training part, from as many as every peer
-    tries: the test's best of ten would be a lucky one. Of equals it is the one that is fitted first.
+def chosen(rows: list[Row], ours: bool = True) -> Row | None:
+    """The KoopmanRNN, or the peer, whose settings did best on the held-out fifth of the training part, from as many as
+    every model tries: the test's best of ten would be a lucky one. Of equals it is the one that is fitted first. A model
+    whose settings were stated has no figure on the held-out part and is not chosen.
     """
-    candidates = (r for r in rows if r.ours and not r.selected)
+    candidates = (r for r in rows if r.ours == ours and not r.selected and (ours or r.held_out < float("inf")))
     return min(candidates, key=lambda r: (float(f"{r.held_out:.4g}"), r.seconds), default=None)
 
 

@@ -174,6 +174,23 @@ def test_nvar_finds_a_quadratic_map():
     np.testing.assert_allclose(predict(data, 5)[0][:20], x[0, :20], atol=1e-8)
 
 
+@pytest.mark.parametrize("n_u", [0, 1, 2])
+def test_frols_finds_a_bilinear_recursion(n_u):
+    pytest.importorskip("sysidentpy")
+    from benchmarks.experiments.models import peers
+
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1.0, 1.0, (1, 600, n_u))
+    y = rng.uniform(-0.5, 0.5, (1, 600, 1))
+    for k in range(1, 599):
+        y[0, k + 1] = 0.5 * y[0, k] - 0.3 * y[0, k - 1] + 0.2 - 0.4 * y[0, k] * y[0, k - 1]
+        y[0, k + 1] += (u[0, k] * np.arange(1, n_u + 1)).sum() * 0.3
+    data = Trajectories.from_arrays(y, u if n_u else None, dt=1.0)
+    info = contender.Info(5, 10, "record", False)
+    run = peers.frols(data, {"degree": 2, "lags": 2, "terms": 10}, 0, info)(data, 5)[0]
+    np.testing.assert_allclose(run, y[0], atol=1e-6)
+
+
 def test_one_law_for_all_places_finds_a_ring_of_logistic_maps():
     y = np.empty((1, 600, 12))
     y[0, 0] = np.random.default_rng(0).uniform(-0.5, 0.5, 12)

@@ -135,8 +135,9 @@ def frols(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) 
     from sysidentpy.model_structure_selection import FROLS
 
     kind = {} if train.n_u else {"model_type": "NAR"}
+    lags = settings["lags"] if train.n_u else 1
     model = FROLS(
-        ylag=settings["lags"], xlag=settings["lags"] if train.n_u else 1,
+        ylag=settings["lags"], xlag=lags if train.n_u < 2 else [list(range(1, lags + 1))] * train.n_u,
         n_info_values=min(settings["terms"], 40), basis_function=Polynomial(degree=settings["degree"]),
         estimator=_least_squares(), **kind,
     )  # fmt: skip
