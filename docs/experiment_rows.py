@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ class Row:
     def error(self) -> float:
         """Median of what counts."""
         return statistics.median(c["error"] for c in self.cells)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """Errors of the seeds whose cells are kept."""
+        return {c["seed"]: c["error"] for c in self.cells if "seed" in c}
+
+    def error_of(self, seeds: Iterable[int]) -> float:
+        """Median over some of the seeds, over all where there are none of these."""
+        return statistics.median([self.by_seed[s] for s in seeds] or [self.error])
 
     @property
     def rank(self) -> float:

@@ -89,14 +89,19 @@ def summary(results: Path) -> str:
         peers = [r for r in rows if not r.ours and r.name not in (*BASELINES, "direct regression")]
         if best is None or not peers:
             continue
-        peer = peers[0]
+        peer = max(peers, key=lambda r: behind(best, r))
         likewise = chosen(rows, ours=False) or peer
-        leads = [leading(best, peer), leading(picked or best, peer), leading(best, likewise)]
+        leads = [behind(best, peer) <= 1.0 + NEAR, behind(picked or best, peer) <= 1.0 + NEAR]
+        leads.append(behind(best, likewise) <= 1.0 + NEAR)
         counts = [n + lead for n, lead in zip(counts, leads, strict=True)]
         trained = {r.name: r for r in rows if r.name in ("LSTM", "GRU")}
         quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
-        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')})"]
-        line += [short(picked.error) if picked else "", f"{short(peer.error)} ({peer.name})"]
+        same = shared(best, peer)
+        on_these = best.error_of(same)
+        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')}{told_seeds(best)})"]
+        line += [short(picked.error) if picked else "", f"{short(peer.error_of(same))} ({peer.name}{told_seeds(peer)})"]
+        if short(on_these) != short(best.error):
+            line[-1] += f"; KoopmanRNN on the same {short(on_these)}"
         line += [f"{short(likewise.error)} ({likewise.name})" if likewise is not peer else "the same"]
         line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
         for n in ("LSTM", "GRU"):
@@ -140,10 +145,23 @@ def told_ratios(found: list[float]) -> str:
     return f"median {short_ratio(statistics.median(found))}, least {short_ratio(min(found))}, 50 or more in {fifty} of {len(found)}"
 
 
-def leading(ours: Row, peer: Row) -> bool:
-    """First, or within `NEAR` of it."""
-    ratio = ours.error / peer.error if peer.error else float("inf")
-    return ratio >= 1.0 - NEAR if ours.higher else ratio <= 1.0 + NEAR
+def told_seeds(row: Row) -> str:
+    """How many there are, where there are several."""
+    return f", {len(row.by_seed)} seeds" if len(row.by_seed) > 1 else ""
+
+
+def shared(ours: Row, peer: Row) -> set[int]:
+    """Seeds that both have where data are simulated, and differ by seed; of measured data every seed is as good."""
+    return set() if ours.cells[0]["group"] in ("measured", "weather") else ours.by_seed.keys() & peer.by_seed.keys()
+
+
+def behind(ours: Row, peer: Row) -> float:
+    """How many times worse we are than a peer."""
+    seeds = shared(ours, peer)
+    a, b = ours.error_of(seeds), peer.error_of(seeds)
+    if ours.higher:
+        a, b = b, a
+    return a / b if b else float("inf")
 
 
 def rounded(value: float | None) -> str:
