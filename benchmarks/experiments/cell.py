@@ -77,12 +77,15 @@ def run(
     if missing:
         return head | {"cannot_run": f"{', '.join(missing)} not installed", "again": True}
     try:
-        problem = experiment.make(seed, smoke, folder)
+        # What a contender refuses has nothing to do with the data's size: few are simulated in no time.
+        problem = experiment.make(seed, smoke or not experiment.measured, folder)
+        refused = contender.refuses(problem)
+        if refused:
+            return head | {"cannot_run": refused}
+        if not smoke and not experiment.measured:
+            problem = experiment.make(seed, smoke, folder)
     except CannotRun as reason:
         return head | {"cannot_run": str(reason), "again": True}
-    reason = contender.refuses(problem)
-    if reason:
-        return head | {"cannot_run": reason}
     limit_s = round(limit)
     context = multiprocessing.get_context("fork")  # the data are there already
     receive, send = context.Pipe(duplex=False)
