@@ -251,22 +251,29 @@ def streaming(results: Path) -> str:
 
 
 def missing(results: Path) -> str:
-    """Cells that have not been run, by experiment."""
+    """Cells that have not been run, by model."""
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
     from benchmarks.experiments.models import all_contenders
 
-    everyone = set(all_contenders())
     of_seasons = {"climatology", "KoopmanRNN of the season's residual"}
-    lines = []
-    for name, title in TITLES.items():
-        there = {c["model"] for c in cells(results, name)}
-        absent = sorted(everyone - there - (set() if name.startswith("weather") else of_seasons))
-        if not there:
-            lines.append(f"- {title}: none of its cells.\n")
+    there = {name: {c["model"] for c in cells(results, name)} for name in TITLES}
+    lines, n = [], 0
+    for model in all_contenders():
+        wanted = [name for name in TITLES if model not in of_seasons or name.startswith("weather")]
+        absent = [name for name in wanted if model not in there[name]]
+        n += len(absent)
+        present = [TITLES[name] for name in wanted if name not in absent]
+        if absent and not present:
+            lines.append(f"- {model}: all {len(absent)}.\n")
+        elif absent and len(absent) > len(present):
+            lines.append(f"- {model}: {len(absent)}, all but {'; '.join(present)}.\n")
         elif absent:
-            lines.append(f"- {title}: {'; '.join(absent)}.\n")
-    return "".join(lines) or "None: every cell is filled or says why not.\n"
+            lines.append(f"- {model}: {'; '.join(TITLES[name] for name in absent)}.\n")
+    if not lines:
+        return "None: every cell is filled or says why not.\n"
+    total = sum(len(found) for found in there.values())
+    return f"{n} cells, beside {total} that are filled or say why they cannot be.\n\n" + "".join(lines)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {

@@ -174,6 +174,23 @@ def test_nvar_finds_a_quadratic_map():
     np.testing.assert_allclose(predict(data, 5)[0][:20], x[0, :20], atol=1e-8)
 
 
+@pytest.mark.parametrize("n_u", [0, 1])
+def test_polynomials_of_pysindy_are_its_predictions(n_u):
+    pysindy = pytest.importorskip("pysindy")
+    from benchmarks.experiments.models import peers
+
+    rng = np.random.default_rng(0)
+    x, u, y = rng.normal(size=(200, 2)), rng.normal(size=(200, n_u)), rng.normal(size=(200, 2))
+    model = pysindy.DiscreteSINDy(
+        optimizer=pysindy.STLSQ(threshold=0.05), feature_library=pysindy.PolynomialLibrary(degree=3)
+    )
+    model.fit([x], t=1.0, x_next=[y], **({"u": [u]} if n_u else {}))
+    expected = model.predict(x, u=u) if n_u else model.predict(x)
+    found = peers.polynomial(model)(np.concatenate([x, u], axis=1))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
 @pytest.mark.parametrize("n_u", [0, 1, 2])
 def test_frols_finds_a_bilinear_recursion(n_u):
     pytest.importorskip("sysidentpy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,9 +93,11 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
             ]
         model.fit([e.outputs / scale for e in train], t=train.dt, u=u)
 
+        found = polynomial(model)
+
         def rate(x: Array, u: Array) -> Array:
             v = np.clip(x, -1e2, 1e2)
-            return np.asarray(model.predict(v, u=of_u.to(u)) if n_u else model.predict(v))
+            return found(np.concatenate([v, of_u.to(u)], axis=1) if n_u else v)
 
         def step(x: Array, u: Array) -> Array:
             s, h = x / scale, train.dt / 2
@@ -121,12 +124,34 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
         **({"u": [of_v.to(u) for u in us]} if n_u else {}),
     )  # fmt: skip
 
+    found = polynomial(model)
+
     def step(x: Array, u: Array) -> Array:
         v = np.clip(of_x.to(x), -1e2, 1e2)
-        found = model.predict(v, u=of_v.to(u)) if n_u else model.predict(v)
-        return of_x.back(np.asarray(found))[:, :n_y]
+        return of_x.back(found(np.concatenate([v, of_v.to(u)], axis=1) if n_u else v))[:, :n_y]
 
     return lambda data, n_init: lag_runs(step, window, data, n_init)
+
+
+def polynomial(model: Any) -> Callable[[Array], Array]:
+    """What a fitted pysindy model predicts from `(n, n_x + n_u)` rows, by its own powers and coefficients: its
+    `predict` checks its arguments for a millisecond every time.
+    """
+    powers = np.asarray(model.feature_library.powers_)
+    weights = np.asarray(model.coefficients()).T
+    kept = np.any(weights, axis=1)
+    powers, weights = powers[kept], weights[kept]
+    n, degree = powers.shape[1], max(1, powers.sum(axis=1).max(initial=0))
+    # Of every product its factors, filled up with ones, which are the last column.
+    factors = np.full((len(powers), degree), n)
+    for i, row in enumerate(powers):
+        factors[i, : row.sum()] = np.repeat(np.arange(n), row)
+
+    def found(rows: Array) -> Array:
+        filled = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+        return filled[:, factors].prod(axis=2) @ weights
+
+    return found
 
 
 def frols(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
