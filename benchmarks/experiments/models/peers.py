@@ -134,8 +134,8 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
 
 
 def polynomial(model: Any) -> Callable[[Array], Array]:
-    """What a fitted pysindy model predicts from `(n, n_x + n_u)` rows, by its own powers and coefficients: its
-    `predict` checks its arguments for a millisecond every time.
+    """What a fitted pysindy model predicts from `(n, n_x + n_u)` rows, by its own powers and coefficients:
+    its `predict` checks its arguments for a millisecond every time.
     """
     powers = np.asarray(model.feature_library.powers_)
     weights = np.asarray(model.coefficients()).T
