@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from benchmarks.experiments.models.contender import (
     outputs_of,
     window_of,
 )
+from benchmarks.experiments.models.reservoir import MAX_FEATURES
 from benchmarks.experiments.problem import Array, Predict, Problem
 from koopctrl import Trajectories
 
@@ -75,6 +77,10 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
 
     window = window_of(train, settings["delays"], settings["delays"])
     of_y, of_u = Standard.of(outputs_of(train)), Standard.of(inputs_of(train))
+    signals = settings["delays"] * (train.n_y + train.n_u)
+    products = math.comb(signals + settings["degree"], settings["degree"])
+    if products > MAX_FEATURES:
+        raise ValueError(f"{products} products of {signals} signals; more than {MAX_FEATURES}")
     library = pysindy.PolynomialLibrary(degree=settings["degree"])
     optimiser = pysindy.STLSQ(threshold=settings["threshold"], alpha=1e-10)
     n_y, n_u = train.n_y, train.n_u
