@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,8 @@ def summary(results: Path) -> str:
         quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
         same = shared(best, peer)
         on_these = best.error_of(same)
-        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')}{told_seeds(best)})"]
-        line += [short(picked.error) if picked else "", f"{short(peer.error_of(same))} ({peer.name}{told_seeds(peer)})"]
+        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')}{told_seeds(best.by_seed)})"]
+        line += [short(picked.error) if picked else "", f"{short(peer.error_of(same))} ({peer.name}{told_seeds(same)})"]
         if short(on_these) != short(best.error):
             line[-1] += f"; KoopmanRNN on the same {short(on_these)}"
         line += [f"{short(likewise.error)} ({likewise.name})" if likewise is not peer else "the same"]
@@ -145,9 +145,9 @@ def told_ratios(found: list[float]) -> str:
     return f"median {short_ratio(statistics.median(found))}, least {short_ratio(min(found))}, 50 or more in {fifty} of {len(found)}"
 
 
-def told_seeds(row: Row) -> str:
+def told_seeds(seeds: Collection[int]) -> str:
     """How many there are, where there are several."""
-    return f", {len(row.by_seed)} seeds" if len(row.by_seed) > 1 else ""
+    return f", {len(seeds)} seeds" if len(seeds) > 1 else ""
 
 
 def shared(ours: Row, peer: Row) -> set[int]:
