@@ -130,7 +130,7 @@ def test_trials_end_with_half_of_the_time_and_the_best_so_far_goes_on():
     assert found["settings"] == {"n": 2}
     assert [t["settings"]["n"] for t in found["trials"]] == [2, 1]
     assert found["trials"][1]["message"] == "not finished within the 1 s of all trials"
-    assert 0.9 < found["search_s"] < 1.6
+    assert 0.9 < found["search_s"] < 2.0
     never = contender.Contender("never", fit, lambda kind, smoke: [{"n": 1}, {"n": 1}])
     found = cell.run(experiment, never, 0, n_trials=2, smoke=True, folder=None, limit=2.0)
     assert found["cannot_run"].startswith("not finished within 2 s of processor time (no trial on ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,9 +104,14 @@ def within(seconds: float) -> Iterator[None]:
     """Raise `OutOfTime` in the block once this process has used so many seconds in it, and every second
     after, where a destructor swallowed the first one. Not nested.
     """
+    begun = time.process_time()
 
     def ended(number: int, frame: Any) -> None:
-        raise OutOfTime
+        left = seconds - (time.process_time() - begun)
+        if left <= 0.0:
+            raise OutOfTime
+        # The timer counts whole ticks of a busy machine, too many of them at times.
+        signal.setitimer(signal.ITIMER_PROF, max(left, 0.01), 1.0)
 
     before = signal.signal(signal.SIGPROF, ended)
     signal.setitimer(signal.ITIMER_PROF, max(seconds, 0.01), 1.0)

@@ -58,7 +58,8 @@ def choose(
     first = time.process_time()
     for settings in space:
         left = seconds - (time.process_time() - first)
-        if (tried and left <= 0.0) or sum(not t["message"] for t in tried) >= n_trials:
+        late = bool(tried) and (left <= 0.0 or tried[-1]["message"].startswith(LATE))
+        if late or sum(not t["message"] for t in tried) >= n_trials:
             break
         info = Info(problem.n_init, problem.horizon, problem.kind, smoke, trial=True)
         begun = time.process_time()
