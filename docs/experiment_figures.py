@@ -39,6 +39,7 @@ AXES = {
     "f16_reduced": Axes("acceleration, normalised", "", 1.0 / 400.0, SECONDS, 250),
     "quarter_drone": Axes("angle, degrees", "degrees", 0.01, SECONDS),
 }
+FAR = 3.0  # times the error of the worst baseline: no axis goes on beyond that
 OURS, PEER, TRAINED = "tab:blue", "tab:orange", "tab:green"
 
 
@@ -121,16 +122,21 @@ def _errors(ax: Any, axes: Axes, ours: Row, listed: list[Row]) -> None:
     """One line a model, the best on top, with the seconds of its fit."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
+    # What leaves for good would squeeze all others: it stands at the rim, with its figure.
+    rim = FAR * max((r.error for r in listed if r.name in BASELINES), default=float("inf"))
     for i, r in enumerate(listed):
         color = OURS if r.ours else TRAINED if r.name in GRADIENT else PEER
-        ax.plot([r.error], [i], "o", color=color, ms=5)
+        beyond = not ours.higher and r.error > rim
+        ax.plot([min(r.error, rim) if beyond else r.error], [i], ">" if beyond else "o", color=color, ms=5)
+        if beyond:
+            ax.annotate(short(r.error), (rim, i), (-6, 0), textcoords="offset points", fontsize=7, ha="right", va="center")
         ax.text(1.02, i, f"{brief(r.seconds)} s", transform=ax.get_yaxis_transform(), fontsize=7, va="center")
     ax.set_yticks(range(len(listed)), [r.name for r in listed], fontsize=7)
     ax.set_ylim(-0.7, len(listed) - 0.3)
     ax.grid(axis="x", color="0.9")
     unit = ours.cells[0]["unit"] + (f", {axes.unit}" if axes.unit else "")
     ax.set_xlabel(f"{unit} ({'more' if ours.higher else 'less'} is better)\nright: seconds of the fit")
-    errors = [r.error for r in listed]
+    errors = [min(r.error, rim) if not ours.higher else r.error for r in listed]
     if not ours.higher and max(errors) > 4.0 * min(errors):
         ax.set_xscale("log")
         if max(errors) < 20.0 * min(errors):

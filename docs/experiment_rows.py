@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ TITLES = {
     "f16_reduced": "F-16",
     "quarter_drone": "Quarter drone",
 }
+LATE = "not finished within the"  # what a trial says that ran out of time
 NEAR = 0.05  # of the first: what counts as first too
 GRADIENT = ("LSTM", "GRU", "SUBNET-like encoder", "jax-sysid")
 # Baselines that no one would call a model.
@@ -65,6 +68,15 @@ class Row:
         return statistics.median(c["error"] for c in self.cells)
 
     @property
+    def by_seed(self) -> dict[int, float]:
+        """Errors of the seeds whose cells are kept."""
+        return {c["seed"]: c["error"] for c in self.cells if "seed" in c}
+
+    def error_of(self, seeds: Iterable[int]) -> float:
+        """Median over some of the seeds, over all where there are none of these."""
+        return statistics.median([self.by_seed[s] for s in seeds] or [self.error])
+
+    @property
     def rank(self) -> float:
         """Smaller is better."""
         return -self.error if self.higher else self.error
@@ -85,6 +97,18 @@ class Row:
         if any(not c.get("trials") for c in self.cells):
             return float("inf")
         return statistics.median(min(float(t["error"]) for t in c["trials"]) for c in self.cells)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the clock ended the last fit of any seed."""
+        ends = [c.get("learning_curve", {}).get("stopped", "") for c in self.cells]
+        return any(re.fullmatch(r"[0-9.]+ s", end) for end in ends)
+
+    @property
+    def cut(self) -> int | None:
+        """Trials that were finished where time ended them, of the seed with fewest; None where all were."""
+        tried = [c["trials"] for c in self.cells if any(LATE in t["message"] for t in c.get("trials", ()))]
+        return min((sum(not t["message"] for t in found) for found in tried), default=None)
 
     @property
     def seconds(self) -> float:
@@ -127,11 +151,12 @@ def rows_of(results: Path, name: str) -> tuple[list[Row], list[Row]]:
     return sorted((r for r in rows if r.cells), key=lambda r: r.rank), [r for r in rows if not r.cells]
 
 
-def chosen(rows: list[Row]) -> Row | None:
-    """The KoopmanRNN whose settings did best on the held-out fifth of the training part, from as many as every peer
-    tries: the test's best of ten would be a lucky one. Of equals it is the one that is fitted first.
+def chosen(rows: list[Row], ours: bool = True) -> Row | None:
+    """The KoopmanRNN, or the peer, whose settings did best on the held-out fifth of the training part, from as many as
+    every model tries: the test's best of ten would be a lucky one. Of equals it is the one that is fitted first. A model
+    whose settings were stated has no figure on the held-out part and is not chosen.
     """
-    candidates = (r for r in rows if r.ours and not r.selected)
+    candidates = (r for r in rows if r.ours == ours and not r.selected and (ours or r.held_out < float("inf")))
     return min(candidates, key=lambda r: (float(f"{r.held_out:.4g}"), r.seconds), default=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from experiment_rows import (  # noqa: E402
     short,
 )
 
+FIRST_LIMIT = 300  # s, of cells from before the limit was recorded in them
 SHORTEST = 0.01  # s: processor time is counted in hundredths
 
 
@@ -56,6 +57,7 @@ def experiment(results: Path, name: str) -> str:
         text += f"\nBands that are to hold 90 %, samples inside and interval score (less is better): {told}.\n"
     if chaotic:
         text += f"\nDensity distance of two true runs: {first['notes']['density_floor']:.2f}.\n"
+    text += ended(rows)
     reasons: dict[str, list[str]] = {}
     for r in without:
         reasons.setdefault(r.reason, []).append(r.name)
@@ -65,55 +67,101 @@ def experiment(results: Path, name: str) -> str:
     return text
 
 
+def ended(rows: list[Row]) -> str:
+    """Which models were stopped by a limit, of the last fit or of the trials."""
+    text = ""
+    stopped = [r.name for r in rows if r.stopped]
+    if stopped:
+        text += f"\nStopped by the clock before the last fit had converged: {', '.join(stopped)}.\n"
+    cut = [f"{r.name} after {r.cut}" for r in rows if r.cut is not None]
+    if cut:
+        text += f"\nTrials ended with half of the cell's time: {', '.join(cut)}.\n"
+    return text
+
+
 def summary(results: Path) -> str:
     """KoopmanRNN beside the peer that is best on the test part, and how long gradients take."""
-    lines, counts, ratios = [], [0, 0], []
+    lines, counts = [], [0, 0, 0]
+    ratios: dict[str, list[float]] = {"LSTM": [], "GRU": [], "quicker": [], "one step": []}
     for name, title in TITLES.items():
         rows, _ = rows_of(results, name)
         best, picked = chosen(rows), selected(rows)
         peers = [r for r in rows if not r.ours and r.name not in (*BASELINES, "direct regression")]
         if best is None or not peers:
             continue
-        peer = peers[0]
-        leads = [leading(best, peer), leading(picked or best, peer)]
+        peer = max(peers, key=lambda r: behind(best, r))
+        likewise = chosen(rows, ours=False) or peer
+        leads = [behind(best, peer) <= 1.0 + NEAR, behind(picked or best, peer) <= 1.0 + NEAR]
+        leads.append(behind(best, likewise) <= 1.0 + NEAR)
         counts = [n + lead for n, lead in zip(counts, leads, strict=True)]
         trained = {r.name: r for r in rows if r.name in ("LSTM", "GRU")}
-        slower = ""
+        quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
+        same = shared(best, peer)
+        on_these = best.error_of(same)
+        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')}{told_seeds(best.by_seed)})"]
+        line += [short(picked.error) if picked else "", f"{short(peer.error_of(same))} ({peer.name}{told_seeds(same)})"]
+        if short(on_these) != short(best.error):
+            line[-1] += f"; KoopmanRNN on the same {short(on_these)}"
+        line += [f"{short(likewise.error)} ({likewise.name})" if likewise is not peer else "the same"]
+        line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
+        for n in ("LSTM", "GRU"):
+            if n not in trained:
+                line.append("")
+                continue
+            ratios[n].append(trained[n].seconds / max(best.seconds, SHORTEST))
+            line.append(f"{short(trained[n].error)}, {short_ratio(ratios[n][-1])}{'+' if trained[n].stopped else ''}")
+        told = ""
         if trained:
             gradients = min(r.seconds for r in trained.values())
-            quick = next((r for r in rows if r.name == "KoopmanRNN one step"), best)
-            ratios.append([gradients / max(r.seconds, SHORTEST) for r in (best, quick)])
-            slower = short_ratio(ratios[-1][0])
+            ratios["quicker"].append(gradients / max(best.seconds, SHORTEST))
+            ratios["one step"].append(gradients / max(quick.seconds, SHORTEST))
             if quick is not best:
-                slower += f" (one step, {short(quick.error)}: {short_ratio(ratios[-1][1])})"
-        line = [title, f"{short(best.error)} ({best.name.removeprefix('KoopmanRNN').strip(' ,')})"]
-        line += [short(picked.error) if picked else "", f"{short(peer.error)} ({peer.name})"]
-        line += [("yes" if leads[0] else "no") + (f", {'yes' if leads[1] else 'no'}" if picked else "")]
-        line += [short(trained[n].error) if n in trained else "" for n in ("LSTM", "GRU")]
-        lines.append([*line, slower])
+                told = f"{short(quick.error)}, {short_ratio(ratios['one step'][-1])}"
+        lines.append([*line, told])
     header = ["experiment", "KoopmanRNN, chosen on the training part", "`select`", "best peer that was run, on the test part"]
-    header += ["first or within 5 %", "LSTM", "GRU", "the quicker one's fit over KoopmanRNN's"]
-    text = markdown(header, lines)
+    header += ["peer chosen on the training part", "first or within 5 % of the best peer", *(f"{n}: error, times as long to fit" for n in ("LSTM", "GRU"))]
+    text = markdown([*header, "one step instead: error, times as fast as the quicker of the two"], lines)
     if lines:
         shares = [f"{n} of {len(lines)} experiments ({n / len(lines):.0%})" for n in counts]
         text += (
-            f"\nFirst or within 5 % of the first of what was run: {shares[0]} with as many trials as the peers, {shares[1]} where "
-            "`select` answers for measured records."
+            f"\nFirst or within 5 % of the peer that is best on the test part: {shares[0]} chosen on one held-out fifth, {shares[1]} "
+            "where `select` answers for measured records. First or within 5 % of the peer that is chosen as KoopmanRNN is, on the "
+            f"training part: {shares[2]}. A + says that the clock stopped a fit that would have taken longer."
         )
-    if ratios:
-        of_best, of_quick = zip(*ratios, strict=True)
+    if ratios["quicker"]:
         text += (
-            f" The quicker of LSTM and GRU takes at least 50 times as long to fit as that KoopmanRNN in "
-            f"{sum(r >= 50.0 for r in of_best)} of {len(ratios)} (median {short_ratio(statistics.median(of_best))}, "
-            f"least {short_ratio(min(of_best))}), and as its one-step fit in {sum(r >= 50.0 for r in of_quick)}."
+            f" Times as long to fit as that KoopmanRNN: LSTM {told_ratios(ratios['LSTM'])}; GRU {told_ratios(ratios['GRU'])}; "
+            f"the quicker of the two {told_ratios(ratios['quicker'])}; and over the one-step fit "
+            f"{told_ratios(ratios['one step'])}."
         )
     return text + "\n"
 
 
-def leading(ours: Row, peer: Row) -> bool:
-    """First, or within `NEAR` of it."""
-    ratio = ours.error / peer.error if peer.error else float("inf")
-    return ratio >= 1.0 - NEAR if ours.higher else ratio <= 1.0 + NEAR
+def told_ratios(found: list[float]) -> str:
+    """Median, least, and in how many it is 50."""
+    if not found:
+        return "not run"
+    fifty = sum(r >= 50.0 for r in found)
+    return f"median {short_ratio(statistics.median(found))}, least {short_ratio(min(found))}, 50 or more in {fifty} of {len(found)}"
+
+
+def told_seeds(seeds: Collection[int]) -> str:
+    """How many there are, where there are several."""
+    return f", {len(seeds)} seeds" if len(seeds) > 1 else ""
+
+
+def shared(ours: Row, peer: Row) -> set[int]:
+    """Seeds that both have where data are simulated, and differ by seed; of measured data every seed is as good."""
+    return set() if ours.cells[0]["group"] in ("measured", "weather") else ours.by_seed.keys() & peer.by_seed.keys()
+
+
+def behind(ours: Row, peer: Row) -> float:
+    """How many times worse we are than a peer."""
+    seeds = shared(ours, peer)
+    a, b = ours.error_of(seeds), peer.error_of(seeds)
+    if ours.higher:
+        a, b = b, a
+    return a / b if b else float("inf")
 
 
 def rounded(value: float | None) -> str:
@@ -137,7 +185,11 @@ def setting(results: Path) -> str:
     named = ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in sorted(versions.items()))
     dates = sorted({c["date"] for c in found})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{len(found)} cells, {when}, one thread; {named}.\n"
+    limits: dict[int, int] = {}
+    for c in found:
+        limits[c.get("limit_s", FIRST_LIMIT)] = limits.get(c.get("limit_s", FIRST_LIMIT), 0) + 1
+    told = ", ".join(f"{limits[s]} with {s} s" for s in sorted(limits, reverse=True))
+    return f"{len(found)} cells, {when}, one thread; processor time that a cell may take: {told}; {named}.\n"
 
 
 def sweeps(results: Path) -> str:
@@ -199,22 +251,29 @@ def streaming(results: Path) -> str:
 
 
 def missing(results: Path) -> str:
-    """Cells that have not been run, by experiment."""
+    """Cells that have not been run, by model."""
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
     from benchmarks.experiments.models import all_contenders
 
-    everyone = set(all_contenders())
     of_seasons = {"climatology", "KoopmanRNN of the season's residual"}
-    lines = []
-    for name, title in TITLES.items():
-        there = {c["model"] for c in cells(results, name)}
-        absent = sorted(everyone - there - (set() if name.startswith("weather") else of_seasons))
-        if not there:
-            lines.append(f"- {title}: none of its cells.\n")
+    there = {name: {c["model"] for c in cells(results, name)} for name in TITLES}
+    lines, n = [], 0
+    for model in all_contenders():
+        wanted = [name for name in TITLES if model not in of_seasons or name.startswith("weather")]
+        absent = [name for name in wanted if model not in there[name]]
+        n += len(absent)
+        present = [TITLES[name] for name in wanted if name not in absent]
+        if absent and not present:
+            lines.append(f"- {model}: all {len(absent)}.\n")
+        elif absent and len(absent) > len(present):
+            lines.append(f"- {model}: {len(absent)}, all but {'; '.join(present)}.\n")
         elif absent:
-            lines.append(f"- {title}: {'; '.join(absent)}.\n")
-    return "".join(lines) or "None: every cell is filled or says why not.\n"
+            lines.append(f"- {model}: {'; '.join(TITLES[name] for name in absent)}.\n")
+    if not lines:
+        return "None: every cell is filled or says why not.\n"
+    total = sum(len(found) for found in there.values())
+    return f"{n} cells, beside {total} that are filled or say why they cannot be.\n\n" + "".join(lines)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {

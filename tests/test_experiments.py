@@ -114,7 +114,26 @@ def test_a_cell_has_so_much_processor_time_and_no_more():
     endless = contender.Contender("endless", forever, contender.only())
     experiment = all_experiments()["hair_dryer"]
     found = cell.run(experiment, endless, 0, n_trials=1, smoke=True, folder=None, limit=1.0)
-    assert found["cannot_run"] == "not finished in 1 s"
+    assert found["cannot_run"].startswith("not finished within 1 s of processor time (fit to ")
+    assert found["limit_s"] == 1
+
+
+def test_trials_end_with_half_of_the_time_and_the_best_so_far_goes_on():
+    def fit(train, settings, seed, info):
+        while settings["n"] == 1:
+            pass
+        return lambda data, n_init: [e.outputs + settings["n"] for e in data]
+
+    slow = contender.Contender("slow", fit, lambda kind, smoke: [{"n": n} for n in (2, 1, 0)])
+    experiment = all_experiments()["hair_dryer"]
+    found = cell.run(experiment, slow, 0, n_trials=3, smoke=True, folder=None, limit=2.0)
+    assert found["settings"] == {"n": 2}
+    assert [t["settings"]["n"] for t in found["trials"]] == [2, 1]
+    assert found["trials"][1]["message"] == "not finished within the 1 s of all trials"
+    assert 0.9 < found["search_s"] < 2.0
+    never = contender.Contender("never", fit, lambda kind, smoke: [{"n": 1}, {"n": 1}])
+    found = cell.run(experiment, never, 0, n_trials=2, smoke=True, folder=None, limit=2.0)
+    assert found["cannot_run"].startswith("not finished within 2 s of processor time (no trial on ")
 
 
 def test_trials_never_see_the_test_part():
@@ -153,6 +172,40 @@ def test_nvar_finds_a_quadratic_map():
     settings = {"delays": 1, "order": 2, "ridge": 0.0}
     predict = reservoir.nvar(data, settings, 0, contender.Info(5, 10, "state", False))
     np.testing.assert_allclose(predict(data, 5)[0][:20], x[0, :20], atol=1e-8)
+
+
+@pytest.mark.parametrize("n_u", [0, 1])
+def test_polynomials_of_pysindy_are_its_predictions(n_u):
+    pysindy = pytest.importorskip("pysindy")
+    from benchmarks.experiments.models import peers
+
+    rng = np.random.default_rng(0)
+    x, u, y = rng.normal(size=(200, 2)), rng.normal(size=(200, n_u)), rng.normal(size=(200, 2))
+    model = pysindy.DiscreteSINDy(
+        optimizer=pysindy.STLSQ(threshold=0.05), feature_library=pysindy.PolynomialLibrary(degree=3)
+    )
+    model.fit([x], t=1.0, x_next=[y], **({"u": [u]} if n_u else {}))
+    expected = model.predict(x, u=u) if n_u else model.predict(x)
+    found = peers.polynomial(model)(np.concatenate([x, u], axis=1))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_u", [0, 1, 2])
+def test_frols_finds_a_bilinear_recursion(n_u):
+    pytest.importorskip("sysidentpy")
+    from benchmarks.experiments.models import peers
+
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1.0, 1.0, (1, 600, n_u))
+    y = rng.uniform(-0.5, 0.5, (1, 600, 1))
+    for k in range(1, 599):
+        y[0, k + 1] = 0.5 * y[0, k] - 0.3 * y[0, k - 1] + 0.2 - 0.4 * y[0, k] * y[0, k - 1]
+        y[0, k + 1] += (u[0, k] * np.arange(1, n_u + 1)).sum() * 0.3
+    data = Trajectories.from_arrays(y, u if n_u else None, dt=1.0)
+    info = contender.Info(5, 10, "record", False)
+    run = peers.frols(data, {"degree": 2, "lags": 2, "terms": 10}, 0, info)(data, 5)[0]
+    np.testing.assert_allclose(run, y[0], atol=1e-6)
 
 
 def test_one_law_for_all_places_finds_a_ring_of_logistic_maps():

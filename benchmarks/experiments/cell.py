@@ -1,7 +1,8 @@
 """One cell: a contender on an experiment with a seed, in a process of its own, written to one JSON.
 
 Seconds are those of the processor, on one thread, so that they mean the same on a busy machine; they are what
-budgets of time count too.
+budgets of time count too. A cell has `limit_s` of them: trials end with half of that and the best so far goes
+on; what is not finished at the end says at what it was.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ import _common as common
 import numpy as np
 
 from benchmarks.experiments.models.contender import Contender, Info
-from benchmarks.experiments.problem import CannotRun, Experiment, Problem, WithBands
+from benchmarks.experiments.problem import CannotRun, Experiment, OutOfTime, Problem, WithBands, within
 from benchmarks.experiments.tuning import choose
+from koopctrl import Trajectories
 
 PACKAGES = ("numpy", "scipy", "scikit-learn")
 PEERS = {
     "reservoirpy": "reservoirpy", "torch": "torch", "pykoop": "pykoop", "pysindy": "pysindy",
     "sysidentpy": "sysidentpy", "jax_sysid": "jax-sysid", "sippy_unipi": "sippy_unipi",
 }  # fmt: skip
+SEARCH = 0.5  # share of a cell's time that trials may take
+GRACE = 10  # s after which a process that does not hear its clock is ended
 SHOWN = 400  # samples of the first test episode that a cell keeps for the figures
 
 
@@ -73,12 +77,15 @@ def run(
     if missing:
         return head | {"cannot_run": f"{', '.join(missing)} not installed", "again": True}
     try:
-        problem = experiment.make(seed, smoke, folder)
+        # What a contender refuses has nothing to do with the data's size: few are simulated in no time.
+        problem = experiment.make(seed, smoke or not experiment.measured, folder)
+        refused = contender.refuses(problem)
+        if refused:
+            return head | {"cannot_run": refused}
+        if not smoke and not experiment.measured:
+            problem = experiment.make(seed, smoke, folder)
     except CannotRun as reason:
         return head | {"cannot_run": str(reason), "again": True}
-    reason = contender.refuses(problem)
-    if reason:
-        return head | {"cannot_run": reason}
     limit_s = round(limit)
     context = multiprocessing.get_context("fork")  # the data are there already
     receive, send = context.Pipe(duplex=False)
@@ -91,11 +98,12 @@ def run(
     except EOFError:
         child.join()
         late = child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL)
-        found = {
-            "cannot_run": f"not finished in {limit_s} s" if late else f"ended with code {child.exitcode}"
-        }
+        why = (
+            late_at(limit_s, "compiled code of the package") if late else f"ended with code {child.exitcode}"
+        )
+        found = {"cannot_run": why}
     child.join()
-    return head | _setting(contender) | {"smoke": smoke} | found
+    return head | _setting(contender) | {"smoke": smoke, "limit_s": limit_s} | found
 
 
 def _child(
@@ -110,12 +118,12 @@ def _child(
     from koopctrl.selection import search
 
     used = round(time.process_time())
-    resource.setrlimit(resource.RLIMIT_CPU, (used + limit_s, used + limit_s + 5))
+    resource.setrlimit(resource.RLIMIT_CPU, (used + limit_s + GRACE, used + limit_s + GRACE + 5))
     search.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     warnings.simplefilter("ignore")  # roll-outs that leave the data: their errors are in the table
     try:
         with common.threads(1):
-            found = evaluate(contender, problem, seed, n_trials, smoke)
+            found = evaluate(contender, problem, seed, n_trials, smoke, limit_s)
     except CannotRun as reason:
         found = {"cannot_run": str(reason)}
     except Exception as error:
@@ -127,13 +135,38 @@ def _child(
     send.close()
 
 
-def evaluate(contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool) -> dict[str, Any]:
+def late_at(limit_s: float, doing: str) -> str:
+    """What a cell says whose time was used up."""
+    return f"not finished within {limit_s:g} s of processor time ({doing})"
+
+
+def size_of(data: Trajectories) -> str:
+    """In words."""
+    what = f"{data.n_steps:,} samples of {data.n_y} output{'s' if data.n_y > 1 else ''}"
+    return what + (f" and {data.n_u} input{'s' if data.n_u > 1 else ''}" if data.n_u else "")
+
+
+def evaluate(
+    contender: Contender, problem: Problem, seed: int, n_trials: int, smoke: bool, limit_s: float
+) -> dict[str, Any]:
     """Choose settings, fit, predict, score."""
-    before = _peak()
-    (settings, tried), search_s = timed(lambda: choose(contender, problem, seed, n_trials, smoke))
-    info = Info(problem.n_init, problem.horizon, problem.kind, smoke)
-    predict, fit_s = timed(lambda: contender.fit(problem.train, settings, seed, info))
-    predicted, predict_s = timed(lambda: predict(problem.test, problem.n_init))
+    before, begun = _peak(), time.process_time()
+    doing, done = f"no trial on {size_of(problem.train)}", {}
+    try:
+        (settings, tried), search_s = timed(
+            lambda: choose(contender, problem, seed, n_trials, smoke, SEARCH * limit_s)
+        )
+        done = {"settings": settings, "trials": tried, "search_s": search_s}
+        info = Info(problem.n_init, problem.horizon, problem.kind, smoke)
+        doing = f"fit to {size_of(problem.train)}"
+        with within(limit_s - (time.process_time() - begun)):
+            predict, fit_s = timed(lambda: contender.fit(problem.train, settings, seed, info))
+        done["fit_s"] = fit_s
+        doing = f"prediction of {size_of(problem.test)}"
+        with within(limit_s - (time.process_time() - begun)):
+            predicted, predict_s = timed(lambda: predict(problem.test, problem.n_init))
+    except OutOfTime:
+        return done | {"cannot_run": late_at(limit_s, doing)}
     figures = problem.score(predicted)
     if problem.band_score is not None and isinstance(predict, WithBands):
         figures |= problem.band_score(predict.bands(problem.test, problem.n_init))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +93,33 @@ class Experiment:
 
 class CannotRun(Exception):
     """Why a contender has no answer to a problem."""
+
+
+class OutOfTime(BaseException):
+    """The processor time is used up; no `Exception`, so that no package takes it for a fault of its own."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise `OutOfTime` in the block once this process has used so many seconds in it, and every second
+    after, where a destructor swallowed the first one. Not nested.
+    """
+    begun = time.process_time()
+
+    def ended(number: int, frame: Any) -> None:
+        left = seconds - (time.process_time() - begun)
+        if left <= 0.0:
+            raise OutOfTime
+        # The timer counts whole ticks of a busy machine, too many of them at times.
+        signal.setitimer(signal.ITIMER_PROF, max(left, 0.01), 1.0)
+
+    before = signal.signal(signal.SIGPROF, ended)
+    signal.setitimer(signal.ITIMER_PROF, max(seconds, 0.01), 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def finite(prediction: Array) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from benchmarks.experiments.models.contender import (
     outputs_of,
     window_of,
 )
+from benchmarks.experiments.models.reservoir import MAX_FEATURES
 from benchmarks.experiments.problem import Array, Predict, Problem
 from koopctrl import Trajectories
 
@@ -74,6 +77,10 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
 
     window = window_of(train, settings["delays"], settings["delays"])
     of_y, of_u = Standard.of(outputs_of(train)), Standard.of(inputs_of(train))
+    signals = settings["delays"] * (train.n_y + train.n_u)
+    products = math.comb(signals + settings["degree"], settings["degree"])
+    if products > MAX_FEATURES:
+        raise ValueError(f"{products} products of {signals} signals; more than {MAX_FEATURES}")
     library = pysindy.PolynomialLibrary(degree=settings["degree"])
     optimiser = pysindy.STLSQ(threshold=settings["threshold"], alpha=1e-10)
     n_y, n_u = train.n_y, train.n_u
@@ -92,9 +99,11 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
             ]
         model.fit([e.outputs / scale for e in train], t=train.dt, u=u)
 
+        found = polynomial(model)
+
         def rate(x: Array, u: Array) -> Array:
             v = np.clip(x, -1e2, 1e2)
-            return np.asarray(model.predict(v, u=of_u.to(u)) if n_u else model.predict(v))
+            return found(np.concatenate([v, of_u.to(u)], axis=1) if n_u else v)
 
         def step(x: Array, u: Array) -> Array:
             s, h = x / scale, train.dt / 2
@@ -121,12 +130,34 @@ def pysindy_discrete(train: Trajectories, settings: dict[str, Any], seed: int, i
         **({"u": [of_v.to(u) for u in us]} if n_u else {}),
     )  # fmt: skip
 
+    found = polynomial(model)
+
     def step(x: Array, u: Array) -> Array:
         v = np.clip(of_x.to(x), -1e2, 1e2)
-        found = model.predict(v, u=of_v.to(u)) if n_u else model.predict(v)
-        return of_x.back(np.asarray(found))[:, :n_y]
+        return of_x.back(found(np.concatenate([v, of_v.to(u)], axis=1) if n_u else v))[:, :n_y]
 
     return lambda data, n_init: lag_runs(step, window, data, n_init)
+
+
+def polynomial(model: Any) -> Callable[[Array], Array]:
+    """What a fitted pysindy model predicts from `(n, n_x + n_u)` rows, by its own powers and coefficients:
+    its `predict` checks its arguments for a millisecond every time.
+    """
+    powers = np.asarray(model.feature_library.powers_)
+    weights = np.asarray(model.coefficients()).T
+    kept = np.any(weights, axis=1)
+    powers, weights = powers[kept], weights[kept]
+    n, degree = powers.shape[1], max(1, powers.sum(axis=1).max(initial=0))
+    # Of every product its factors, filled up with ones, which are the last column.
+    factors = np.full((len(powers), degree), n)
+    for i, row in enumerate(powers):
+        factors[i, : row.sum()] = np.repeat(np.arange(n), row)
+
+    def found(rows: Array) -> Array:
+        filled = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+        return filled[:, factors].prod(axis=2) @ weights
+
+    return found
 
 
 def frols(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) -> Predict:
@@ -135,8 +166,9 @@ def frols(train: Trajectories, settings: dict[str, Any], seed: int, info: Info) 
     from sysidentpy.model_structure_selection import FROLS
 
     kind = {} if train.n_u else {"model_type": "NAR"}
+    lags = settings["lags"] if train.n_u else 1
     model = FROLS(
-        ylag=settings["lags"], xlag=settings["lags"] if train.n_u else 1,
+        ylag=settings["lags"], xlag=lags if train.n_u < 2 else [list(range(1, lags + 1))] * train.n_u,
         n_info_values=min(settings["terms"], 40), basis_function=Polynomial(degree=settings["degree"]),
         estimator=_least_squares(), **kind,
     )  # fmt: skip
