@@ -12,11 +12,15 @@ from koopctrl.lifted.candidates import Candidate, Workshop
 from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
 from koopctrl.lifted.stability import spectral_radius
 
-# Candidates this close to the best are as good; the one with the fewest coordinates is taken.
-_ALIKE = 0.02
+# Scores this close to the best are as good.
+_SAME = 0.02
+# Candidates whose loops cost at most this share more than the best are alike: the network is no truer than
+# that. Of them, those whose free run errs at most `_NO_WORSE` times as much as the best one's are left, and
+# the one with the fewest coordinates is taken.
+_ALIKE = 0.05
 # One that costs more than this many times what plain least squares does, in any episode, is out.
 REGRET = 10.0
-# More than this many times only if its free run errs at most so much more than that of least squares.
+# More than this many times only if its free run errs no worse than that of least squares.
 _LOSES, _NO_WORSE = 1.5, 1.1
 
 
@@ -134,7 +138,8 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
         for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
     ]
-    best = simplest_of_the_best(score, np.array([t.n_z for t in tried]))
+    n_z = np.array([t.n_z for t in tried])
+    best = simplest_of_the_best(score, n_z) if trial is None else simplest_alike(score, errors, n_z)
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
@@ -152,9 +157,26 @@ def admitted(worst: FloatArray, errors: FloatArray) -> np.ndarray:
 
 
 def simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
-    """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the first."""
-    close = np.flatnonzero(score <= (1.0 + _ALIKE) * score.min())
+    """Index of the smallest model within `_SAME` of the best score; of equally small ones the first."""
+    close = np.flatnonzero(score <= (1.0 + _SAME) * score.min())
     return int(close[np.argmin(n_z[close])]) if len(close) else 0
+
+
+def simplest_alike(costs: FloatArray, errors: FloatArray, n_z: np.ndarray) -> int:
+    """Index of the smallest model among those alike in closed loop; of equally small ones the cheapest.
+
+    Loops run on the network, which cannot say what it has wrong itself, so a difference of a few per cent
+    there says nothing about the plant. Where free runs on held-out data (`errors`, NaN where unknown) tell
+    such candidates apart, they are heard: they are the plant's own word.
+    """
+    close = np.flatnonzero(costs <= (1.0 + _ALIKE) * costs.min())
+    if not len(close):
+        return 0
+    known = errors[close]
+    if np.isfinite(known).any():
+        close = close[~(known > _NO_WORSE * np.nanmin(known))]
+    small = close[n_z[close] == n_z[close].min()]
+    return int(small[np.argmin(costs[small])])
 
 
 def _number(value: Any) -> float:
