@@ -15,8 +15,7 @@ from koopctrl.lifted.stability import spectral_radius
 # Scores this close to the best are as good.
 _SAME = 0.02
 # Candidates whose loops cost at most this share more than the best are alike: the network is no truer than
-# that. Of them, those whose free run errs at most `_NO_WORSE` times as much as the best one's are left, and
-# the one with the fewest coordinates is taken.
+# that.
 _ALIKE = 0.05
 # One that costs more than this many times what plain least squares does, in any episode, is out.
 REGRET = 10.0
@@ -165,13 +164,15 @@ def simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
 def simplest_alike(costs: FloatArray, errors: FloatArray, n_z: np.ndarray) -> int:
     """Index of the smallest model among those alike in closed loop; of equally small ones the cheapest.
 
-    Loops run on the network, which cannot say what it has wrong itself, so a difference of a few per cent
-    there says nothing about the plant. Where free runs on held-out data (`errors`, NaN where unknown) tell
-    such candidates apart, they are heard: they are the plant's own word.
+    The first, plain least squares, is taken where it costs as little as the best. Else loops on the network,
+    which cannot say what it has wrong itself, do not tell candidates apart that differ by a few per cent;
+    where free runs on held-out data (`errors`, NaN where unknown) do, they are heard: those are the plant's
+    own word.
     """
-    close = np.flatnonzero(costs <= (1.0 + _ALIKE) * costs.min())
-    if not len(close):
+    best = costs.min()
+    if costs[0] <= (1.0 + _SAME) * best:
         return 0
+    close = np.flatnonzero(costs <= (1.0 + _ALIKE) * best)
     known = errors[close]
     if np.isfinite(known).any():
         close = close[~(known > _NO_WORSE * np.nanmin(known))]

@@ -34,6 +34,7 @@ def test_the_choice_is_the_simplest_of_the_best_and_is_said(lifted):
     assert choice.chosen in allowed
     alike = [t for t in allowed if t.cost <= 1.05 * costs[0]]
     least = min(t.error for t in alike)
+    assert choice.linear.cost > 1.02 * costs[0]
     assert choice.chosen.cost <= 1.05 * costs[0]
     assert choice.chosen.error <= 1.1 * least
     assert choice.chosen.n_z == min(t.n_z for t in alike if t.error <= 1.1 * least)
@@ -188,7 +189,7 @@ def test_held_out_data_decide_between_models_that_are_alike_in_the_loop():
     costs = np.array([2.0, 1.0, 1.04, 1.03, 1.02, 1.2])
     n_z = np.array([2, 90, 8, 8, 20, 4])
     errors = np.array([0.1, 0.1, 0.3, 0.105, 0.1, 0.05])
-    # Of those within 5 % the smallest whose free run is right; the one that errs most is as small and as good.
+    # Of those within 5 % the smallest whose free run is right.
     assert simplest_alike(costs, errors, n_z) == 3
     assert simplest_alike(costs, 1e-9 * errors, n_z) == 3
     # Without held-out data the cheapest of the smallest.
@@ -197,3 +198,6 @@ def test_held_out_data_decide_between_models_that_are_alike_in_the_loop():
     # A model that is not admitted (infinite) is not taken, however well it predicts; nor do its errors count.
     costs[3] = np.inf
     assert simplest_alike(costs, errors, n_z) == 4
+    # Plain least squares, the first, is taken where it costs as little, whatever its free run says.
+    costs[0], errors[0] = 1.01, 1.0
+    assert simplest_alike(costs, errors, n_z) == 0

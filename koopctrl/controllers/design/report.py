@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl.controllers.mpc.trial import Episode, Outcome, relative
+from koopctrl.controllers.mpc.trial import WORSE, Beside, Episode, Outcome, relative
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHECKED = "this design"
-# A design that costs this many times what a rival costs is not worth its trouble.
-WORSE = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,23 +119,22 @@ def make_rows(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[DesignRow, ...
     return tuple(rows)
 
 
-def reasons_against(rows: Sequence[DesignRow]) -> tuple[str, ...]:
+def reasons_against(rows: Sequence[DesignRow], found: Beside | None) -> tuple[str, ...]:
     """What speaks against the first of some controllers, beside least squares (the last of them).
 
     That `RNNMPC` does better is a remark of the table's: it may be worth its time, or not.
     """
     own, rivals = rows[0], rows[1:][-1:]
-    found = [f"it loses {own.lost} episodes, {r.name} {r.lost}" for r in rivals if own.lost > r.lost]
-    found += [
-        f"it costs {own.cost / r.cost:.2g} times what {r.name} does"
-        for r in rivals
-        if own.cost > WORSE * r.cost
-    ]
+    reasons: list[str] = []
+    if found is not None and found.loses:
+        reasons.append(f"it loses {found.lost} of {found.n} episodes more than {rivals[0].name}")
+    if found is not None and found.costs:
+        reasons.append(f"it costs {found.ratio:.2g} times what {rivals[0].name} does")
     calm = min((r.fallbacks for r in rivals), default=0)
     samples = sum(own.statuses.values())
     if own.fallbacks > max(calm, 0.05 * samples):
-        found.append(f"{own.fallbacks} of {samples} samples have no solution")
+        reasons.append(f"{own.fallbacks} of {samples} samples have no solution")
     calm_excess = min((r.excess for r in rivals), default=0.0)
     if own.excess > max(0.1, WORSE * calm_excess):
-        found.append(f"output bounds are exceeded by {own.excess:.2g} standard deviations")
-    return tuple(found)
+        reasons.append(f"output bounds are exceeded by {own.excess:.2g} standard deviations")
+    return tuple(reasons)

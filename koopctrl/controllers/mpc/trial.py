@@ -6,7 +6,7 @@ training data, all within the bounds on inputs and outputs; each costs what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,11 @@ from koopctrl.network.recurrent import RecurrentNetwork
 # Outputs this many widths of the training range outside of it are lost, since no data say what the plant does
 # there: the episode ends, and each sample left costs as much as if they were this many widths off.
 OUTSIDE, AWAY = 1.0, 10.0
+# One law is worse than another if it costs this many times as much, or loses more than this share of the
+# episodes beyond those that the other loses: a single one of ten starts anywhere in the data is chance.
+WORSE, SHARE = 2.0, 0.1
+# Episodes that cost less than this share of a typical one are alike: being a hair off where another is not.
+_PETTY = 0.05
 
 
 # From the number of the sample and the outputs to input, status and seconds taken.
@@ -92,6 +97,47 @@ class Outcome:
     step_times: tuple[float, ...]
     outputs: FloatArray
     inputs: FloatArray
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One law beside another in the same episodes.
+
+    Attributes
+    ----------
+    lost : int
+        Episodes that it lost, less those that the other lost.
+    ratio : float
+        Its cost over the other's in the episodes that neither lost, geometric mean; NaN where there is none.
+        What is lost is counted, not costed: a single run-away costs thousands of times as much as the rest.
+    n : int
+        Episodes.
+    """
+
+    lost: int
+    ratio: float
+    n: int
+
+    @property
+    def loses(self) -> bool:
+        """Whether it loses more of them than chance would have it."""
+        return self.lost > SHARE * self.n
+
+    @property
+    def costs(self) -> bool:
+        """Whether it costs far more."""
+        return self.ratio > WORSE
+
+
+def beside(own: Sequence[Outcome], other: Sequence[Outcome]) -> Beside:
+    """Compare two laws by how each episode went."""
+    lost, other_lost = (np.array([o.lost for o in found]) for found in (own, other))
+    kept, ratio = ~(lost | other_lost), float("nan")
+    if kept.any():
+        costs = np.array([[o.cost for o in found] for found in (own, other)])[:, kept]
+        floor = _PETTY * float(np.median(costs.min(axis=0))) + np.finfo(float).tiny
+        ratio = float(np.exp(np.mean(np.diff(np.log(costs[::-1] + floor), axis=0))))
+    return Beside(int(lost.sum()) - int(other_lost.sum()), ratio, len(own))
 
 
 def make_episodes(
