@@ -131,7 +131,7 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         costs = worst = np.full(len(candidates), np.nan)
         score = np.where(np.isnan(errors), np.inf, errors)
     else:
-        costs, worst = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
+        costs, worst = judged([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates], trial.n_gains)
         score = np.where(admitted(worst, errors), costs, np.inf)
     tried = [
         Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
@@ -142,6 +142,14 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
+
+
+def judged(costs: list[FloatArray], n_gains: int) -> tuple[FloatArray, FloatArray]:
+    """As `relative_costs`: the mean over all gains of the inputs, the worst as the network has them."""
+    table = np.array(costs).reshape(len(costs), n_gains, -1)
+    found = [relative_costs(list(table[:, i])) for i in range(n_gains)]
+    mean = np.exp(np.mean(np.log([m for m, _ in found]), axis=0))
+    return mean, found[0][1]
 
 
 def admitted(worst: FloatArray, errors: FloatArray) -> np.ndarray:

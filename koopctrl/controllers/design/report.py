@@ -32,6 +32,9 @@ class DesignRow:
         Episodes in which the outputs ran away.
     excess : float
         Largest violation of an output bound, in standard deviations of the outputs.
+    leverage : float
+        Largest leverage of states and inputs along its loops, over the largest of the records
+        (`koopctrl.identification.record_leverage`): far above 1 the network, and with it this check, guesses.
     fallbacks : int
         Samples without a solution.
     statuses : dict
@@ -45,6 +48,7 @@ class DesignRow:
     total: float
     lost: int
     excess: float
+    leverage: float
     fallbacks: int
     statuses: dict[str, int]
     median_step: float
@@ -91,10 +95,10 @@ class DesignReport:
         """Table and verdict."""
         lines = [
             f"{self.n_episodes} episodes on the network; cost over the best controller's, geometric mean",
-            f"{'':32s}   cost  lost  excess  fall-backs  step ms  p95 ms",
+            f"{'':32s}   cost  lost  excess  leverage  fall-backs  step ms  p95 ms",
         ]
         lines += [
-            f"{r.name:32s} {r.cost:6.3f} {r.lost:5d} {r.excess:7.3f} {r.fallbacks:11d} "
+            f"{r.name:32s} {r.cost:6.3f} {r.lost:5d} {r.excess:7.3f} {r.leverage:9.2f} {r.fallbacks:11d} "
             f"{1e3 * r.median_step:8.2f} {1e3 * r.p95_step:7.2f}"
             for r in self.rows
         ]
@@ -112,7 +116,8 @@ def make_rows(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[DesignRow, ...
         rows.append(
             DesignRow(
                 name, float(cost), float(sum(o.cost for o in found)), sum(o.lost for o in found),
-                max(o.excess for o in found), sum(n for s, n in statuses.items() if s.startswith("fallback")),
+                max(o.excess for o in found), max(o.leverage for o in found),
+                sum(n for s, n in statuses.items() if s.startswith("fallback")),
                 dict(statuses), float(np.median(times)), float(np.percentile(times, 95)),
             )
         )  # fmt: skip

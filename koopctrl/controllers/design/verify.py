@@ -19,6 +19,7 @@ from koopctrl.controllers.mpc.linear import LinearMPC
 from koopctrl.controllers.mpc.rnn import RNNMPC
 from koopctrl.controllers.mpc.trial import Episode, Outcome, Sender, beside, make_episodes, run
 from koopctrl.errors import KoopctrlError, OptionError, ShapeError
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.koopman_rnn import KoopmanRNN
 
 # Arguments that LinearMPC and RNNMPC share, and that say what is asked of them.
@@ -113,8 +114,8 @@ def verify_design(
         )
 
     def gone(name: str, m: KoopmanRNN, some: list[Episode]) -> list[Outcome]:
-        rival = rivals[name]
-        return [run(_sender(rival, e.r, problem.horizon), controller.law, m._network, e, steps) for e in some]
+        rival, law, records = rivals[name], controller.law, RecordLeverage(m.snapshots_.x, m.snapshots_.u)
+        return [run(_sender(rival, e.r, problem.horizon), law, m._network, e, steps, records) for e in some]
 
     outcomes: dict[str, list[Outcome]] = {name: [] for name in rivals}
     all_episodes: list[Episode] = []

@@ -15,6 +15,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.identification.held_out import Snapshots
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.lifted.equilibrium import equilibria_near
 from koopctrl.lifted.regulator_trial import relative_costs
 from koopctrl.network.recurrent import RecurrentNetwork
@@ -88,6 +89,8 @@ class Outcome:
         Seconds.
     outputs, inputs : arrays
         What was seen and sent, `(n + 1, n_y)` and `(n, n_u)`.
+    leverage : float
+        Largest one of states and inputs, over the largest of the records; NaN where it was not asked for.
     """
 
     cost: float
@@ -97,6 +100,7 @@ class Outcome:
     step_times: tuple[float, ...]
     outputs: FloatArray
     inputs: FloatArray
+    leverage: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,12 @@ def law_sender(law: PredictiveLaw, r: FloatArray) -> Sender:
 
 
 def run(
-    send: Sender, law: PredictiveLaw, network: RecurrentNetwork, episode: Episode, n_steps: int
+    send: Sender,
+    law: PredictiveLaw,
+    network: RecurrentNetwork,
+    episode: Episode,
+    n_steps: int,
+    records: RecordLeverage | None = None,
 ) -> Outcome:
     """One closed loop on the network of what `send` sends, judged by what `law` was asked to make small."""
     problem, channels, n_y = law.problem, law.channels, network.window.n_y
@@ -203,6 +212,7 @@ def run(
     line = [u_r] * problem.delay
     x, cost, excess, lost = episode.start, 0.0, 0.0, False
     outputs, inputs, statuses, times = [x[:n_y]], [], [], []
+    points: list[tuple[FloatArray, FloatArray]] = []
     last = None
     for k in range(n_steps):
         u, status, taken = send(k, x[:n_y])
@@ -213,6 +223,7 @@ def run(
         target = episode.r if episode.r.ndim == 1 else episode.r[min(k + 1, len(episode.r) - 1)]
         with np.errstate(all="ignore"):
             before, acting = x, episode.acting(sent)
+            points.append((before, acting))
             x = network.step(before, acting)
             if episode.error is not None:
                 x = x.copy()
@@ -238,9 +249,12 @@ def run(
     if lost:
         away = AWAY * (episode.y_high - episode.y_low) * np.sqrt(np.maximum(np.diag(Q), 0.0))
         cost += (n_steps - len(inputs)) * float(away @ away)
+    leverage = float("nan")
+    if records is not None:
+        leverage = float(records(*(np.array(part) for part in zip(*points, strict=True))).max())
     return Outcome(
         cost, lost, excess, tuple(statuses), tuple(times), np.array(outputs),
-        np.array(inputs).reshape(len(inputs), problem.n_u),
+        np.array(inputs).reshape(len(inputs), problem.n_u), leverage,
     )  # fmt: skip
 
 
