@@ -30,6 +30,7 @@ from koopctrl.identification.noise_model import identify_noise
 from koopctrl.identification.refinement import History, refine
 from koopctrl.identification.segments import Segments, cut
 from koopctrl.identification.sensitivities import Weights, free_run
+from koopctrl.identification.smoothed_start import smoothed_start
 from koopctrl.identification.subspace import subspace
 from koopctrl.network.hidden_state import HiddenNetwork
 from koopctrl.network.recurrent import Scaling
@@ -181,6 +182,7 @@ def fit_hidden(
         without = net
         foreseen = float(np.mean(np.diag(linear.innovation_cov) / scaling.y_scale**2))
         net = add_layers(net, x, data, settings, rng)
+        net, x0 = _started(net, data, x0, settings, judge, prior)
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
@@ -251,6 +253,23 @@ def _linear_start(
     options = replace(settings.options, max_iter=min(settings.options.max_iter, LINEAR_ITERATIONS))
     net, x0, history = refine(net, data, x0, options, judge, progress, deadline)
     return LinearStart(linear, net, x0, history)
+
+
+def _started(
+    net: HiddenNetwork,
+    data: Segments,
+    x0: FloatArray,
+    settings: HiddenSettings,
+    judge: HeldOut | None,
+    prior: StatePrior,
+) -> tuple[HiddenNetwork, FloatArray]:
+    """Where refinement starts from; with held-out records, from the linear model where these prefer it."""
+    start, x0_start = smoothed_start(net, data, x0, settings.options)
+    if judge is not None:
+        judge.prior = prior
+        if judge(net) <= judge(start):
+            return net, x0
+    return start, x0_start
 
 
 def _whole_runs(

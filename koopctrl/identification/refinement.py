@@ -38,7 +38,8 @@ from koopctrl.identification.sensitivities import Weights, free_run, linearise
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _DAMPINGS = np.array([1e-3, 1e-1, 1.0, 1e1, 1e3])  # candidates, times the last one that was accepted
-_STEP_SCALES = (1.0, 0.1, 0.01)
+# Shares of the step, and what dampings are multiplied by: those of the last step may be far too small.
+_STEPS = ((1.0, 1.0), (0.1, 1e4), (0.01, 1e4), (1.0, 1e6), (0.1, 1e8), (0.01, 1e10))
 _PRIOR = 1e-10  # kappa: keeps initial states that the outputs do not show near the data
 _JACOBIAN_ELEMENTS = 8_000_000
 _ROLLOUT_ELEMENTS = 4_000_000
@@ -132,7 +133,7 @@ def refine(
     `KeyboardInterrupt` ends it early: the best network so far is returned.
     """
     weights = Weights(net.coef.copy(), net.readout.coef.copy(), x0.copy())
-    problem = _Problem(net, data, options.penalty, options.radius)
+    problem = Problem(net, data, options.penalty, options.radius)
     states, cost = problem.evaluate(weights)
     history = History(cost=[cost])
     best, best_error = weights, np.inf
@@ -184,7 +185,7 @@ def _with_weights(net: HiddenNetwork, weights: Weights) -> HiddenNetwork:
     return HiddenNetwork(replace(net.state, coef=weights.state), replace(net.readout, coef=weights.output))
 
 
-class _Problem:
+class Problem:
     """Cost, its triangle, and the search along dampings."""
 
     def __init__(self, net: HiddenNetwork, data: Segments, penalty: float, radius: float) -> None:
@@ -283,19 +284,19 @@ class _Problem:
         diagonal = np.abs(np.diagonal(heads, axis1=1, axis2=2))
         if not (diagonal > 0).all():
             return None
-        for shrink in _STEP_SCALES:
-            lambdas = np.maximum(damping * _DAMPINGS, 1e-14) * (1.0 if shrink == 1.0 else 1e4)
+        for shrink, more in _STEPS:
+            lambdas = np.clip(damping * more * _DAMPINGS, 1e-14, 1e8)
             steps = (vt.T @ (s * projected / (s**2 + lambdas[:, None])).T).T / scale
             rest = tops[None, :, :, -1] - np.einsum("sij,lj->lsi", tops[:, :, n_x:-1], steps)
             x0_steps = np.linalg.solve(heads[None], rest[..., None])[..., 0]
-            thetas = self._stable(theta + shrink * steps, x)
-            found = self._best_of(w, thetas, w.x0 + shrink * x0_steps)
+            thetas = self.within_radius(theta + shrink * steps, x)
+            found = self.best_of(thetas, w.x0 + shrink * x0_steps)
             if found is not None and found[2] < cost:
                 weights, states, new_cost, i = found
                 return weights, states, new_cost, float(np.clip(lambdas[i], 1e-10, 1e6))
         return None
 
-    def _stable(self, thetas: FloatArray, x: FloatArray) -> FloatArray:
+    def within_radius(self, thetas: FloatArray, x: FloatArray) -> FloatArray:
         """Candidates whose mean Jacobian is within the radius, by a change of `A` alone."""
         if not np.isfinite(self.radius):
             return thetas
@@ -313,9 +314,7 @@ class _Problem:
                 one[1 : 1 + n_x] += stabilise(mean, self.radius) - mean
         return self.vector(Weights(state, output, np.empty(0)))
 
-    def _best_of(
-        self, w: Weights, thetas: FloatArray, x0s: FloatArray
-    ) -> tuple[Weights, FloatArray, float, int] | None:
+    def best_of(self, thetas: FloatArray, x0s: FloatArray) -> tuple[Weights, FloatArray, float, int] | None:
         """Roll candidates out, as many side by side as memory likes, and return the cheapest."""
         n_x = self.n_x
         each = self.data.n_time * self.data.batch * (n_x + self.net.layer.n_features)

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from koopctrl._validation import FloatArray
 from koopctrl._workers import n_slots, run_tasks
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.ensemble import KoopmanEnsemble, held_out_runs
 from koopctrl.errors import DataError, KoopctrlError, NumericalWarning
 from koopctrl.identification.folds import Fold, make_folds
-from koopctrl.identification.free_run_score import nrmse
 from koopctrl.koopman_rnn import KoopmanRNN
-from koopctrl.selection.mixture import POOL, first_choice, pick_members
+from koopctrl.selection.final_fit import complete, fit_members, picked_members
+from koopctrl.selection.mixture import POOL
 from koopctrl.selection.thinning import thinned
 from koopctrl.selection.trials import Selection, Trial, ordered
 
@@ -36,7 +35,7 @@ _MARGIN = 0.5
 _AS_MEASURED: dict[str, Any] = {"smooth": False}
 # Nor are windows refined, of which many are tried in the time of one.
 _AS_FITTED: dict[str, Any] = {"refine": False}
-_FAILED = 2.0
+_FITS = 2  # of a single model: time is kept for another one where the first has failed
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
 _UNFINISHED = 2
@@ -86,7 +85,7 @@ class Search:
         growth = self.all.n_steps / max(self.data.n_steps, 1)
         costs = []
         for t in leaders:
-            fits = 1 if t.linear else self.n_members
+            fits = 1 if t.linear else max(self.n_members, _FITS)
             costs.append(fits * growth * float(np.median(t.seconds_by_fold or [0.0])) / share)
         return float(np.mean(costs)) if costs else 0.0
 
@@ -248,6 +247,10 @@ class Search:
             best = min(self.trials, key=lambda t: t.rank).error
             self.progress(f"{len(self.trials)} candidates, best {best:.4f}, last {trial.error:.4f}")
 
+    def _no_time(self) -> bool:
+        """Whether the whole budget is used up."""
+        return self.budget_s is not None and time.perf_counter() > self.started + self.budget_s
+
     # --- the end -------------------------------------------------------------------------------------------
 
     def finish(self) -> KoopmanRNN | KoopmanEnsemble:
@@ -255,11 +258,13 @@ class Search:
         order = ordered(self.trials)
         problems = []
         while order and np.isfinite(order[0].error):
-            picked = self._picked(order)
+            picked = picked_members(order, self.folds, self.n_members)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)
-                    model = self._fit(picked)
+                    model = fit_members(
+                        picked, self.all, self.folds, self.n_members, self.seed, self._no_time, self.client
+                    )
             except (KoopctrlError, np.linalg.LinAlgError) as problem:
                 problems.append(str(problem))
                 order = [t for t in order if t not in picked]
@@ -277,49 +282,6 @@ class Search:
         first = next((t.message for t in self.trials if t.message), problems[0] if problems else "")
         raise DataError(f"no candidate could be fitted to the records: {first}")
 
-    def _picked(self, order: list[Trial]) -> list[Trial]:
-        """Trials that the members are samplings of."""
-        if not order[0].full:  # the clock left it with some folds only, on which it was far better
-            return [order[0]] * self.n_members
-        if self.n_members == 1:
-            return [first_choice(order)]
-        return pick_members(order, self.folds, self.n_members)
-
-    def _fit(self, picked: list[Trial]) -> Any:
-        if self.n_members == 1:
-            return _model(picked[0]).set_params(random_state=self.seed).fit(self.all)
-        if all(t.linear for t in picked):  # nothing in them is drawn: one member each
-            picked = list({id(t): t for t in picked}.values())
-        limit = None
-        if self.budget_s is not None:
-            end = self.started + self.budget_s
-            limit = lambda: time.perf_counter() > end  # noqa: E731
-        models = [_model(t) for t in picked]
-        ensemble = KoopmanEnsemble(models, len(picked), n_folds=0, random_state=self.seed)
-        ensemble.fit(self.all, deadline=limit, client=self.client)
-        picked = picked[: len(ensemble.members_)]
-        ensemble.errors_ = np.array([t.error for t in picked])
-        # A member that fits its own data worse than its settings do data they have not seen has failed.
-        own = Fold(self.all, self.all, self.folds[0].n_init)
-        ensemble.weights_ = np.array(
-            [_own_error(m, own) <= _FAILED * t.error for m, t in zip(ensemble.members_, picked, strict=True)],
-            dtype=float,
-        )
-        return ensemble.calibrate(self._held_out(picked))
-
-    def _held_out(self, picked: list[Trial]) -> list[tuple[Fold, list[list[FloatArray]]]]:
-        """Held-out runs of what the members are other samplings of: of a trial that was picked several times,
-        those of its seeds in turn.
-        """
-        chosen: list[list[list[FloatArray]]] = []
-        for i, t in enumerate(picked):
-            seeds = [runs for runs in t.runs.values() if len(runs) == len(self.folds)]
-            if seeds:
-                chosen.append(seeds[sum(p is t for p in picked[:i]) % len(seeds)])
-        if not chosen:
-            return []
-        return [(fold, [runs[f] for runs in chosen]) for f, fold in enumerate(self.folds)]
-
 
 def score_fold(
     settings: dict[str, Any],
@@ -332,7 +294,7 @@ def score_fold(
     begun = time.perf_counter()
     error, runs, message = np.inf, None, ""
     try:
-        model = KoopmanRNN(**_complete(settings), random_state=seed)
+        model = KoopmanRNN(**complete(settings), random_state=seed)
         error, runs = held_out_runs(model, fold, deadline, starts)
     except (KoopctrlError, np.linalg.LinAlgError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {problem}"[:200]
@@ -351,12 +313,6 @@ def score_parts(
             break
         found.append(score_fold(settings, seed, fold, late))
     return found
-
-
-def _own_error(model: KoopmanRNN, own: Fold) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # judged by its error
-        return nrmse(model.predict(own.test, own.n_init), own)
 
 
 def _n_folds(data: Trajectories) -> int:
@@ -381,14 +337,3 @@ def _rungs(n_folds: int) -> list[int]:
         rungs.append(n)
         n *= 2
     return [*rungs, n_folds]
-
-
-def _model(trial: Trial) -> KoopmanRNN:
-    settings = {**_complete(trial.settings), "rollout_margin": _MARGIN}
-    return KoopmanRNN(**settings)
-
-
-def _complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a candidate with what the search takes where it says nothing."""
-    hidden = settings.get("n_states") is not None
-    return _AS_MEASURED | ({} if hidden else _AS_FITTED) | settings
