@@ -17,6 +17,8 @@ _SAME = 0.02
 # Candidates whose loops cost at most this share more than the best are alike: the network is no truer than
 # that.
 _ALIKE = 0.05
+# Share of what the best predicts better than plain least squares that a simpler model may give away.
+_GIVEN_AWAY = 1.0 / 3.0
 # One that costs more than this many times what plain least squares does, in any episode, is out.
 REGRET = 10.0
 # More than this many times only if its free run errs no worse than that of least squares.
@@ -175,7 +177,8 @@ def simplest_alike(costs: FloatArray, errors: FloatArray, n_z: np.ndarray) -> in
     The first, plain least squares, is taken where it costs as little as the best. Else loops on the network,
     which cannot say what it has wrong itself, do not tell candidates apart that differ by a few per cent;
     where free runs on held-out data (`errors`, NaN where unknown) do, they are heard: those are the plant's
-    own word.
+    own word. A model is out if it errs a tenth more than the best of them and gives away more than a third of
+    what that one gains over plain least squares.
     """
     best = costs.min()
     if costs[0] <= (1.0 + _SAME) * best:
@@ -183,7 +186,9 @@ def simplest_alike(costs: FloatArray, errors: FloatArray, n_z: np.ndarray) -> in
     close = np.flatnonzero(costs <= (1.0 + _ALIKE) * best)
     known = errors[close]
     if np.isfinite(known).any():
-        close = close[~(known > _NO_WORSE * np.nanmin(known))]
+        least = float(np.nanmin(known))
+        kept = least + _GIVEN_AWAY * np.nan_to_num(errors[0] - least)
+        close = close[~(known > max(_NO_WORSE * least, kept))]
     small = close[n_z[close] == n_z[close].min()]
     return int(small[np.argmin(costs[small])])
 
