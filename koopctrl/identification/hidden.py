@@ -30,7 +30,7 @@ from koopctrl.identification.noise_model import identify_noise
 from koopctrl.identification.refinement import History, refine
 from koopctrl.identification.segments import Segments, cut
 from koopctrl.identification.sensitivities import Weights, free_run
-from koopctrl.identification.smoothed_start import smoothed_start
+from koopctrl.identification.smoothed_start import is_stuck, smoothed_start
 from koopctrl.identification.subspace import subspace
 from koopctrl.network.hidden_state import HiddenNetwork
 from koopctrl.network.recurrent import Scaling
@@ -182,12 +182,17 @@ def fit_hidden(
         without = net
         foreseen = float(np.mean(np.diag(linear.innovation_cov) / scaling.y_scale**2))
         net = add_layers(net, x, data, settings, rng)
-        net, x0 = _started(net, data, x0, settings, judge, prior)
+        idle, x0_idle = net, x0
         best: tuple[float, HiddenNetwork, FloatArray] | None = None
         for turn in range(settings.rounds + 1):
             if judge is not None:
                 judge.prior = prior
             net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
+            if turn == 0 and is_stuck(history, data, foreseen):
+                start, x0_start = smoothed_start(idle, data, x0_idle, settings.options, deadline)
+                other = refine(start, data, x0_start, settings.options, judge, progress, deadline)
+                if _is_better(other[2], history):
+                    net, x0, history = other
             if continuation and judge is None and turn == 0 and has_failed(history, data, foreseen):
                 other = grow_horizon(
                     without, data, prior, settings.options,
@@ -255,21 +260,11 @@ def _linear_start(
     return LinearStart(linear, net, x0, history)
 
 
-def _started(
-    net: HiddenNetwork,
-    data: Segments,
-    x0: FloatArray,
-    settings: HiddenSettings,
-    judge: HeldOut | None,
-    prior: StatePrior,
-) -> tuple[HiddenNetwork, FloatArray]:
-    """Where refinement starts from; with held-out records, from the linear model where these prefer it."""
-    start, x0_start = smoothed_start(net, data, x0, settings.options)
-    if judge is not None:
-        judge.prior = prior
-        if judge(net) <= judge(start):
-            return net, x0
-    return start, x0_start
+def _is_better(history: History, than: History) -> bool:
+    """By the held-out error of what was chosen, where there is one; else by the cost."""
+    if history.held_out:
+        return history.held_out[history.chosen] < than.held_out[than.chosen]
+    return history.cost[-1] < than.cost[-1]
 
 
 def _whole_runs(

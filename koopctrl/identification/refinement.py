@@ -300,19 +300,37 @@ class Problem:
         """Candidates whose mean Jacobian is within the radius, by a change of `A` alone."""
         if not np.isfinite(self.radius):
             return thetas
-        n_x, layer = self.n_x, self.net.layer
+        n_x, inner = self.n_x, self._inner(x)
         state, output = self.unpack(thetas)
-        q = layer.n_features
-        inner = np.zeros((n_x, 0))
-        if q:
-            some = slice(None, None, max(1, self.data.n_time // 500))
-            points = np.concatenate([x[some], self.data.v[some]], axis=-1).reshape(-1, layer.weights.shape[1])
-            inner = layer.weights[:, :n_x].T * layer.derivative(points).mean(axis=0)
         for one in state:
-            mean = np.eye(n_x) + one[1 : 1 + n_x] + inner @ one[1 + n_x : 1 + n_x + q]
+            mean = self._mean_jacobian(one, inner)
             if np.isfinite(mean).all():
                 one[1 : 1 + n_x] += stabilise(mean, self.radius) - mean
         return self.vector(Weights(state, output, np.empty(0)))
+
+    def is_within_radius(self, w: Weights) -> bool:
+        """Whether the mean Jacobian along the free run of some weights is within the radius."""
+        if not np.isfinite(self.radius):
+            return True
+        x, cost = self.evaluate(w)
+        if not np.isfinite(cost):
+            return False
+        mean = self._mean_jacobian(w.state, self._inner(x))
+        return float(np.abs(np.linalg.eigvals(mean)).max()) <= self.radius
+
+    def _inner(self, x: FloatArray) -> FloatArray:
+        """Mean derivative of the neurons by the states, `(n_x, q)`, along states `x` of the segments."""
+        n_x, layer = self.n_x, self.net.layer
+        if not layer.n_features:
+            return np.zeros((n_x, 0))
+        some = slice(None, None, max(1, self.data.n_time // 500))
+        points = np.concatenate([x[some], self.data.v[some]], axis=-1).reshape(-1, layer.weights.shape[1])
+        return layer.weights[:, :n_x].T * layer.derivative(points).mean(axis=0)
+
+    def _mean_jacobian(self, state: FloatArray, inner: FloatArray) -> FloatArray:
+        """Of the step, with the state's outer weights, in rows."""
+        n_x, q = self.n_x, self.net.layer.n_features
+        return np.eye(n_x) + state[1 : 1 + n_x] + inner @ state[1 + n_x : 1 + n_x + q]
 
     def best_of(self, thetas: FloatArray, x0s: FloatArray) -> tuple[Weights, FloatArray, float, int] | None:
         """Roll candidates out, as many side by side as memory likes, and return the cheapest."""

@@ -10,7 +10,7 @@ and the corrections that this took are what the sampled neurons have to explain:
 least-squares problem along the smoothed states, as they are for measured states. How far the outputs may pull
 (`q`, with states and outputs of unit spread), the penalty, and the share of the step from the linear model to
 this are those of smallest free-run cost; the linear model itself is one of them, so that a start never has a
-higher cost than it.
+higher cost than it. Where there is no plateau, weights of zero are the better start, and are tried first.
 
 Source: Marconato, Sjöberg, Suykens & Schoukens, *Improved initialization for nonlinear state-space modeling*,
 IEEE Trans. Instrum. Meas. 63, 2014, who estimate states once, from the best linear approximation's noise.
@@ -18,29 +18,49 @@ IEEE Trans. Instrum. Meas. 63, 2014, who estimate states once, from the best lin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solveh_banded
 
 from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import triangle
-from koopctrl.identification.refinement import Problem, RefineOptions
+from koopctrl.identification.refinement import History, Problem, RefineOptions, refine
 from koopctrl.identification.segments import Segments
 from koopctrl.identification.sensitivities import Weights
 from koopctrl.network.hidden_state import HiddenNetwork
 
 _PULLS = (1e-4, 1e-3, 1e-2, 1e-1)  # q
-_PENALTIES = (1e-6, 1e-3, 1e-1)  # on outer weights of neurons of unit size, a sample
+# On outer weights of neurons of unit size, a sample: small weights, which extrapolate better, and free ones.
+_SMALL, _FREE = (1.0, 1e-1, 1e-2), (1e-4, 1e-6)
 _SHARES = (1.0, 0.5, 0.25)
 _FLAT = 1e-6  # weight of the first state's prior: keeps what no output shows where it was
+_TURNS = 8  # iterations of refinement after which starts are compared, at most a quarter of all
+_CLEARLY = 0.8  # times the other's cost
+_STUCK = 0.1  # times the linear model's cost: neurons that have found their way leave less
+_FORESEEN = 2.0  # times what one step ahead cannot be foreseen: there is more to explain than noise
+
+
+def is_stuck(history: History, data: Segments, foreseen: float) -> bool:
+    """Whether a refinement from weights of zero has left much of the linear model's cost, and more than noise
+    (`foreseen`: the one-step error, squared, over the outputs' variance).
+    """
+    left = history.cost[-1]
+    return not left <= max(_STUCK * history.cost[0], _FORESEEN * foreseen * data.count)
 
 
 def smoothed_start(
-    net: HiddenNetwork, data: Segments, x0: FloatArray, options: RefineOptions
+    net: HiddenNetwork,
+    data: Segments,
+    x0: FloatArray,
+    options: RefineOptions,
+    deadline: Callable[[], bool] | None = None,
 ) -> tuple[HiddenNetwork, FloatArray]:
     """Outer weights and initial states to refine from.
+
+    Of small and of free weights each the best start; both are refined a little, and the free ones are taken
+    where the small ones are left behind.
 
     Parameters
     ----------
@@ -51,6 +71,8 @@ def smoothed_start(
         Initial states of the linear model.
     options : RefineOptions
         Whose penalty and radius the cost has.
+    deadline : callable, optional
+        Says True when there is no time left.
 
     Returns
     -------
@@ -62,53 +84,84 @@ def smoothed_start(
     states, cost = problem.evaluate(linear)
     if not np.isfinite(cost):
         return net, x0
-    best = linear
-    for pull in (0.0, *_PULLS) if net.readout.layer.n_features else _PULLS:
-        x = states if pull == 0.0 else smoothed_states(net, data, x0, pull)
-        if x is None:
-            continue
-        candidates = list(_regressed(net, data, x))
-        theta = problem.vector(linear)
-        steps = np.stack(
-            [theta + share * (problem.vector(c) - theta) for c in candidates for share in _SHARES]
-        )
-        found = problem.best_of(problem.within_radius(steps, states), np.tile(x[0], (len(steps), 1, 1)))
-        if found is not None and found[2] < cost:
-            best, _, cost, _ = found
-    state, readout = replace(net.state, coef=best.state), replace(net.readout, coef=best.output)
-    return HiddenNetwork(state, readout), best.x0
+    pulls = (0.0, *_PULLS) if net.readout.layer.n_features else _PULLS
+    smoothed = [states if pull == 0.0 else smoothed_states(net, data, x0, pull) for pull in pulls]
+    along = [_triangles(net, data, x) for x in smoothed if x is not None]
+    few = replace(options, max_iter=min(_TURNS, options.max_iter // 4))
+    best, lowest = (net, x0), np.inf
+    for penalties in (_SMALL, _FREE):
+        start = _cheapest(problem, linear, cost, states, [t.weights(p) for t in along for p in penalties])
+        found, x0_found, history = refine(_with(net, start), data, start.x0, few, deadline=deadline)
+        weights = Weights(found.coef, found.readout.coef, x0_found)
+        # one that is left outside the radius has explained drift by a mode that grows
+        if history.cost[-1] < _CLEARLY * lowest and problem.is_within_radius(weights):
+            best, lowest = (found, x0_found), history.cost[-1]
+    return best
 
 
-def _regressed(net: HiddenNetwork, data: Segments, x: FloatArray) -> Iterator[Weights]:
-    """Outer weights by least squares along states `(n_time, batch, n_x)`, one for each penalty."""
+def _with(net: HiddenNetwork, weights: Weights) -> HiddenNetwork:
+    return HiddenNetwork(replace(net.state, coef=weights.state), replace(net.readout, coef=weights.output))
+
+
+def _cheapest(
+    problem: Problem, linear: Weights, cost: float, states: FloatArray, others: list[Weights]
+) -> Weights:
+    """Of the linear model and all shares of the steps from it to others, the one of smallest cost."""
+    if not others:
+        return linear
+    theta = problem.vector(linear)
+    steps = np.stack([problem.vector(w) - theta for w in others])
+    x0s = np.stack([w.x0 for w in others])
+    thetas = np.concatenate([theta + share * steps for share in _SHARES])
+    found = problem.best_of(problem.within_radius(thetas, states), np.tile(x0s, (len(_SHARES), 1, 1)))
+    return linear if found is None or found[2] >= cost else found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Triangles:
+    """Least-squares problems along smoothed states, `(triangle, sizes of regressors, neurons, samples)`: of
+    the state's outer weights and, if it has neurons, of the output's.
+    """
+
+    state: tuple[FloatArray, FloatArray, slice, int]
+    output: tuple[FloatArray, FloatArray, slice, int] | None
+    readout: FloatArray
+    x0: FloatArray
+
+    def weights(self, penalty: float) -> Weights:
+        """With a penalty on the neurons' weights."""
+        output = self.readout if self.output is None else _ridge(*self.output, penalty)
+        return Weights(_ridge(*self.state, penalty), output, self.x0)
+
+
+def _triangles(net: HiddenNetwork, data: Segments, x: FloatArray) -> _Triangles:
     n_x, inside = net.window.n_x, data.inside
     pairs = inside[:-1] & inside[1:]
     now, v = x[:-1][pairs], data.v[:-1][pairs]
     g = np.concatenate([net.state.dictionary(now, v), v], axis=1)
-    states = list(_ridge(g, x[1:][pairs] - now, slice(1 + n_x, 1 + n_x + net.layer.n_features)))
-    q_out = net.readout.layer.n_features
-    outputs = [net.readout.coef] * len(states)
+    state = _triangle(g, x[1:][pairs] - now, slice(1 + n_x, 1 + n_x + net.layer.n_features))
+    q_out, output = net.readout.layer.n_features, None
     if q_out:
         seen = data.mask.all(axis=2)
         g = net.readout.regressors(x, data.v)[seen]
-        outputs = list(_ridge(g, data.w[seen], slice(1 + n_x, 1 + n_x + q_out)))
-    for state, output in zip(states, outputs, strict=True):
-        yield Weights(state, output, x[0])
+        output = _triangle(g, data.w[seen], slice(1 + n_x, 1 + n_x + q_out))
+    return _Triangles(state, output, net.readout.coef, x[0])
 
 
-def _ridge(g: FloatArray, target: FloatArray, neurons: slice) -> Iterator[FloatArray]:
-    """Least squares with each of the penalties on the neurons' weights, the regressors of unit size."""
+def _triangle(g: FloatArray, target: FloatArray, neurons: slice) -> tuple[FloatArray, FloatArray, slice, int]:
     size = np.sqrt(np.mean(g**2, axis=0)) if len(g) else np.ones(g.shape[1])
     size = np.where(size > 0, size, 1.0)
-    n = g.shape[1]
-    table = triangle(np.concatenate([g / size, target], axis=1))
-    left, right = table[:n, :n], table[:n, n:]
-    for penalty in _PENALTIES:
-        root = np.zeros(n)
-        root[neurons] = np.sqrt(penalty * len(g))
-        rows = np.concatenate([left, np.diag(root)])
-        wanted = np.concatenate([right, np.zeros((n, target.shape[1]))])
-        yield np.linalg.lstsq(rows, wanted, rcond=None)[0] / size[:, None]
+    return triangle(np.concatenate([g / size, target], axis=1)), size, neurons, len(g)
+
+
+def _ridge(table: FloatArray, size: FloatArray, neurons: slice, count: int, penalty: float) -> FloatArray:
+    """Least squares with a penalty on the neurons' weights, the regressors of unit size."""
+    n = len(size)
+    root = np.zeros(n)
+    root[neurons] = np.sqrt(penalty * count)
+    rows = np.concatenate([table[:n, :n], np.diag(root)])
+    wanted = np.concatenate([table[:n, n:], np.zeros((n, table.shape[1] - n))])
+    return np.linalg.lstsq(rows, wanted, rcond=None)[0] / size[:, None]
 
 
 def smoothed_states(net: HiddenNetwork, data: Segments, x0: FloatArray, pull: float) -> FloatArray | None:

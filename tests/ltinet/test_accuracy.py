@@ -93,6 +93,17 @@ def test_there_are_thirty_models() -> None:
 NAMES = list(models())
 
 
+def rounding_of_entries(model: Matrices, points: np.ndarray) -> float:
+    """What a change of A by one unit in its last place may do to the response, at the worst point."""
+    A, B, C, _ = model
+    largest = 0.0
+    for s in points:
+        shifted = s * np.eye(len(A)) - A
+        left, right = np.linalg.solve(shifted.T, C.T), np.linalg.solve(shifted, B)
+        largest = max(largest, float(np.linalg.norm(left) * np.linalg.norm(right)))
+    return np.finfo(float).eps * float(np.linalg.norm(A)) * largest
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_transfer_function_to_the_last_digits_or_within_the_stated_bound(name: str) -> None:
     model = models()[name]
@@ -108,9 +119,13 @@ def test_transfer_function_to_the_last_digits_or_within_the_stated_bound(name: s
     peak = here.max()
     assert gap.max() <= net.error_bound().total.max()
     # resonances of Q = 1e6 lose six digits to the last one of a frequency, whatever is done
-    assert gap.max() <= (1e-9 if name == "masses, undamped nearly" else 1e-12) * peak
+    allowed = (1e-9 if name == "masses, undamped nearly" else 1e-12) * peak
+    if name.startswith("nearly defective"):
+        # one layer: what is left below its triangle is rounding of A, and the processor decides how it falls
+        allowed = max(allowed, rounding_of_entries(mine, points))
+    assert gap.max() <= allowed
     seen = here > 1e-8 * peak
-    assert (gap[seen] / here[seen]).max() <= 1e-8
+    assert (gap[seen] / here[seen]).max() <= max(1e-8, allowed / peak)
     # what the network says of itself: to a few per cent, and never too little
     told = net.accuracy(points.imag)
     assert (gap <= told.bound).all()

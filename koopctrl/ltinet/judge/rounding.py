@@ -34,6 +34,7 @@ _ROUNDINGS = 2.0
 _PER_CHUNK = 2.0
 _TERMS = 8.0
 _SUMS = 0.5
+_EQUAL = 0.04  # for each of the terms of a sum that are all alike: its roundings are alike too
 _MARKOV = 8.0
 # root mean squares of the second and third, and the deviations that sums of independent roundings are allowed
 _MEAN_PER_CHUNK = 0.3
@@ -101,8 +102,10 @@ def rounding(
         response_gain(net, horizon) if not net.discrete else (0.0, np.zeros(net.n_states, dtype=bool))
     )
     direct = EPS * (u_bound * gain + _product(np.abs(net.C), np.where(covered, started, reached)).sum(axis=1))
+    in_layers = np.add.reduceat(terms, layers, axis=1)
+    equal = _EQUAL * np.sum(_alike(np.ones_like(in_layers), sizes) * _alike(in_layers, sizes), axis=1)
     sums = _SUMS * terms.sum(axis=1) + _MARKOV * direct
-    return np.fmin(most.sum(axis=1), largest + _MANY * together + sums)
+    return np.fmin(most.sum(axis=1), largest + _MANY * together + sums) + equal
 
 
 def _product(M: FloatArray, v: FloatArray) -> FloatArray:

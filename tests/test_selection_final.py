@@ -1,0 +1,63 @@
+"""The end of a selection: a fit that has failed on its own data is made again with other seeds."""
+
+import numpy as np
+import pytest
+from test_selection_first import record
+
+from koopctrl import KoopmanRNN
+from koopctrl.identification.folds import Fold, make_folds
+from koopctrl.identification.free_run_score import nrmse
+from koopctrl.selection import Trial, final_fit
+
+DATA = record(lambda u: np.tanh(1.5 * u), 600, 0)
+FOLDS = make_folds(DATA, 3)
+SETTINGS = {"n_states": 2, "n_features": 10, "feature_scale": 1.0, "max_iter": 4}
+
+
+def own_error(model):
+    return nrmse(model.predict(DATA, FOLDS[0].n_init), Fold(DATA, DATA, FOLDS[0].n_init))
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Seeds of all fits that are made."""
+    seeds = []
+    fit = KoopmanRNN.fit
+
+    def noted(self, *args, **kwargs):
+        seeds.append(self.random_state)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(KoopmanRNN, "fit", noted)
+    return seeds
+
+
+def trial(error):
+    return Trial(SETTINGS, [error] * 3, [0.1] * 3, n_folds=3)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_what_fits_its_own_data_worse_than_its_settings_fitted_others_is_sampled_again(fitted, n_members):
+    model = final_fit.fit_members([trial(1e-6)] * n_members, DATA, FOLDS, n_members, 5, lambda: False)
+    assert len(fitted) == 3 * n_members == len(set(fitted))
+    members = [model] if n_members == 1 else model.members_
+    for one in members:
+        first = one.random_state - max(k for k in range(3) if one.random_state - k in fitted)
+        tried = [KoopmanRNN(**one.get_params() | {"random_state": first + k}).fit(DATA) for k in range(3)]
+        assert own_error(one) == min(own_error(m) for m in tried)
+    if n_members > 1:
+        np.testing.assert_array_equal(model.weights_, 0.0)  # all have failed, and it is said
+
+
+def test_a_good_fit_is_made_once_and_so_is_one_without_time(fitted):
+    final_fit.fit_members([trial(1.0)], DATA, FOLDS, 1, 5, lambda: False)
+    final_fit.fit_members([trial(1e-6)], DATA, FOLDS, 1, 5, lambda: True)
+    assert fitted == [5, 5]
+
+
+def test_one_fold_that_failed_does_not_hide_a_failure(fitted):
+    """The median over folds is what is asked for."""
+    final_fit.fit_members(
+        [Trial(SETTINGS, [1e-6, 1.0, 1e-6], [0.1] * 3, n_folds=3)], DATA, FOLDS, 1, 5, lambda: False
+    )
+    assert len(fitted) == 3
