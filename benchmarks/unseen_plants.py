@@ -148,19 +148,19 @@ def flags(task: Task, controller: LinearMPC, model: KoopmanRNN) -> bool:
 
 
 def one_seed(
-    task: Task, model: KoopmanRNN, lifts: dict[str, LiftedModel], condition: str
+    task: Task, model: KoopmanRNN, lifts: dict[str, LiftedModel], condition: str, nonlinear: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All controllers of one seed under a condition, and their costs."""
     extra = {"offset_free": True} if "load" in condition else {}
     filtered = condition == "noise"
 
-    def nonlinear() -> RNNMPC:
+    def on_network() -> RNNMPC:
         return RNNMPC(model, **size(task), **extra, **_filter(ExtendedKalmanFilter, model, filtered))
 
     def linear(lifted: LiftedModel) -> LinearMPC:
         return LinearMPC(lifted, **size(task), **extra, **_filter(KalmanFilter, lifted, filtered))
 
-    made = {"RNNMPC": attempt(nonlinear)}
+    made = {"RNNMPC": attempt(on_network)} if nonlinear else {}
     for name, lifted in lifts.items():
         made[name] = attempt(lambda m=lifted: linear(m))
     return made, {name: cost_of(task, controller, condition) for name, controller in made.items()}
@@ -185,23 +185,26 @@ def judged(
     return rows
 
 
-def compare(task: Task, seeds: int, conditions: list[str], linear: bool = True) -> dict[str, Any]:
-    """One plant."""
-    best = {k: yardstick(task, k) for k in conditions}
+def compare(
+    task: Task, seeds: int, conditions: list[str], only: str | None, old: dict[str, Any]
+) -> dict[str, Any]:
+    """One plant; of `only` RNNMPC or LinearMPC where that is said, beside the yardstick's `old` costs."""
+    linear, nonlinear = only != "rnn", only != "linear"
+    best = {k: yardstick(task, k) if nonlinear else old["nmpc"][k] for k in conditions}
     found: dict[str, dict[str, list[Any]]] = {k: {} for k in conditions}
     verdicts: list[dict[str, Any]] = []
     for seed in range(seeds):
         known = identify(task, seed, linear=linear)
         for condition in conditions:
             model, lifts = identify(task, seed, condition, linear) if condition == "noise" else known
-            made, costs = one_seed(task, model, lifts, condition)
+            made, costs = one_seed(task, model, lifts, condition, nonlinear)
             for name, value in costs.items():
                 ratio = value if isinstance(value, str) else value / best[condition]
                 found[condition].setdefault(name, []).append(ratio)
             if condition == "plain" and linear:
                 verdicts += judged(task, seed, model, made, costs)
     for condition in conditions:
-        if "load" in condition:
+        if "load" in condition and nonlinear:
             found[condition][UNTOLD] = [untold(task, condition) / best[condition]]
     today = datetime.date.today().isoformat()
     return {"nmpc": best, "ratios": found, "verdicts": verdicts, "dates": dict.fromkeys(conditions, today)}
@@ -240,14 +243,15 @@ def main() -> None:
     p.add_argument("--tasks", nargs="+", default=list(tasks), choices=list(tasks))
     p.add_argument("--conditions", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
     p.add_argument(
-        "--rnn-alone", action="store_true", help="RNNMPC alone; other controllers keep their figures"
-    )
+        "--only", choices=("rnn", "linear"),
+        help="RNNMPC or LinearMPC alone; other controllers and the yardstick keep their figures",
+    )  # fmt: skip
     args = p.parse_args()
     figures = kept(args)
     with c.threads(args.threads):
         for name in args.tasks:
             found, seconds = c.timed(
-                lambda n=name: compare(tasks[n], args.seeds, args.conditions, not args.rnn_alone)
+                lambda n=name: compare(tasks[n], args.seeds, args.conditions, args.only, figures.get(n, {}))
             )
             figures[name] = joined(figures.get(name, {}), found)
             for condition, by_name in found["ratios"].items():

@@ -43,6 +43,10 @@ class Prediction(Protocol):
         """Outputs `(N + 1, n_y)` under inputs `(N, n_u)`, the present one first."""
         ...
 
+    def leverage(self, inputs: FloatArray) -> float:
+        """Largest leverage along the plan, over the largest of the records; NaN where there are none."""
+        ...
+
 
 @dataclass(frozen=True)
 class ControlInfo:
@@ -127,3 +131,14 @@ class MPCInfo(ControlInfo):
         y = self.outputs[1:]
         width = np.where(high > low, high - low, 1.0)
         return float(np.max(np.maximum(np.maximum(low - y, y - high) / width, 0.0), initial=0.0))
+
+    @property
+    def leverage(self) -> float:
+        """How far the plan leads states and inputs from the training data, combinations of them included.
+
+        Largest leverage along the plan over the largest one in the records
+        (`koopctrl.identification.record_leverage`): above 1 no record has been so far out, even where every
+        signal stays in its range (`extrapolation` 0). NaN where there is no plan or no data. Worked out on
+        demand.
+        """
+        return float("nan") if self.prediction is None else self.prediction.leverage(self.inputs)

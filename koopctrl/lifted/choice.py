@@ -12,11 +12,16 @@ from koopctrl.lifted.candidates import Candidate, Workshop
 from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
 from koopctrl.lifted.stability import spectral_radius
 
-# Candidates this close to the best are as good; the one with the fewest coordinates is taken.
-_ALIKE = 0.02
+# Scores this close to the best are as good.
+_SAME = 0.02
+# Candidates whose loops cost at most this share more than the best are alike: the network is no truer than
+# that.
+_ALIKE = 0.05
+# Share of what the best predicts better than plain least squares that a simpler model may give away.
+_GIVEN_AWAY = 1.0 / 3.0
 # One that costs more than this many times what plain least squares does, in any episode, is out.
 REGRET = 10.0
-# More than this many times only if its free run errs at most so much more than that of least squares.
+# More than this many times only if its free run errs no worse than that of least squares.
 _LOSES, _NO_WORSE = 1.5, 1.1
 
 
@@ -128,16 +133,25 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         costs = worst = np.full(len(candidates), np.nan)
         score = np.where(np.isnan(errors), np.inf, errors)
     else:
-        costs, worst = relative_costs([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates])
+        costs, worst = judged([trial.costs(c.observables, c.A, c.B, c.c) for c in candidates], trial.n_gains)
         score = np.where(admitted(worst, errors), costs, np.inf)
     tried = [
         Tried(str(c.recipe), len(c.A), float(e), float(k), float(w), spectral_radius(c.A))
         for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
     ]
-    best = simplest_of_the_best(score, np.array([t.n_z for t in tried]))
+    n_z = np.array([t.n_z for t in tried])
+    best = simplest_of_the_best(score, n_z) if trial is None else simplest_alike(score, errors, n_z)
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
+
+
+def judged(costs: list[FloatArray], n_gains: int) -> tuple[FloatArray, FloatArray]:
+    """As `relative_costs`: the mean over all gains of the inputs, the worst as the network has them."""
+    table = np.array(costs).reshape(len(costs), n_gains, -1)
+    found = [relative_costs(list(table[:, i])) for i in range(n_gains)]
+    mean = np.exp(np.mean(np.log([m for m, _ in found]), axis=0))
+    return mean, found[0][1]
 
 
 def admitted(worst: FloatArray, errors: FloatArray) -> np.ndarray:
@@ -152,9 +166,31 @@ def admitted(worst: FloatArray, errors: FloatArray) -> np.ndarray:
 
 
 def simplest_of_the_best(score: FloatArray, n_z: np.ndarray) -> int:
-    """Index of the smallest model within `_ALIKE` of the best score; of equally small ones the first."""
-    close = np.flatnonzero(score <= (1.0 + _ALIKE) * score.min())
+    """Index of the smallest model within `_SAME` of the best score; of equally small ones the first."""
+    close = np.flatnonzero(score <= (1.0 + _SAME) * score.min())
     return int(close[np.argmin(n_z[close])]) if len(close) else 0
+
+
+def simplest_alike(costs: FloatArray, errors: FloatArray, n_z: np.ndarray) -> int:
+    """Index of the smallest model among those alike in closed loop; of equally small ones the cheapest.
+
+    The first, plain least squares, is taken where it costs as little as the best. Else loops on the network,
+    which cannot say what it has wrong itself, do not tell candidates apart that differ by a few per cent;
+    where free runs on held-out data (`errors`, NaN where unknown) do, they are heard: those are the plant's
+    own word. A model is out if it errs a tenth more than the best of them and gives away more than a third of
+    what that one gains over plain least squares.
+    """
+    best = costs.min()
+    if costs[0] <= (1.0 + _SAME) * best:
+        return 0
+    close = np.flatnonzero(costs <= (1.0 + _ALIKE) * best)
+    known = errors[close]
+    if np.isfinite(known).any():
+        least = float(np.nanmin(known))
+        kept = least + _GIVEN_AWAY * np.nan_to_num(errors[0] - least)
+        close = close[~(known > max(_NO_WORSE * least, kept))]
+    small = close[n_z[close] == n_z[close].min()]
+    return int(small[np.argmin(costs[small])])
 
 
 def _number(value: Any) -> float:

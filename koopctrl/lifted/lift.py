@@ -37,7 +37,7 @@ from koopctrl.lifted.edmd import edmd_at, jacobian_at, least_squares_at
 from koopctrl.lifted.model import LiftedModel
 from koopctrl.lifted.observables import Observables
 from koopctrl.lifted.operating_point import operating_point
-from koopctrl.lifted.regulator_trial import RegulatorTrial
+from koopctrl.lifted.regulator_trial import GAINS, RegulatorTrial
 
 if TYPE_CHECKING:
     from koopctrl.koopman_rnn import KoopmanRNN
@@ -139,7 +139,7 @@ def lift_network(
     controlled = net.window.n_u > 0 and not net.window.shift
     trial = None
     if controlled:
-        trial = RegulatorTrial(net, model.snapshots_, x0, u0, horizon, weight_y, weight_u)
+        trial = RegulatorTrial(net, model.snapshots_, x0, u0, horizon, weight_y, weight_u, GAINS)
     found, choice = choose(workshop, trial, horizon)
     return _assemble(model, found.observables, found.A, found.B, found.c, None, u0, None, choice)
 

@@ -9,7 +9,10 @@ from far. So each candidate gets a receding-horizon regulator of its own, withou
 
 whose first input is affine in `z`, `r` and the model's own steady input `u_s`. It is cut at the range of the
 training inputs and sent to the network, which re-lifts at each sample; all episodes run side by side. They
-lead between equilibria of the network and from states of the data, in the data's range.
+lead between equilibria of the network and from states of the data, in the data's range. The plant is not the
+network: with `GAINS` the same episodes are run once more with inputs that act a fifth less or more than the
+network knows, counted from the middle of their range. A model that is bold because it is right there, and
+would fail where it is nearly right, shows in them.
 
 Candidates are compared by the geometric mean over episodes of their cost relative to the best one's, so that
 a hard episode does not decide for the others; but one that loses by far to plain least squares in any of them
@@ -32,6 +35,8 @@ _INPUT_WEIGHTS = (0.01, 1.0)
 _N_EQUILIBRIA, _N_STATES = 10, 10
 # What one sample costs at most, relative to the outputs being a spread away: a loop that runs away must end.
 _CAP = 1e6
+# By which inputs act: as the network has it, a fifth less, a fifth more.
+GAINS = (1.0, 0.8, 1.2)
 # Costs this much below the typical one are alike.
 _FLOOR = 1e-3
 # Weight of a small steady input beside the outputs, relative to both; only where several inputs hold a
@@ -53,6 +58,8 @@ class RegulatorTrial:
         `N`.
     Q, R : arrays or None
         Weights, in physical units; both or none.
+    gains : tuple of float
+        By which the inputs that are sent act.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class RegulatorTrial:
         horizon: int,
         Q: FloatArray | None,
         R: FloatArray | None,
+        gains: tuple[float, ...] = (1.0,),
     ) -> None:
         self._network, self._u_op, self._horizon = network, u_op, horizon
         self._n_y = network.window.n_y
@@ -86,12 +94,14 @@ class RegulatorTrial:
         chosen = rng.choice(len(snapshots.x), size=min(_N_STATES, len(snapshots.x)), replace=False)
         for i, k in enumerate(chosen):
             legs += [(snapshots.x[k], home), (snapshots.x[k], everywhere[i % len(everywhere)])]
-        self._starts = np.array([start for start, _ in legs])
-        self._r = np.array([goal[0][: self._n_y] for _, goal in legs])
-        self._u_r = np.array([goal[1] for _, goal in legs])
+        self.n_gains = n = len(gains)
+        self._starts = np.array([start for start, _ in legs] * n)
+        self._r = np.array([goal[0][: self._n_y] for _, goal in legs] * n)
+        self._u_r = np.array([goal[1] for _, goal in legs] * n)
+        self._gain = np.repeat(gains, len(legs))[:, None]
 
     def costs(self, observables: Observables, A: FloatArray, B: FloatArray, c: FloatArray) -> FloatArray:
-        """Cost of each episode under each weight, one after the other."""
+        """Cost of each episode under each weight, one after the other; so for each gain."""
         C = np.zeros((self._n_y, len(A)))
         C[:, : self._n_y] = np.diag(observables.x_scale[: self._n_y])
         found = []
@@ -100,7 +110,7 @@ class RegulatorTrial:
                 law = _regulator(A, B, C, c, self._horizon, Q, R)
             worst = np.full(len(self._starts), _CAP * 2 * self._horizon)
             found.append(worst if law is None else self._run(observables, law, Q, R))
-        return np.concatenate(found)
+        return np.concatenate([cost.reshape(self.n_gains, -1) for cost in found], axis=1).ravel()
 
     def _run(
         self,
@@ -118,6 +128,7 @@ class RegulatorTrial:
         if lifts:
             fixed = fixed + layer(observables.x_op) @ on_psi.T
         x, total = self._starts, np.zeros(len(self._starts))
+        middle = 0.5 * (self._low + self._high)
         for _ in range(2 * self._horizon):
             with np.errstate(all="ignore"):
                 u = fixed - x @ on_x.T
@@ -125,7 +136,8 @@ class RegulatorTrial:
                     u -= layer(x) @ on_psi.T
                 u = np.clip(u, self._low, self._high)
                 u = np.where(np.isfinite(u), u, self._u_op)
-                x = net.step(x, u)
+                acting = np.clip(u + (self._gain - 1.0) * (u - middle), self._low, self._high)
+                x = net.step(x, acting)
                 error, moved = x[:, : self._n_y] - self._r, u - self._u_r
                 stage = np.einsum("ni,ij,nj->n", error, Q, error)
                 stage += np.einsum("ni,ij,nj->n", moved, R, moved)

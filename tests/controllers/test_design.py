@@ -7,7 +7,9 @@ import pytest
 
 from koopctrl import KoopmanRNN, LiftedModel, LinearMPC, load, verify_design
 from koopctrl.controllers import RNNMPC
-from koopctrl.controllers.mpc.trial import AWAY, law_sender, make_episodes, relative, run
+from koopctrl.controllers.design import verify
+from koopctrl.controllers.mpc import terminal
+from koopctrl.controllers.mpc.trial import AWAY, Outcome, beside, law_sender, make_episodes, relative, run
 from koopctrl.errors import DesignWarning, OptionError, ShapeError
 
 SIZE = {"Q": 1.0, "R": 0.1, "u_min": -3.0, "u_max": 3.0}
@@ -123,6 +125,86 @@ def test_relative_costs_are_geometric_means():
     found = relative([[1.0, 2.0, 4.0], [2.0, 4.0, 4.0]])
     assert found[0] == pytest.approx(1.0)
     assert found[1] == pytest.approx(4.0 ** (1 / 3), rel=2e-3)
+
+
+def outcome(cost, lost=False):
+    return Outcome(cost, lost, 0.0, ("optimal",), (0.0,), np.zeros((2, 2)), np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_what_is_lost_is_counted_and_the_rest_costs(unit):
+    own = [outcome(c * unit, lost) for c, lost in ((4.0, False), (1.0, False), (1e9, True), (5.0, False))]
+    other = [outcome(c * unit, lost) for c, lost in ((1.0, False), (1.0, False), (1.0, False), (1e9, True))]
+    found = beside(own, other)
+    assert found.lost == 0
+    assert found.n == 4
+    # Two episodes that neither lost: 4 and 1 times as dear, a twentieth of the typical cost being petty.
+    assert found.ratio == pytest.approx((4.05 / 1.05) ** 0.5)
+    assert not found.loses
+    assert not found.costs
+    worse = beside([*own, *own[2:3]], [*other, outcome(unit)])
+    assert worse.lost == 1
+    assert worse.loses  # one of five
+    assert not beside(own[2:3] + 9 * own[1:2], 10 * other[:1]).loses  # one of ten
+    # An episode that hardly costs anything decides nothing, and none that both lost is compared.
+    assert beside([outcome(unit), outcome(1e-3 * unit)], [outcome(unit), outcome(1e-9 * unit)]).ratio < 1.03
+    assert np.isnan(beside(own[2:3], own[2:3]).ratio)
+
+
+def losing(monkeypatch, where, design, first, rest):
+    """Loops with outcomes that are told: a law that is the `design` loses `first`, then `rest` in turn."""
+    episodes = []
+
+    def told(send, law, network, episode, n_steps, *_):
+        mine = design(send, law)
+        episodes.append(mine)
+        k = sum(episodes) - 1
+        pattern = first if k < len(first) else rest
+        return outcome(1.0, mine and pattern[k % len(pattern)])
+
+    monkeypatch.setattr(where, "run", told)
+    return episodes
+
+
+@pytest.mark.parametrize(("rest", "ok"), [([False], True), ([False, True], False)])
+def test_where_one_episode_would_decide_more_are_run(good, network, monkeypatch, rest, ok):
+    mpc = LinearMPC(good, 10, check=False, **SIZE)
+    order = []
+
+    def own(send, law):
+        order.append(send)
+        return len(order) <= 3 or 9 < len(order) <= 21  # the design first, three rivals of three, then twelve
+
+    ran = losing(monkeypatch, verify, own, [True, False, False], rest)
+    report = verify_design(mpc, network, n_starts=3)
+    assert len(ran) == 9 + 2 * 12
+    assert report.ok == ok, report
+    assert report.n_episodes == 3
+    if not ok:
+        assert "of 15 episodes more" in report.reasons[0]
+
+
+@pytest.mark.parametrize(("rest", "doubtful"), [([False], False), ([True, False], True)])
+def test_a_trial_that_speaks_against_a_lift_is_heard_out(good, monkeypatch, rest, doubtful):
+    lifted = replace(good)
+    plain = {"n": 0}
+
+    def own(send, law):
+        mine = law.lifted.n_z > law.lifted.n_x
+        plain["n"] += not mine
+        return mine
+
+    first = [True, False, False, False, False, False]
+    losing(monkeypatch, terminal, own, first, rest)
+    assert good.n_z > good.n_x
+    if doubtful:
+        with pytest.warns(DesignWarning, match="of 18 episodes more than least squares"):
+            mpc = LinearMPC(lifted, 10, terminal="none", **SIZE)
+    else:
+        mpc = LinearMPC(lifted, 10, terminal="none", **SIZE)
+    assert mpc.trial.beside_linear.n == 18
+    assert plain["n"] == 18
+    assert mpc.trial.doubtful == doubtful
 
 
 # --- verify_design ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from koopctrl import KoopmanRNN, Trajectories
 from koopctrl.errors import OptionError
-from koopctrl.lifted.choice import admitted
+from koopctrl.lifted.choice import admitted, judged, simplest_alike
 from koopctrl.lifted.edmd import edmd_at
 from koopctrl.lifted.equilibrium import equilibria_near
 from koopctrl.lifted.regulator_trial import RegulatorTrial, relative_costs
@@ -32,9 +32,14 @@ def test_the_choice_is_the_simplest_of_the_best_and_is_said(lifted):
     costs = np.array([t.cost for t in allowed])
     assert (np.diff(costs) >= 0).all()
     assert choice.chosen in allowed
-    assert choice.chosen.cost <= 1.02 * costs[0]
-    assert choice.chosen.n_z == min(t.n_z for t in allowed if t.cost <= 1.02 * costs[0])
-    assert choice.chosen.cost <= 1.02 * choice.linear.cost
+    alike = [t for t in allowed if t.cost <= 1.05 * costs[0]]
+    least = min(t.error for t in alike)
+    assert choice.linear.cost > 1.02 * costs[0]
+    assert choice.chosen.cost <= 1.05 * costs[0]
+    most = max(1.1 * least, least + (choice.linear.error - least) / 3.0)
+    assert choice.chosen.error <= most
+    assert choice.chosen.n_z == min(t.n_z for t in alike if t.error <= most)
+    assert choice.chosen.cost <= 1.05 * choice.linear.cost
     assert choice.chosen.n_z == lifted.n_z
     assert choice.linear.name == "linear"
     text = str(choice)
@@ -179,3 +184,63 @@ def test_a_lift_that_loses_an_episode_has_to_predict_as_well_as_least_squares():
     np.testing.assert_array_equal(admitted(worst, 1e-9 * errors), admitted(worst, errors))
     # Least squares itself is always admitted.
     assert admitted(np.ones(1), np.full(1, np.nan)).all()
+
+
+def test_held_out_data_decide_between_models_that_are_alike_in_the_loop():
+    costs = np.array([2.0, 1.0, 1.04, 1.03, 1.02, 1.2])
+    n_z = np.array([2, 90, 8, 8, 20, 4])
+    errors = np.array([0.1, 0.1, 0.3, 0.105, 0.1, 0.05])
+    # Of those within 5 % the smallest whose free run is right.
+    assert simplest_alike(costs, errors, n_z) == 3
+    assert simplest_alike(costs, 1e-9 * errors, n_z) == 3
+    # Without held-out data the cheapest of the smallest.
+    assert simplest_alike(costs, np.full(6, np.nan), n_z) == 3
+    assert simplest_alike(costs, np.where(n_z == 90, 0.1, np.nan), n_z) == 3
+    # A model that is not admitted (infinite) is not taken, however well it predicts; nor do its errors count.
+    costs[3] = np.inf
+    assert simplest_alike(costs, errors, n_z) == 4
+    # A third of what is gained over least squares may be given away for simplicity.
+    errors[:] = [0.4, 0.1, 0.19, 0.1, 0.1, 0.05]
+    assert simplest_alike(costs, errors, n_z) == 2
+    errors[2] = 0.21
+    assert simplest_alike(costs, errors, n_z) == 4
+    # Plain least squares, the first, is taken where it costs as little, whatever its free run says.
+    costs[0], errors[0] = 1.01, 1.0
+    assert simplest_alike(costs, errors, n_z) == 0
+
+
+class Stronger:
+    """A network whose inputs act otherwise than it thinks, within their range."""
+
+    def __init__(self, network, gain, low, high):
+        self.network, self.gain, self.low, self.high = network, gain, low, high
+
+    def __getattr__(self, name):
+        return getattr(self.network, name)
+
+    def step(self, x, u):
+        middle = 0.5 * (self.low + self.high)
+        return self.network.step(x, np.clip(middle + self.gain * (u - middle), self.low, self.high))
+
+
+def test_with_gains_the_trial_is_that_on_plants_whose_inputs_act_otherwise(model, lifted):
+    net, shots = model.network_, model.snapshots_
+    rest = (shots, np.array([1.0, 0.0]), np.zeros(1), 10, None, None)
+    parts = (lifted.observables, lifted.A, lifted.B, lifted.c)
+    low, high = shots.u.min(axis=0), shots.u.max(axis=0)
+    gains = (1.0, 0.8, 1.2)
+    found = RegulatorTrial(net, *rest, gains).costs(*parts).reshape(3, -1)
+    np.testing.assert_allclose(found[0], RegulatorTrial(net, *rest).costs(*parts), rtol=1e-9)
+    for row, gain in zip(found, gains, strict=True):
+        trial = RegulatorTrial(net, *rest)
+        trial._network = Stronger(net, gain, low, high)
+        np.testing.assert_allclose(row, trial.costs(*parts), rtol=1e-6)
+    assert np.abs(found[1] / found[0] - 1.0).max() > 0.01
+
+
+def test_each_gain_is_judged_beside_its_own_best():
+    first, second = np.array([1.0, 4.0, 100.0, 100.0]), np.array([2.0, 2.0, 100.0, 400.0])
+    mean, worst = judged([first, second], 2)
+    # Nominal: (1, 2) and (2, 1) over the best; the other gain: (1, 1) and (1, 4).
+    np.testing.assert_allclose(mean, [2.0 ** (1 / 4), 2.0 ** (1 / 4 + 2 / 4)], rtol=1e-2)
+    np.testing.assert_allclose(worst, [1.0, 2.0], rtol=1e-2)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctrl.controllers.mpc.trial import Episode, Outcome, relative
+from koopctrl.controllers.mpc.trial import WORSE, Beside, Episode, Outcome, relative
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHECKED = "this design"
-# A design that costs this many times what a rival costs is not worth its trouble.
-WORSE = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,9 @@ class DesignRow:
         Episodes in which the outputs ran away.
     excess : float
         Largest violation of an output bound, in standard deviations of the outputs.
+    leverage : float
+        Largest leverage of states and inputs along its loops, over the largest of the records
+        (`koopctrl.identification.record_leverage`): far above 1 the network, and with it this check, guesses.
     fallbacks : int
         Samples without a solution.
     statuses : dict
@@ -47,6 +48,7 @@ class DesignRow:
     total: float
     lost: int
     excess: float
+    leverage: float
     fallbacks: int
     statuses: dict[str, int]
     median_step: float
@@ -93,10 +95,10 @@ class DesignReport:
         """Table and verdict."""
         lines = [
             f"{self.n_episodes} episodes on the network; cost over the best controller's, geometric mean",
-            f"{'':32s}   cost  lost  excess  fall-backs  step ms  p95 ms",
+            f"{'':32s}   cost  lost  excess  leverage  fall-backs  step ms  p95 ms",
         ]
         lines += [
-            f"{r.name:32s} {r.cost:6.3f} {r.lost:5d} {r.excess:7.3f} {r.fallbacks:11d} "
+            f"{r.name:32s} {r.cost:6.3f} {r.lost:5d} {r.excess:7.3f} {r.leverage:9.2f} {r.fallbacks:11d} "
             f"{1e3 * r.median_step:8.2f} {1e3 * r.p95_step:7.2f}"
             for r in self.rows
         ]
@@ -114,30 +116,30 @@ def make_rows(outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[DesignRow, ...
         rows.append(
             DesignRow(
                 name, float(cost), float(sum(o.cost for o in found)), sum(o.lost for o in found),
-                max(o.excess for o in found), sum(n for s, n in statuses.items() if s.startswith("fallback")),
+                max(o.excess for o in found), max(o.leverage for o in found),
+                sum(n for s, n in statuses.items() if s.startswith("fallback")),
                 dict(statuses), float(np.median(times)), float(np.percentile(times, 95)),
             )
         )  # fmt: skip
     return tuple(rows)
 
 
-def reasons_against(rows: Sequence[DesignRow]) -> tuple[str, ...]:
+def reasons_against(rows: Sequence[DesignRow], found: Beside | None) -> tuple[str, ...]:
     """What speaks against the first of some controllers, beside least squares (the last of them).
 
     That `RNNMPC` does better is a remark of the table's: it may be worth its time, or not.
     """
     own, rivals = rows[0], rows[1:][-1:]
-    found = [f"it loses {own.lost} episodes, {r.name} {r.lost}" for r in rivals if own.lost > r.lost]
-    found += [
-        f"it costs {own.cost / r.cost:.2g} times what {r.name} does"
-        for r in rivals
-        if own.cost > WORSE * r.cost
-    ]
+    reasons: list[str] = []
+    if found is not None and found.loses:
+        reasons.append(f"it loses {found.lost} of {found.n} episodes more than {rivals[0].name}")
+    if found is not None and found.costs:
+        reasons.append(f"it costs {found.ratio:.2g} times what {rivals[0].name} does")
     calm = min((r.fallbacks for r in rivals), default=0)
     samples = sum(own.statuses.values())
     if own.fallbacks > max(calm, 0.05 * samples):
-        found.append(f"{own.fallbacks} of {samples} samples have no solution")
+        reasons.append(f"{own.fallbacks} of {samples} samples have no solution")
     calm_excess = min((r.excess for r in rivals), default=0.0)
     if own.excess > max(0.1, WORSE * calm_excess):
-        found.append(f"output bounds are exceeded by {own.excess:.2g} standard deviations")
-    return tuple(found)
+        reasons.append(f"output bounds are exceeded by {own.excess:.2g} standard deviations")
+    return tuple(reasons)

@@ -24,6 +24,7 @@ from koopctrl.controllers.steady_state.aim import LinearAim
 from koopctrl.controllers.steady_state.linear import SteadyTarget, steady_target
 from koopctrl.controllers.steady_state.reachable import ReachableSetPoint
 from koopctrl.errors import SolverError
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.lifted.model import LiftedModel
 
 # A set-point within reach, the input wished for, and what is known of the QP from both.
@@ -43,14 +44,35 @@ class LinearPrediction:
         State when the first input begins to act.
     told : (N, n_v) array
         Measured disturbances from then on, in deviations.
+    records : RecordLeverage or None
+        In deviations of states and of all inputs.
+    channels : InputChannels or None
+        Where inputs are of two kinds.
     """
 
     model: Augmented
     begin: FloatArray
     told: FloatArray
+    records: RecordLeverage | None = None
+    channels: InputChannels | None = None
 
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """See `Prediction`."""
+        return self._states(inputs) @ self.model.C.T + self.model.lifted.y_op
+
+    def leverage(self, inputs: FloatArray) -> float:
+        """See `Prediction`; of the lifted model's own prediction."""
+        records = self.records
+        if records is None:
+            return float("nan")
+        channels = self.channels
+        du = inputs - self.model.u_op
+        joined = du if channels is None else channels.join(du, self.told)
+        z = self._states(inputs)[:-1, : records.x.shape[1]]
+        return float(records(z, joined).max())
+
+    def _states(self, inputs: FloatArray) -> FloatArray:
+        """Coordinates, `(N + 1, n_z + n_d)`."""
         model = self.model
         z = np.empty((len(inputs) + 1, len(model.A)))
         z[0] = self.begin
@@ -58,7 +80,7 @@ class LinearPrediction:
             z[k + 1] = model.A @ z[k] + model.B @ (u - model.u_op) + model.c
             if model.n_v:
                 z[k + 1] += model.Bv @ self.told[k]
-        return z @ model.C.T + model.lifted.y_op
+        return z
 
 
 class LazyPrediction(NamedTuple):
@@ -70,9 +92,18 @@ class LazyPrediction(NamedTuple):
 
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """See `Prediction`."""
-        model, delay = self.law.model, self.law.problem.delay
+        return self._full.outputs(inputs)
+
+    def leverage(self, inputs: FloatArray) -> float:
+        """See `Prediction`."""
+        return self._full.leverage(inputs)
+
+    @property
+    def _full(self) -> LinearPrediction:
+        law = self.law
+        model, delay = law.model, law.problem.delay
         told = self.w[delay * model.n_u :].reshape(-1, model.n_v)[delay:] if model.n_v else np.empty((0, 0))
-        return LinearPrediction(model, self.law.begin_state(self.p, self.w), told).outputs(inputs)
+        return LinearPrediction(model, law.begin_state(self.p, self.w), told, law.records, law.channels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,6 +150,14 @@ class LinearLaw(PredictiveLaw):
             return None
         y = self.lifted.output(training[0], training[1] + self.lifted.u_op)
         return y.min(axis=0), y.max(axis=0)
+
+    @cached_property
+    def records(self) -> RecordLeverage | None:
+        """Of the state's own coordinates and all inputs, in deviations from the operating point."""
+        training = self.lifted.training
+        if training is None or not len(training[0]):
+            return None
+        return RecordLeverage(training[0][:, : self.lifted.n_x], training[1])
 
     @cached_property
     def blocking(self) -> FloatArray | None:

@@ -29,6 +29,7 @@ from koopctrl.controllers.settings import arguments
 from koopctrl.controllers.steady_state.network import TargetSolver
 from koopctrl.errors import OptionError
 from koopctrl.identification.prediction_bands import PredictionBands
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.koopman_rnn import KoopmanRNN
 from koopctrl.lifted.equilibrium import find_equilibrium
 from koopctrl.network.folded import Rollout
@@ -221,7 +222,7 @@ class RNNMPC(PredictiveController):
             input_names=names, dt=model.dt_, set_point=x_rest[: window.n_y].copy(),
             u_rest=u_rest, v_rest=v_mean, rollout=rollout, targets=targets, n_iterations=n_iterations,
             settled=WORTH if is_auto else SETTLED,
-            iteration=iteration, **added,
+            iteration=iteration, records=RecordLeverage(model.snapshots_.x, model.snapshots_.u), **added,
         )  # fmt: skip
 
     def _try_offsets(self, law: RNNLaw, settings: dict[str, Any]) -> tuple[OffsetTrial, dict[str, Any]]:

@@ -19,6 +19,7 @@ from koopctrl.controllers.mpc.rnn_sqp import RealTimeIteration
 from koopctrl.controllers.steady_state.aim import NetworkAim
 from koopctrl.controllers.steady_state.network import REACHED, TargetSolver
 from koopctrl.controllers.steady_state.question import TargetState
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.network.folded import Rollout
 
 COLD_ITERATIONS = 20
@@ -54,13 +55,22 @@ class RNNSearch:
 
 @dataclass(frozen=True)
 class RolledOut:
-    """Outputs `(N + 1, n_y)` along a plan's roll-out."""
+    """Outputs `(N + 1, n_y)` along a plan's roll-out; states `(N + 1, n_x)` and all inputs of the network."""
 
     y: FloatArray
+    x: FloatArray | None = None
+    u: FloatArray | None = None
+    records: RecordLeverage | None = None
 
     def outputs(self, inputs: FloatArray) -> FloatArray:
         """See `Prediction`: of the plan itself."""
         return self.y.copy()
+
+    def leverage(self, inputs: FloatArray) -> float:
+        """See `Prediction`: of the plan itself."""
+        if self.records is None or self.x is None or self.u is None:
+            return float("nan")
+        return float(self.records(self.x[:-1], self.u).max())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +88,8 @@ class RNNLaw(PredictiveLaw):
         QPs a sample at most,
     settled : float
         as long as one lowers the cost by more than this share.
+    records : RecordLeverage or None
+        Of the network's training pairs.
     """
 
     estimator: NetworkEstimator
@@ -86,6 +98,7 @@ class RNNLaw(PredictiveLaw):
     iteration: RealTimeIteration
     n_iterations: int
     settled: float
+    records: RecordLeverage | None = None
 
     @property
     def seen(self) -> tuple[FloatArray, FloatArray]:
@@ -116,9 +129,11 @@ class RNNLaw(PredictiveLaw):
         slack, obeyed = self.iteration.excess(states, goal, best.plan)
         status = best.answer.status if obeyed or best.answer.status == "softened" else "inexact"
         y = states[:, :n_y] if beside is None else states[:, :n_y] + beside
+        full = self.channels.join(best.plan, ahead.v)
+        full = full if offset is None else full + offset
         return Plan(
             best.plan, status, best.n_solves, best.answer.kkt_residual, best.merit, slack,
-            RolledOut(y), aim,
+            RolledOut(y, states, full, self.records), aim,
         ), search  # fmt: skip
 
     def _search(

@@ -14,7 +14,7 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,16 @@ import numpy as np
 from koopctrl._warnings import warn
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.linear_law import LinearLaw
-from koopctrl.controllers.mpc.trial import law_sender, make_episodes, relative, run
+from koopctrl.controllers.mpc.trial import (
+    Beside,
+    Episode,
+    Outcome,
+    beside,
+    law_sender,
+    make_episodes,
+    relative,
+    run,
+)
 from koopctrl.controllers.riccati import Riccati, solve_riccati
 from koopctrl.errors import DesignWarning, SolverError
 from koopctrl.identification.held_out import Snapshots
@@ -33,8 +42,8 @@ KINDS = ("riccati", "state", "none")
 _EPISODES = 6
 # A weight that costs this share more than the best is as good; the earlier one is taken.
 _ALIKE = 0.02
-# A controller that costs more than this many times what least squares costs is not worth its lift.
-_WORSE = 2.0
+# Where these speak against the law that was taken, so many more are run before it is said.
+_MORE = 12
 
 
 @dataclass(frozen=True)
@@ -47,24 +56,20 @@ class DesignTrial:
         The weight that was taken.
     costs : dict
         Cost of each law over the best one's, geometric mean over episodes; `linear` is plain least squares.
-    n_lost : int
-        Episodes in which the chosen law let the network run away,
-    n_lost_linear : int
-        and the one on plain least squares did.
-    n_episodes : int
+    beside_linear : Beside or None
+        The chosen law beside the one on plain least squares; None where that is the lift itself. Over more
+        episodes where the first few speak against it.
     """
 
     terminal: str
     costs: dict[str, float]
-    n_lost: int
-    n_lost_linear: int
-    n_episodes: int
+    beside_linear: Beside | None
 
     @property
     def doubtful(self) -> bool:
         """Whether the chosen law costs more than twice what least squares does, or loses more episodes."""
-        linear = self.costs.get("linear", np.inf)
-        return self.n_lost > self.n_lost_linear or self.costs[self.terminal] > _WORSE * linear
+        found = self.beside_linear
+        return found is not None and (found.loses or found.costs)
 
 
 def best_law(
@@ -114,29 +119,35 @@ def best_law(
     if lifted.n_z > lifted.n_x:
         rivals["linear"] = build(_least_squares(lifted), "none", None)
     n_steps = 2 * problem.horizon + problem.delay
-    outcomes = {
-        k: [run(law_sender(law, e.r), law, network, e, n_steps) for e in episodes]
-        for k, law in rivals.items()
-    }
+
+    def tried_on(law: PredictiveLaw, some: Sequence[Episode]) -> list[Outcome]:
+        return [run(law_sender(law, e.r), law, network, e, n_steps) for e in some]
+
+    outcomes = {k: tried_on(law, episodes) for k, law in rivals.items()}
     costs = relative([[o.cost for o in outcomes[k]] for k in rivals])
     by_kind = dict(zip(rivals, costs.tolist(), strict=True))
     lowest = min(by_kind[k] for k in laws)
     taken = next(k for k in laws if by_kind[k] <= (1.0 + _ALIKE) * lowest)
-    lost = {k: sum(o.lost for o in found) for k, found in outcomes.items()}
-    trial = DesignTrial(taken, by_kind, lost[taken], lost.get("linear", lost[taken]), len(episodes))
-    return laws[taken], taken, trial
+    if "linear" not in rivals:
+        return laws[taken], taken, DesignTrial(taken, by_kind, None)
+    found = beside(outcomes[taken], outcomes["linear"])
+    if found.loses or found.costs:
+        more = make_episodes(network, snapshots, home, problem, first.channels.moved, _MORE, seed=1)
+        own, other = (outcomes[k] + tried_on(rivals[k], more) for k in (taken, "linear"))
+        found = beside(own, other)
+    return laws[taken], taken, DesignTrial(taken, by_kind, found)
 
 
 def warn_if_doubtful(trial: DesignTrial | None) -> None:
     """Say by name that a controller disagrees with the network it was made from."""
     if trial is None or not trial.doubtful:
         return
+    beside_linear = trial.beside_linear
+    assert beside_linear is not None
     found = (
-        f"lets it run away in {trial.n_lost} of {trial.n_episodes} episodes (plain least squares in "
-        f"{trial.n_lost_linear})"
-        if trial.n_lost > trial.n_lost_linear
-        else f"costs {trial.costs[trial.terminal] / trial.costs['linear']:.2g} times what the same one on "
-        "plain least squares does"
+        f"lets it run away in {beside_linear.lost} of {beside_linear.n} episodes more than least squares does"
+        if beside_linear.loses
+        else f"costs {beside_linear.ratio:.2g} times what the same one on plain least squares does"
     )
     warn(
         f"LinearMPC on this lifted model, tried on the network it was made from, {found}. Lift with "

@@ -6,7 +6,7 @@ training data, all within the bounds on inputs and outputs; each costs what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from koopctrl._validation import FloatArray
 from koopctrl.controllers.mpc.law import PredictiveLaw
 from koopctrl.controllers.mpc.problem import MPCProblem
 from koopctrl.identification.held_out import Snapshots
+from koopctrl.identification.record_leverage import RecordLeverage
 from koopctrl.lifted.equilibrium import equilibria_near
 from koopctrl.lifted.regulator_trial import relative_costs
 from koopctrl.network.recurrent import RecurrentNetwork
@@ -22,6 +23,11 @@ from koopctrl.network.recurrent import RecurrentNetwork
 # Outputs this many widths of the training range outside of it are lost, since no data say what the plant does
 # there: the episode ends, and each sample left costs as much as if they were this many widths off.
 OUTSIDE, AWAY = 1.0, 10.0
+# One law is worse than another if it costs this many times as much, or loses more than this share of the
+# episodes beyond those that the other loses: a single one of ten starts anywhere in the data is chance.
+WORSE, SHARE = 2.0, 0.1
+# Episodes that cost less than this share of a typical one are alike: being a hair off where another is not.
+_PETTY = 0.05
 
 
 # From the number of the sample and the outputs to input, status and seconds taken.
@@ -83,6 +89,8 @@ class Outcome:
         Seconds.
     outputs, inputs : arrays
         What was seen and sent, `(n + 1, n_y)` and `(n, n_u)`.
+    leverage : float
+        Largest one of states and inputs, over the largest of the records; NaN where it was not asked for.
     """
 
     cost: float
@@ -92,6 +100,48 @@ class Outcome:
     step_times: tuple[float, ...]
     outputs: FloatArray
     inputs: FloatArray
+    leverage: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One law beside another in the same episodes.
+
+    Attributes
+    ----------
+    lost : int
+        Episodes that it lost, less those that the other lost.
+    ratio : float
+        Its cost over the other's in the episodes that neither lost, geometric mean; NaN where there is none.
+        What is lost is counted, not costed: a single run-away costs thousands of times as much as the rest.
+    n : int
+        Episodes.
+    """
+
+    lost: int
+    ratio: float
+    n: int
+
+    @property
+    def loses(self) -> bool:
+        """Whether it loses more of them than chance would have it."""
+        return self.lost > SHARE * self.n
+
+    @property
+    def costs(self) -> bool:
+        """Whether it costs far more."""
+        return self.ratio > WORSE
+
+
+def beside(own: Sequence[Outcome], other: Sequence[Outcome]) -> Beside:
+    """Compare two laws by how each episode went."""
+    lost, other_lost = (np.array([o.lost for o in found]) for found in (own, other))
+    kept, ratio = ~(lost | other_lost), float("nan")
+    if kept.any():
+        costs = np.array([[o.cost for o in found] for found in (own, other)])[:, kept]
+        floor = _PETTY * float(np.median(costs.min(axis=0))) + np.finfo(float).tiny
+        ratio = float(np.exp(np.mean(np.diff(np.log(costs[::-1] + floor), axis=0))))
+    return Beside(int(lost.sum()) - int(other_lost.sum()), ratio, len(own))
 
 
 def make_episodes(
@@ -148,7 +198,12 @@ def law_sender(law: PredictiveLaw, r: FloatArray) -> Sender:
 
 
 def run(
-    send: Sender, law: PredictiveLaw, network: RecurrentNetwork, episode: Episode, n_steps: int
+    send: Sender,
+    law: PredictiveLaw,
+    network: RecurrentNetwork,
+    episode: Episode,
+    n_steps: int,
+    records: RecordLeverage | None = None,
 ) -> Outcome:
     """One closed loop on the network of what `send` sends, judged by what `law` was asked to make small."""
     problem, channels, n_y = law.problem, law.channels, network.window.n_y
@@ -157,6 +212,7 @@ def run(
     line = [u_r] * problem.delay
     x, cost, excess, lost = episode.start, 0.0, 0.0, False
     outputs, inputs, statuses, times = [x[:n_y]], [], [], []
+    points: list[tuple[FloatArray, FloatArray]] = []
     last = None
     for k in range(n_steps):
         u, status, taken = send(k, x[:n_y])
@@ -167,6 +223,7 @@ def run(
         target = episode.r if episode.r.ndim == 1 else episode.r[min(k + 1, len(episode.r) - 1)]
         with np.errstate(all="ignore"):
             before, acting = x, episode.acting(sent)
+            points.append((before, acting))
             x = network.step(before, acting)
             if episode.error is not None:
                 x = x.copy()
@@ -192,9 +249,12 @@ def run(
     if lost:
         away = AWAY * (episode.y_high - episode.y_low) * np.sqrt(np.maximum(np.diag(Q), 0.0))
         cost += (n_steps - len(inputs)) * float(away @ away)
+    leverage = float("nan")
+    if records is not None:
+        leverage = float(records(*(np.array(part) for part in zip(*points, strict=True))).max())
     return Outcome(
         cost, lost, excess, tuple(statuses), tuple(times), np.array(outputs),
-        np.array(inputs).reshape(len(inputs), problem.n_u),
+        np.array(inputs).reshape(len(inputs), problem.n_u), leverage,
     )  # fmt: skip
 
 
