@@ -4,7 +4,7 @@ import numpy as np
 import plants
 
 from koopctrl import Trajectories
-from koopctrl.identification.candidates import first_candidates
+from koopctrl.identification.candidates import draw_candidates, first_candidates
 from koopctrl.identification.folds import make_folds
 from koopctrl.selection import Trial
 from koopctrl.selection.search import score_fold
@@ -46,3 +46,18 @@ def test_an_order_that_the_clock_let_see_few_folds_is_compared_on_these():
     assert orders(linear(6, 0.2), linear(8, np.inf)) == {6}
     assert orders(linear(6, 0.7)) == {6}  # more than the others' means, less than their first folds
     assert orders(linear(6, 0.85)) == {4}
+
+
+def test_the_mirrored_twin_of_the_best_is_drawn_unless_it_was_tried():
+    """A plant may know no sign; whether it does decides how a model goes on beyond the records."""
+    data = record(lambda u: u, 400, 0)
+    first = next(c for c in first_candidates(data, (False,), []) if "output_lags" in c)
+    best = Trial(first | {"symmetry": None}, [0.1] * 4, [0.1] * 4, n_folds=4)
+    twin = Trial(first | {"symmetry": "odd"}, [0.2] * 4, [0.1] * 4, n_folds=4)
+    drawn = [
+        draw_candidates(data, (False,), [], tried, np.random.default_rng(0), 3, hidden=False)
+        for tried in ([best], [best, twin])
+    ]
+    assert drawn[0][0] == twin.settings
+    assert twin.settings not in drawn[1]
+    assert len(drawn[0]) == len(drawn[1]) == 3

@@ -170,14 +170,16 @@ def draw_candidates(
     count: int,
     hidden: bool,
 ) -> list[dict[str, Any]]:
-    """Random nonlinear candidates of one kind of state: new ones, and the best so far with some of their
-    settings drawn anew.
+    """Random nonlinear candidates of one kind of state: the mirrored twin of the best, new ones, and the best
+    so far with some of their settings drawn anew.
     """
     best = _best(tried, hidden)
     orders, direct = _orders(linear), _best_feedthrough(linear, feedthroughs)
     draw = _hidden if hidden else _window
-    found = []
-    for _ in range(count):
+    # Whether a plant knows a sign, which trials alone tell, decides how it extrapolates to the other side.
+    twins = [_twin(t.settings) for t in best[:1]]
+    found = [one for one in twins if all(one != t.settings for t in tried)][:count]
+    for _ in range(count - len(found)):
         fresh = draw(data, feedthroughs, direct, orders, rng)
         if best and rng.random() < _MUTATE:
             fresh = _mutated(best[int(rng.integers(len(best)))].settings, fresh, data, rng)
@@ -185,6 +187,11 @@ def draw_candidates(
             fresh["feature_scale"] = 0.3
         found.append(fresh)
     return found
+
+
+def _twin(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same, learning from the records' mirror images too, or no longer."""
+    return {**settings, "symmetry": None if settings.get("symmetry") == ODD else ODD}
 
 
 def _mutated(
