@@ -163,10 +163,16 @@ def _scipy(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray) -> FloatA
 def _certify(A: FloatArray, B: FloatArray, Q: FloatArray, R: FloatArray, P: FloatArray) -> Riccati | None:
     """Residual and closed loop of a candidate; None unless it stabilises."""
     try:
-        K = gain(A, B, R, P)
-    except linalg.LinAlgError:
+        with np.errstate(all="ignore"):
+            K = gain(A, B, R, P)
+    except (
+        linalg.LinAlgError,
+        ValueError,
+    ):  # P costs inputs less than nothing, or more than all: no solution
         return None
     closed = A - B @ K
+    if not np.isfinite(closed).all():
+        return None
     radius = float(np.abs(linalg.eigvals(closed)).max(initial=0.0))
     if radius >= 1.0:
         return None

@@ -350,13 +350,20 @@ def build_linear_law(
     target = steady_target(model, weight, R)
     reachable = ReachableSetPoint(target, model, problem.u_min, problem.u_max, R)
     P = None if riccati is None else riccati.P
-    qp = condense(model, problem, target, P, estimator.basis, estimator.offset)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            qp = condense(model, problem, target, P, estimator.basis, estimator.offset)
+    except np.linalg.LinAlgError as error:
+        raise SolverError(_lost(model.A, problem.horizon, error)) from error
     n_rows = len(qp.rows)
     n_soft = n_rows - qp.n_hard if problem.soft else 0
     bounded = (np.isfinite(side[qp.n_v :]) for side in (qp.lower, qp.upper))
     steps = StepSolver(qp.n_v, n_rows, n_soft, solver, solver_options, problem.max_solve_time, *bounded)
     inputs = (qp.n_inputs, qp.width, qp.n_inputs > 0)
-    steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, inputs)
+    try:
+        steps.load(qp.H, qp.rows, qp.row_scale, problem.row_soft_weights, inputs)
+    except np.linalg.LinAlgError as error:
+        raise SolverError(_lost(model.A, problem.horizon, error)) from error
     counted = np.ones(lifted.n_y, dtype=bool) if end is None else end
     return LinearLaw(
         lifted=lifted, model=model, problem=problem, channels=channels, estimator=estimator, riccati=riccati,
@@ -365,3 +372,12 @@ def build_linear_law(
         input_names=lifted.input_names, dt=lifted.dt, set_point=lifted.y_op.copy(), u_rest=model.u_op,
         v_rest=model.v_op,
     )  # fmt: skip
+
+
+def _lost(A: FloatArray, horizon: int, error: Exception) -> str:
+    radius = float(np.abs(np.linalg.eigvals(A)).max(initial=0.0))
+    return (
+        f"{error}: with a spectral radius of {radius:.3g} the model grows until its predictions over the "
+        f"horizon of {horizon} samples are lost in rounding. Shorten the horizon, or lower the lifted "
+        "dimension with a larger rank_tol"
+    )
