@@ -189,10 +189,11 @@ def fit_hidden(
                 judge.prior = prior
             net, x0, history = refine(net, data, x0, settings.options, judge, progress, deadline)
             if turn == 0 and is_stuck(history, data, foreseen):
-                start, x0_start = smoothed_start(idle, data, x0_idle, settings.options, deadline)
-                other = refine(start, data, x0_start, settings.options, judge, progress, deadline)
-                if _is_better(other[2], history):
-                    net, x0, history = other
+                start = smoothed_start(idle, data, x0_idle, settings.options, history.cost[-1], deadline)
+                if start is not None:
+                    other = refine(start[0], data, start[1], settings.options, judge, progress, deadline)
+                    if _is_better(other[2], history):
+                        net, x0, history = other
             if continuation and judge is None and turn == 0 and has_failed(history, data, foreseen):
                 other = grow_horizon(
                     without, data, prior, settings.options,

@@ -9,8 +9,8 @@ outputs,
 and the corrections that this took are what the sampled neurons have to explain: all outer weights are one
 least-squares problem along the smoothed states, as they are for measured states. How far the outputs may pull
 (`q`, with states and outputs of unit spread), the penalty, and the share of the step from the linear model to
-this are those of smallest free-run cost; the linear model itself is one of them, so that a start never has a
-higher cost than it. Where there is no plateau, weights of zero are the better start, and are tried first.
+this are those of smallest free-run cost. Where there is no plateau, weights of zero are the better start, and
+are tried first.
 
 Source: Marconato, Sjöberg, Suykens & Schoukens, *Improved initialization for nonlinear state-space modeling*,
 IEEE Trans. Instrum. Meas. 63, 2014, who estimate states once, from the best linear approximation's noise.
@@ -36,9 +36,9 @@ _PULLS = (1e-4, 1e-3, 1e-2, 1e-1)  # q
 _SMALL, _FREE = (1.0, 1e-1, 1e-2), (1e-4, 1e-6)
 _SHARES = (1.0, 0.5, 0.25)
 _FLAT = 1e-6  # weight of the first state's prior: keeps what no output shows where it was
-_TURNS = 8  # iterations of refinement after which starts are compared, at most a quarter of all
-_CLEARLY = 0.8  # times the other's cost
-_STUCK = 0.1  # times the linear model's cost: neurons that have found their way leave less
+_TURNS = 8  # iterations of refinement after which a start is judged, at most a quarter of all
+_CLEARLY = 0.8  # times what weights of zero have come to
+_STUCK = 0.5  # times the linear model's cost: neurons that have found their way leave less
 _FORESEEN = 2.0  # times what one step ahead cannot be foreseen: there is more to explain than noise
 
 
@@ -55,12 +55,13 @@ def smoothed_start(
     data: Segments,
     x0: FloatArray,
     options: RefineOptions,
+    reached: float,
     deadline: Callable[[], bool] | None = None,
-) -> tuple[HiddenNetwork, FloatArray]:
-    """Outer weights and initial states to refine from.
+) -> tuple[HiddenNetwork, FloatArray] | None:
+    """Outer weights and initial states to go on from, if there are any that promise more.
 
-    Of small and of free weights each the best start; both are refined a little, and the free ones are taken
-    where the small ones are left behind.
+    The best start with small weights is refined a little, then the best with free ones, until one has left
+    behind what weights of zero have come to.
 
     Parameters
     ----------
@@ -71,32 +72,34 @@ def smoothed_start(
         Initial states of the linear model.
     options : RefineOptions
         Whose penalty and radius the cost has.
+    reached : float
+        Cost that refinement from weights of zero has come to.
     deadline : callable, optional
         Says True when there is no time left.
 
     Returns
     -------
-    network : HiddenNetwork
-    x0 : (batch, n_x) array
+    (network, x0) or None
     """
     problem = Problem(net, data, options.penalty, options.radius)
     linear = Weights(net.coef, net.readout.coef, x0)
     states, cost = problem.evaluate(linear)
     if not np.isfinite(cost):
-        return net, x0
+        return None
     pulls = (0.0, *_PULLS) if net.readout.layer.n_features else _PULLS
     smoothed = [states if pull == 0.0 else smoothed_states(net, data, x0, pull) for pull in pulls]
     along = [_triangles(net, data, x) for x in smoothed if x is not None]
     few = replace(options, max_iter=min(_TURNS, options.max_iter // 4))
-    best, lowest = (net, x0), np.inf
-    for penalties in (_SMALL, _FREE):
+    # without any refinement the cheapest of all is as good as it gets
+    bar, groups = (_CLEARLY * reached, (_SMALL, _FREE)) if few.max_iter else (reached, ((*_SMALL, *_FREE),))
+    for penalties in groups:
         start = _cheapest(problem, linear, cost, states, [t.weights(p) for t in along for p in penalties])
         found, x0_found, history = refine(_with(net, start), data, start.x0, few, deadline=deadline)
         weights = Weights(found.coef, found.readout.coef, x0_found)
         # one that is left outside the radius has explained drift by a mode that grows
-        if history.cost[-1] < _CLEARLY * lowest and problem.is_within_radius(weights):
-            best, lowest = (found, x0_found), history.cost[-1]
-    return best
+        if history.cost[-1] < bar and problem.is_within_radius(weights):
+            return found, x0_found
+    return None
 
 
 def _with(net: HiddenNetwork, weights: Weights) -> HiddenNetwork:

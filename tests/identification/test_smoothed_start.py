@@ -1,5 +1,5 @@
-"""Smoothed starts: the smoother solves the problem it states, a start never costs more than the linear model,
-and hidden states leave the plateau that they were stuck on.
+"""Smoothed starts: the smoother solves the problem it states, a start costs less than what was reached, and
+hidden states leave the plateau that they were stuck on.
 """
 
 from dataclasses import replace
@@ -66,27 +66,26 @@ def cost(net, data, x0, options):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_start_never_costs_more_than_the_linear_model(seed):
+def test_a_start_costs_less_than_what_was_reached_or_there_is_none(seed):
     """Here the outputs are noise, of which neurons explain little."""
     net, data, x0 = problem(np.random.default_rng(seed))
     before = net.coef.copy(), x0.copy()
     options = RefineOptions(penalty=1e-3)
-    found, start = smoothed_start(net, data, x0, options)
-    assert cost(found, data, start, options) <= cost(net, data, x0, options)
+    reached = cost(net, data, x0, options)
+    found = smoothed_start(net, data, x0, options, reached)
+    assert found is None or cost(found[0], data, found[1], options) < reached
+    assert smoothed_start(net, data, x0, options, 0.0) is None
     np.testing.assert_array_equal(net.coef, before[0])
     np.testing.assert_array_equal(x0, before[1])
-    assert found.layer is net.layer
 
 
-def test_a_linear_model_that_explodes_is_returned():
+def test_there_is_no_start_from_a_linear_model_that_explodes():
     net, data, x0 = problem(np.random.default_rng(1), n_time=400)
     coef = net.coef.copy()
     coef[1:4] = 10.0 * np.eye(3)
     net = HiddenNetwork(replace(net.state, coef=coef), net.readout)
     assert not np.isfinite(free_run(net, Weights(coef, net.readout.coef, x0), data)[1]).all()
-    found, start = smoothed_start(net, data, x0, RefineOptions())
-    np.testing.assert_array_equal(found.coef, coef)
-    np.testing.assert_array_equal(start, x0)
+    assert smoothed_start(net, data, x0, RefineOptions(), np.inf) is None
 
 
 def saturating_middle(n=2000, seed=0):
