@@ -140,7 +140,9 @@ def choose(workshop: Workshop, trial: RegulatorTrial | None, horizon: int) -> tu
         for c, e, k, w in zip(candidates, errors, costs, worst, strict=True)
     ]
     n_z = np.array([t.n_z for t in tried])
-    best = simplest_of_the_best(score, n_z) if trial is None else simplest_alike(score, errors, n_z)
+    # Where the weights are not the user's, loops tell less: the closest to the best are kept.
+    in_loop = trial is not None and trial.n_gains > 1
+    best = simplest_alike(score, errors, n_z) if in_loop else simplest_of_the_best(score, n_z)
     order = np.lexsort((costs, score))
     choice = LiftChoice(horizon, tried[best], tried[0], tuple(tried[i] for i in order))
     return workshop.make(candidates[best].recipe, all_data=True), choice
