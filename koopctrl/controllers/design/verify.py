@@ -107,16 +107,17 @@ def verify_design(
             ]
         if goals:
             some = [_towards(e, goals[i % len(goals)], controller, home) for i, e in enumerate(some)]
-        return (
-            [replace(e, load=loads[i % len(loads)]) for i, e in enumerate(some)]
-            if loads is not None
-            else some
-        )
+        if loads is not None:
+            some = [replace(e, load=loads[i % len(loads)]) for i, e in enumerate(some)]
+        return some
 
     def gone(name: str, m: KoopmanRNN, some: list[Episode]) -> list[Outcome]:
-        rival, law, records = rivals[name], controller.law, RecordLeverage(m.snapshots_.x, m.snapshots_.u)
-        return [run(_sender(rival, e.r, problem.horizon), law, m._network, e, steps, records) for e in some]
+        rival, law, known = rivals[name], controller.law, records[id(m)]
+        return [run(_sender(rival, e.r, problem.horizon), law, m._network, e, steps, known) for e in some]
 
+    records = {
+        id(m): RecordLeverage(m.snapshots_.x, m.snapshots_.u) for m in models
+    }  # one decomposition each
     outcomes: dict[str, list[Outcome]] = {name: [] for name in rivals}
     all_episodes: list[Episode] = []
     for m in models:
