@@ -12,6 +12,7 @@ import numpy as np
 
 from koopctrl._validation import FloatArray
 from koopctrl.data.trajectories import Trajectories
+from koopctrl.identification.order_scan import scan_orders
 from koopctrl.identification.symmetry import ODD
 
 
@@ -36,7 +37,9 @@ class Tried(Protocol):
         ...
 
 
-_ORDERS = (2, 4, 3, 1, 6, 5, 8)  # those that most records need come first
+_ORDERS = range(1, 9)
+_FEW_ORDERS = 7  # of them that are tried
+_CURVED = 2  # states of many a nonlinear plant
 _LINEAR_LAGS = (4, 8, 2)
 _MUTATE, _MUTATED = 0.5, 0.35  # share of candidates made from the best, and of their settings that change
 _NEARBY = 0.6  # share of those that move to a value nearby; the others are drawn anew
@@ -48,7 +51,8 @@ _STEP = {"output_lags": 0.3, "input_lags": 0.3, "feature_scale": 0.4, "ridge": 2
 
 
 def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[dict[str, Any]]:
-    """Linear models: hidden states of several orders, refined and not, and lag windows.
+    """Linear models: hidden states of the orders that a quick scan finds promising, refined and not, and lag
+    windows.
 
     Windows, which cost next to nothing, come with and without feedthrough at once: nonlinear candidates
     begin with what serves these better, and one without the feedthrough that a plant has errs several times
@@ -57,9 +61,11 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
     shortest = min(len(e) for e in data)
     largest = max(1, min(data.n_steps // (10 * (data.n_y + data.n_u)), shortest // 4))
     found: list[dict[str, Any]] = []
-    orders = [n for n in _ORDERS if n <= largest]
+    scan = scan_orders(data, [n for n in _ORDERS if n <= largest], feedthroughs)
+    # What is curved looks like more states to a linear model: few come second whatever the scan says.
+    orders = sorted(scan.orders, key=lambda n: (n != scan.orders[0], n != _CURVED))[:_FEW_ORDERS]
     hidden = [
-        {"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "max_iter": 20} for n in orders
+        {"n_states": n, "n_features": 0, "feedthrough": scan.feedthrough, "max_iter": 20} for n in orders
     ]
     windows: list[dict[str, Any]] = [
         {
@@ -77,9 +83,10 @@ def linear_candidates(data: Trajectories, feedthroughs: Sequence[bool]) -> list[
     both = [windows[i :: len(feedthroughs)] for i in range(len(feedthroughs))]
     found += [one for few in zip_longest(hidden, *both) for one in few if one is not None]
     for n in orders:
-        for feedthrough in feedthroughs[1:]:
-            found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
-        found.append({"n_states": n, "n_features": 0, "feedthrough": feedthroughs[0], "refine": False})
+        for feedthrough in feedthroughs:
+            if feedthrough != scan.feedthrough:
+                found.append({"n_states": n, "n_features": 0, "feedthrough": feedthrough, "max_iter": 20})
+        found.append({"n_states": n, "n_features": 0, "feedthrough": scan.feedthrough, "refine": False})
     return found or [{"n_features": 0, "input_coupling": "linear"}]
 
 
@@ -93,8 +100,8 @@ def first_candidates(
     hidden: list[dict[str, Any]] = []
     best = _orders(linear)[0]
     for n, q, q_out, scale in (
-        (2, 10, 0, _WIDE), (2, 20, 0, _WIDE), (best, 10, 0, _WIDE), (best, 20, 0, _WIDE),
-        (2, 20, 10, _WIDE), (best, 20, 0, _STEEP), (2, 20, 0, _STEEP),
+        (2, 10, 0, _WIDE), (best, 20, 0, _WIDE), (2, 20, 10, _WIDE), (2, 20, 0, _WIDE),
+        (best, 10, 0, _WIDE), (best, 20, 0, _STEEP), (2, 20, 0, _STEEP),
     ):  # fmt: skip
         if n * q <= data.n_steps // 4:
             hidden.append(

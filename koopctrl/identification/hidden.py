@@ -73,13 +73,13 @@ def standardise(data: Trajectories, scaling: Scaling) -> list[tuple[FloatArray, 
     ]
 
 
-def _start_data(train: Trajectories, settings: HiddenSettings) -> Trajectories:
+def start_data(train: Trajectories, n_states: int) -> Trajectories:
     """Records for the linear start, which cannot skip samples: whole stretches, if most samples are in long
     ones; else what is missing is guessed. Refinement counts the measured samples alone.
     """
     if not train.missing:
         return train
-    long = _LONG_STRETCH * max(settings.n_states, 2)
+    long = _LONG_STRETCH * max(n_states, 2)
     stretches = [e for e in whole_stretches(train, 1) if len(e) >= long]
     if sum(map(len, stretches)) >= 0.5 * sum(map(len, train)):
         return Trajectories(stretches)
@@ -145,7 +145,10 @@ def fit_hidden(
     """
     linear = (
         subspace(
-            _start_data(train, settings), settings.n_states, feedthrough=settings.feedthrough, stable=True
+            start_data(train, settings.n_states),
+            settings.n_states,
+            feedthrough=settings.feedthrough,
+            stable=True,
         )
         if known_start is None
         else known_start.linear

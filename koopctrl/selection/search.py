@@ -195,7 +195,8 @@ class Search:
         first.
         """
         batch = sorted((t for t in batch if np.isfinite(t.error)), key=lambda t: t.error)
-        bar = min((float(np.mean(t.errors[:seen])) for t in self.trials if t.full), default=np.inf)
+        full = [t for t in self.trials if t.full]
+        bar = min((float(np.mean(t.errors[:seen])) for t in full or batch), default=np.inf)
         batch = [t for t in batch if t.error <= near * bar]
         if self.budget_s is None:
             return batch
