@@ -103,7 +103,7 @@ def identify(
         model.lift_at(**point, method="linear"),
         model.lift_at(**point, method="edmd"),
     )
-    found = dict(zip(LINEAR, lifts, strict=True))
+    found: dict[str, LiftedModel] = dict(zip(LINEAR, lifts, strict=True))
     own = own_linearisation(task, model)
     return model, found if own is None else found | {OWN: own}
 

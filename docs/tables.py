@@ -223,6 +223,21 @@ def block_plants(results: Path) -> str:
     return markdown(header, rows)
 
 
+def noisy_linear(results: Path) -> str:
+    """Random linear plants: orders found, and errors over the noise."""
+    rows = []
+    for r in load(results, "noisy_linear")["figures"]["runs"]:
+        chosen = r["select"]
+        states = f"{chosen['n_states']} states" if chosen["n_states"] else f"window of {chosen['output_lags']}"
+        if chosen["n_features"]:
+            states += f", {chosen['n_features']} neurons"
+        rows.append(
+            [str(r["order"]), str(r["suggested"]), f"{r['suggested_ratio']:.3f}", states, f"{r['select_ratio']:.3f}"]
+        )
+    header = ["order", "`suggest_order`", "its model's error / noise", "`select`", "its model's error / noise"]
+    return markdown(header, rows)
+
+
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
     return _unseen(results, "plain")
@@ -307,6 +322,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         selected,
         record_peers,
         block_plants,
+        noisy_linear,
         unseen,
         unseen_load,
         unseen_noise,
