@@ -18,6 +18,7 @@ from scipy import linalg
 from koopctrl._validation import FloatArray
 from koopctrl.identification.least_squares import triangle
 from koopctrl.identification.linear_model import run_states
+from koopctrl.identification.recurrences import linear_states
 
 # Growth of an unstable free run over the longest record that least squares still stands.
 _MAX_GROWTH = 1e3
@@ -66,7 +67,9 @@ def fit_inputs(
         v = np.zeros((last, n_u))
         v[: min(len(u), last)] = u[:last]
         block = _regressors(f, c, gain, v, feedthrough)
-        right = y[:last] - run_states(f, y[:last] @ gain.T, np.zeros(n))[:-1] @ c.T
+        right = y[:last]
+        if not free:
+            right = right - run_states(f, right @ gain.T, np.zeros(n))[:-1] @ c.T
         # The record's own initial state is eliminated: rows orthogonal to what it can explain.
         observe = _observability(f, c, last)
         q, rr = np.linalg.qr(observe)
@@ -109,29 +112,29 @@ def _regressors(
     n, n_y, n_u, steps = len(f), len(c), v.shape[1], len(v)
     n_d = n_y * n_u if feedthrough else 0
     width = n * n_u + n_d + n + n_y
-    driven = np.zeros((steps, n, width))
+    driven = np.zeros((steps, width, n))  # in rows
     for i in range(n):
-        driven[:, i, i * n_u : (i + 1) * n_u] = v
+        driven[:, i * n_u : (i + 1) * n_u, i] = v
     direct = np.zeros((steps, n_y, width))
     if feedthrough:
         for i in range(n_y):
             columns = slice(n * n_u + i * n_u, n * n_u + (i + 1) * n_u)
             direct[:, i, columns] = v
-            driven[:, :, columns] -= gain[:, i, None] * v[:, None, :]
-    driven[:, np.arange(n), width - n_y - n + np.arange(n)] += 1.0
-    driven[:, :, width - n_y :] -= gain
+            driven[:, columns] -= v[:, :, None] * gain[:, i]
+    driven[:, width - n_y - n + np.arange(n), np.arange(n)] += 1.0
+    driven[:, width - n_y :] -= gain.T
     direct[:, np.arange(n_y), width - n_y + np.arange(n_y)] += 1.0
-    x = np.zeros((steps, n, width))
-    for k in range(steps - 1):
-        np.matmul(f, x[k], out=x[k + 1])
-        x[k + 1] += driven[k]
-    return (c @ x + direct).reshape(steps * n_y, width)
+    x = linear_states(f.T, driven[:-1], np.zeros((width, n)))
+    return ((x @ c.T).swapaxes(1, 2) + direct).reshape(steps * n_y, width)
 
 
 def _observability(f: FloatArray, c: FloatArray, steps: int) -> FloatArray:
+    """`C, C F, C F^2, ..`, rows of `steps` samples, by doubling."""
     out = np.empty((steps, *c.shape))
-    row = c
-    for k in range(steps):
-        out[k] = row
-        row = row @ f
+    out[0] = c
+    known, power = 1, f
+    while known < steps:  # `power` is F^known
+        more = min(known, steps - known)
+        np.matmul(out[:more], power, out=out[known : known + more])
+        known, power = known + more, power @ power
     return out.reshape(-1, c.shape[1])

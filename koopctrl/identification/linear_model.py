@@ -20,6 +20,7 @@ from scipy import linalg
 from koopctrl._validation import FloatArray, as_signal, as_vector, check_integer
 from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
+from koopctrl.identification.recurrences import linear_states
 from koopctrl.network.free_run import check_signals, with_short
 
 if TYPE_CHECKING:
@@ -204,12 +205,7 @@ class InnovationModel:
 
 def run_states(a: FloatArray, driven: FloatArray, x0: FloatArray) -> FloatArray:
     """`x_{k+1} = A x_k + driven_k`, shape `(len(driven) + 1, n)`; finite or infinite, as it comes."""
-    x = np.empty((len(driven) + 1, len(a)))
-    x[0] = x0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(len(driven)):
-            x[k + 1] = a @ x[k] + driven[k]
-    return x
+    return linear_states(a.T, driven[:, None], x0[None])[:, 0]
 
 
 def covariance_root(cov: FloatArray) -> FloatArray:

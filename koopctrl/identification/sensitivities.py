@@ -12,9 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctrl._validation import FloatArray
+from koopctrl.identification.recurrences import GROWTH, SHORT, linear_states
 from koopctrl.identification.segments import Segments
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.hidden_state import HiddenNetwork
+
+# Numbers that one step works on, up to which the interpreter costs more than they do.
+_SMALL = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,25 +49,44 @@ def free_run(net: HiddenNetwork, weights: Weights, data: Segments) -> tuple[Floa
     drive = data.v[expand] @ b[None] + w[None, ..., :1, :]
     x = np.empty((data.n_time, *weights.x0.shape))
     x[0] = weights.x0
-    layer = net.layer
-    wx, wv = (layer.weights[:, :n_x].T, layer.weights[:, n_x:].T) if q else (None, None)
-    pre = (data.v @ wv + layer.biases)[expand] if q and wv is not None else None
     with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(data.n_time - 1):
-            now = x[k]
-            nxt = now @ a
-            nxt += drive[k]
-            if pre is not None:
-                h = now @ wx
-                h += pre[k]
-                nxt += _activate(layer, h) @ e
-            x[k + 1] = nxt
+        if q:
+            _roll(net.layer, a, e, drive, data.v, x)
+        else:
+            for i in np.ndindex(lead):
+                x[:, *i] = linear_states(a[i], drive[:-1, *i], weights.x0[i])
         g = net.readout.regressors(x, np.broadcast_to(data.v[expand], (*x.shape[:-1], data.v.shape[-1])))
         return x, g @ weights.output
 
 
-def _activate(layer: Layer, pre: FloatArray) -> FloatArray:
-    return np.tanh(pre, out=pre) if layer.activation == "tanh" else np.maximum(pre, 0.0, out=pre)
+def _roll(
+    layer: Layer, a: FloatArray, e: FloatArray, drive: FloatArray, v: FloatArray, x: FloatArray
+) -> None:
+    """States `x` in place, from the first on: `x_{k+1} = x_k A + drive_k + phi(x_k W_x + v_k W_v + b) E`.
+
+    What neurons and states get of the state is one product, and what they get beside it one array, made
+    beforehand: a step is five calls, whose cost is all there is to small systems.
+    """
+    n_x, q = a.shape[-1], layer.n_features
+    wx = np.broadcast_to(layer.weights[:, :n_x].T, (*a.shape[:-2], n_x, q))
+    both = np.concatenate([wx, a], axis=-1)
+    beside = np.empty((*drive.shape[:-1], q + n_x))
+    pre = v @ layer.weights[:, n_x:].T + layer.biases
+    beside[..., :q] = pre.reshape(len(pre), *(1,) * (drive.ndim - 3), *pre.shape[1:])
+    beside[..., q:] = drive
+    total = np.empty(beside.shape[1:])
+    inner, outer = total[..., :q], total[..., q:]
+    active = np.empty(inner.shape)
+    smooth = layer.activation == "tanh"
+    for now, later, more in zip(x[:-1], x[1:], beside, strict=False):
+        np.matmul(now, both, out=total)
+        np.add(total, more, out=total)
+        if smooth:
+            np.tanh(inner, out=active)
+        else:
+            np.maximum(inner, 0.0, out=active)
+        np.matmul(active, e, out=later)
+        np.add(later, outer, out=later)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,20 +112,10 @@ def linearise(
     m = state_jacobians(net, weights.state, x, data.v)
     c = output_jacobians(net, weights.output, x, data.v)
     n_w = 0 if only_x0 else n_x * r
-    s = np.zeros((batch, n_w + n_x, n_x))
-    s[:, n_w:] = np.eye(n_x)
-    by_weight = s[:, :n_w].reshape(batch, n_x, r, n_x) if n_w else None
-    out = np.empty((n_time, batch, n_w + n_x, n_y))
-    spare = np.empty_like(s)
-    for k in range(n_time):
-        np.matmul(s, c[k], out=out[k])
-        if k + 1 < n_time:
-            np.matmul(s, m[k], out=spare)
-            s, spare = spare, s
-            if n_w:
-                by_weight = s[:, :n_w].reshape(batch, n_x, r, n_x)
-                for i in range(n_x):
-                    by_weight[:, i, :, i] += g[k]
+    out = _in_blocks(m, c, g, n_w) if n_time >= SHORT and batch * n_w * n_x <= _SMALL else None
+    if out is None:
+        out = np.empty((n_time, batch, n_w + n_x, n_y))
+        _run(m, c, g, n_w, out)
     if only_x0:
         return Linearisation(np.empty((n_time, batch, 0, n_y)), np.empty((n_time, batch, 0, n_y)), out)
     g_out = net.readout.regressors(x, data.v)
@@ -110,6 +123,59 @@ def linearise(
     for i in range(n_y):
         direct[:, :, i, :, i] = g_out
     return Linearisation(out[:, :, :n_w], direct.reshape(n_time, batch, -1, n_y), out[:, :, n_w:])
+
+
+def _run(m: FloatArray, c: FloatArray, g: FloatArray, n_w: int, out: FloatArray) -> FloatArray:
+    """Derivatives of outputs `out` `(n_time, batch, n_w + n_x, n_y)` to weights and first states, in place;
+    those of the states after the last sample are returned.
+    """
+    n_time, batch, n_x = m.shape[:3]
+    s = np.zeros((batch, n_w + n_x, n_x))
+    s[:, n_w:] = np.eye(n_x)
+    spare = np.empty_like(s)
+    for k in range(n_time):
+        np.matmul(s, c[k], out=out[k])
+        np.matmul(s, m[k], out=spare)
+        s, spare = spare, s
+        if n_w:
+            by_weight = s[:, :n_w].reshape(batch, n_x, -1, n_x)
+            for i in range(n_x):
+                by_weight[:, i, :, i] += g[k]
+    return s
+
+
+def _in_blocks(m: FloatArray, c: FloatArray, g: FloatArray, n_w: int) -> FloatArray | None:
+    """The same as `_run` gives, all blocks of time at once; None where a state grows too much within one.
+
+    Within a block `S_k = S_h F_k + S^0_k` with the sensitivities `S_h` at its head, `F_k` those of its states
+    to the state at the head, and `S^0` begun from zero: both are what `_run` does.
+    """
+    n_time, batch, n_x = m.shape[:3]
+    n_y, rows = c.shape[-1], n_w + n_x
+    length = int(np.sqrt(n_time))
+    blocks = -(-n_time // length)
+
+    def cut(values: FloatArray) -> FloatArray:
+        """`(length, blocks * batch, ..)`, zeros after the end."""
+        padded = np.zeros((blocks * length, *values.shape[1:]))
+        padded[:n_time] = values
+        apart = padded.reshape(blocks, length, *values.shape[1:]).swapaxes(0, 1)
+        return np.ascontiguousarray(apart).reshape(length, blocks * batch, *values.shape[2:])
+
+    own = np.empty((length, blocks * batch, rows, n_y))
+    ends = _run(cut(m), cut(c), cut(g), n_w, own).reshape(blocks, batch, rows, n_x)
+    if not np.abs(ends[:, :, n_w:]).max() <= GROWTH:
+        return None
+    heads = np.zeros((blocks, batch, rows, n_x))
+    heads[0, :, n_w:] = np.eye(n_x)
+    for b in range(blocks - 1):
+        np.matmul(heads[b], ends[b, :, n_w:], out=heads[b + 1])
+        heads[b + 1, :, :n_w] += ends[b, :, :n_w]
+    own = own.reshape(length, blocks, batch, rows, n_y)
+    out = np.empty((blocks, length, batch, rows, n_y))
+    np.matmul(heads[:, None], own[:, :, :, n_w:].swapaxes(0, 1), out=out)
+    out[:, :, :, :n_w] += own[:, :, :, :n_w].swapaxes(0, 1)
+    return out.reshape(blocks * length, batch, rows, n_y)[:n_time]
 
 
 def state_jacobians(net: HiddenNetwork, state: FloatArray, x: FloatArray, v: FloatArray) -> FloatArray:
