@@ -189,6 +189,9 @@ def setting(results: Path) -> str:
     for c in found:
         limits[c.get("limit_s", FIRST_LIMIT)] = limits.get(c.get("limit_s", FIRST_LIMIT), 0) + 1
     told = ", ".join(f"{limits[s]} with {s} s" for s in sorted(limits, reverse=True))
+    slow = [c["speed"] for c in found if "speed" in c]
+    if slow:
+        told += f" ({len(slow)} of them on a machine {1.0 / min(slow):.1f} times slower: their times are divided by it)"
     return f"{len(found)} cells, {when}, one thread; processor time that a cell may take: {told}; {named}.\n"
 
 

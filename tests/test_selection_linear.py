@@ -1,4 +1,4 @@
-"""When `select` gives up a linear model."""
+"""When `select` gives up a linear model, and when it believes that a plant knows no sign."""
 
 import numpy as np
 from test_selection import TRAIN
@@ -34,3 +34,27 @@ def test_a_nonlinear_candidate_must_be_clearly_better_than_the_best_linear_one()
     gone = trial({"n_features": 0}, 0.30, 0.31, 0.29)
     gone.runs = {}  # its runs were dropped, since others came before it
     assert pick_members([lucky, gone], folds, 4) == [gone] * 4
+
+
+def test_a_plant_knows_no_sign_where_that_makes_the_same_settings_clearly_better():
+    """By more than the standard error over the folds; a tie speaks for assuming less."""
+    folds = make_folds(TRAIN, 3)
+    scale = np.concatenate([e.outputs for e in TRAIN]).std()
+
+    def trial(settings, *shifts):
+        runs = {s: [[e.outputs + by * scale for e in f.test] for f, by in zip(folds, shifts, strict=True)]
+                for s in range(2)}  # fmt: skip
+        errors = [nrmse(r, f) for s in runs for r, f in zip(runs[s], folds, strict=True)]
+        return Trial(settings, errors, [0.1] * 6, 3, runs=runs)
+
+    linear = trial({"n_features": 0}, 0.60, 0.61, 0.59)
+    plain = trial({"n_features": 5, "symmetry": None}, 0.30, 0.20, 0.25)
+    tied = trial({"n_features": 5, "symmetry": "odd"}, 0.20, 0.28, 0.26)  # better on the mean, by one fold
+    better = trial({"n_features": 5, "symmetry": "odd"}, 0.25, 0.16, 0.20)
+    other = trial({"n_features": 6, "symmetry": "odd"}, 0.20, 0.28, 0.26)  # without a twin
+    assert tied.error < plain.error
+    assert first_choice([tied, plain, linear]) is plain
+    assert first_choice([better, plain, linear]) is better
+    assert first_choice([other, linear]) is other
+    assert pick_members([tied, plain, linear], folds, 4)[0] is plain
+    assert pick_members([better, plain, linear], folds, 4)[0] is better

@@ -8,7 +8,8 @@ new one must lower it by more than the standard error of that over the folds, el
 is taken again (the rule of one standard error: Hastie, Tibshirani & Friedman, *The Elements of Statistical
 Learning*, section 7.10). What is to stand in the place of the best linear candidate, or to share an ensemble
 with it, has to be better at the level of 5 % (Student's test on the folds): a linear model is what is given
-up for it.
+up for it. That a plant knows no sign (mirror images of the records) is taken to be so where it lowers the
+error of the same settings by more than the standard error.
 
 Source: Caruana, Niculescu-Mizil, Crew & Ksikes, *Ensemble selection from libraries of models*, ICML 2004.
 """
@@ -70,6 +71,9 @@ def pick_members(trials: Sequence[Trial], folds: Sequence[Fold], count: int) -> 
 
     alone = [judged([i], one) for i, one in enumerate(runs)]
     first = int(np.argmin([errors.mean() for errors in alone]))
+    twin = _plain_twin(pool[first], pool)
+    if twin is not None and not _clearly(alone[twin] - alone[first]):
+        first = twin
     linear = best_linear(trials)
     if linear is not None and not pool[first].linear and not _surely(linear.by_fold - alone[first]):
         if linear not in pool:
@@ -95,9 +99,20 @@ def first_choice(trials: Sequence[Trial]) -> Trial:
     """The first of some trials in order of their rank, unless the best linear one is as good (see above)."""
     linear = best_linear(trials)
     first = trials[0]
+    twin = _plain_twin(first, trials)
+    if twin is not None and trials[twin].full and not _clearly(trials[twin].by_fold - first.by_fold):
+        first = trials[twin]
     if linear is None or first.linear or not first.full or _surely(linear.by_fold - first.by_fold):
         return first
     return linear
+
+
+def _plain_twin(trial: Trial, trials: Sequence[Trial]) -> int | None:
+    """Place of the same settings without mirror images of the records; None where there are none."""
+    if trial.settings.get("symmetry") is None:
+        return None
+    plain = trial.settings | {"symmetry": None}
+    return next((i for i, t in enumerate(trials) if t.settings == plain), None)
 
 
 def _seeds(trial: Trial, folds: Sequence[Fold]) -> int:
