@@ -17,6 +17,7 @@ from koopctrl._validation import FloatArray
 
 SHORT = 64  # steps below which nothing is gained
 GROWTH = 1e3  # within a block; as many digits could cancel
+_WIDE = 300  # numbers of one step above which their own cost is more than the interpreter's
 
 
 def linear_states(a: FloatArray, driven: FloatArray, x0: FloatArray) -> FloatArray:
@@ -37,23 +38,28 @@ def linear_states(a: FloatArray, driven: FloatArray, x0: FloatArray) -> FloatArr
     steps, m, n = driven.shape
     length = int(np.sqrt(steps))
     with np.errstate(over="ignore", invalid="ignore"):
-        powers = matrix_powers(a, length) if steps >= SHORT else np.full((1, n, n), np.inf)
-        if not np.abs(powers).max(initial=0.0) <= GROWTH:
+        if steps < SHORT or m * n > _WIDE:
+            return _plain(a, driven, x0)
+        powers = matrix_powers(a, length)
+        if not np.abs(powers).max() <= GROWTH:
             return _plain(a, driven, x0)
         blocks = steps // length + 1  # the state after the last step is in one, too
-        d = np.zeros((blocks * length, m, n))
-        d[:steps] = driven
-        d = np.ascontiguousarray(d.reshape(blocks, length, m * n).swapaxes(0, 1)).reshape(length, -1, n)
-        x = np.zeros((length + 1, blocks * m, n))
+        # `x[j + 1]` holds what drives the blocks at place `j` until the state takes its place.
+        x = np.zeros((length + 1, blocks, m, n))
+        whole = (blocks - 1) * length
+        x[1:, :-1] = driven[:whole].reshape(blocks - 1, length, m, n).swapaxes(0, 1)
+        x[1 : 1 + steps - whole, -1] = driven[whole:]
+        x = x.reshape(length + 1, blocks * m, n)
         for j in range(length):
-            np.matmul(x[j], a, out=x[j + 1])
-            x[j + 1] += d[j]
+            x[j + 1] += x[j] @ a
         heads = np.empty((blocks, m, n))
         heads[0] = x0
         tails = x[length].reshape(blocks, m, n)
         for b in range(blocks - 1):
             heads[b + 1] = heads[b] @ powers[length] + tails[b]
-        x[:length] += heads.reshape(1, blocks * m, n) @ powers[:length]
+        heads = heads.reshape(blocks * m, n)
+        for j in range(length):
+            x[j] += heads @ powers[j]
     return x[:length].reshape(length, blocks, m, n).swapaxes(0, 1).reshape(-1, m, n)[: steps + 1]
 
 
