@@ -15,6 +15,7 @@ from typing import Any
 import _common as c
 import numpy as np
 from scipy.linalg import block_diag, solve_discrete_lyapunov
+from scipy.signal import dlsim
 
 from koopctrl import KoopmanRNN, Trajectories, select, suggest_order
 from koopctrl.selection import search
@@ -43,21 +44,12 @@ def draw(order: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
             return a, b, row
 
 
-def simulate(system: tuple[Array, Array, Array], u: Array) -> Array:
-    """Outputs from rest."""
-    a, b, row = system
-    x, y = np.zeros(len(b)), np.empty(len(u))
-    for k, now in enumerate(u):
-        y[k] = row @ x
-        x = a @ x + b * now
-    return y
-
-
 def run(order: int, seed: int, budget: float) -> dict[str, Any]:
     """Orders found and errors over the noise of one system."""
     rng = np.random.default_rng(seed)
     u = rng.standard_normal(2 * N)
-    y = simulate(draw(order, rng), u)
+    a, b, row = draw(order, rng)
+    y = dlsim((a, b[:, None], row[None], 0.0, DT), u)[1][:, 0]
     noise = NOISE * y.std() * rng.standard_normal(2 * N)
     train, test = (
         Trajectories.from_arrays((y + noise)[rows, None], u[rows, None], dt=DT)

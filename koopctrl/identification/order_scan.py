@@ -1,4 +1,4 @@
-"""Orders worth trying first, from one projection of the past that serves all of them."""
+"""Orders worth trying first, from one factor of past and future that serves all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from koopctrl.data.trajectories import Trajectories
 from koopctrl.errors import DataError
 from koopctrl.identification.hidden import start_data
 from koopctrl.identification.past_future import Standardised
-from koopctrl.identification.subspace import candidates, last_third, squared_errors
+from koopctrl.identification.subspace import fit_order, last_third, squared_errors
 
 _METHOD = "cva"
 _HORIZON = 1.5  # samples of past and future, in orders per output of the largest
@@ -68,12 +68,15 @@ def _scan(data: Trajectories, orders: Sequence[int], feedthrough: bool) -> dict[
         past = Standardised(first, feedthrough)
     except DataError:  # outputs that do not change there
         return {}
+    factors: dict[int, FloatArray] = {}
     for order in orders:
         # Where a record is too short for the horizon of the largest, smaller ones have theirs.
         for largest in (most, order):
             h = round(_HORIZON * -(-largest // data.n_y)) + 2
-            models = candidates(past, order, [h], _METHOD, True, most)
-            if models:
-                squares[order] = squared_errors(models[0][0], last, past.scaling.y_scale, 2 * most)
+            if h not in factors:
+                factors[h] = past.factor(h)
+            found = fit_order(past, factors[h], order, h, _METHOD, True, most)
+            if found is not None:
+                squares[order] = squared_errors(found[0], last, past.scaling.y_scale, 2 * most)
                 break
     return {n: float(np.sqrt(e.mean())) for n, e in squares.items() if len(e) and np.isfinite(e).all()}

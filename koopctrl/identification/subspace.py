@@ -183,16 +183,19 @@ def candidates(
     for h in horizons:
         r = past.factor(h) if set(methods) != {"pbsid"} else np.empty((0, 0))
         for name in methods:
-            model = _fit(past, r, order, h, name, stable, max_order)
+            model = fit_order(past, r, order, h, name, stable, max_order)
             if model is not None:
                 found.append(model)
     return found
 
 
-def _fit(
+def fit_order(
     past: Standardised, r: FloatArray, order: int | str, h: int, method: str, stable: bool, max_order: int
 ) -> tuple[InnovationModel, float] | None:
-    """Model of one horizon and method, and its free-run error; None where the data do not reach."""
+    """Model of one horizon `h`, whose factor is `r`, and method, with its free-run error.
+
+    None where the data do not reach.
+    """
     n_y, n_u = past.data.n_y, past.data.n_u
     width = 1 + 2 * h * (n_y + n_u)
     if past.rows(h) <= h * (n_u + n_y):

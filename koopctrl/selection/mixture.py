@@ -100,8 +100,10 @@ def first_choice(trials: Sequence[Trial]) -> Trial:
     linear = best_linear(trials)
     first = trials[0]
     twin = _plain_twin(first, trials)
-    if twin is not None and trials[twin].full and not _clearly(trials[twin].by_fold - first.by_fold):
-        first = trials[twin]
+    if twin is not None and trials[twin].full:
+        shared = len(first.by_fold)  # the clock may have left it with some
+        if not _clearly(trials[twin].by_fold[:shared] - first.by_fold):
+            first = trials[twin]
     if linear is None or first.linear or not first.full or _surely(linear.by_fold - first.by_fold):
         return first
     return linear
