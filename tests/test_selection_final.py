@@ -8,6 +8,7 @@ from koopctrl import KoopmanRNN
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
 from koopctrl.selection import Trial, final_fit
+from koopctrl.selection.search import Search
 
 DATA = record(lambda u: np.tanh(1.5 * u), 600, 0)
 FOLDS = make_folds(DATA, 3)
@@ -61,3 +62,38 @@ def test_one_fold_that_failed_does_not_hide_a_failure(fitted):
         [Trial(SETTINGS, [1e-6, 1.0, 1e-6], [0.1] * 3, n_folds=3)], DATA, FOLDS, 1, 5, lambda: False
     )
     assert len(fitted) == 3
+
+
+def search_of(*trials, budget_s=100.0):
+    """A search for an ensemble of eight; a fold of these trials is two thirds of the data."""
+    search = Search(DATA, budget_s, None, 8, np.random.default_rng(0), None)
+    search.trials = list(trials)
+    return search
+
+
+def scored(error, seconds):
+    return Trial(SETTINGS | {"ridge": error}, [error], [seconds], n_folds=len(FOLDS))
+
+
+def test_what_is_better_and_slow_goes_on_though_there_is_no_time_for_all_members():
+    """Eight fits of it would take more of the budget than a final fit may, two would not."""
+    quick, better = scored(0.2, 0.1), scored(0.1, 5.0)
+    assert search_of(quick, better)._promising([quick, better], 1, 2.5) == [better, quick]
+
+
+def test_what_cannot_be_fitted_to_all_data_in_time_is_no_bar_for_others():
+    quick, endless = scored(0.2, 0.1), scored(0.01, 80.0)
+    assert search_of(quick, endless)._promising([quick, endless], 1, 1.5) == [quick]
+    assert search_of(endless)._promising([endless], 1, 1.5) == [endless]  # there is no other
+
+
+def test_a_member_is_begun_if_there_is_time_to_end_it():
+    one = scored(0.1, 5.0)
+    search = search_of(one)
+    cost = search.fit_cost(one)
+    assert cost >= 5.0
+    search.started -= 100.0 - 2.0 * cost
+    assert not search._no_time([one])()
+    search.started -= 1.5 * cost
+    assert search._no_time([one])()
+    assert not search_of(one, budget_s=None)._no_time([one])()

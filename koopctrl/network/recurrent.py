@@ -20,9 +20,11 @@ from koopctrl.network.coupling import Coupling
 from koopctrl.network.hidden_layer import Layer
 from koopctrl.network.known import KnownPart
 from koopctrl.network.lag_window import LagWindow
+from koopctrl.network.prepared_run import PreparedRun
 
 # A roll-out this many standard deviations away from the data has diverged; it is held there, and reported.
 DIVERGED = 1e4
+_PREPARED = 4  # steps from which on it pays to prepare them
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +145,15 @@ class RecurrentNetwork:
         self, x0: FloatArray, u: FloatArray, low: FloatArray, high: FloatArray, clip: bool
     ) -> tuple[FloatArray, FloatArray]:
         n_y, (batch, n_steps) = self.window.n_y, u.shape[:2]
-        y = np.empty((batch, n_steps + 1, n_y))
-        y[:, 0] = x0[:, :n_y]
         left_at = np.full(batch, n_steps + 1)
-        x = x0
-        for k in range(n_steps):
+        if self.known is None and n_steps >= _PREPARED:
+            y, known = PreparedRun(self)(x0, u, low, high)
+            x = self._window_at(known - 1, x0, y, u)
+        else:
+            y, known, x = np.empty((batch, n_steps + 1, n_y)), 1, x0
+            y[:, 0] = x0[:, :n_y]
+        # Step by step from the last sample before one of the runs leaves its bounds.
+        for k in range(known - 1, n_steps):
             with np.errstate(over="ignore", invalid="ignore"):  # reported as having left below
                 y_next = self.next_output(x, u[:, k])
             outside = np.any(~((y_next >= low) & (y_next <= high)), axis=1)
@@ -160,6 +166,13 @@ class RecurrentNetwork:
             y[:, k + 1] = y_next
             x = self.window.advance(x, u[:, k], y_next)
         return y, left_at
+
+    def _window_at(self, k: int, x0: FloatArray, y: FloatArray, u: FloatArray) -> FloatArray:
+        """Windows `(batch, n_x)` at step `k` of runs from `x0` with outputs `y` under inputs `u`."""
+        w, x = self.window, x0
+        for i in range(max(0, k - max(w.output_lags, w.input_lags)), k):
+            x = w.advance(x, u[:, i], y[:, i + 1])
+        return x
 
     def jacobian(self, x: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`(d step / dx, d step / du)` at one point, shapes `(n_x, n_x)` and `(n_x, n_u)`."""

@@ -30,12 +30,7 @@ _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
 _LEAST_SHARE = 0.15  # kept for it before the first network was scored
 _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the leaders with other seeds
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
-_MARGIN = 0.5
-# Unless a candidate says so: smoothing takes several fits, and hidden states know noise by themselves.
-_AS_MEASURED: dict[str, Any] = {"smooth": False}
-# Nor are windows refined, of which many are tried in the time of one.
-_AS_FITTED: dict[str, Any] = {"refine": False}
-_FITS = 2  # of a single model: time is kept for another one where the first has failed
+_FITS = 2  # time for so many is asked of a candidate: for another model where the first has failed
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
 _UNFINISHED = 2
@@ -78,16 +73,17 @@ class Search:
         confirm = 0.0 if self.confirming else min(self._confirm_cost(), _CONFIRM_SHARE * self.budget_s)
         return _RESERVE * self.budget_s - (time.perf_counter() - self.started) - final - confirm
 
-    def final_cost(self, trial: Trial | None = None) -> float:
-        """Seconds that the final fit of a trial, by default of the leaders, will take."""
-        leaders = self.leaders() if trial is None else [trial]
+    def final_cost(self) -> float:
+        """Seconds that the final fit of the leaders will take."""
+        fits = max(self.n_members, _FITS)
+        costs = [self.fit_cost(t) * (1 if t.linear else fits) for t in self.leaders()]
+        return float(np.mean(costs)) if costs else 0.0
+
+    def fit_cost(self, trial: Trial) -> float:
+        """Seconds that one fit of a trial to all data will take."""
         share = (len(self.folds) - 1) / len(self.folds)
         growth = self.all.n_steps / max(self.data.n_steps, 1)
-        costs = []
-        for t in leaders:
-            fits = 1 if t.linear else max(self.n_members, _FITS)
-            costs.append(fits * growth * float(np.median(t.seconds_by_fold or [0.0])) / share)
-        return float(np.mean(costs)) if costs else 0.0
+        return growth * float(np.median(trial.seconds_by_fold or [0.0])) / share
 
     def _confirm_cost(self) -> float:
         missing = [(_SEEDS - min(t.seeds, _SEEDS)) * t.seconds / max(t.seeds, 1.0)
@@ -192,16 +188,15 @@ class Search:
 
     def _promising(self, batch: list[Trial], seen: int, near: float) -> list[Trial]:
         """Those near the best on the folds they have seen that can be fitted to all data in time, the best
-        first.
+        first. An ensemble of a slow one has fewer members.
         """
         batch = sorted((t for t in batch if np.isfinite(t.error)), key=lambda t: t.error)
+        if self.budget_s is not None:
+            limit = _FINAL_SHARE * self.budget_s
+            batch = [t for t in batch if _FITS * self.fit_cost(t) <= limit] or batch[:1]
         full = [t for t in self.trials if t.full]
         bar = min((float(np.mean(t.errors[:seen])) for t in full or batch), default=np.inf)
-        batch = [t for t in batch if t.error <= near * bar]
-        if self.budget_s is None:
-            return batch
-        limit = _FINAL_SHARE * self.budget_s
-        return [t for t in batch if self.final_cost(t) <= limit] or batch[:1]
+        return [t for t in batch if t.error <= near * bar]
 
     def confirm(self) -> None:
         """Score the leaders again with other seeds: the best of many is the luckiest of them."""
@@ -233,7 +228,12 @@ class Search:
         the other part.
         """
         seed, which = divmod(len(trial.errors), len(self.folds))
-        found = score_fold(trial.settings, self.seed + seed, self.folds[which], self.late, self.starts)
+        end = time.perf_counter() + self.left()  # the same until this score is known, and asked for often
+
+        def late() -> bool:
+            return time.perf_counter() > end
+
+        found = score_fold(trial.settings, self.seed + seed, self.folds[which], late, self.starts)
         self._note(trial, seed, *found)
 
     def _note(self, trial: Trial, seed: int, error: float, runs: Any, seconds: float, message: str) -> None:
@@ -248,9 +248,12 @@ class Search:
             best = min(self.trials, key=lambda t: t.rank).error
             self.progress(f"{len(self.trials)} candidates, best {best:.4f}, last {trial.error:.4f}")
 
-    def _no_time(self) -> bool:
-        """Whether the whole budget is used up."""
-        return self.budget_s is not None and time.perf_counter() > self.started + self.budget_s
+    def _no_time(self, picked: Sequence[Trial]) -> Callable[[], bool]:
+        """What says whether the rest of the budget is too short for another fit of what was picked."""
+        if self.budget_s is None:
+            return lambda: False
+        end = self.started + self.budget_s - float(np.mean([self.fit_cost(t) for t in picked]))
+        return lambda: time.perf_counter() > end
 
     # --- the end -------------------------------------------------------------------------------------------
 
@@ -264,8 +267,9 @@ class Search:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)
                     model = fit_members(
-                        picked, self.all, self.folds, self.n_members, self.seed, self._no_time, self.client
-                    )
+                        picked, self.all, self.folds, self.n_members, self.seed, self._no_time(picked),
+                        self.client,
+                    )  # fmt: skip
             except (KoopctrlError, np.linalg.LinAlgError) as problem:
                 problems.append(str(problem))
                 order = [t for t in order if t not in picked]
