@@ -4,9 +4,10 @@ import numpy as np
 import plants
 
 from koopctrl import Trajectories
-from koopctrl.identification.candidates import draw_candidates, first_candidates
 from koopctrl.identification.folds import make_folds
 from koopctrl.selection import Trial
+from koopctrl.selection.drawn_candidates import draw_candidates
+from koopctrl.selection.first_candidates import first_candidates
 from koopctrl.selection.search import score_fold
 
 NOISE = 0.02

@@ -12,9 +12,10 @@ from koopctrl.data.trajectories import Trajectories
 from koopctrl.data.trajectory import Trajectory
 from koopctrl.ensemble import KoopmanEnsemble
 from koopctrl.errors import OptionError
-from koopctrl.identification.candidates import draw_candidates, first_candidates, linear_candidates
 from koopctrl.identification.settings import make_rng
 from koopctrl.koopman_rnn import KoopmanRNN
+from koopctrl.selection.drawn_candidates import draw_candidates
+from koopctrl.selection.first_candidates import first_candidates, linear_candidates
 from koopctrl.selection.search import Search
 
 _BATCH = (12, 4)  # windows, hidden states

@@ -5,8 +5,8 @@ import pytest
 from scipy.linalg import block_diag
 
 from koopctrl import Trajectories
-from koopctrl.identification.candidates import linear_candidates
 from koopctrl.identification.order_scan import scan_orders
+from koopctrl.selection.first_candidates import linear_candidates
 
 ORDERS = range(1, 9)
 
