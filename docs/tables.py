@@ -238,6 +238,17 @@ def noisy_linear(results: Path) -> str:
     return markdown(header, rows)
 
 
+def hidden_cost(results: Path) -> str:
+    """Seconds of one fit of a hidden state, median over seeds."""
+    rows = [
+        [name.split("_")[0], f"{size['samples']:,}", str(size["seconds"]["n"])]
+        + [short(size[key]["median"]) for key in ("seconds", "process_seconds")]
+        for name, found in load(results, "hidden_cost")["figures"].items()
+        for size in found["sizes"]
+    ]
+    return markdown(["states", "samples", "seeds", "seconds", "of the process"], rows)
+
+
 def unseen(results: Path) -> str:
     """Default settings on plants that nothing was tuned on: cost over true-model NMPC, median (worst), failed."""
     return _unseen(results, "plain")
@@ -323,6 +334,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
         record_peers,
         block_plants,
         noisy_linear,
+        hidden_cost,
         unseen,
         unseen_load,
         unseen_noise,

@@ -19,8 +19,8 @@ from koopctrl.selection.first_candidates import first_candidates, linear_candida
 from koopctrl.selection.search import Search
 
 _BATCH = (12, 4)  # windows, hidden states
-_FIRST_LINEAR = 6  # candidates before the first nonlinear ones; the others come after
-_LINEAR_SHARE = 0.1  # of the budget that those others may take
+_FIRST_LINEAR = 6  # candidates that are tried in any case
+_LINEAR_SHARE = 0.1  # of the budget that the others may take before nonlinear ones come
 _KEEP, _KEEP_LINEAR = 6, 6  # of a batch, that see all folds
 _PASSES = 3  # of drawing and confirming: what confirming leaves of its time is drawn with
 
@@ -90,12 +90,10 @@ def select(
     search = Search(data, budget_s, max_trials, n_members, rng, progress, check_client(client))
     linear = linear_candidates(search.data, feedthroughs)
     search.run(linear[:_FIRST_LINEAR], keep=_KEEP_LINEAR, linear=True)
+    search.run(linear[_FIRST_LINEAR:], keep=_KEEP_LINEAR, linear=True, share=_LINEAR_SHARE)
     if wanted is not None:
         search.run(wanted, keep=len(wanted))
     else:
-        search.run(first_candidates(search.data, feedthroughs, search.linear()), keep=_KEEP)
-    search.run(linear[_FIRST_LINEAR:], keep=_KEEP_LINEAR, linear=True, share=_LINEAR_SHARE)
-    if wanted is None:  # where the best order was not known before: what was tried is not tried again
         search.run(first_candidates(search.data, feedthroughs, search.linear()), keep=_KEEP)
     for _ in range(_PASSES):
         while wanted is None and not search.over():
