@@ -20,8 +20,8 @@ from koopctrl.selection.search import Search
 
 _BATCH = (12, 4)  # windows, hidden states
 _FIRST_LINEAR = 6  # candidates that are tried in any case
-_LINEAR_SHARE = 0.1  # of the budget that the others may take before nonlinear ones come
-_KEEP, _KEEP_LINEAR = 6, 6  # of a batch, that see all folds
+_LINEAR_SHARE = 0.15  # of the budget that the others may take before nonlinear ones come
+_KEEP, _KEEP_LINEAR = 6, 12  # of a batch, that see all folds; linear ones cost little and are much alike
 _PASSES = 3  # of drawing and confirming: what confirming leaves of its time is drawn with
 
 

@@ -156,7 +156,7 @@ class Search:
                     return
                 continue
             for trial in batch:
-                if not self._score_until(trial, rung):
+                if time.perf_counter() > end or not self._score_until(trial, rung):
                     return
         for trial in sorted(self.trials, key=lambda t: t.rank)[POOL:]:
             trial.runs = {}  # never mixed
