@@ -87,6 +87,18 @@ def test_what_cannot_be_fitted_to_all_data_in_time_is_no_bar_for_others():
     assert search_of(endless)._promising([endless], 1, 1.5) == [endless]  # there is no other
 
 
+def test_what_errs_far_more_than_the_best_is_no_leader():
+    """Neither confirming it nor time for its final fit is worth anything."""
+
+    def full(error, **settings):
+        return Trial(SETTINGS | settings, [error] * len(FOLDS), [1.0] * len(FOLDS), n_folds=len(FOLDS))
+
+    windows = [full(e, n_states=None, output_lags=2, ridge=e) for e in (0.10, 0.12)]
+    far, linear = full(0.2), full(0.4, n_features=0)
+    assert search_of(linear, far, *windows).leaders() == windows
+    assert search_of(linear, far).leaders() == [far]
+
+
 def test_a_member_is_begun_if_there_is_time_to_end_it():
     one = scored(0.1, 5.0)
     search = search_of(one)

@@ -33,6 +33,7 @@ _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
 _FITS = 2  # time for so many is asked of a candidate: for another model where the first has failed
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
+_FAR = 1.5  # times the best's error
 _UNFINISHED = 2
 
 
@@ -121,8 +122,12 @@ class Search:
         return bool(spent[True] * (1.0 if ahead else 2.0) < spent[False] * (2.0 if ahead else 1.0))
 
     def leaders(self) -> list[Trial]:
-        """The best of each kind of state of those that saw all folds."""
+        """The best of each kind of state of those that saw all folds; none that errs far more than the best,
+        which would neither win nor share an ensemble.
+        """
         full = sorted((t for t in self.trials if t.full), key=lambda t: t.rank)
+        far = _FAR * min((t.error for t in full), default=np.inf)
+        full = [t for t in full if t.error <= far]
         hidden = [t for t in full if t.hidden and not t.linear][:_LEADERS]
         windows = [t for t in full if not t.hidden and not t.linear][:_LEADERS]
         linear = [t for t in full if t.linear][:1]
