@@ -76,7 +76,7 @@ def scored(error, seconds):
 
 
 def test_what_is_better_and_slow_goes_on_though_there_is_no_time_for_all_members():
-    """Eight fits of it would take more of the budget than a final fit may, two would not."""
+    """Eight fits of it would take more of the budget than a final fit may, one would not."""
     quick, better = scored(0.2, 0.1), scored(0.1, 5.0)
     assert search_of(quick, better)._promising([quick, better], 1, 2.5) == [better, quick]
 

@@ -30,7 +30,7 @@ _FINAL_SHARE = 0.4  # of the budget: most that the final fit may take
 _LEAST_SHARE = 0.15  # kept for it before the first network was scored
 _CONFIRM_SHARE = 0.25  # of the budget: most that is kept for confirming the leaders with other seeds
 _RESERVE = 0.9  # of the budget: what is left bears the last fit's uncertainty
-_FITS = 2  # time for so many is asked of a candidate: for another model where the first has failed
+_FITS = 2  # of a single model: time is kept for another one where the first has failed
 _CLEARLY = 1.3  # times the other kind's error
 _SEEDS, _LEADERS = 3, 4
 _FAR = 1.5  # times the best's error
@@ -198,7 +198,7 @@ class Search:
         batch = sorted((t for t in batch if np.isfinite(t.error)), key=lambda t: t.error)
         if self.budget_s is not None:
             limit = _FINAL_SHARE * self.budget_s
-            batch = [t for t in batch if _FITS * self.fit_cost(t) <= limit] or batch[:1]
+            batch = [t for t in batch if self.fit_cost(t) <= limit] or batch[:1]
         full = [t for t in self.trials if t.full]
         bar = min((float(np.mean(t.errors[:seen])) for t in full or batch), default=np.inf)
         return [t for t in batch if t.error <= near * bar]
