@@ -1,4 +1,6 @@
-"""The end of a selection: a fit that has failed on its own data is made again with other seeds."""
+"""The clock of a selection, and its end: a fit that has failed on its own data is made again."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from test_selection_first import record
 from koopctrl import KoopmanRNN
 from koopctrl.identification.folds import Fold, make_folds
 from koopctrl.identification.free_run_score import nrmse
-from koopctrl.selection import Trial, final_fit
+from koopctrl.selection import Trial, final_fit, search
 from koopctrl.selection.search import Search
 
 DATA = record(lambda u: np.tanh(1.5 * u), 600, 0)
@@ -97,6 +99,24 @@ def test_what_errs_far_more_than_the_best_is_no_leader():
     far, linear = full(0.2), full(0.4, n_features=0)
     assert search_of(linear, far, *windows).leaders() == windows
     assert search_of(linear, far).leaders() == [far]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 4.0])
+def test_some_of_a_slow_batch_see_all_folds(seconds, monkeypatch):
+    """Whatever a fold takes: first folds of all of them would take more time than there is."""
+    now = [0.0]
+    monkeypatch.setattr(search, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def score(settings, *_):
+        now[0] += seconds
+        return settings["ridge"], [], seconds, ""
+
+    monkeypatch.setattr(search, "score_fold", score)
+    slow = search_of(budget_s=200.0)
+    slow.run([{"n_features": 0, "ridge": 1.0}], keep=6, linear=True)
+    slow.run([SETTINGS | {"ridge": 0.1 + 1e-3 * i} for i in range(40)], keep=6)
+    assert any(t.full and not t.linear for t in slow.trials)
+    assert slow.left() >= -seconds
 
 
 def test_a_member_is_begun_if_there_is_time_to_end_it():

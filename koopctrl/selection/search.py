@@ -138,14 +138,19 @@ class Search:
     ) -> None:
         """Try candidates: all on the first fold, the `keep` best, if they are good enough, on the others.
 
-        At most `share` of the budget is taken; linear ones do not count as trials.
+        At most `share` of the budget is taken; linear ones do not count as trials. Every step but the last
+        takes half of the time that is left, if it is short, and leaves out those that come then: the better of
+        the others can go on.
         """
         end = np.inf if self.budget_s is None else time.perf_counter() + share * self.budget_s
-        batch = []
+        half = self._half_of_the_time()
+        batch: list[Trial] = []
         for one in settings:
             if any(one == t.settings for t in self.trials):
                 continue
-            if self.trials and (time.perf_counter() > end or (self.left() <= 0.0 if linear else self.over())):
+            if self.trials and (self.left() <= 0.0 if linear else self.over()):
+                break
+            if batch and time.perf_counter() > min(half, end):
                 break
             trial = Trial(dict(one), n_folds=len(self.folds))
             self.trials.append(trial)
@@ -155,16 +160,26 @@ class Search:
         if self.client is not None and not self._score_together(batch, self.rungs[0]):
             return
         for i, rung in enumerate(self.rungs[1:]):
-            batch = self._promising(batch, self.rungs[i], _NEAR[min(i, 1)])[:keep]
+            promising = self._promising(batch, self.rungs[i], _NEAR[min(i, 1)])[:keep]
             if self.client is not None:
-                if not self._score_together(batch, rung):
+                if not self._score_together(promising, rung):
                     return
+                batch = promising
                 continue
-            for trial in batch:
+            half = self._half_of_the_time()
+            batch = []
+            for trial in promising:
+                if batch and rung != self.rungs[-1] and time.perf_counter() > half:
+                    break
                 if time.perf_counter() > end or not self._score_until(trial, rung):
                     return
+                batch.append(trial)
         for trial in sorted(self.trials, key=lambda t: t.rank)[POOL:]:
             trial.runs = {}  # never mixed
+
+    def _half_of_the_time(self) -> float:
+        """The clock when half of what is left now will have passed."""
+        return time.perf_counter() + 0.5 * max(self.left(), 0.0)
 
     def _score_until(self, trial: Trial, n_errors: int) -> bool:
         """Score until it has seen so many folds; False if time is over before. The very first is always
