@@ -116,7 +116,7 @@ def test_some_of_a_slow_batch_see_all_folds(seconds, monkeypatch):
     slow.run([{"n_features": 0, "ridge": 1.0}], keep=6, linear=True)
     slow.run([SETTINGS | {"ridge": 0.1 + 1e-3 * i} for i in range(40)], keep=6)
     assert any(t.full and not t.linear for t in slow.trials)
-    assert slow.left() >= -seconds
+    assert now[0] <= 180.0
 
 
 def test_a_member_is_begun_if_there_is_time_to_end_it():

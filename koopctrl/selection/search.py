@@ -139,8 +139,8 @@ class Search:
         """Try candidates: all on the first fold, the `keep` best, if they are good enough, on the others.
 
         At most `share` of the budget is taken; linear ones do not count as trials. Every step but the last
-        takes half of the time that is left, if it is short, and leaves out those that come then: the better of
-        the others can go on.
+        takes at most half of the time that is left, and leaves out those that come then: the better of the
+        others can go on.
         """
         end = np.inf if self.budget_s is None else time.perf_counter() + share * self.budget_s
         half = self._half_of_the_time()
