@@ -100,8 +100,8 @@ class PreparedRun:
         added: FloatArray | None = None
         times: FloatArray | None = None
         if w.n_u:
-            h = sliding_window_view(v, w.input_lags, axis=1).swapaxes(0, 1).reshape(n, batch, self.n_h)
-            beside += h @ self.of_inputs
+            h = sliding_window_view(v, w.input_lags, axis=1).swapaxes(0, 1).reshape(-1, self.n_h)
+            beside += (h @ self.of_inputs).reshape(beside.shape)
             now = v[:, w.input_lags - 1 :].swapaxes(0, 1)
             if self.direct is not None:
                 added = now @ self.direct

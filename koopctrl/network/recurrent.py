@@ -24,7 +24,9 @@ from koopctrl.network.prepared_run import PreparedRun
 
 # A roll-out this many standard deviations away from the data has diverged; it is held there, and reported.
 DIVERGED = 1e4
-_PREPARED = 4  # steps from which on it pays to prepare them
+# Steps from which on it pays to prepare them, and numbers of one step (of all runs) up to which it does: it
+# saves calls, whose cost is all there is to small systems, and goes through memory once more.
+_PREPARED, _SMALL = 4, 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +148,8 @@ class RecurrentNetwork:
     ) -> tuple[FloatArray, FloatArray]:
         n_y, (batch, n_steps) = self.window.n_y, u.shape[:2]
         left_at = np.full(batch, n_steps + 1)
-        if self.known is None and n_steps >= _PREPARED:
+        small = batch * self.n_dictionary <= _SMALL
+        if self.known is None and small and n_steps >= _PREPARED:
             y, known = PreparedRun(self)(x0, u, low, high)
             x = self._window_at(known - 1, x0, y, u)
         else:
